@@ -1,0 +1,72 @@
+# Everything a person or CI types in this repository; `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_PIP := VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip
+PACKAGES := topology workflow wire control_plane cluster_agent simulator bdw_fed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-run demo test check protos lock clean
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+setup: $(VENV)/.stamp-dev  ## a virtual environment with everything for development
+
+setup-run: $(VENV)/.stamp-run  ## a virtual environment with what running needs, and no more
+
+$(VENV)/.stamp-uv: requirements-uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "bdw-fed needs Python 3.11 or newer; '$(PYTHON)' is older or missing. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: sudo apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@touch $@
+
+# pip is the second try because it reads pip.conf, which uv does not.
+define install_lock
+	$(UV_PIP) install --quiet --require-hashes -r $(1) || { \
+	  echo "uv could not install $(1); trying pip, which reads your pip configuration" >&2; \
+	  $(BIN)/python -m pip install --quiet --require-hashes -r $(1); }
+	$(UV_PIP) install --quiet --no-deps --no-build-isolation --editable .
+endef
+
+$(VENV)/.stamp-run: $(VENV)/.stamp-uv requirements.lock pyproject.toml
+	$(call install_lock,requirements.lock)
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-uv requirements-dev.lock requirements.lock pyproject.toml
+	$(call install_lock,requirements-dev.lock)
+	@touch $(VENV)/.stamp-run $@
+
+demo: setup-run  ## a federation of four clusters on this machine runs the flights example
+	$(BIN)/python examples/flights/prepare.py
+	$(BIN)/bdw-fed demo
+
+test: setup  ## the quick tests
+	$(BIN)/pytest -n 2 -m "not slow and not kind and not fault and not browser" tests
+
+check: setup  ## format, lint, types, layers, protos
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python protos/check.py
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/pytest -q tests/architecture
+
+protos: setup  ## generate Python code from the .proto files
+	$(BIN)/python protos/generate.py
+
+# No index address may appear in the locks, see docs/decisions/0001-lock-without-hosts.md.
+COMPILE = $(UV_PIP) compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links
+lock: $(VENV)/.stamp-uv  ## renew the locks
+	echo 'uv>=0.13,<0.14' | $(COMPILE) --no-annotate - -o requirements-uv.lock
+	$(COMPILE) --extra build --extra dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --extra build --constraint requirements-dev.lock pyproject.toml -o requirements.lock
+
+clean:  ## remove everything that can be made again
+	rm -rf $(VENV) out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find $(PACKAGES) tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The Python client: what a program needs to submit runs and follow them."""

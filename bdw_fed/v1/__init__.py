@@ -1,0 +1,1 @@
+"""Generated from protos/bdw_fed/v1 by `make protos`."""

@@ -1,0 +1,1 @@
+"""The agent of one cluster: it runs its part of every run, hub or no hub."""

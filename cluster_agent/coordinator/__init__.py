@@ -1,0 +1,1 @@
+"""The engine that owns the runs' state on this cluster."""

@@ -1,0 +1,1 @@
+"""The node daemon: the node's data store and its workers."""

@@ -1,0 +1,1 @@
+"""Cluster to cluster: notices of units and bulk data, without the hub."""

@@ -1,0 +1,1 @@
+"""How many warm workers of each step version this cluster keeps."""

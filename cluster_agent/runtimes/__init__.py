@@ -1,0 +1,1 @@
+"""How workers are started and stopped, one package for each runtime."""

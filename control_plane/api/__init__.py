@@ -1,0 +1,1 @@
+"""The hub's services for people and programs."""

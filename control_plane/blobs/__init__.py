@@ -1,0 +1,1 @@
+"""Bundles and other large values that all hubs share."""

@@ -1,0 +1,1 @@
+"""The sessions of the agents with the hub."""

@@ -1,0 +1,1 @@
+"""The life of a run as the hub sees it."""

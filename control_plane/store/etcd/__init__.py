@@ -1,0 +1,1 @@
+"""The store on etcd, with a thin client of our own."""

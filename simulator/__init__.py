@@ -1,0 +1,1 @@
+"""The production cores on virtual time."""

@@ -1,0 +1,80 @@
+"""The rules of the design that import-linter cannot see."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("topology", "workflow", "wire", "control_plane", "cluster_agent", "simulator", "bdw_fed")
+IMPURE = frozenset(
+    [
+        "aiohttp",
+        "asyncio",
+        "datetime",
+        "grpc",
+        "logging",
+        "os",
+        "pathlib",
+        "random",
+        "secrets",
+        "socket",
+        "sqlite3",
+        "structlog",
+        "subprocess",
+        "threading",
+        "time",
+        "uuid",
+    ]
+)
+
+
+def impurities(source: str) -> list[str]:
+    """What a core may not do and does: one `line: what` each."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+        found += [f"{node.lineno}: imports {name}" for name in names if name.split(".")[0] in IMPURE]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            found.append(f"{node.lineno}: calls open()")
+    return found
+
+
+CORES = sorted(core for package in PACKAGES for core in (ROOT / package).rglob("core.py"))
+
+
+def test_a_core_has_no_clock_no_chance_and_no_io() -> None:
+    faults = {str(core.relative_to(ROOT)): impurities(core.read_text()) for core in CORES}
+    assert {core: found for core, found in faults.items() if found} == {}
+
+
+def test_the_check_sees_what_it_is_there_for() -> None:
+    bad = "import os.path\nfrom time import monotonic\nimport json, uuid\nopen('x')\n"
+    assert [line.split(": ", 1)[1] for line in impurities(bad)] == [
+        "imports os.path",
+        "imports time",
+        "imports uuid",
+        "calls open()",
+    ]
+    assert impurities("import enum\nfrom .base import time\nfile.open()\n") == []
+
+
+def test_importing_the_protos_costs_nothing_else() -> None:
+    """A program that speaks our protos does not pay for the models, the command line or the data path."""
+    script = """
+import importlib, pkgutil, sys
+import bdw_fed.v1
+for module in pkgutil.iter_modules(bdw_fed.v1.__path__, "bdw_fed.v1."):
+    importlib.import_module(module.name)
+print(sorted({"pydantic", "typer", "aiohttp"} & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

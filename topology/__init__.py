@@ -1,0 +1,1 @@
+"""The topology model and its questions: distance, reachability, transfer time and cost. Pure."""

@@ -1,0 +1,1 @@
+"""Step and workflow models, parameters and the shapes of units. Pure."""
