@@ -52,6 +52,8 @@ check: setup  ## format, lint, types, layers, protos
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy protos/*.py
+	set -e; for folder in examples/*/ examples/*/steps/; do $(BIN)/mypy $$folder*.py; done
 	$(BIN)/lint-imports
 	$(BIN)/python protos/check.py
 	$(BIN)/python protos/generate.py --check
