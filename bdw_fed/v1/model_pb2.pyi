@@ -60,7 +60,7 @@ class _DesiredStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DesiredS
     DESIRED_STATE_SUSPENDED: _DesiredState.ValueType  # 2
     DESIRED_STATE_CANCELLED: _DesiredState.ValueType  # 3
     DESIRED_STATE_FINISHED: _DesiredState.ValueType  # 4
-    """the run ended well everywhere: free all but its outputs"""
+    """the run has ended everywhere, in whatever way: free all but its outputs"""
     DESIRED_STATE_FORGOTTEN: _DesiredState.ValueType  # 5
     """the run is deleted: free its outputs too"""
 
@@ -71,7 +71,7 @@ DESIRED_STATE_RUNNING: DesiredState.ValueType  # 1
 DESIRED_STATE_SUSPENDED: DesiredState.ValueType  # 2
 DESIRED_STATE_CANCELLED: DesiredState.ValueType  # 3
 DESIRED_STATE_FINISHED: DesiredState.ValueType  # 4
-"""the run ended well everywhere: free all but its outputs"""
+"""the run has ended everywhere, in whatever way: free all but its outputs"""
 DESIRED_STATE_FORGOTTEN: DesiredState.ValueType  # 5
 """the run is deleted: free its outputs too"""
 Global___DesiredState: _TypeAlias = DesiredState  # noqa: Y015
@@ -1070,6 +1070,10 @@ class Run(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     SUBMITTED_BY_FIELD_NUMBER: _builtins.int
     WORKFLOW_DIGEST_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    ENDING_FIELD_NUMBER: _builtins.int
+    OUTPUTS_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    TOPOLOGY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     workflow: _builtins.str
@@ -1088,6 +1092,13 @@ class Run(_message.Message):
     idempotency_key: _builtins.str
     submitted_by: _builtins.str
     workflow_digest: _builtins.str
+    plan: _builtins.bytes
+    """digest of the Plan among the blobs"""
+    ending: Global___RunState.ValueType
+    """while STOPPING: how it will end once every fragment has"""
+    outputs_left_out: _builtins.int
+    """outputs beyond the first 100; the Outputs method gives all"""
+    topology: _builtins.str
     @_builtins.property
     def fragments(self) -> _containers.MessageMap[_builtins.str, Global___FragmentStatus]:
         """cluster -> newest that is kept"""
@@ -1115,10 +1126,14 @@ class Run(_message.Message):
         idempotency_key: _builtins.str = ...,
         submitted_by: _builtins.str = ...,
         workflow_digest: _builtins.str = ...,
+        plan: _builtins.bytes = ...,
+        ending: Global___RunState.ValueType = ...,
+        outputs_left_out: _builtins.int = ...,
+        topology: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "ended_at", b"ended_at", "fragments", b"fragments", "idempotency_key", b"idempotency_key", "message", b"message", "name", b"name", "namespace", b"namespace", "outputs", b"outputs", "parameters_json", b"parameters_json", "plan_revision", b"plan_revision", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology_revision", b"topology_revision", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "idempotency_key", b"idempotency_key", "message", b"message", "name", b"name", "namespace", b"namespace", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
