@@ -1,0 +1,270 @@
+"""What goes into the coordinator's core and what comes out of it.
+
+The driver turns what nodes, peers, the hub and timers say into *events*, hands each to `Coordinator.handle(event, now)`
+and gets *actions* back. `Append` carries a *record*, the only thing that changes the core's durable state: the driver
+commits the records of a whole batch in one transaction, together with the outgoing messages of `SendPeer` and `SendHub`
+and the numbers of the incoming ones, and only then performs the other actions. After a restart the core is rebuilt from
+a snapshot and the records, and `resume(now)` says again whatever may not have been heard.
+
+Units, steps and fragments are those of `bdw_fed.v1` in the core's own, faster form. Ids are raw bytes, sizes bytes,
+times seconds of the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Struct(msgspec.Struct, frozen=True, array_like=True, tag=True, omit_defaults=False):
+    """A message: compact, immutable, told apart from the others by its name."""
+
+
+class UnitInfo(Struct, frozen=True, tag=False):
+    """One piece of data: 16 bytes of id, 32 bytes of BLAKE3, its size, the task that made it, its origin cluster."""
+
+    id: bytes
+    digest: bytes
+    size: int
+    task: bytes = b""
+    origin: str = ""
+    generation: int = 0
+    name: str = ""
+
+
+class Output(Struct, frozen=True, tag=False):
+    """A unit that a task put on one of its ports; `index` counts within the port."""
+
+    port: str
+    index: int
+    unit: UnitInfo
+
+
+class Failure(Struct, frozen=True, tag=False):
+    """Why an attempt failed. `kind` is one of the kinds named in the contract's Failure."""
+
+    kind: str
+    message: str
+    detail: str = ""
+
+
+class RunKey(Struct, frozen=True, tag=False):
+    """A run within its namespace."""
+
+    namespace: str
+    run: str
+
+
+class Place(Struct, frozen=True, tag=False):
+    """Where a unit's bytes can be had: a node of a cluster and its data server ("host:port", may be empty)."""
+
+    cluster: str
+    node: str
+    address: str = ""
+    server_name: str = ""
+
+
+class SetSum(Struct, frozen=True, tag=False):
+    """A growing set of ids in constant size: how many, and their sum modulo 2**128."""
+
+    count: int = 0
+    total: int = 0
+
+
+# ---------------------------------------------------------------------------------------------------------- events
+
+
+class FragmentAssigned(Struct, frozen=True):
+    """The hub wants this fragment here: a serialised `bdw_fed.v1.Fragment`, and its DesiredState."""
+
+    fragment: bytes
+    desired: int
+
+
+class DesiredChanged(Struct, frozen=True):
+    """The hub (or a person at the agent) wants the run suspended, resumed, cancelled, finished or forgotten."""
+
+    run: RunKey
+    desired: int
+    reason: str = ""
+
+
+class NodeJoined(Struct, frozen=True):
+    """A node daemon is connected. What it runs and holds is the truth; what we believed otherwise is dropped."""
+
+    node: str
+    incarnation: bytes
+    cpus: float
+    memory: int
+    place: Place
+    running: tuple[tuple[RunKey, bytes, int], ...] = ()  # run, task, attempt
+    units: tuple[tuple[RunKey, bytes], ...] = ()
+    fetching: tuple[tuple[RunKey, bytes], ...] = ()
+
+
+class NodeLost(Struct, frozen=True):
+    """The node daemon's stream ended, or it stopped answering. `incarnation` guards against a late word."""
+
+    node: str
+    incarnation: bytes
+
+
+class TaskStarted(Struct, frozen=True):
+    """A worker took the task."""
+
+    node: str
+    run: RunKey
+    task: bytes
+    attempt: int
+
+
+class TaskProduced(Struct, frozen=True):
+    """A task that still runs has made these units already."""
+
+    node: str
+    run: RunKey
+    task: bytes
+    attempt: int
+    outputs: tuple[Output, ...]
+
+
+class TaskDone(Struct, frozen=True):
+    """A task ended well; `outputs` are all of its units. They are in the node's store."""
+
+    node: str
+    run: RunKey
+    task: bytes
+    attempt: int
+    outputs: tuple[Output, ...]
+    seconds: float = 0.0
+    bytes_in: int = 0
+
+
+class TaskFailed(Struct, frozen=True):
+    """An attempt failed."""
+
+    node: str
+    run: RunKey
+    task: bytes
+    attempt: int
+    failure: Failure
+    seconds: float = 0.0
+
+
+class SourceRead(Struct, frozen=True):
+    """A dataset's part was opened on a node; or could not be (`error`)."""
+
+    node: str
+    run: RunKey
+    step: str
+    index: int
+    outputs: tuple[Output, ...] = ()
+    error: str = ""
+
+
+class FetchEnded(Struct, frozen=True):
+    """The bytes of a unit are on the node (no `error`), or are not. `gone`: the other side has them no more."""
+
+    node: str
+    run: RunKey
+    unit: bytes
+    bytes: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    gone: bool = False
+
+
+class PushEnded(Struct, frozen=True):
+    """A push that we were asked for ended; the receiver tells its own coordinator when the bytes are there."""
+
+    node: str
+    run: RunKey
+    unit: bytes
+    error: str = ""
+
+
+class PeerSaid(Struct, frozen=True):
+    """A message of another cluster's coordinator: a serialised `bdw_fed.v1.PeerMessage`. Exactly once, in order."""
+
+    cluster: str
+    message: bytes
+
+
+class PeersKnown(Struct, frozen=True):
+    """The hub's directory: a serialised `bdw_fed.v1.PeerDirectory`."""
+
+    directory: bytes
+
+
+class Tick(Struct, frozen=True):
+    """The time that `WakeAt` asked for has come."""
+
+
+Event = (
+    FragmentAssigned
+    | DesiredChanged
+    | NodeJoined
+    | NodeLost
+    | TaskStarted
+    | TaskProduced
+    | TaskDone
+    | TaskFailed
+    | SourceRead
+    | FetchEnded
+    | PushEnded
+    | PeerSaid
+    | PeersKnown
+    | Tick
+)
+
+# --------------------------------------------------------------------------------------------------------- actions
+
+
+class Append(Struct, frozen=True):
+    """Commit this record (see `records`), before anything else of the same batch leaves."""
+
+    record: object
+
+
+class SendPeer(Struct, frozen=True):
+    """Put a serialised `bdw_fed.v1.PeerMessage` into the durable outbox to a cluster, with this batch's records."""
+
+    cluster: str
+    message: bytes
+
+
+class SendHub(Struct, frozen=True):
+    """Put a message into the hub's durable outbox. `kind`: the SessionRequest's field (ended, output or accepted)."""
+
+    kind: str
+    message: bytes  # serialised FragmentStatus or FragmentAccepted
+
+
+class TellNode(Struct, frozen=True):
+    """Say this to a node: a serialised `bdw_fed.v1.NodeCommand`. Lost if the node is gone: NodeJoined mends it."""
+
+    node: str
+    command: bytes
+
+
+class Publish(Struct, frozen=True):
+    """Put an event on the bus. `type` without the prefix ("task.done"); `data` is JSON-like."""
+
+    run: RunKey
+    type: str
+    subject: str
+    data: dict[str, object]
+
+
+class ProgressChanged(Struct, frozen=True):
+    """The run's counters changed; the driver tells the hub when its rate allows, by asking `status(run)`."""
+
+    run: RunKey
+
+
+class WakeAt(Struct, frozen=True):
+    """Send a `Tick` at this time at the latest (a retry is due, a worker is idle for long). Replaces any former one."""
+
+    at: float
+
+
+Action = Append | SendPeer | SendHub | TellNode | Publish | ProgressChanged | WakeAt

@@ -1,0 +1,79 @@
+"""Ids and content digests: the names by which units and tasks are the same wherever they are made again.
+
+A task's id is a digest of what it is (run, step, inputs), a unit's of the task that made it and the port. So whoever
+executes a task, however often, names its results alike, and a second result is recognised. Fields are length-prefixed
+before they are hashed, so that no two different lists give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from blake3 import blake3
+
+ID_BYTES = 16
+DIGEST_BYTES = 32
+_READ_BYTES = 1 << 20
+_THREADS_FROM_BYTES = 64 << 20  # below this, starting threads costs more than it saves
+
+
+def _identify(kind: bytes, fields: Sequence[bytes]) -> bytes:
+    packed = bytearray(kind)
+    for field in fields:
+        packed += len(field).to_bytes(4, "big")
+        packed += field
+    return blake3(packed).digest(length=ID_BYTES)
+
+
+def task_id(namespace: str, run: str, step: str, inputs: Sequence[tuple[str, Sequence[bytes]]]) -> bytes:
+    """The 16-byte id of the task that executes `step` on `inputs`: (port, unit ids in order), in port order."""
+    fields = [namespace.encode(), run.encode(), step.encode()]
+    for port, units in inputs:
+        fields.append(port.encode())
+        fields.append(b"".join(units))
+    return _identify(b"task", fields)
+
+
+def source_task_id(namespace: str, run: str, step: str, index: int) -> bytes:
+    """The 16-byte id that stands as the maker of the units of part `index` of a source."""
+    return _identify(b"source", [namespace.encode(), run.encode(), step.encode(), index.to_bytes(8, "big")])
+
+
+def unit_id(task: bytes, port: str, index: int) -> bytes:
+    """The 16-byte id of the unit that `task` puts on `port` at `index`."""
+    return _identify(b"unit", [task, port.encode(), index.to_bytes(8, "big")])
+
+
+class ContentHasher:
+    """Content digest of bytes that come in pieces."""
+
+    def __init__(self) -> None:
+        self._hasher = blake3()
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """Add a piece."""
+        self._hasher.update(data)
+
+    def digest(self) -> bytes:
+        """The 32-byte BLAKE3 of all pieces so far."""
+        return self._hasher.digest()
+
+
+def bytes_digest(data: bytes) -> bytes:
+    """The 32-byte BLAKE3 of `data`."""
+    return blake3(data).digest()
+
+
+def content_digest(path: Path) -> bytes:
+    """The 32-byte BLAKE3 of a file. Blocks: call it in a thread for files of more than some megabytes."""
+    size = path.stat().st_size
+    if size >= _THREADS_FROM_BYTES:
+        hasher = blake3(max_threads=blake3.AUTO)
+        hasher.update_mmap(path)
+        return hasher.digest()
+    hasher = blake3()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_READ_BYTES):
+            hasher.update(piece)
+    return hasher.digest()

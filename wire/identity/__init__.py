@@ -1,0 +1,30 @@
+"""Identity: who a member of the federation is, how it proves it, and how TLS is set up from that."""
+
+from wire.identity.credentials import (
+    Credentials,
+    channel_options,
+    grpc_channel_credentials,
+    grpc_server_credentials,
+    server_options,
+    ssl_client_context,
+    ssl_server_context,
+)
+from wire.identity.peers import UnknownPeerError, identity_of, identity_of_tls, require
+from wire.identity.roles import Identity, Role, server_name
+
+__all__ = [
+    "Credentials",
+    "Identity",
+    "Role",
+    "UnknownPeerError",
+    "channel_options",
+    "grpc_channel_credentials",
+    "grpc_server_credentials",
+    "identity_of",
+    "identity_of_tls",
+    "require",
+    "server_name",
+    "server_options",
+    "ssl_client_context",
+    "ssl_server_context",
+]

@@ -1,0 +1,30 @@
+"""How a service of ours lives as a process: it starts, says that it is ready, and stops in order when told to.
+
+The same few lines run the hub, an agent and a node daemon, whether a service unit, a container or the embedded
+federation started them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+Serve = Callable[[C, Callable[[R], None], asyncio.Event], Awaitable[None]]
+
+
+def run_service(serve: Serve[C, R], config: C, ready: Callable[[R], None]) -> None:
+    """Run `serve(config, ready, stop)` until SIGTERM or SIGINT sets `stop`, and it has returned."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await serve(config, ready, stop)
+
+    asyncio.run(main())
