@@ -42,8 +42,7 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-uv requirements-dev.lock requirements.lock py
 	@touch $(VENV)/.stamp-run $@
 
 demo: setup-run  ## a federation of four clusters on this machine runs the flights example
-	$(BIN)/python examples/flights/prepare.py
-	$(BIN)/bdw-fed demo
+	examples/flights/demo.sh
 
 test: setup  ## the quick tests
 	$(BIN)/pytest -n 2 -m "not slow and not kind and not fault and not browser" tests
