@@ -27,10 +27,11 @@ $(VENV)/.stamp-uv: requirements-uv.lock
 
 # pip is the second try because it reads pip.conf, which uv does not.
 define install_lock
-	$(UV_PIP) install --quiet --require-hashes -r $(1) || { \
+	@echo "installing $(1) into $(VENV)"
+	@$(UV_PIP) install --quiet --require-hashes -r $(1) || { \
 	  echo "uv could not install $(1); trying pip, which reads your pip configuration" >&2; \
 	  $(BIN)/python -m pip install --quiet --require-hashes -r $(1); }
-	$(UV_PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(UV_PIP) install --quiet --no-deps --no-build-isolation --editable .
 endef
 
 $(VENV)/.stamp-run: $(VENV)/.stamp-uv requirements.lock pyproject.toml

@@ -74,7 +74,5 @@ for module in pkgutil.iter_modules(bdw_fed.v1.__path__, "bdw_fed.v1."):
     importlib.import_module(module.name)
 print(sorted({"pydantic", "typer", "aiohttp"} & sys.modules.keys()))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
