@@ -1,0 +1,365 @@
+"""The life of a run, pure: what is to be stored and wanted after something happened to it.
+
+`handle(run, event)` gets the run as it is stored and one event, and returns the actions that follow; it never changes
+the run that it was given. The driver commits all actions of one event in one transaction that is conditional on the
+revision of the run it read, so two hubs, or a frame that comes twice, can't both decide.
+
+    Submitted ─▶ PENDING ─Planned─▶ RUNNING ⇄ SUSPENDED
+                    │                  │ a fragment failed, or somebody cancelled
+                    │                  ▼
+                    └──────────────▶ STOPPING ─every fragment has ended─▶ FAILED | CANCELLED
+                                    RUNNING ─every fragment succeeded──▶ SUCCEEDED
+
+What a fragment says counts only under the epoch that the run has for its cluster, and only until the fragment has
+ended; an ended run never changes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bdw_fed.v1 import model_pb2 as m
+
+ENDED = frozenset([m.RUN_STATE_SUCCEEDED, m.RUN_STATE_FAILED, m.RUN_STATE_CANCELLED])
+FRAGMENT_ENDED = frozenset([m.FRAGMENT_STATE_SUCCEEDED, m.FRAGMENT_STATE_FAILED, m.FRAGMENT_STATE_CANCELLED])
+INLINE_OUTPUTS = 100
+_FAILURES_KEPT = 3
+_DETAIL_CHARACTERS = 1024
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """Somebody wants this run: names, revisions, parameters and `submitted_at` are filled in."""
+
+    run: m.Run
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The run has a plan (`plan` is its digest among the blobs) and a fragment for each cluster in it."""
+
+    revision: int
+    plan: bytes
+    fragments: tuple[m.Fragment, ...]
+    at: float
+
+
+@dataclass(frozen=True)
+class FragmentAccepted:
+    """The fragment is in the coordinator's log."""
+
+    cluster: str
+    epoch: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Newest counters of some clusters."""
+
+    statuses: tuple[m.FragmentStatus, ...]
+
+
+@dataclass(frozen=True)
+class OutputMade:
+    """A fragment has made outputs of the run; `number` tells this piece from the fragment's others."""
+
+    status: m.FragmentStatus
+    number: int
+
+
+@dataclass(frozen=True)
+class FragmentEnded:
+    """The fragment's last word. `outputs` are all that it has told of, with those of this status."""
+
+    status: m.FragmentStatus
+    number: int
+    at: float
+    outputs: tuple[m.RunOutput, ...]  # of the whole run, as far as stored, without this status's own
+
+
+@dataclass(frozen=True)
+class CancelRequested:
+    """A person wants the run stopped."""
+
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True)
+class SuspendRequested:
+    """A person wants that no further task is started."""
+
+
+@dataclass(frozen=True)
+class ResumeRequested:
+    """A person wants the run to go on."""
+
+
+Event = (
+    Submitted
+    | Planned
+    | FragmentAccepted
+    | Progress
+    | OutputMade
+    | FragmentEnded
+    | CancelRequested
+    | SuspendRequested
+    | ResumeRequested
+)
+
+
+@dataclass(frozen=True)
+class StoreRun:
+    """The run as it is now."""
+
+    run: m.Run
+
+
+@dataclass(frozen=True)
+class StoreFragments:
+    """New fragments, and what is wanted of them."""
+
+    fragments: tuple[m.Fragment, ...]
+    desired: m.DesiredState.ValueType
+
+
+@dataclass(frozen=True)
+class SetDesired:
+    """What is wanted of these clusters' fragments from now on."""
+
+    clusters: tuple[str, ...]
+    desired: m.DesiredState.ValueType
+
+
+@dataclass(frozen=True)
+class StoreOutputs:
+    """One piece of a fragment's outputs. They count once the run has succeeded."""
+
+    cluster: str
+    epoch: int
+    number: int
+    outputs: tuple[m.RunOutput, ...]
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """It can't be done, and why."""
+
+    message: str
+
+
+Action = StoreRun | StoreFragments | SetDesired | StoreOutputs | Refuse
+
+
+def handle(run: m.Run | None, event: Event) -> list[Action]:
+    """What follows from `event` for `run` (None: it does not exist). An empty list: nothing, it is old news."""
+    if isinstance(event, Submitted):
+        return _submitted(run, event)
+    if run is None:
+        return [Refuse("there is no such run")]
+    match event:
+        case Planned():
+            return _planned(run, event)
+        case FragmentAccepted():
+            return _accepted(run, event)
+        case Progress():
+            return _progress(run, event)
+        case OutputMade():
+            return _output(run, event)
+        case FragmentEnded():
+            return _fragment_ended(run, event)
+        case CancelRequested():
+            return _cancel(run, event)
+        case SuspendRequested():
+            return _switch(run, m.RUN_STATE_RUNNING, m.RUN_STATE_SUSPENDED, m.DESIRED_STATE_SUSPENDED, "suspended")
+        case ResumeRequested():
+            return _switch(run, m.RUN_STATE_SUSPENDED, m.RUN_STATE_RUNNING, m.DESIRED_STATE_RUNNING, "resumed")
+
+
+def overlaid(run: m.Run, statuses: Iterable[m.FragmentStatus]) -> m.Run:
+    """The run with newer counters laid over those that are stored; the run itself where none are newer."""
+    shown: m.Run | None = None
+    for status in statuses:
+        kept = (shown or run).fragments.get(status.cluster)
+        if run.state in ENDED or kept is None or not _is_news(kept, status):
+            continue
+        shown = shown or _copy(run)
+        shown.fragments[status.cluster].CopyFrom(trimmed(status))
+    return shown or run
+
+
+def trimmed(status: m.FragmentStatus) -> m.FragmentStatus:
+    """A status as it is kept in a run: bounded, and without outputs, which are kept by themselves."""
+    kept = m.FragmentStatus()
+    kept.CopyFrom(status)
+    del kept.outputs[:]
+    dropped = max(0, len(kept.failures) - _FAILURES_KEPT)
+    del kept.failures[:dropped]
+    kept.failures_left_out += dropped
+    for failure in kept.failures:
+        failure.detail = failure.detail[-_DETAIL_CHARACTERS:]
+    return kept
+
+
+def published(outputs: Iterable[m.RunOutput]) -> list[m.RunOutput]:
+    """Outputs in the order people see them, each unit once per output name."""
+    distinct = {(output.name, output.unit.id): output for output in outputs}
+    return sorted(distinct.values(), key=lambda output: (output.name, output.file, output.unit.id))
+
+
+def _submitted(run: m.Run | None, event: Submitted) -> list[Action]:
+    if run is not None:
+        return [Refuse(f"there is a run {run.name} already")]
+    fresh = _copy(event.run)
+    fresh.state = m.RUN_STATE_PENDING
+    fresh.desired = m.DESIRED_STATE_RUNNING
+    return [StoreRun(fresh)]
+
+
+def _planned(run: m.Run, event: Planned) -> list[Action]:
+    if run.state != m.RUN_STATE_PENDING or event.revision <= run.plan_revision:
+        return []
+    fresh = _copy(run)
+    fresh.state = m.RUN_STATE_RUNNING
+    fresh.started_at = event.at
+    fresh.plan_revision = event.revision
+    fresh.plan = event.plan
+    for fragment in event.fragments:
+        fresh.fragments[fragment.cluster].CopyFrom(
+            m.FragmentStatus(
+                namespace=fragment.namespace,
+                run=fragment.run,
+                cluster=fragment.cluster,
+                epoch=fragment.epoch,
+                state=m.FRAGMENT_STATE_ASSIGNED,
+            )
+        )
+    return [StoreFragments(event.fragments, m.DESIRED_STATE_RUNNING), StoreRun(fresh)]
+
+
+def _accepted(run: m.Run, event: FragmentAccepted) -> list[Action]:
+    kept = run.fragments.get(event.cluster)
+    if run.state in ENDED or kept is None or kept.epoch != event.epoch:
+        return []
+    if kept.state != m.FRAGMENT_STATE_ASSIGNED:
+        return []
+    fresh = _copy(run)
+    fresh.fragments[event.cluster].state = m.FRAGMENT_STATE_RUNNING
+    return [StoreRun(fresh)]
+
+
+def _progress(run: m.Run, event: Progress) -> list[Action]:
+    fresh = overlaid(run, event.statuses)
+    return [] if fresh is run or fresh == run else [StoreRun(fresh)]
+
+
+def _output(run: m.Run, event: OutputMade) -> list[Action]:
+    status = event.status
+    kept = run.fragments.get(status.cluster)
+    if run.state in ENDED or kept is None or kept.epoch != status.epoch or kept.state in FRAGMENT_ENDED:
+        return []
+    if not status.outputs:
+        return []
+    return [StoreOutputs(status.cluster, status.epoch, event.number, tuple(status.outputs))]
+
+
+def _fragment_ended(run: m.Run, event: FragmentEnded) -> list[Action]:
+    status = event.status
+    kept = run.fragments.get(status.cluster)
+    if run.state in ENDED or kept is None or kept.epoch != status.epoch or kept.state in FRAGMENT_ENDED:
+        return []
+    if status.state not in FRAGMENT_ENDED:
+        return []
+    fresh = _copy(run)
+    fresh.fragments[status.cluster].CopyFrom(trimmed(status))
+    actions: list[Action] = []
+    if status.outputs:
+        actions.append(StoreOutputs(status.cluster, status.epoch, event.number, tuple(status.outputs)))
+    if status.state != m.FRAGMENT_STATE_SUCCEEDED and fresh.state != m.RUN_STATE_STOPPING:
+        actions += _stop(fresh, *_why(status))
+    if all(fragment.state in FRAGMENT_ENDED for fragment in fresh.fragments.values()):
+        actions = [action for action in actions if not isinstance(action, SetDesired)]
+        actions += _end(fresh, event)
+    return [*actions, StoreRun(fresh)]
+
+
+def _why(status: m.FragmentStatus) -> tuple[m.RunState.ValueType, str]:
+    """How a run ends whose fragment ended otherwise than well, and the sentence that says why."""
+    if status.state == m.FRAGMENT_STATE_CANCELLED:
+        return m.RUN_STATE_CANCELLED, f"cancelled on {status.cluster}"
+    if not status.failures:
+        return m.RUN_STATE_FAILED, f"failed on {status.cluster}, which gave no reason"
+    failure = status.failures[-1]
+    where = f"{failure.cluster or status.cluster}{'/' + failure.node if failure.node else ''}"
+    step = f"step {failure.step} failed" if failure.step else "failed"
+    attempt = f", attempt {failure.attempt}" if failure.attempt else ""
+    return m.RUN_STATE_FAILED, f"{step} on {where}{attempt} ({failure.kind or 'unknown'}): {failure.message}"
+
+
+def _stop(fresh: m.Run, ending: m.RunState.ValueType, message: str) -> list[Action]:
+    """Turn `fresh` into a run that is being stopped."""
+    fresh.state = m.RUN_STATE_STOPPING
+    fresh.ending = ending
+    fresh.message = message
+    fresh.desired = m.DESIRED_STATE_CANCELLED
+    live = tuple(sorted(name for name, fragment in fresh.fragments.items() if fragment.state not in FRAGMENT_ENDED))
+    return [SetDesired(live, m.DESIRED_STATE_CANCELLED)] if live else []
+
+
+def _end(fresh: m.Run, event: FragmentEnded) -> list[Action]:
+    """Turn `fresh`, whose fragments have all ended, into an ended run."""
+    fresh.ended_at = event.at
+    fresh.desired = m.DESIRED_STATE_FINISHED
+    if fresh.state == m.RUN_STATE_STOPPING:
+        fresh.state = fresh.ending
+    else:
+        fresh.state = m.RUN_STATE_SUCCEEDED
+        fresh.message = ""
+        outputs = published([*event.outputs, *event.status.outputs])
+        del fresh.outputs[:]
+        fresh.outputs.extend(outputs[:INLINE_OUTPUTS])
+        fresh.outputs_left_out = max(0, len(outputs) - INLINE_OUTPUTS)
+    return [SetDesired(tuple(sorted(fresh.fragments)), m.DESIRED_STATE_FINISHED)]
+
+
+def _cancel(run: m.Run, event: CancelRequested) -> list[Action]:
+    if run.state in ENDED:
+        return [Refuse(f"the run {run.name} has ended ({_word(run.state)}): there is nothing to cancel")]
+    if run.state == m.RUN_STATE_STOPPING:
+        return []
+    fresh = _copy(run)
+    actions = _stop(fresh, m.RUN_STATE_CANCELLED, event.reason or "cancelled")
+    if not fresh.fragments:
+        fresh.state = m.RUN_STATE_CANCELLED
+        fresh.ended_at = event.at
+    return [*actions, StoreRun(fresh)]
+
+
+def _switch(
+    run: m.Run, before: m.RunState.ValueType, after: m.RunState.ValueType, desired: m.DesiredState.ValueType, word: str
+) -> list[Action]:
+    if run.state == after:
+        return []
+    if run.state != before:
+        return [Refuse(f"the run {run.name} is {_word(run.state)}: it can't be {word}")]
+    fresh = _copy(run)
+    fresh.state = after
+    fresh.desired = desired
+    live = tuple(sorted(name for name, fragment in fresh.fragments.items() if fragment.state not in FRAGMENT_ENDED))
+    return [SetDesired(live, desired), StoreRun(fresh)]
+
+
+def _is_news(kept: m.FragmentStatus, status: m.FragmentStatus) -> bool:
+    return kept.epoch == status.epoch and kept.state not in FRAGMENT_ENDED and status.state not in FRAGMENT_ENDED
+
+
+def _word(state: m.RunState.ValueType) -> str:
+    return m.RunState.Name(state).removeprefix("RUN_STATE_").lower()
+
+
+def _copy(run: m.Run) -> m.Run:
+    fresh = m.Run()
+    fresh.CopyFrom(run)
+    return fresh
