@@ -1,0 +1,144 @@
+"""Outputs: fetching a run's results from the data servers of the nodes that keep them.
+
+The bytes never pass the hub. A download goes into `.NAME.part` next to its place, continues from what is there already,
+tries each address in turn for as long as `patience` says, and moves to its name only when its digest is right.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from bdw_fed.client.errors import DownloadFailed
+from bdw_fed.v1 import control_plane_pb2 as pb
+from wire.digests import content_digest
+
+_READ_BYTES = 1 << 20
+_TIMEOUT = 20.0
+_PAUSE = 0.5
+
+
+@dataclass(frozen=True)
+class Source:
+    """One output, where it lies, and the TLS context to fetch it with."""
+
+    located: pb.OutputsResponse.Located
+    namespace: str
+    run: str
+    context: ssl.SSLContext
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """One output that is saved. `received` counts the bytes that crossed now; less than `size` if some were there."""
+
+    name: str
+    path: Path
+    size: int
+    received: int
+
+
+def places(
+    located: Sequence[pb.OutputsResponse.Located], to: Path
+) -> Iterator[tuple[pb.OutputsResponse.Located, Path]]:
+    """Where each output is saved: by its file name; one that has several units gets a number for each."""
+    counts: dict[str, int] = {}
+    for item in located:
+        counts[item.output.name] = counts.get(item.output.name, 0) + 1
+    seen: dict[str, int] = {}
+    for item in located:
+        output = item.output
+        file = PurePosixPath(output.file or output.unit.name or output.name).name
+        if file in ("", ".", ".."):
+            file = output.name
+        if counts[output.name] > 1:
+            index = seen[output.name] = seen.get(output.name, -1) + 1
+            stem, dot, suffix = file.partition(".")
+            file = f"{stem}-{index:05d}{dot}{suffix}"
+        yield item, to / file
+
+
+def download(source: Source, path: Path, patience: float) -> Downloaded:
+    """Save one output at `path`. Raises DownloadFailed when no node gives the right bytes within `patience` seconds."""
+    output = source.located.output
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if _is_right(path, output.unit.size, output.unit.digest):
+        return Downloaded(output.name, path, output.unit.size, 0)
+    if not source.located.addresses:
+        raise DownloadFailed(f"output {output.name}: node {output.cluster}/{output.node} has it, but is not attached")
+    partial = path.with_name(f".{path.name}.part")
+    deadline = time.monotonic() + patience
+    received = 0
+    while True:
+        reasons = []
+        for address in source.located.addresses:
+            try:
+                received += _continue(source, address, partial)
+                break
+            except (OSError, http.client.HTTPException) as error:
+                reasons.append(f"{address}: {error or type(error).__name__}")
+        else:
+            if time.monotonic() >= deadline:
+                raise DownloadFailed(f"output {output.name} could not be fetched: {'; '.join(reasons)}")
+            time.sleep(_PAUSE)
+            continue
+        if _is_right(partial, output.unit.size, output.unit.digest):
+            partial.replace(path)
+            return Downloaded(output.name, path, output.unit.size, received)
+        if partial.stat().st_size >= output.unit.size:
+            partial.unlink()
+        if time.monotonic() >= deadline:
+            raise DownloadFailed(f"output {output.name}: the bytes received are not those that the run made")
+
+
+def _is_right(path: Path, size: int, digest: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == size and content_digest(path) == digest
+
+
+def _continue(source: Source, address: str, partial: Path) -> int:
+    """Append to `partial` what it lacks. Returns the bytes received; OSError or HTTPException if the server fails."""
+    unit = source.located.output.unit
+    start = partial.stat().st_size if partial.is_file() else 0
+    if start > unit.size or (start == unit.size and start > 0):
+        partial.unlink()
+        start = 0
+    connection = _Connection(address, source.located.server_name, source.context)
+    try:
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        connection.request("GET", f"/v1/{source.namespace}/{source.run}/{unit.id.hex()}", headers=headers)
+        response = connection.getresponse()
+        if response.status == http.client.OK:
+            start = 0
+        elif response.status != http.client.PARTIAL_CONTENT:
+            raise http.client.HTTPException(f"{response.status} {response.reason}")
+        received = 0
+        with partial.open("r+b" if partial.exists() else "wb") as file:
+            file.truncate(start)
+            file.seek(start)
+            while piece := response.read(_READ_BYTES):
+                file.write(piece)
+                received += len(piece)
+        return received
+    finally:
+        connection.close()
+
+
+class _Connection(http.client.HTTPSConnection):
+    """HTTPS to an address whose certificate carries a federation name instead of the host's."""
+
+    def __init__(self, address: str, server_name: str, context: ssl.SSLContext) -> None:
+        host, _, port = address.rpartition(":")
+        super().__init__(host.strip("[]"), int(port), timeout=_TIMEOUT, context=context)
+        self._server_name = server_name
+        self._tls = context
+
+    def connect(self) -> None:
+        """Connect, and demand the server's federation name."""
+        plain = socket.create_connection((self.host, self.port), self.timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self._server_name)

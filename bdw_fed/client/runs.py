@@ -1,0 +1,211 @@
+"""Runs: start one, follow it, steer it, understand it, take its results."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bdw_fed.client.errors import NotFound, TimedOut, Unavailable
+from bdw_fed.client.objects import CALL_TIMEOUT, Objects, _aclose
+from bdw_fed.v1 import control_plane_pb2 as pb
+from bdw_fed.v1 import model_pb2 as model
+from wire.identity.credentials import ssl_client_context
+
+if TYPE_CHECKING:
+    from bdw_fed.client.outputs import Downloaded
+
+PATIENCE = 60.0
+_PLAN_TIMEOUT = 120.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+_ENDED = (model.RUN_STATE_SUCCEEDED, model.RUN_STATE_FAILED, model.RUN_STATE_CANCELLED)
+
+
+def has_ended(run: model.Run) -> bool:
+    """Whether the run is in an end state: succeeded, failed or cancelled."""
+    return run.state in _ENDED
+
+
+class Runs(Objects):
+    """The part of the client that is about runs."""
+
+    async def submit(
+        self,
+        workflow: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        name: str = "",
+        topology: str = "",
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+        expected_workflow_revision: int = 0,
+    ) -> pb.SubmitResponse:
+        """Start a run (or, with `dry_run`, only plan it); the answer has the `run` and its `plan`.
+
+        The same `idempotency_key` again returns the same run. Raises NotFound, Problems, Conflict.
+
+            run = (await client.submit("delays", {"late_minutes": 30})).run
+        """
+        request = pb.SubmitRequest(
+            namespace=self.namespace,
+            workflow=workflow,
+            parameters_json=json.dumps(dict(parameters or {})),
+            run=name,
+            dry_run=dry_run,
+            idempotency_key=idempotency_key or uuid.uuid4().hex,
+            expected_workflow_revision=expected_workflow_revision,
+            topology=topology,
+        )
+        response: pb.SubmitResponse = await self._transport.call("Submit", request, _PLAN_TIMEOUT)
+        return response
+
+    async def watch_run(
+        self, run: str, *, patience: float = PATIENCE, timeout: float | None = None
+    ) -> AsyncIterator[model.Run]:
+        """The run as it is now, then at each change, until it has ended.
+
+        A hub that goes away is looked for again for `patience` seconds; then Unavailable. Raises NotFound, and
+        TimedOut after `timeout` seconds in all.
+        """
+        request = pb.WatchRunRequest(namespace=self.namespace, run=run)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        gone_since: float | None = None
+        pause = _FIRST_PAUSE
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimedOut(f"run {run} has not ended within {timeout:g} s")
+            changes = self._transport.stream("WatchRun", request, left)
+            try:
+                async for change in changes:
+                    gone_since, pause = None, _FIRST_PAUSE
+                    yield change.run
+                    if has_ended(change.run):
+                        return
+            except TimedOut:
+                continue
+            except Unavailable:
+                now = time.monotonic()
+                gone_since = now if gone_since is None else gone_since
+                if now - gone_since >= patience:
+                    raise
+            finally:
+                await _aclose(changes)
+            await self._transport.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def get_run(self, run: str) -> model.Run:
+        """The run as it is now. Raises NotFound."""
+        changes = self.watch_run(run, patience=0)
+        try:
+            async for state in changes:
+                return state
+        finally:
+            await _aclose(changes)
+        raise NotFound(f"run {run} is gone")
+
+    async def wait(self, run: str, *, timeout: float | None = None) -> model.Run:
+        """The run once it has ended. TimedOut if that takes longer than `timeout` seconds."""
+        changes = self.watch_run(run, timeout=timeout)
+        try:
+            async for state in changes:
+                if has_ended(state):
+                    return state
+        finally:
+            await _aclose(changes)
+        raise NotFound(f"run {run} is gone")
+
+    async def cancel(self, run: str, *, reason: str = "") -> model.Run:
+        """Stop the run for good; what runs is cancelled."""
+        request = pb.CancelRunRequest(namespace=self.namespace, run=run, reason=reason)
+        response: pb.CancelRunResponse = await self._transport.call("CancelRun", request, CALL_TIMEOUT)
+        return response.run
+
+    async def suspend(self, run: str) -> model.Run:
+        """Start no further task of the run until it is resumed; tasks under way end."""
+        request = pb.SuspendRunRequest(namespace=self.namespace, run=run)
+        response: pb.SuspendRunResponse = await self._transport.call("SuspendRun", request, CALL_TIMEOUT)
+        return response.run
+
+    async def resume(self, run: str) -> model.Run:
+        """Let a suspended run go on."""
+        request = pb.ResumeRunRequest(namespace=self.namespace, run=run)
+        response: pb.ResumeRunResponse = await self._transport.call("ResumeRun", request, CALL_TIMEOUT)
+        return response.run
+
+    async def explain(
+        self, *, run: str = "", workflow: str = "", parameters: Mapping[str, Any] | None = None
+    ) -> model.Plan:
+        """The plan of a run, or the one that a workflow would get now: filters, scores, expectations, alternatives."""
+        request = pb.ExplainRequest(
+            namespace=self.namespace,
+            run=run,
+            workflow=workflow,
+            parameters_json=json.dumps(dict(parameters or {})) if workflow else "",
+        )
+        response: pb.ExplainResponse = await self._transport.call("Explain", request, _PLAN_TIMEOUT)
+        return response.plan
+
+    async def describe(self, run: str) -> pb.DescribeRunResponse:
+        """The run, its plan, and the tasks that matter just now, asked of the clusters themselves."""
+        request = pb.DescribeRunRequest(namespace=self.namespace, run=run)
+        response: pb.DescribeRunResponse = await self._transport.call("DescribeRun", request, CALL_TIMEOUT)
+        return response
+
+    async def logs(
+        self, run: str, *, step: str = "", cluster: str = "", task: bytes = b"", follow: bool = False
+    ) -> AsyncIterator[pb.LogsResponse]:
+        """What the run's tasks print; with `follow`, until the run has ended."""
+        request = pb.LogsRequest(
+            namespace=self.namespace, run=run, step=step, cluster=cluster, task=task, follow=follow
+        )
+        pieces = self._transport.stream("Logs", request)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            await _aclose(pieces)
+
+    async def events(self, run: str = "", *, follow: bool = False) -> AsyncIterator[model.Event]:
+        """What happened in a run, or in the whole namespace; with `follow`, also what happens from now on."""
+        request = pb.EventsRequest(namespace=self.namespace, run=run, follow=follow)
+        responses = self._transport.stream("Events", request)
+        try:
+            async for response in responses:
+                yield response.event
+        finally:
+            await _aclose(responses)
+
+    async def outputs(self, run: str) -> Sequence[pb.OutputsResponse.Located]:
+        """The run's results and where their bytes lie. Raises Conflict while the run has none yet."""
+        request = pb.OutputsRequest(namespace=self.namespace, run=run)
+        response: pb.OutputsResponse = await self._transport.call("Outputs", request, CALL_TIMEOUT)
+        return list(response.outputs)
+
+    async def download(
+        self, run: str, to: Path, *, names: Sequence[str] = (), patience: float = PATIENCE
+    ) -> Sequence[Downloaded]:
+        """Save the run's results (or those in `names`) into the directory `to`, straight from the nodes that have them.
+
+        What is there already and right is kept, what is there in part is continued, and a file appears under its
+        name only when its BLAKE3 digest is the one that the run recorded. Raises NotFound, DownloadFailed.
+        """
+        from bdw_fed.client.outputs import Source, download, places  # brings http.client, for this alone
+
+        located = await self.outputs(run)
+        unknown = set(names) - {item.output.name for item in located}
+        if unknown:
+            known = ", ".join(sorted({item.output.name for item in located})) or "none yet"
+            raise NotFound(f"run {run} has no output {', '.join(sorted(unknown))} (it has: {known})")
+        wanted = [item for item in located if not names or item.output.name in names]
+        context = ssl_client_context(self._transport.profile.load_credentials())
+        saved = []
+        for item, path in places(wanted, to):
+            source = Source(item, self.namespace, run, context)
+            saved.append(await self._transport.blocking(partial(download, source, path, patience)))
+        return saved
