@@ -1,0 +1,329 @@
+"""Steps and workflows as their authors write them.
+
+The loader builds these models from documents, `workflow.checks` judges them together, `workflow.canonical` gives the
+form that is stored, and the planner compiles a workflow with its steps into the graph of a run. Sizes are bytes, durations
+seconds. Names follow the file, except where Python has the word for itself: `in` is `inputs`, `from` is `source`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from topology.errors import WrongValue
+from topology.model import Disconnect, TaintEffect, Tier
+from topology.schema import Cpus, Duration, Identifier, Labels, Many, Metadata, Model, Name, Size
+
+Scalar = str | int | float | bool
+Value = Scalar | tuple[Scalar, ...]
+ParameterType = Literal["string", "integer", "number", "boolean", "array"]
+Pairing = Literal["each", "same_cluster", "gather_all"]
+
+_VERSION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_REFERENCE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})\.([A-Za-z_][A-Za-z0-9_]{0,62})")
+_USE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})@([A-Za-z0-9][A-Za-z0-9._-]{0,62})")
+_FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+_FORMAT = re.compile(r"[a-z0-9]([a-z0-9.+-]{0,30}[a-z0-9])?")
+_LARGEST_INTEGER = 2**63
+
+
+def _value(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return tuple(_scalar(item) for item in value)
+    return _scalar(value)
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, Scalar):
+        raise WrongValue(
+            "a parameter's value is text, a number, true, false or a list of these", "put anything larger into a file"
+        )
+    if isinstance(value, int) and not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
+        raise WrongValue("the number does not fit into 64 bits", "write it as text, in quotes")
+    return value
+
+
+def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidator:
+    def match(value: str) -> str:
+        if pattern.fullmatch(value):
+            return value
+        raise WrongValue(f"{value[:80]!r} is not {what}", f"write it like {example}")
+
+    return AfterValidator(match)
+
+
+def _file_name(value: str) -> str:
+    if value in {"", ".", ".."} or len(value.encode()) > 255 or any(c in value for c in "/\\\0"):
+        raise WrongValue(f"{value[:60]!r} is not a file name", "write a name without folders, for example report.csv")
+    return value
+
+
+ParameterValue = Annotated[Value, BeforeValidator(_value)]
+Version = Annotated[str, _matching(_VERSION, "a version", '"1" or "2.0.1"')]
+Reference = Annotated[str, _matching(_REFERENCE, "a port of a step or an input", "STEP.PORT or inputs.NAME")]
+Use = Annotated[str, _matching(_USE, "a step and its version", "clean-flights@1")]
+Function = Annotated[str, _matching(_FUNCTION, "a Python function", "module:function")]
+Format = Annotated[str, _matching(_FORMAT, "a format", "csv, parquet or tar.zst")]
+FileName = Annotated[str, AfterValidator(_file_name)]
+
+
+class Parameter(Model):
+    """A parameter that a step or a workflow takes. Without a default it must be given."""
+
+    type: ParameterType
+    default: ParameterValue | None = None
+    enum: Many[ParameterValue] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    description: str = ""
+
+
+class InputPort(Model):
+    """What a step reads. `optional`: a workflow may leave it unconnected."""
+
+    format: Format | None = None  # None: anything fits
+    optional: bool = False
+    description: str = ""
+
+
+class OutputPort(Model):
+    """What a step writes. `optional`: a task may leave it out."""
+
+    format: Format | None = None
+    optional: bool = False
+    description: str = ""
+
+
+class Resources(Model):
+    """What one worker gets. 0 = not limited."""
+
+    cpus: Cpus = 1.0
+    memory: Size = 0
+    disk: Size = 0
+
+
+class Pool(Model):
+    """How many workers one cluster keeps for the step."""
+
+    min: int = Field(default=0, ge=0, le=10_000)  # warm while a run needs the step
+    max: int = Field(default=0, ge=0, le=10_000)  # 0 = as many as fit
+    idle: Duration = 60.0  # then an idle worker is stopped
+
+
+class Retry(Model):
+    """How often a task is tried, and what is waited in between: backoff, backoff·factor, … but never more than max."""
+
+    attempts: int = Field(default=3, ge=1, le=1000)
+    backoff: Duration = 1.0
+    factor: float = Field(default=2.0, ge=1, le=100)
+    max: Duration = 60.0
+
+
+class Execution(Model):
+    """How a step's code is started: exactly one of `python` and `command`."""
+
+    python: Function | None = None
+    command: Many[str] | None = None
+    bundle: str | None = Field(default=None, min_length=1)  # a directory, relative to the file that names it
+    image: str | None = Field(default=None, min_length=1)
+    env: dict[Annotated[str, _matching(re.compile(r"[A-Za-z_]\w*"), "a variable's name", "MY_NAME")], str] = Field(
+        default_factory=dict
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.python is None) == (self.command is None):
+            raise WrongValue(
+                "a step is run by python or by command" + (", not by both" if self.python else ""),
+                'write run: {python: "module:function"} or run: {command: [program, argument]}',
+            )
+        if self.command is not None and not (self.command and self.command[0]):
+            raise WrongValue("the command is empty", "name the program to start", ("command",))
+        return self
+
+
+class StepSpec(Model):
+    """What a step's definition says; see `docs/reference/step.md`."""
+
+    run: Execution
+    parameters: dict[Identifier, Parameter] = Field(default_factory=dict)
+    inputs: dict[Identifier, InputPort] = Field(default_factory=dict)
+    outputs: dict[Identifier, OutputPort] = Field(default_factory=dict)
+    resources: Resources = Resources()
+    pool: Pool = Pool()
+    timeout: Duration = 0.0  # a task may run so long; 0 = not limited
+    retry: Retry = Retry()
+
+
+class StepMetadata(Metadata):
+    """Who a step is: a version, once used, keeps its meaning."""
+
+    version: Version
+
+
+class Step(Model):
+    """A step's definition as applied."""
+
+    kind: Literal["Step"] = "Step"
+    metadata: StepMetadata
+    spec: StepSpec
+
+    @property
+    def reference(self) -> str:
+        """`name@version`, as workflows name it and as it is stored."""
+        return f"{self.metadata.name}@{self.metadata.version}"
+
+
+class WorkflowInput(Model):
+    """Data that a run starts from: a dataset of the topology."""
+
+    dataset: Name
+
+
+class Split(Model):
+    """How the units of an edge are cut: by exactly one of bytes a part, lines a part, or number of parts."""
+
+    size: Size | None = None
+    lines: int | None = Field(default=None, ge=1)
+    count: int | None = Field(default=None, ge=1, le=1_000_000)
+    header: bool = False  # the first line stands at the head of each part
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        if sum(measure is not None for measure in (self.size, self.lines, self.count)) != 1:
+            raise WrongValue(
+                "a split is by exactly one of size, lines and count", "write for example split: {size: 4MiB}"
+            )
+        if self.size == 0:
+            raise WrongValue("a part has no size", "write for example size: 4MiB", ("size",))
+        return self
+
+
+class Binding(Model):
+    """What an input port reads. Written `STEP.PORT`, or `{from: STEP.PORT, …}` with how units are cut or paired."""
+
+    source: Reference = Field(alias="from")
+    split: Split | None = None
+    gather: Literal["all"] | None = None  # one task takes all units
+    same: Literal["cluster"] | None = None  # each task takes all units of its own unit's origin cluster
+
+    @property
+    def source_step(self) -> str:
+        """The name before the dot; `inputs` for an input of the workflow."""
+        return self.source.rpartition(".")[0]
+
+    @property
+    def source_port(self) -> str:
+        """The name after the dot: a port of the step, or the input's name."""
+        return self.source.rpartition(".")[2]
+
+    @property
+    def pairing(self) -> Pairing:
+        return "gather_all" if self.gather else "same_cluster" if self.same else "each"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return {"from": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler) -> object:
+        return _shortened(written(self))
+
+
+class WorkflowOutput(Model):
+    """A result: the units of a step's port. Written `STEP.PORT`, or `{from: STEP.PORT, file: NAME}`."""
+
+    source: Reference = Field(alias="from")
+    file: FileName | None = None
+
+    @property
+    def source_step(self) -> str:
+        return self.source.rpartition(".")[0]
+
+    @property
+    def source_port(self) -> str:
+        return self.source.rpartition(".")[2]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return {"from": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler) -> object:
+        return _shortened(written(self))
+
+
+def _shortened(written: object) -> object:
+    if isinstance(written, dict) and "from" in written and all(v is None for k, v in written.items() if k != "from"):
+        return written["from"]
+    return written
+
+
+class Toleration(Model):
+    """A taint that a step may run beside: that key, and value and effect if they are given."""
+
+    key: str = Field(min_length=1)
+    value: str | None = None
+    effect: TaintEffect | None = None
+    seconds: Duration | None = None  # of NoExecute: stay so long once it is there; None = for ever
+
+
+class Place(Model):
+    """Where a step may run. Every field that is given must hold; none given: anywhere."""
+
+    tier: Tier | None = None
+    clusters: Many[Name] | None = None
+    zones: Many[Name] | None = None
+    labels: Labels | None = None  # of the cluster
+    tolerate: Many[Toleration] = ()
+
+
+class StepUse(Model):
+    """A step in a workflow. What it says on timeout, retry, resources and pool lies over the step's own words."""
+
+    name: Name
+    use: Use
+    inputs: dict[Identifier, Binding] = Field(default_factory=dict, alias="in")
+    parameters: dict[Identifier, ParameterValue] = Field(default_factory=dict)
+    place: Place = Place()
+    timeout: Duration | None = None
+    retry: Retry = Retry()
+    resources: Resources = Resources()
+    pool: Pool = Pool()
+
+
+class Policy(Model):
+    """How a run behaves as a whole."""
+
+    reserve: Literal["none", "hold", "lend"] = "none"
+    disconnect: Disconnect = Disconnect()
+    durability: Literal["process", "power"] = "process"
+
+
+class WorkflowSpec(Model):
+    """What a workflow says; see `docs/reference/workflow.md`."""
+
+    parameters: dict[Identifier, Parameter] = Field(default_factory=dict)
+    inputs: dict[Identifier, WorkflowInput] = Field(default_factory=dict)
+    steps: Many[StepUse] = Field(min_length=1)
+    policy: Policy = Policy()
+    outputs: dict[Identifier, WorkflowOutput] = Field(default_factory=dict)
+
+
+class Workflow(Model):
+    """A workflow as applied."""
+
+    kind: Literal["Workflow"] = "Workflow"
+    metadata: Metadata
+    spec: WorkflowSpec
