@@ -1,8 +1,8 @@
 """Steps and workflows as their authors write them.
 
 The loader builds these models from documents, `workflow.checks` judges them together, `workflow.canonical` gives the
-form that is stored, and the planner compiles a workflow with its steps into the graph of a run. Sizes are bytes, durations
-seconds. Names follow the file, except where Python has the word for itself: `in` is `inputs`, `from` is `source`.
+form that is stored, and the planner compiles a workflow with its steps into the graph of a run. Sizes are bytes,
+durations seconds. Names follow the file, but where Python has the word for itself `in` is `inputs`, `from` is `source`.
 """
 
 from __future__ import annotations
