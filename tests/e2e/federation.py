@@ -1,0 +1,110 @@
+"""A federation that a test starts, asks and breaks, through the command line alone, as its users would.
+
+`Federation.start` copies the topology and its data to a directory of the test's own and calls `bdw-fed up`; every other
+word goes through `bdw-fed VERB -o json`. The runtime under it is the topology's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+CASES = HERE / "cases"
+PATIENCE = 120.0  # seconds after which a command that should have come back is taken to hang
+
+
+class CommandError(AssertionError):
+    """The command line ended with a code that the test did not expect."""
+
+
+@dataclass(frozen=True)
+class Federation:
+    """A running federation, its state directory and where its data lies."""
+
+    state: Path
+    topology: Path
+
+    @classmethod
+    def start(cls, directory: Path, topology: Path) -> Federation:
+        """Start what `topology` describes, with its state under `directory`."""
+        federation = cls(directory / "state", topology)
+        federation.call("up", str(topology))
+        return federation
+
+    def stop(self) -> None:
+        """Stop it, and wait until its processes are gone."""
+        self.call("down")
+
+    def call(self, *words: str, expect: tuple[int, ...] = (0,)) -> str:
+        """What `bdw-fed WORDS` prints. CommandError with all that it said if its exit code is not among `expect`."""
+        verb = [sys.executable, "-m", "bdw_fed.cli", *words]
+        # Stated in the environment, so that every verb finds the federation without an option of its own.
+        environment = {**os.environ, "BDW_FED_STATE": str(self.state), "NO_COLOR": "1"}
+        done = subprocess.run(
+            verb,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode not in expect:
+            said = f"{done.stdout}\n{done.stderr}\n{self._last_words()}"
+            raise CommandError(f"bdw-fed {' '.join(words)} ended with {done.returncode}, expected {expect}:\n{said}")
+        return done.stdout
+
+    def ask(self, *words: str, expect: tuple[int, ...] = (0,)) -> Any:
+        """The same with `-o json`, read."""
+        return json.loads(self.call(*words, "-o", "json", expect=expect))
+
+    def apply(self, *paths: Path) -> None:
+        """Apply files or directories."""
+        self.call("apply", *(word for path in paths for word in ("-f", str(path))))
+
+    def run(self, workflow: str) -> dict[str, Any]:
+        """Submit, wait for the end however it comes, and describe the run."""
+        name = self.submit(workflow)
+        self.call("wait", name, expect=(0, 1))
+        return self.describe(name)
+
+    def submit(self, workflow: str) -> str:
+        """The name of a new run of `workflow`."""
+        return self.call("submit", workflow, "-o", "name").strip().removeprefix("run/")
+
+    def describe(self, run: str) -> dict[str, Any]:
+        """The run as `describe run RUN -o json` tells it: a DescribeRunResponse in JSON."""
+        described: dict[str, Any] = self.ask("describe", "run", run)
+        return described
+
+    def outputs(self, run: str, directory: Path) -> dict[str, str]:
+        """The run's outputs, fetched: file name → text."""
+        self.call("outputs", run, "--to", str(directory))
+        return {path.name: path.read_text() for path in directory.iterdir()}
+
+    def _last_words(self) -> str:
+        logs = sorted((self.state / "logs").glob("*.log"))
+        return "\n".join(
+            f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs if log.stat().st_size
+        )
+
+
+def lay_out(directory: Path) -> Path:
+    """The tests' topology with its data, in `directory`. Returns the topology file."""
+    shutil.copy(HERE / "federation" / "topology.yaml", directory / "topology.yaml")
+    for cluster, numbers in {"edge-a": range(100), "edge-b": range(100, 150)}.items():
+        data = directory / "data" / cluster
+        data.mkdir(parents=True)
+        (data / "numbers.csv").write_text("number\n" + "".join(f"{number}\n" for number in numbers))
+        letter = cluster[-1]
+        (data / "names.csv").write_text(f"parity,name\n0,{letter}-even\n1,{letter}-odd\n")
+    (directory / "data" / "edge-a" / "nothing.csv").write_text("number\n")
+    (directory / "data" / "edge-a" / "seed.txt").write_text("7\n")
+    return directory / "topology.yaml"

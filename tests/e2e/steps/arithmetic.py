@@ -1,0 +1,56 @@
+"""Steps whose answers a test can work out by itself."""
+
+import csv
+from pathlib import Path
+
+
+def subtotal(rows: Path, out: dict[str, Path]) -> None:
+    """The sum and the count of the numbers of one unit."""
+    with rows.open(newline="") as file:
+        numbers = [int(row["number"]) for row in csv.DictReader(file)]
+    out["sum"].write_text(f"{sum(numbers)} {len(numbers)}\n")
+
+
+def total(sums: list[Path], out: dict[str, Path]) -> None:
+    """All sums and counts added up, and of how many units."""
+    pairs = [tuple(map(int, path.read_text().split())) for path in sums]
+    result = (sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs), len(pairs))
+    out["total"].write_text("{} {} {}\n".format(*result))
+
+
+def label(rows: Path, names: list[Path], out: dict[str, Path]) -> None:
+    """Each number with the name that its own cluster gives to its parity."""
+    labels: dict[str, str] = {}
+    for path in names:
+        with path.open(newline="") as file:
+            labels.update({row["parity"]: row["name"] for row in csv.DictReader(file)})
+    with rows.open(newline="") as file, out["labelled"].open("w") as target:
+        for row in csv.DictReader(file):
+            target.write(f"{labels[str(int(row['number']) % 2)]}\n")
+
+
+def tally(labelled: list[Path], out: dict[str, Path]) -> None:
+    """How often each name stands in all units."""
+    counts: dict[str, int] = {}
+    for path in labelled:
+        for name in path.read_text().split():
+            counts[name] = counts.get(name, 0) + 1
+    out["tally"].write_text("".join(f"{name} {counts[name]}\n" for name in sorted(counts)))
+
+
+def scatter(seed: Path, pieces: int, out: dict[str, Path]) -> None:
+    """Many units out of one."""
+    out["pieces"].mkdir()
+    for index in range(pieces):
+        (out["pieces"] / f"{index:04}.txt").write_text(f"{seed.read_text().strip()} {index}\n")
+
+
+def double(piece: Path, out: dict[str, Path]) -> None:
+    """Twice the index of one piece, with a count of one."""
+    out["sum"].write_text(f"{2 * int(piece.read_text().split()[1])} 1\n")
+
+
+def both(left: list[Path], right: list[Path], out: dict[str, Path]) -> None:
+    """Two gathered ports side by side."""
+    sums = [sum(int(path.read_text().split()[0]) for path in paths) for paths in (left, right)]
+    out["total"].write_text("{} {}\n".format(*sums))
