@@ -425,12 +425,17 @@ class Execution(_message.Message):
     class Output(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
+        FILE_FIELD_NUMBER: _builtins.int
+        file: _builtins.str
+        """name to save it under; empty: the unit's own"""
         def __init__(
             self,
+            *,
+            file: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1210,11 +1215,16 @@ class StepPlan(_message.Message):
     EXPECTED_BYTES_IN_FIELD_NUMBER: _builtins.int
     EXPECTED_SECONDS_FIELD_NUMBER: _builtins.int
     COUNTER_FIELD_NUMBER: _builtins.int
+    EXPECTED_BYTES_OUT_FIELD_NUMBER: _builtins.int
+    UPPER_BOUND_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     expected_units: _builtins.float
     expected_bytes_in: _builtins.float
     expected_seconds: _builtins.float
     counter: _builtins.str
+    expected_bytes_out: _builtins.float
+    upper_bound: _builtins.bool
+    """of expected_bytes_out, see PlannedTransfer"""
     @_builtins.property
     def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]: ...
     @_builtins.property
@@ -1232,10 +1242,12 @@ class StepPlan(_message.Message):
         expected_bytes_in: _builtins.float = ...,
         expected_seconds: _builtins.float = ...,
         counter: _builtins.str = ...,
+        expected_bytes_out: _builtins.float = ...,
+        upper_bound: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "expected_bytes_in", b"expected_bytes_in", "expected_seconds", b"expected_seconds", "expected_units", b"expected_units", "filtered", b"filtered", "scores", b"scores", "shares", b"shares", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "expected_bytes_in", b"expected_bytes_in", "expected_bytes_out", b"expected_bytes_out", "expected_seconds", b"expected_seconds", "expected_units", b"expected_units", "filtered", b"filtered", "scores", b"scores", "shares", b"shares", "step", b"step", "upper_bound", b"upper_bound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1251,6 +1263,7 @@ class PlannedTransfer(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    UPPER_BOUND_FIELD_NUMBER: _builtins.int
     from_cluster: _builtins.str
     to_cluster: _builtins.str
     edge: _builtins.str
@@ -1258,6 +1271,8 @@ class PlannedTransfer(_message.Message):
     bytes: _builtins.float
     seconds: _builtins.float
     cost: _builtins.float
+    upper_bound: _builtins.bool
+    """no run has measured it yet: as many bytes come out of a step as go in, at most"""
     def __init__(
         self,
         *,
@@ -1267,10 +1282,11 @@ class PlannedTransfer(_message.Message):
         bytes: _builtins.float = ...,
         seconds: _builtins.float = ...,
         cost: _builtins.float = ...,
+        upper_bound: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cost", b"cost", "edge", b"edge", "from_cluster", b"from_cluster", "seconds", b"seconds", "to_cluster", b"to_cluster"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cost", b"cost", "edge", b"edge", "from_cluster", b"from_cluster", "seconds", b"seconds", "to_cluster", b"to_cluster", "upper_bound", b"upper_bound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
