@@ -64,6 +64,11 @@ Global___ExchangeResponse: _TypeAlias = ExchangeResponse  # noqa: Y015
 
 @_typing.final
 class PeerFrame(_message.Message):
+    """Numbers count from 1 within the log of the sender and are never used twice. A hello opens a path, or asks on it for what
+    is missing: the other side answers with a hello of its own (`answer`), which is not answered, and sends again what
+    the hello's ack does not cover. Who knows less than `seq - 1` of a hello has lost its log: it goes on from there.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQ_FIELD_NUMBER: _builtins.int
@@ -74,10 +79,12 @@ class PeerFrame(_message.Message):
     HELLO_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    LAMPORT_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
-    """of the first message; 0 = the frame carries none"""
+    """of the first message; 0 = the frame carries none. In a hello: of the first message still kept"""
     ack: _builtins.int
-    """cumulative: messages durable at the sender of this frame"""
+    """cumulative: messages of peer_log_id durable at the sender of this frame"""
     log_id: _builtins.bytes
     """of the sender"""
     peer_log_id: _builtins.bytes
@@ -85,8 +92,11 @@ class PeerFrame(_message.Message):
     cluster: _builtins.str
     """of the sender"""
     hello: _builtins.bool
-    """first frame on a path: the other side answers with its own hello"""
     protocol: _builtins.int
+    answer: _builtins.bool
+    """the hello answers one"""
+    lamport: _builtins.int
+    """of the sender's newest event"""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerMessage]:
         """numbered seq, seq+1, …"""
@@ -102,10 +112,12 @@ class PeerFrame(_message.Message):
         hello: _builtins.bool = ...,
         messages: _abc.Iterable[Global___PeerMessage] | None = ...,
         protocol: _builtins.int = ...,
+        answer: _builtins.bool = ...,
+        lamport: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cluster", b"cluster", "hello", b"hello", "log_id", b"log_id", "messages", b"messages", "peer_log_id", b"peer_log_id", "protocol", b"protocol", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "cluster", b"cluster", "hello", b"hello", "lamport", b"lamport", "log_id", b"log_id", "messages", b"messages", "peer_log_id", b"peer_log_id", "protocol", b"protocol", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
