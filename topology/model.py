@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_serializer, model_validator
 
 from topology.errors import WrongValue
-from topology.schema import Bandwidth, Cpus, Duration, Labels, Many, Metadata, Model, Name, Size
+from topology.schema import Bandwidth, Cpus, Duration, Labels, Many, Metadata, Model, Name, Size, Takes
 
 Tier = Literal["edge", "fog", "cloud"]
 TaintEffect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
@@ -119,7 +119,7 @@ class Cluster(Model):
 class Link(Model):
     """Two zones that can reach each other; zones without a link can't. The figures hold for both directions."""
 
-    between: Annotated[Many[Name], AfterValidator(_two_zones)]
+    between: Annotated[Many[Name], AfterValidator(_two_zones), Takes("two zones", "[one-zone, another-zone]")]
     bandwidth: Bandwidth
     latency: Duration = 0.0  # one way
     cost_per_gb: float = Field(default=0.0, ge=0)  # of 10**9 bytes, in whatever currency all costs are in
@@ -137,7 +137,7 @@ class Part(Model):
     """A file of a dataset on a cluster; `path` is relative to the cluster's data root, `size` in bytes if known."""
 
     at: Name
-    path: Annotated[str, AfterValidator(_data_path)]
+    path: Annotated[str, AfterValidator(_data_path), Takes("a path below the data root", "folder/file.csv")]
     size: Size | None = None
 
 

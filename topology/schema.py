@@ -8,7 +8,7 @@ what was written can be laid over a default (`overlay`).
 from __future__ import annotations
 
 import re
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict
 
@@ -27,6 +27,13 @@ from topology.quantity import (
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?")
+
+
+class Takes(NamedTuple):
+    """What a field takes, in words, and an example: said to who wrote something else there."""
+
+    words: str
+    example: str
 
 
 class Model(BaseModel):
@@ -77,17 +84,21 @@ def _instead(suggestion: str) -> str:
 
 
 # A thing's name; also safe as a part of a path, a host name and a key.
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(_name), Takes("a name", "some-name")]
 # A port's, parameter's, input's or output's name; a valid keyword argument of a Python function.
-Identifier = Annotated[str, AfterValidator(_identifier)]
+Identifier = Annotated[str, AfterValidator(_identifier), Takes("an identifier", "some_name")]
 Labels = dict[Annotated[str, AfterValidator(_label)], str]
 # A list in the file, immutable in the program.
 Many = Annotated[tuple[T, ...], Strict(False)]
 
-Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size)]
-Bandwidth = Annotated[float, BeforeValidator(parse_bandwidth), PlainSerializer(format_bandwidth)]
-Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
-Cpus = Annotated[float, BeforeValidator(parse_cpus), PlainSerializer(format_cpus)]
+Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size), Takes("a size", "512Mi")]
+Bandwidth = Annotated[
+    float, BeforeValidator(parse_bandwidth), PlainSerializer(format_bandwidth), Takes("a bandwidth", "100Mbit")
+]
+Duration = Annotated[
+    float, BeforeValidator(parse_duration), PlainSerializer(format_duration), Takes("a duration", "30s")
+]
+Cpus = Annotated[float, BeforeValidator(parse_cpus), PlainSerializer(format_cpus), Takes("a number of processors", "1")]
 
 
 class Metadata(Model):

@@ -8,6 +8,7 @@ durations seconds. Names follow the file, but where Python has the word for itse
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -21,7 +22,7 @@ from pydantic import (
 
 from topology.errors import WrongValue
 from topology.model import Disconnect, TaintEffect, Tier
-from topology.schema import Cpus, Duration, Identifier, Labels, Many, Metadata, Model, Name, Size
+from topology.schema import Cpus, Duration, Identifier, Labels, Many, Metadata, Model, Name, Size, Takes
 
 Scalar = str | int | float | bool
 Value = Scalar | tuple[Scalar, ...]
@@ -33,6 +34,7 @@ _REFERENCE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})\.([A-Za-z_][A-Za-z0-9_]{0,62
 _USE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})@([A-Za-z0-9][A-Za-z0-9._-]{0,62})")
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 _FORMAT = re.compile(r"[a-z0-9]([a-z0-9.+-]{0,30}[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LARGEST_INTEGER = 2**63
 
 
@@ -47,16 +49,18 @@ def _scalar(value: object) -> object:
         raise WrongValue(
             "a parameter's value is text, a number, true, false or a list of these", "put anything larger into a file"
         )
+    if isinstance(value, float) and not isfinite(value):
+        raise WrongValue(f"{value} is not a number that can be stored", "write a finite number")
     if isinstance(value, int) and not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
         raise WrongValue("the number does not fit into 64 bits", "write it as text, in quotes")
     return value
 
 
-def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidator:
+def _matching(pattern: re.Pattern[str], takes: Takes) -> AfterValidator:
     def match(value: str) -> str:
         if pattern.fullmatch(value):
             return value
-        raise WrongValue(f"{value[:80]!r} is not {what}", f"write it like {example}")
+        raise WrongValue(f"{value[:80]!r} is not {takes.words}", f"write it like {takes.example}")
 
     return AfterValidator(match)
 
@@ -67,13 +71,21 @@ def _file_name(value: str) -> str:
     return value
 
 
-ParameterValue = Annotated[Value, BeforeValidator(_value)]
-Version = Annotated[str, _matching(_VERSION, "a version", '"1" or "2.0.1"')]
-Reference = Annotated[str, _matching(_REFERENCE, "a port of a step or an input", "STEP.PORT or inputs.NAME")]
-Use = Annotated[str, _matching(_USE, "a step and its version", "clean-flights@1")]
-Function = Annotated[str, _matching(_FUNCTION, "a Python function", "module:function")]
-Format = Annotated[str, _matching(_FORMAT, "a format", "csv, parquet or tar.zst")]
-FileName = Annotated[str, AfterValidator(_file_name)]
+_A_VERSION = Takes("a version", '"1"')
+_A_PORT = Takes("a port of a step, STEP.PORT, or an input, inputs.NAME", "inputs.NAME")
+_A_USE = Takes("a step and its version", "clean-flights@1")
+_A_FUNCTION = Takes("a Python function", "module:function")
+_A_FORMAT = Takes("a format", "csv")
+_A_VARIABLE = Takes("a variable's name", "MY_NAME")
+
+ParameterValue = Annotated[Value, BeforeValidator(_value), Takes("a value", "1")]
+Version = Annotated[str, _matching(_VERSION, _A_VERSION), _A_VERSION]
+Reference = Annotated[str, _matching(_REFERENCE, _A_PORT), _A_PORT]
+Use = Annotated[str, _matching(_USE, _A_USE), _A_USE]
+Function = Annotated[str, _matching(_FUNCTION, _A_FUNCTION), _A_FUNCTION]
+Format = Annotated[str, _matching(_FORMAT, _A_FORMAT), _A_FORMAT]
+Variable = Annotated[str, _matching(_VARIABLE, _A_VARIABLE), _A_VARIABLE]
+FileName = Annotated[str, AfterValidator(_file_name), Takes("a file name", "report.csv")]
 
 
 class Parameter(Model):
@@ -135,9 +147,7 @@ class Execution(Model):
     command: Many[str] | None = None
     bundle: str | None = Field(default=None, min_length=1)  # a directory, relative to the file that names it
     image: str | None = Field(default=None, min_length=1)
-    env: dict[Annotated[str, _matching(re.compile(r"[A-Za-z_]\w*"), "a variable's name", "MY_NAME")], str] = Field(
-        default_factory=dict
-    )
+    env: dict[Variable, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -193,7 +203,7 @@ class Split(Model):
     """How the units of an edge are cut: by exactly one of bytes a part, lines a part, or number of parts."""
 
     size: Size | None = None
-    lines: int | None = Field(default=None, ge=1)
+    lines: int | None = Field(default=None, ge=1, le=10**12)
     count: int | None = Field(default=None, ge=1, le=1_000_000)
     header: bool = False  # the first line stands at the head of each part
 
