@@ -89,6 +89,28 @@ class Federation:
         self.call("outputs", run, "--to", str(directory))
         return {path.name: path.read_text() for path in directory.iterdir()}
 
+    def processes(self) -> list[dict[str, Any]]:
+        """The federation's processes: kind (supervisor, etcd, hub, agent, node), name, pid."""
+        processes: list[dict[str, Any]] = self.ask("status", expect=(0, 1, 4))["processes"]
+        return processes
+
+    def wait_until_running(self, run: str) -> None:
+        """Until tasks of the run have been committed, so that it is in the middle of things."""
+        watched = subprocess.Popen(
+            [sys.executable, "-m", "bdw_fed.cli", "watch", run, "-o", "json"],
+            env={**os.environ, "BDW_FED_STATE": str(self.state)},
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        with watched:
+            assert watched.stdout
+            for line in watched.stdout:
+                fragments = json.loads(line).get("fragments", {}).values()
+                if any(int(step.get("done", 0)) for fragment in fragments for step in fragment.get("steps", [])):
+                    break
+            watched.terminate()
+
     def _last_words(self) -> str:
         logs = sorted((self.state / "logs").glob("*.log"))
         return "\n".join(
