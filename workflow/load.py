@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from topology.problems import Positions, Problem
 from workflow.canonical import KINDS, AnyObject
 from workflow.documents import words, written
+from workflow.documents.nearest import did_you_mean
 
 _LARGEST_FILE = 4 * written.MOST_CHARACTERS
 
@@ -71,7 +72,7 @@ def _document(one: written.Written, file: str, problems: list[Problem]) -> Docum
         return None
     if not isinstance(kind, str) or kind not in KINDS:
         near = f"{kind!r} is not a kind" if kind is not None else "is missing"
-        remedy = words.did_you_mean(str(kind), KINDS, "it is one of")
+        remedy = did_you_mean(str(kind), KINDS, "it is one of")
         problems.append(positions.problem(("kind",), f"{near}; expected {', '.join(KINDS)}", remedy))
         return None
     try:

@@ -38,7 +38,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LARGEST_INTEGER = 2**63
 
 
-def _value(value: object) -> object:
+def plain_value(value: object) -> object:
+    """A parameter's value, lists as tuples. Raises `WrongValue` for what can't be one."""
     if isinstance(value, list | tuple):
         return tuple(_scalar(item) for item in value)
     return _scalar(value)
@@ -78,7 +79,7 @@ _A_FUNCTION = Takes("a Python function", "module:function")
 _A_FORMAT = Takes("a format", "csv")
 _A_VARIABLE = Takes("a variable's name", "MY_NAME")
 
-ParameterValue = Annotated[Value, BeforeValidator(_value), Takes("a value", "1")]
+ParameterValue = Annotated[Value, BeforeValidator(plain_value), Takes("a value", "1")]
 Version = Annotated[str, _matching(_VERSION, _A_VERSION), _A_VERSION]
 Reference = Annotated[str, _matching(_REFERENCE, _A_PORT), _A_PORT]
 Use = Annotated[str, _matching(_USE, _A_USE), _A_USE]

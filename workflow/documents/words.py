@@ -6,8 +6,7 @@ Pydantic tells what kind of fault lies where. Here each becomes a problem with t
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -18,6 +17,7 @@ from pydantic_core import ErrorDetails
 from topology.errors import WrongValue
 from topology.problems import Path, Positions, Problem
 from topology.schema import Takes
+from workflow.documents.nearest import did_you_mean, nearest
 
 _KEY = "[key]"
 
@@ -40,22 +40,6 @@ def _meant(fault: ErrorDetails, root: type[BaseModel]) -> tuple[int | str, ...]:
     """The field that the author of an unknown one probably had in mind."""
     around, name = fault["loc"][:-1], str(fault["loc"][-1])
     return (*around, nearest(name, field_names(annotation_at(root, around))) or "")
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was most probably meant."""
-    found = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    return found[0] if found else None
-
-
-def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """A remedy: the nearest known word, then all of them."""
-    known = list(known)
-    near = nearest(word, known)
-    listed = f"{otherwise} {', '.join(known)}" if known else ""
-    if near is None:
-        return listed
-    return f"did you mean {near}? {listed[:1].upper()}{listed[1:]}"
 
 
 def _problem(

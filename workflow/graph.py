@@ -1,0 +1,136 @@
+"""The shape of a workflow: what stands before what. Pure helpers for checks, planner and display.
+
+Steps are told by their names in the workflow. An edge comes from a port of a step, or from an input of the workflow;
+the latter's producer is called `inputs.NAME` and has the one port `out`, as in the graph of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from topology.model import Disconnect
+from topology.schema import overlay
+from workflow.model import Binding, Pool, Resources, Retry, Step, StepUse, Workflow, WorkflowOutput
+
+INPUTS = "inputs"
+OUTPUTS = "outputs"
+SOURCE_PORT = "out"
+RESERVED = frozenset([INPUTS, OUTPUTS])  # not names for steps
+
+
+def producer(reads: Binding | WorkflowOutput) -> tuple[str, str]:
+    """Step and port that a port or an output reads, as named in the graph of a run."""
+    if reads.source_step == INPUTS:
+        return f"{INPUTS}.{reads.source_port}", SOURCE_PORT
+    return reads.source_step, reads.source_port
+
+
+def steps_by_name(workflow: Workflow) -> dict[str, StepUse]:
+    """The uses of steps, in the order of the file; of two with one name the first."""
+    uses: dict[str, StepUse] = {}
+    for use in workflow.spec.steps:
+        uses.setdefault(use.name, use)
+    return uses
+
+
+def predecessors(workflow: Workflow) -> dict[str, tuple[str, ...]]:
+    """Of each step, the steps that it reads from directly."""
+    uses = steps_by_name(workflow)
+    return {
+        name: tuple(dict.fromkeys(b.source_step for b in use.inputs.values() if b.source_step in uses))
+        for name, use in uses.items()
+    }
+
+
+def successors(workflow: Workflow) -> dict[str, tuple[str, ...]]:
+    """Of each step, the steps that read from it directly."""
+    before = predecessors(workflow)
+    return {name: tuple(after for after, names in before.items() if name in names) for name in before}
+
+
+def topological_order(workflow: Workflow) -> tuple[str, ...]:
+    """All steps, each after those it reads from, else in the order of the file.
+
+    Raises `ValueError` naming the steps of a cycle.
+    """
+    cycle = find_cycle(workflow)
+    if cycle:
+        raise ValueError(f"the steps form a cycle: {' → '.join(cycle)}")
+    before = predecessors(workflow)
+    order: dict[str, None] = {}
+    while len(order) < len(before):
+        order.update({name: None for name, names in before.items() if name not in order and order.keys() >= set(names)})
+    return tuple(order)
+
+
+def find_cycle(workflow: Workflow) -> tuple[str, ...]:
+    """The steps of a cycle in the direction of the data, the first again at the end; empty when there is none."""
+    try:
+        TopologicalSorter(predecessors(workflow)).prepare()
+    except CycleError as error:
+        path: list[str] = error.args[1]
+        return tuple(path)
+    return ()
+
+
+def upstream(workflow: Workflow, step: str) -> frozenset[str]:
+    """All steps that a step reads from, directly or not."""
+    return _closure(predecessors(workflow), step)
+
+
+def downstream(workflow: Workflow, step: str) -> frozenset[str]:
+    """All steps that read from a step, directly or not."""
+    return _closure(successors(workflow), step)
+
+
+def _closure(neighbours: Mapping[str, tuple[str, ...]], start: str) -> frozenset[str]:
+    found: set[str] = set()
+    ahead = list(neighbours[start])
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead.extend(neighbours[name])
+    return frozenset(found)
+
+
+def inputs_of(workflow: Workflow, step: str) -> frozenset[str]:
+    """The workflow's inputs that reach a step, directly or through others."""
+    uses = steps_by_name(workflow)
+    return frozenset(
+        binding.source_port
+        for name in upstream(workflow, step) | {step}
+        for binding in uses[name].inputs.values()
+        if binding.source_step == INPUTS
+    )
+
+
+def driving_port(use: StepUse) -> str | None:
+    """The port of whose units each makes a task; None for a step that gathers or reads nothing."""
+    return next((port for port, binding in use.inputs.items() if binding.pairing == "each"), None)
+
+
+def timeout(use: StepUse, step: Step) -> float:
+    """Seconds that a task may run here; 0 = not limited."""
+    return step.spec.timeout if use.timeout is None else use.timeout
+
+
+def retry(use: StepUse, step: Step) -> Retry:
+    """How often a task is tried here: the workflow's words over the step's."""
+    return overlay(use.retry, step.spec.retry)
+
+
+def resources(use: StepUse, step: Step) -> Resources:
+    """What a worker gets here: the workflow's words over the step's."""
+    return overlay(use.resources, step.spec.resources)
+
+
+def pool(use: StepUse, step: Step) -> Pool:
+    """How many workers a cluster keeps here: the workflow's words over the step's."""
+    return overlay(use.pool, step.spec.pool)
+
+
+def disconnect(workflow: Workflow, cluster: Disconnect) -> Disconnect:
+    """What happens when a cluster is cut off: the workflow's words over the cluster's."""
+    return overlay(workflow.spec.policy.disconnect, cluster)

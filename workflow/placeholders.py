@@ -1,0 +1,166 @@
+"""Text with placeholders: `{in.PORT}`, `{out.PORT}`, `{param.NAME}` and `{bundle}`; `{{` and `}}` are braces.
+
+The same language stands in a step's command, where all of them have a meaning, and in the parameters that a workflow
+gives to a step, where only `{param.NAME}` has one. Checks parse it when a step is applied, the planner when it
+resolves parameters, and the node when it starts a task.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from topology.errors import WrongValue
+from workflow.model import Scalar, Value
+
+T = TypeVar("T")
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
+_NAMED = re.compile(r"(in|out|param)\.([A-Za-z_][A-Za-z0-9_]*)|(bundle)")
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """`kind` is in, out, param or bundle; `name` the port or parameter, empty for bundle."""
+
+    kind: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return "{" + (f"{self.kind}.{self.name}" if self.name else self.kind) + "}"
+
+
+Template = tuple[str | Placeholder, ...]
+
+
+def parse(text: str) -> Template:
+    """Literal text and placeholders in their order. Raises `WrongValue` for a brace that is neither."""
+    parts: list[str | Placeholder] = []
+    for token in _TOKEN.finditer(text):
+        found = token[0]
+        if found in ("{{", "}}"):
+            parts.append(found[0])
+        elif found in ("{", "}"):
+            raise WrongValue(
+                f"a single {found} in {text[:60]!r}", f"write {found}{found} for a brace that is meant as it is"
+            )
+        elif found.startswith("{"):
+            parts.append(_placeholder(found, token[1]))
+        else:
+            parts.append(found)
+    return tuple(parts)
+
+
+def _placeholder(found: str, inside: str) -> Placeholder:
+    named = _NAMED.fullmatch(inside)
+    if named is None:
+        raise WrongValue(
+            f"{found[:60]} is not a placeholder: expected {{in.PORT}}, {{out.PORT}}, {{param.NAME}} or {{bundle}}",
+            f"write {{{found[:60]}}} if the braces are meant as they are",
+        )
+    return Placeholder(named[3] or named[1], named[2] or "")
+
+
+def placeholders(text: str) -> tuple[Placeholder, ...]:
+    """The placeholders in a text. Raises `WrongValue` as `parse` does."""
+    return tuple(part for part in parse(text) if isinstance(part, Placeholder))
+
+
+def shown(value: Value) -> str:
+    """A parameter's value within a text: truth values as true and false, lists joined by commas."""
+    if isinstance(value, tuple):
+        return ",".join(shown(item) for item in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def expand(
+    argv: Sequence[str],
+    inputs: Mapping[str, Sequence[str]],
+    outputs: Mapping[str, str],
+    parameters: Mapping[str, Value],
+    bundle: str | None,
+) -> list[str]:
+    """The words of a command, filled in.
+
+    `inputs` gives each port's files, `outputs` each port's place to write to, `bundle` the unpacked directory. A word
+    that is `{in.PORT}` and no more becomes as many words as the port has files. Raises `WrongValue` for a placeholder
+    that names nothing, and for a port with other than one file within a longer word.
+    """
+    words: list[str] = []
+    for word in argv:
+        template = parse(word)
+        match template:
+            case (Placeholder("in", port),):
+                words.extend(_known(inputs, port, template[0]))
+            case _:
+                words.append("".join(_filled(part, inputs, outputs, parameters, bundle) for part in template))
+    return words
+
+
+def _filled(
+    part: str | Placeholder,
+    inputs: Mapping[str, Sequence[str]],
+    outputs: Mapping[str, str],
+    parameters: Mapping[str, Value],
+    bundle: str | None,
+) -> str:
+    match part:
+        case str():
+            return part
+        case Placeholder("in", name):
+            files = _known(inputs, name, part)
+            if len(files) != 1:
+                raise WrongValue(
+                    f"{part} stands within a longer word, but the port has {len(files)} files",
+                    f"make {part} a word of its own: it becomes one word for each file",
+                )
+            return files[0]
+        case Placeholder("out", name):
+            return _known(outputs, name, part)
+        case Placeholder("param", name):
+            return shown(_known(parameters, name, part))
+    if bundle is None:
+        raise WrongValue("{bundle} stands in the command of a step without a bundle", "add bundle: to run")
+    return bundle
+
+
+def _known(things: Mapping[str, T], name: str, part: object) -> T:
+    if name not in things:
+        raise WrongValue(f"{part} names nothing that this step has", "declare it, or correct the name")
+    return things[name]
+
+
+def fill(value: Value, parameters: Mapping[str, Value]) -> Value:
+    """A value that a workflow gives to a step, with the workflow's own parameters filled in.
+
+    A text that is `{param.NAME}` and no more becomes the parameter's value, with its type; within a longer text it
+    becomes text. Raises `WrongValue` for other placeholders and unknown names.
+    """
+    if isinstance(value, tuple):
+        return tuple(_fill_scalar(item, parameters) for item in value)
+    if isinstance(value, str):
+        template = parse(value)
+        match template:
+            case (Placeholder("param", name),):
+                return _known(parameters, name, template[0])
+        return "".join(_only_parameters(part, parameters) for part in template)
+    return value
+
+
+def _fill_scalar(value: Scalar, parameters: Mapping[str, Value]) -> Scalar:
+    filled = fill(value, parameters)
+    if isinstance(filled, tuple):
+        raise WrongValue(f"{value} is a list, and would stand in a list", "give the whole list by one parameter")
+    return filled
+
+
+def _only_parameters(part: str | Placeholder, parameters: Mapping[str, Value]) -> str:
+    if isinstance(part, str):
+        return part
+    if part.kind != "param":
+        raise WrongValue(f"{part} has no meaning in a workflow", "only {param.NAME} can stand here")
+    return shown(_known(parameters, part.name, part))
