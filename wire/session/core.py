@@ -107,6 +107,11 @@ class Session(Generic[P]):
         self._received = seq
         return True
 
+    def resume_after(self, seq: int) -> None:
+        """The next payload in is `seq` + 1: the other end is a new one, or has no more what was before."""
+        self._received = seq
+        self._ack_said = min(self._ack_said, seq)
+
     @property
     def ack_due(self) -> int | None:
         """The number to ack, if the other end does not know it yet. Call `ack_said` when it has been sent."""
