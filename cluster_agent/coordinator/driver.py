@@ -1,0 +1,325 @@
+"""The driver: the one task that runs the core, and the only one that writes the log.
+
+    nodes, peers, hub, timer ──submit──▶ queue ─▶ core ─▶ actions ─▶ one commit ─▶ nodes, peers, hub, bus
+                                            └──────────── one tick ──────────────┘
+
+A tick takes what is ready, runs the core on each event and gathers its actions; commits the records, the outgoing
+messages and the numbers of the incoming ones in one transaction; then lets the rest happen. Nothing of a tick is
+visible before its commit. Where the log syncs to disk the commit runs in a thread, and the next tick is gathered
+meanwhile; so a disk that is slow makes larger groups, not longer waits.
+
+The queue is the intake's, which bounds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import structlog
+
+from bdw_fed.v1 import model_pb2
+from cluster_agent.coordinator import records
+from cluster_agent.coordinator.intake import Intake, Renumber
+from cluster_agent.coordinator.messages import (
+    Action,
+    Append,
+    ProgressChanged,
+    Publish,
+    RunKey,
+    SendHub,
+    SendPeer,
+    TellNode,
+    Tick,
+    WakeAt,
+)
+from cluster_agent.coordinator.outgoing import hub_message
+from cluster_agent.coordinator.ports import HUB, Carrier, Core, Nodes, Progress, peer
+from cluster_agent.events import EventBus
+from cluster_agent.log import Batch, CoordinatorLog, Position, Sent
+
+LAMPORT = "lamport"
+_TICK_EVENTS = 1_024
+_TICK_ACTIONS = 16_384
+_PROGRESS_SECONDS = 0.2
+_END_STATES = frozenset(
+    [
+        model_pb2.FRAGMENT_STATE_SUCCEEDED,
+        model_pb2.FRAGMENT_STATE_FAILED,
+        model_pb2.FRAGMENT_STATE_CANCELLED,
+    ]
+)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Gathered:
+    """What one commit is to make true, and what may happen after it."""
+
+    batch: Batch = field(default_factory=Batch)
+    commands: dict[str, list[bytes]] = field(default_factory=dict)
+    events: list[Publish] = field(default_factory=list)
+    progress: set[RunKey] = field(default_factory=set)
+    actions: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.actions or self.batch)
+
+
+class Driver:
+    """Owns core and log between `start` and the end of `run`. `durability` as the log was opened with."""
+
+    def __init__(
+        self,
+        core: Core,
+        log: CoordinatorLog,
+        intake: Intake,
+        bus: EventBus,
+        nodes: Nodes,
+        peers: Carrier,
+        hub: Carrier,
+        progress: Progress,
+        *,
+        durability: str = "process",
+    ) -> None:
+        self.core = core
+        self._log = log
+        self._bus = bus
+        self._nodes = nodes
+        self._peers = peers
+        self._hub = hub
+        self._progress = progress
+        self._intake = intake
+        self._queue = intake.queue
+        self._wake = intake.wake
+        self._stopping = False
+        self._gathered = _Gathered()
+        self._thread = ThreadPoolExecutor(1, "log") if durability == "power" else None
+        self._committing: tuple[_Gathered, asyncio.Future[list[Sent]]] | None = None
+        self._checkpoints = ThreadPoolExecutor(1, "checkpoint")
+        self._checkpoint: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._progress_timers: dict[RunKey, asyncio.TimerHandle] = {}
+        self._told: dict[RunKey, float] = {}
+        self._loop = asyncio.get_running_loop()
+
+    # -------------------------------------------------------------------------------------- its life
+
+    def start(self) -> None:
+        """Bring the core to where the log ends, and commit what it says again."""
+        snapshot = self._log.snapshot()
+        if snapshot is not None:
+            self.core.restore(snapshot)
+        for record in self._log.records():
+            self.core.apply(records.decode(record))
+        if self._log.snapshot_due:
+            self._log.take_snapshot(self.core.snapshot())
+        self._gather(self.core.resume(self._loop.time()))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Drive until `stop`. Whatever keeps the log from being written ends it with that error."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                self._settle()
+                self._run_core()
+                if self._committing is None:
+                    self._commit()
+                if self._queue and not self._held():
+                    self._wake.set()
+                    await asyncio.sleep(0)  # the streams' turn
+                elif self._stopping and self._committing is None and not self._gathered:
+                    return
+        finally:
+            await self._end()
+
+    def stop(self) -> None:
+        """End `run` after what is in the queue."""
+        self._stopping = True
+        self._wake.set()
+
+    async def _end(self) -> None:
+        for timer in (self._timer, *self._progress_timers.values()):
+            if timer is not None:
+                timer.cancel()
+        waiting = [task for task in (self._checkpoint, self._committing and self._committing[1]) if task is not None]
+        if waiting:
+            await asyncio.wait(waiting)
+        for executor in (self._thread, self._checkpoints):
+            if executor is not None:
+                executor.shutdown()
+
+    # -------------------------------------------------------------------------------------- a tick
+
+    def _run_core(self) -> None:
+        """Run the core on what is ready, as far as a group may grow."""
+        queue, now = self._queue, self._loop.time()
+        count = 0
+        while queue and count < _TICK_EVENTS and not self._held():
+            count += 1
+            if isinstance(queue[0][0], Renumber) and self._gathered:
+                break  # after the commit of what has its numbers from before
+            event, mark = queue.popleft()
+            if isinstance(event, Renumber):
+                self._renumber(event)
+            elif event is not None:
+                try:
+                    actions = self.core.handle(event, now)
+                except Exception:
+                    _log.exception("the coordinator can't handle an event", event_kind=type(event).__name__)
+                    raise
+                self._gather(actions)
+            if mark is not None:
+                self._gathered.batch.received[mark.source] = Position(mark.log_id, mark.seq)
+        self._intake.taken()
+        if self._intake.take_progress_asked():
+            for namespace, run, _, _ in self.core.inventory():
+                self._gather([ProgressChanged(RunKey(namespace, run))])
+
+    def _held(self) -> bool:
+        """Whether the core must wait for the commit under way: what is gathered meanwhile has a bound, a snapshot
+        must say no more than the log, and an outbox is numbered anew when nothing is on its way into it."""
+        if self._committing is None:
+            return False
+        return (
+            self._gathered.actions >= _TICK_ACTIONS
+            or self._log.snapshot_due
+            or (bool(self._queue) and isinstance(self._queue[0][0], Renumber))
+        )
+
+    def _gather(self, actions: list[Action]) -> None:
+        gathered = self._gathered
+        batch = gathered.batch
+        gathered.actions += len(actions)
+        for action in actions:
+            match action:
+                case Append(record=record):
+                    batch.records.append((_run_of(record), records.encode(record)))  # type: ignore[arg-type]
+                case TellNode(node=node, command=command):
+                    gathered.commands.setdefault(node, []).append(command)
+                case SendPeer(cluster=cluster, message=message):
+                    batch.outbox.append((peer(cluster), message))
+                case Publish():
+                    gathered.events.append(action)
+                case ProgressChanged(run=run):
+                    gathered.progress.add(run)
+                case SendHub(kind=kind, message=message):
+                    batch.outbox.append((HUB, hub_message(kind, message)))
+                case WakeAt(at=at):
+                    self._wake_at(at)
+
+    def _commit(self) -> None:
+        """Put what is gathered into the log, then let it happen: at once, or when the thread is done."""
+        if self._gathered:
+            gathered, self._gathered = self._gathered, _Gathered()
+        elif self._intake.has_kept:
+            gathered = _Gathered()
+        else:
+            return
+        batch = gathered.batch
+        batch.acked = self._intake.take_acked()
+        batch.meta = self._intake.take_kept()
+        if gathered.events and (reservation := self._bus.reservation(len(gathered.events))) is not None:
+            batch.meta[LAMPORT] = reservation.to_bytes(8, "big")
+        if not batch:
+            self._let_happen(gathered, [])
+        elif self._thread is None:
+            self._let_happen(gathered, self._log.commit(batch))
+        else:
+            future = self._loop.run_in_executor(self._thread, self._log.commit, batch)
+            future.add_done_callback(lambda _: self._wake.set())
+            self._committing = gathered, future
+
+    def _settle(self) -> None:
+        """If a commit in the thread is done, let happen what it made true."""
+        if self._committing is None or not self._committing[1].done():
+            return
+        (gathered, future), self._committing = self._committing, None
+        self._let_happen(gathered, future.result())
+
+    def _let_happen(self, gathered: _Gathered, sent: list[Sent]) -> None:
+        for node, commands in gathered.commands.items():
+            self._nodes.tell(node, commands)
+        by_destination: dict[str, list[tuple[int, bytes]]] = {}
+        for destination, seq, body in sent:
+            by_destination.setdefault(destination, []).append((seq, body))
+        for destination, messages in by_destination.items():
+            self._carrier(destination).pushed(destination, messages)
+        for source, position in gathered.batch.received.items():
+            self._carrier(source).durable(source, position.log_id, position.seq)
+        if by_destination or gathered.batch.received:
+            self._peers.flush()
+            self._hub.flush()
+        for event in gathered.events:
+            self._bus.publish(event.run.namespace, event.run.run, event.type, event.subject, event.data)
+        for run in gathered.progress:
+            self._tell_progress(run)
+        self._maintain()
+
+    def _carrier(self, name: str) -> Carrier:
+        return self._hub if name == HUB else self._peers
+
+    def _renumber(self, order: Renumber) -> None:
+        self._intake.forget_acked(order.destination)
+        messages = self._log.renumber(order.destination, order.first)
+        following = self._log.next_seq(order.destination)
+        self._carrier(order.destination).renumbered(order.destination, messages, following)
+
+    def _maintain(self) -> None:
+        """Between two commits: a snapshot if replay got long, a checkpoint if the WAL did."""
+        if self._log.snapshot_due and self._committing is None and not self._gathered:
+            self._log.take_snapshot(self.core.snapshot())
+        if self._log.checkpoint_due and self._checkpoint is None:
+            self._log.checkpoint_started()
+            self._checkpoint = self._loop.run_in_executor(self._checkpoints, self._log.checkpoint)
+            self._checkpoint.add_done_callback(self._checkpointed)
+
+    def _checkpointed(self, future: asyncio.Future[None]) -> None:
+        self._checkpoint = None
+        if error := future.exception():
+            # The WAL has everything: a commit will fail if the disk really is full.
+            _log.warning("the log's checkpoint failed", error=str(error))
+
+    # -------------------------------------------------------------------------------------- timers
+
+    def _wake_at(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._time_came)
+
+    def _time_came(self) -> None:
+        self._timer = None
+        self._intake.submit(Tick())
+
+    def _tell_progress(self, run: RunKey) -> None:
+        """Tell the hub, now if it has not been told just now; at once if the fragment has ended."""
+        if run in self._progress_timers:
+            return
+        try:
+            status = self.core.status(run)
+        except KeyError:
+            self._told.pop(run, None)
+            return
+        now = self._loop.time()
+        due = self._told.get(run, now - _PROGRESS_SECONDS) + _PROGRESS_SECONDS
+        if status.state in _END_STATES:
+            self._told.pop(run, None)
+            self._progress.progress(status)
+        elif now >= due:
+            self._told[run] = now
+            self._progress.progress(status)
+        else:
+            self._progress_timers[run] = self._loop.call_at(due, self._progress_due, run)
+
+    def _progress_due(self, run: RunKey) -> None:
+        del self._progress_timers[run]
+        self._tell_progress(run)
+
+
+def _run_of(record: object) -> str:
+    run: RunKey | None = getattr(record, "run", None)
+    return f"{run.namespace}/{run.run}" if run is not None else ""

@@ -1,0 +1,109 @@
+"""The driver's door: where streams, timers and sessions put what happened, and wait while there is no room.
+
+It stands apart from the driver because those who fill it are also those to whom the driver speaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+from cluster_agent.coordinator.messages import Event
+
+_QUEUE = 4_096
+
+
+class Mark(NamedTuple):
+    """The number that a source gave to a message: durable once the message's consequences are."""
+
+    source: str
+    log_id: bytes
+    seq: int
+
+
+class Renumber(NamedTuple):
+    """Number the outbox of a destination anew from `first`."""
+
+    destination: str
+    first: int
+
+
+class Intake:
+    """A bounded queue with one reader, the driver. Writers `submit`, then await `room` before they read on."""
+
+    def __init__(self, limit: int = _QUEUE) -> None:
+        self.queue: deque[tuple[Event | Renumber | None, Mark | None]] = deque()
+        self.wake = asyncio.Event()
+        self._limit = limit
+        self._room = asyncio.Event()
+        self._room.set()
+        self._acked: dict[str, int] = {}
+        self._kept: dict[str, bytes] = {}
+        self._progress_asked = False
+
+    def submit(self, event: Event | None, mark: Mark | None = None) -> None:
+        """Something happened; `mark` numbers it if it is a message of a session (no event: a mark alone)."""
+        self.queue.append((event, mark))
+        if len(self.queue) >= self._limit:
+            self._room.clear()
+        self.wake.set()
+
+    async def room(self) -> None:
+        """Returns when more may be submitted."""
+        await self._room.wait()
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room now: what may be lost is dropped then."""
+        return not self._room.is_set()
+
+    def taken(self) -> None:
+        """The driver took something out."""
+        if len(self.queue) <= self._limit // 2:
+            self._room.set()
+
+    def acked(self, destination: str, seq: int) -> None:
+        """The destination has everything up to `seq`: its rows go with the next commit."""
+        self._acked[destination] = seq
+
+    def keep(self, name: str, value: bytes) -> None:
+        """A small value to have after a restart: goes with the next commit, which is soon."""
+        self._kept[name] = value
+        self.wake.set()
+
+    def renumber(self, destination: str, first: int) -> None:
+        """The destination counts otherwise; its carrier's `renumbered` is called when the outbox follows."""
+        self.queue.append((Renumber(destination, first), None))
+        self.wake.set()
+
+    def ask_progress(self) -> None:
+        """The hub may have missed what it was told: tell it the counters of all runs."""
+        self._progress_asked = True
+        self.wake.set()
+
+    # ------------------------------------------------------------------------------- for the driver
+
+    def take_acked(self) -> dict[str, int]:
+        """What was acked since the last call."""
+        acked, self._acked = self._acked, {}
+        return acked
+
+    def forget_acked(self, destination: str) -> None:
+        """Its numbers mean nothing any more."""
+        self._acked.pop(destination, None)
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether a value waits for a commit."""
+        return bool(self._kept)
+
+    def take_kept(self) -> dict[str, bytes]:
+        """The values to keep since the last call."""
+        kept, self._kept = self._kept, {}
+        return kept
+
+    def take_progress_asked(self) -> bool:
+        """Whether the counters of all runs are asked for."""
+        asked, self._progress_asked = self._progress_asked, False
+        return asked

@@ -1,0 +1,18 @@
+"""What the core says to the hub, in the form in which the outbox keeps it: a SessionRequest without its number."""
+
+from __future__ import annotations
+
+from bdw_fed.v1.federation_pb2 import FragmentAccepted, SessionRequest
+from bdw_fed.v1.model_pb2 import FragmentStatus
+
+
+def hub_message(kind: str, message: bytes) -> bytes:
+    """`kind` is ended, output (a FragmentStatus each) or accepted (a FragmentAccepted)."""
+    match kind:
+        case "ended":
+            return SessionRequest(ended=FragmentStatus.FromString(message)).SerializeToString()
+        case "output":
+            return SessionRequest(output=FragmentStatus.FromString(message)).SerializeToString()
+        case "accepted":
+            return SessionRequest(accepted=FragmentAccepted.FromString(message)).SerializeToString()
+    raise ValueError(f"{kind!r} is nothing that the hub is told reliably: expected ended, output or accepted")

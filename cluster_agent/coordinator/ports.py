@@ -1,0 +1,76 @@
+"""What the driver needs of the core and of the parts that carry messages, so that each can be put to a test alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from bdw_fed.v1.control_plane_pb2 import TaskInfo
+from bdw_fed.v1.model_pb2 import FragmentStatus
+from cluster_agent.coordinator.messages import Action, Event, RunKey
+from cluster_agent.coordinator.records import AnyRecord
+
+HUB = "hub"
+
+
+def peer(cluster: str) -> str:
+    """A cluster's name as a destination and source in the log; no cluster's name is like the hub's."""
+    return f"peer/{cluster}"
+
+
+class Core(Protocol):
+    """The pure coordinator. `handle` has applied the records that it returns; `apply` is for replay."""
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Something happened."""
+
+    def apply(self, record: AnyRecord) -> None:
+        """A record of an earlier life."""
+
+    def resume(self, now: float) -> list[Action]:
+        """All records are applied: say again what may not have been heard."""
+
+    def status(self, run: RunKey) -> FragmentStatus:
+        """The run's counters here. KeyError if the run is not."""
+
+    def tasks(self, run: RunKey) -> list[TaskInfo]:
+        """The run's tasks that failed, wait longest or run."""
+
+    def inventory(self) -> Iterable[tuple[str, str, int, int]]:
+        """The fragments held: namespace, run, epoch, desired state."""
+
+    def snapshot(self) -> bytes:
+        """The durable state."""
+
+    def restore(self, data: bytes) -> None:
+        """The state of `snapshot`."""
+
+
+class Nodes(Protocol):
+    """The way to the node daemons."""
+
+    def tell(self, node: str, commands: Sequence[bytes]) -> None:
+        """Send serialised NodeCommands in one message; they are lost if the node is gone."""
+
+
+class Carrier(Protocol):
+    """The way to the hub, or to all peers: sessions over the log's outbox and inbox."""
+
+    def pushed(self, destination: str, messages: Sequence[tuple[int, bytes]]) -> None:
+        """These are in the outbox now, with their numbers: they may leave."""
+
+    def durable(self, source: str, log_id: bytes, seq: int) -> None:
+        """What the source said up to `seq` is in the log: it may be acked."""
+
+    def renumbered(self, destination: str, messages: Sequence[tuple[int, bytes]], following: int) -> None:
+        """All that is in the outbox has these numbers now; the next message gets `following`."""
+
+    def flush(self) -> None:
+        """The tick is over: send what it made ready, one frame for each destination."""
+
+
+class Progress(Protocol):
+    """Where a run's counters go."""
+
+    def progress(self, status: FragmentStatus) -> None:
+        """The newest counters; they may be lost."""

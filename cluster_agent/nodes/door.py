@@ -1,0 +1,190 @@
+"""The NodeService: node daemons attach here, get their commands and fetch bundles.
+
+    node ─ hello ─▶ NodeJoined, then its unacknowledged results ─▶ intake ─▶ driver ─ tell ─▶ AttachResponse ─▶ node
+
+A node has one live stream. A new one replaces the old, whose node is then lost first: the core hears the two in order,
+and no late word of the old stream follows. The end of a stream, or gRPC's keepalive, tells that a node is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from bdw_fed.v1 import control_plane_pb2, node_pb2
+from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer
+from cluster_agent.bundles import BundleCache, BundleError
+from cluster_agent.coordinator.intake import Intake
+from cluster_agent.coordinator.messages import NodeLost
+from cluster_agent.nodes.attached import Attached
+from cluster_agent.nodes.logs import LogReaders
+from cluster_agent.nodes.translate import event_of, finished, joined
+from wire.identity import Role, require
+
+_log = structlog.get_logger(__name__)
+_CHUNK_BYTES = 256 << 10
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class NodeDoor(NodeServiceServicer):
+    """All nodes of the cluster. `changed` is called when one has come or gone."""
+
+    def __init__(
+        self,
+        cluster: str,
+        intake: Intake,
+        bundles: BundleCache,
+        *,
+        data_root: str,
+        durability: str,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._cluster = cluster
+        self._intake = intake
+        self._bundles = bundles
+        self._welcome = node_pb2.NodeCommand(
+            welcome=node_pb2.NodeWelcome(cluster=cluster, data_root=data_root, durability=durability)
+        ).SerializeToString()
+        self._changed = changed
+        self._nodes: dict[str, Attached] = {}
+        self._gone: set[str] = set()
+        self.logs = LogReaders(cluster, self.tell, lambda: list(self._nodes))
+
+    # ------------------------------------------------------------------------------- the agent's side
+
+    def tell(self, node: str, commands: Sequence[bytes]) -> None:
+        """Send serialised NodeCommands; nothing if the node is not there."""
+        attached = self._nodes.get(node)
+        if attached is not None:
+            attached.tell(commands)
+
+    def statuses(self) -> list[control_plane_pb2.NodeStatus]:
+        """All nodes that were ever here, those that are gone as not ready."""
+        gone = [control_plane_pb2.NodeStatus(name=node) for node in self._gone]
+        return sorted([*gone, *(attached.status for attached in self._nodes.values())], key=lambda one: one.name)
+
+    # ------------------------------------------------------------------------------- the nodes' side
+
+    async def Attach(self, request_iterator: Any, context: _Context) -> None:  # type: ignore[override]
+        """One node's stream, until either end closes it."""
+        node = await self._node_of(context)
+        requests = aiter(request_iterator)
+        first: node_pb2.AttachRequest | None = await anext(requests, None)
+        if first is None:
+            return
+        if not first.messages or not first.messages[0].HasField("hello"):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be the node's hello")
+        hello = first.messages[0].hello
+        if (hello.cluster, hello.node) != (self._cluster, node):
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"the hello says {hello.cluster}/{hello.node}, the certificate {self._cluster}/{node}",
+            )
+        attached = self._attach(hello)
+        tasks = [
+            asyncio.create_task(self._read(attached, first, requests)),
+            asyncio.create_task(_write(attached, context)),
+            asyncio.create_task(attached.closed.wait()),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._detach(attached)
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                _log.warning("a node's stream broke", node=node, error=repr(error))
+
+    async def FetchBundle(
+        self, request: node_pb2.FetchBundleRequest, context: _Context
+    ) -> AsyncIterator[node_pb2.FetchBundleResponse]:
+        """The archive of a bundle, from our cache or first from the hub."""
+        await self._node_of(context)
+        try:
+            path = await self._bundles.get(request.namespace, request.digest)
+        except BundleError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND if error.missing else grpc.StatusCode.UNAVAILABLE, str(error))
+        with await asyncio.to_thread(path.open, "rb") as file:
+            while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+                yield node_pb2.FetchBundleResponse(chunk=chunk)
+
+    async def _node_of(self, context: _Context) -> str:
+        identity = await require(context, Role.NODE)
+        cluster, _, node = identity.name.partition("/")
+        if cluster != self._cluster:
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED, f"{identity} is not a node of cluster {self._cluster}"
+            )
+        return node
+
+    def _attach(self, hello: node_pb2.NodeHello) -> Attached:
+        former = self._nodes.get(hello.node)
+        if former is not None:
+            self._detach(former)
+            former.close()
+        attached = Attached(hello)
+        attached.status = hello.status
+        self._nodes[hello.node] = attached
+        self._gone.discard(hello.node)
+        attached.tell([self._welcome])
+        self._intake.submit(joined(hello))
+        for result in hello.finished:
+            self._intake.submit(finished(hello.node, result))
+        self.logs.joined(hello.node)
+        self._changed()
+        return attached
+
+    def _detach(self, attached: Attached) -> None:
+        if self._nodes.get(attached.node) is not attached:
+            return
+        del self._nodes[attached.node]
+        self._gone.add(attached.node)
+        self._intake.submit(NodeLost(attached.node, attached.incarnation))
+        self.logs.lost(attached.node)
+        self._changed()
+
+    async def _read(
+        self, attached: Attached, first: node_pb2.AttachRequest, requests: AsyncIterator[node_pb2.AttachRequest]
+    ) -> None:
+        for message in first.messages[1:]:
+            self._take(attached, message)
+        await self._intake.room()
+        async for request in requests:
+            for message in request.messages:
+                self._take(attached, message)
+            await self._intake.room()
+
+    def _take(self, attached: Attached, message: node_pb2.NodeMessage) -> None:
+        if attached.closed.is_set():
+            return
+        event = event_of(attached.node, message)
+        if event is not None:
+            self._intake.submit(event)
+            return
+        match message.WhichOneof("kind"):
+            case "status":
+                attached.status = message.status
+            case "log":
+                self.logs.chunk(attached.node, message.log)
+            case "workers":
+                attached.workers[message.workers.step] = message.workers
+                if message.workers.error:
+                    _log.warning(
+                        "a worker could not start",
+                        node=attached.node,
+                        step=message.workers.step,
+                        error=message.workers.error,
+                    )
+
+
+async def _write(attached: Attached, context: _Context) -> None:
+    async for response in attached.responses():
+        await context.write(response)

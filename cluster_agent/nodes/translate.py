@@ -1,0 +1,115 @@
+"""What node daemons say, in the core's form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.coordinator.messages import (
+    Event,
+    Failure,
+    FetchEnded,
+    NodeJoined,
+    Output,
+    Place,
+    PushEnded,
+    RunKey,
+    SourceRead,
+    TaskDone,
+    TaskFailed,
+    TaskProduced,
+    TaskStarted,
+    UnitInfo,
+)
+
+
+def joined(hello: node_pb2.NodeHello) -> NodeJoined:
+    """A node's hello, without the results that it carries."""
+    runs = _Runs()
+    return NodeJoined(
+        node=hello.node,
+        incarnation=hello.incarnation,
+        cpus=hello.status.cpus,
+        memory=hello.status.memory,
+        place=Place(hello.cluster, hello.node, hello.data_address, hello.server_name),
+        running=tuple((runs.of(key), key.task, key.attempt) for key in hello.running),
+        units=tuple((runs.of(key), key.unit) for key in hello.units),
+        fetching=tuple((runs.of(key), key.unit) for key in hello.fetching),
+    )
+
+
+def finished(node: str, message: node_pb2.TaskFinished) -> TaskDone | TaskFailed:
+    """The end of a task."""
+    key = message.key
+    if message.HasField("failure"):
+        return TaskFailed(
+            node=node,
+            run=RunKey(key.namespace, key.run),
+            task=key.task,
+            attempt=key.attempt,
+            failure=Failure(message.failure.kind, message.failure.message, message.failure.detail),
+            seconds=message.execution_seconds,
+        )
+    return TaskDone(
+        node=node,
+        run=RunKey(key.namespace, key.run),
+        task=key.task,
+        attempt=key.attempt,
+        outputs=_outputs(message.outputs),
+        seconds=message.execution_seconds,
+        bytes_in=message.bytes_in,
+    )
+
+
+def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
+    """The event that a message is; None for what only the agent itself is interested in."""
+    match message.WhichOneof("kind"):
+        case "finished":
+            return finished(node, message.finished)
+        case "started":
+            key = message.started.key
+            return TaskStarted(node, RunKey(key.namespace, key.run), key.task, key.attempt)
+        case "outputs":
+            key = message.outputs.key
+            outputs = _outputs(message.outputs.outputs)
+            return TaskProduced(node, RunKey(key.namespace, key.run), key.task, key.attempt, outputs)
+        case "fetched":
+            fetched = message.fetched
+            run = RunKey(fetched.unit.namespace, fetched.unit.run)
+            return FetchEnded(node, run, fetched.unit.unit, fetched.bytes, fetched.seconds, fetched.error, fetched.gone)
+        case "pushed":
+            pushed = message.pushed
+            return PushEnded(node, RunKey(pushed.unit.namespace, pushed.unit.run), pushed.unit.unit, pushed.error)
+        case "source":
+            source = message.source
+            return SourceRead(
+                node,
+                RunKey(source.namespace, source.run),
+                source.step,
+                source.index,
+                _outputs(source.units),
+                source.error,
+            )
+    return None
+
+
+def _outputs(produced: Iterable[node_pb2.ProducedUnit]) -> tuple[Output, ...]:
+    return tuple(Output(one.port, one.index, _unit(one.unit)) for one in produced)
+
+
+def _unit(unit: model_pb2.Unit) -> UnitInfo:
+    return UnitInfo(unit.id, unit.digest, unit.size, unit.task, unit.origin, unit.generation, unit.name)
+
+
+class _Runs:
+    """One RunKey for each run of a list that names few of them many times."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], RunKey] = {}
+
+    def of(self, key: node_pb2.TaskKey | node_pb2.UnitKey) -> RunKey:
+        pair = key.namespace, key.run
+        run = self._known.get(pair)
+        if run is None:
+            run = self._known[pair] = RunKey(*pair)
+        return run

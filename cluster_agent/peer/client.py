@@ -1,0 +1,64 @@
+"""Opening the stream to a peer that we can dial, again and again while it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import grpc.aio
+import structlog
+
+from bdw_fed.v1.peer_pb2 import ExchangeRequest, PeerFrame
+from bdw_fed.v1.peer_pb2_grpc import PeerServiceStub
+from cluster_agent.link.backoff import Backoff
+from cluster_agent.peer.stream import FrameQueue
+from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
+
+_log = structlog.get_logger(__name__)
+
+
+class Streams(Protocol):
+    """Who is told of streams and what they bring."""
+
+    def opened(self, cluster: str, queue: FrameQueue, *, by_us: bool) -> int:
+        """A stream is there."""
+
+    def closed(self, cluster: str, path: int) -> None:
+        """It ended."""
+
+    async def heard(self, cluster: str, path: int, frame: PeerFrame) -> None:
+        """A frame came."""
+
+
+async def dial(streams: Streams, cluster: str, address: str, credentials: Credentials) -> None:
+    """Keep a stream to the agent of `cluster` at `address` ("host:port") open, until cancelled."""
+    backoff = Backoff()
+    while True:
+        try:
+            await _exchange(streams, cluster, address, credentials, backoff)
+        except grpc.aio.AioRpcError as error:
+            _log.info("no stream to a peer", peer=cluster, address=address, code=error.code().name)
+        except OSError as error:  # our own credentials are being replaced
+            _log.warning("credentials can't be read", error=str(error))
+        await backoff.wait()
+
+
+async def _exchange(streams: Streams, cluster: str, address: str, credentials: Credentials, backoff: Backoff) -> None:
+    options = channel_options(Identity(Role.AGENT, cluster))
+    async with grpc.aio.secure_channel(address, grpc_channel_credentials(credentials), options=options) as channel:
+        queue = FrameQueue()
+        path = streams.opened(cluster, queue, by_us=True)
+        try:
+            call = PeerServiceStub(channel).Exchange(_requests(queue))
+            async for response in call:
+                if response.frame.cluster == cluster:
+                    backoff.reset()
+                    await streams.heard(cluster, path, response.frame)
+        finally:
+            queue.close()
+            streams.closed(cluster, path)
+
+
+async def _requests(queue: FrameQueue) -> AsyncIterator[ExchangeRequest]:
+    async for frame in queue:
+        yield ExchangeRequest(frame=frame)

@@ -1,0 +1,254 @@
+"""All peers of this cluster: their sessions, the streams that carry them, and the hub's relay where there is no stream.
+
+    driver ─ pushed, durable, flush ─▶ Peering (core) ─ frames ─▶ stream or relay
+    stream, relay ─ frames ─▶ Peering ─ messages ─▶ intake (marked with their numbers) ─▶ driver
+
+A stream is opened when it is first wanted: a fragment names the peer, something is to be said to it, or it has spoken
+through the relay; then it is kept open. Until it is there, and whenever it is not, the relay serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from bdw_fed.v1.federation_pb2 import PeerDirectory
+from bdw_fed.v1.peer_pb2 import PeerFrame
+from cluster_agent.coordinator.intake import Intake, Mark
+from cluster_agent.coordinator.messages import PeerSaid
+from cluster_agent.coordinator.ports import peer as named
+from cluster_agent.events import EventBus
+from cluster_agent.log import CoordinatorLog
+from cluster_agent.peer.client import dial
+from cluster_agent.peer.core import RELAY, Peering
+from cluster_agent.peer.directory import to_dial
+from cluster_agent.peer.stream import FrameQueue
+from wire.identity import Credentials
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False)
+class _Peer:
+    cluster: str
+    session: Peering
+    streams: dict[int, FrameQueue] = field(default_factory=dict)
+    wanted: bool = False
+    dialling: tuple[str, asyncio.Task[None]] | None = None  # the address, and who dials it
+    timer: asyncio.TimerHandle | None = None
+
+
+class Peers:
+    """The carrier of what peers say to each other. `relay` sends a frame to a cluster through the hub."""
+
+    def __init__(
+        self,
+        cluster: str,
+        log: CoordinatorLog,
+        intake: Intake,
+        bus: EventBus,
+        credentials: Credentials,
+        relay: Callable[[str, PeerFrame], None],
+    ) -> None:
+        self._cluster = cluster
+        self._log = log
+        self._intake = intake
+        self._bus = bus
+        self._credentials = credentials
+        self._relay = relay
+        self._relay_up = False
+        self._peers: dict[str, _Peer] = {}
+        self._dirty: set[_Peer] = set()
+        self._addresses: dict[str, str] = {}
+        self._paths = itertools.count(RELAY + 1)
+        self._dials: asyncio.TaskGroup | None = None
+        self._known = log.received()
+        spoken_to = [name for name in log.destinations() if log.outbox(name)]
+        for name in {*spoken_to, *self._known}:
+            kind, _, of = name.partition("/")
+            if kind == "peer":
+                self._peer(of).wanted = True
+
+    async def run(self) -> None:
+        """Keep the streams that we open, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as dials:
+                self._dials = dials
+                for peer in self._peers.values():
+                    self._dial(peer)
+                await asyncio.Event().wait()
+        finally:
+            self._dials = None
+            for peer in self._peers.values():
+                if peer.timer is not None:
+                    peer.timer.cancel()
+
+    # ------------------------------------------------------------------------------- the driver's side
+
+    def pushed(self, destination: str, messages: Sequence[tuple[int, bytes]]) -> None:
+        """These are in the outbox now."""
+        peer = self._peer(destination.removeprefix("peer/"))
+        peer.session.pushed(messages)
+        self._want(peer)
+        self._dirty.add(peer)
+
+    def durable(self, source: str, log_id: bytes, seq: int) -> None:
+        """What the peer said up to `seq` is in the log."""
+        peer = self._peer(source.removeprefix("peer/"))
+        peer.session.durable(log_id, seq)
+        self._dirty.add(peer)
+
+    def renumbered(self, destination: str, messages: Sequence[tuple[int, bytes]], following: int) -> None:
+        """The outbox has these numbers now."""
+        peer = self._peer(destination.removeprefix("peer/"))
+        peer.session.renumbered(messages, following)
+        self._send(peer)
+
+    def flush(self) -> None:
+        """Send what the tick made ready."""
+        dirty, self._dirty = self._dirty, set()
+        for peer in dirty:
+            self._send(peer)
+
+    # ------------------------------------------------------------------------------- the link's side
+
+    def directory(self, directory: PeerDirectory) -> None:
+        """How the others are reached, as the hub says."""
+        self._addresses = to_dial(self._cluster, directory)
+        for peer in self._peers.values():
+            self._dial(peer)
+
+    def expect(self, clusters: Iterable[str]) -> None:
+        """There will be something to say to these."""
+        for cluster in clusters:
+            if cluster != self._cluster:
+                self._want(self._peer(cluster))
+
+    def relay_up(self) -> None:
+        """The hub takes frames."""
+        self._relay_up = True
+        for peer in self._peers.values():
+            peer.session.relay_up()
+            self._send(peer)
+
+    def relay_down(self) -> None:
+        """It does not."""
+        self._relay_up = False
+        for peer in self._peers.values():
+            peer.session.relay_down()
+            self._send(peer)
+
+    def relayed(self, cluster: str, frame: PeerFrame) -> None:
+        """A frame of `cluster` came through the hub, which vouches for that. Dropped if there is no room for it."""
+        if cluster == self._cluster or frame.cluster != cluster:
+            _log.warning("a relayed frame is not its sender's", sender=cluster, frame_says=frame.cluster)
+            return
+        if frame.messages and self._intake.full:
+            return
+        peer = self._peer(cluster)
+        self._want(peer)
+        self._take(peer, RELAY, frame)
+
+    # ------------------------------------------------------------------------------- the streams' side
+
+    def opened(self, cluster: str, queue: FrameQueue, *, by_us: bool) -> int:
+        """A stream to or from `cluster` is there; its frames go into `queue`. Returns its path."""
+        path = next(self._paths)
+        peer = self._peer(cluster)
+        peer.streams[path] = queue
+        if by_us:
+            peer.session.opened(path)
+            self._send(peer)
+        return path
+
+    def closed(self, cluster: str, path: int) -> None:
+        """It ended."""
+        peer = self._peer(cluster)
+        del peer.streams[path]
+        peer.session.closed(path)
+        self._send(peer)
+
+    async def heard(self, cluster: str, path: int, frame: PeerFrame) -> None:
+        """A frame came on it. Returns when there is room for another."""
+        self._take(self._peer(cluster), path, frame)
+        await self._intake.room()
+
+    def is_direct(self, cluster: str) -> bool:
+        """Whether a stream to the peer is in use."""
+        return self._peer(cluster).session.direct
+
+    # ------------------------------------------------------------------------------- how
+
+    def _peer(self, cluster: str) -> _Peer:
+        peer = self._peers.get(cluster)
+        if peer is None:
+            name = named(cluster)
+            position = self._known.get(name)
+            session = Peering(
+                self._cluster,
+                self._log.log_id,
+                outbox=self._log.outbox(name),
+                next_seq=self._log.next_seq(name),
+                known=(position.log_id, position.seq) if position else None,
+            )
+            peer = self._peers[cluster] = _Peer(cluster, session)
+            if self._relay_up:
+                session.relay_up()
+        return peer
+
+    def _take(self, peer: _Peer, path: int, frame: PeerFrame) -> None:
+        heard = peer.session.heard(path, frame)
+        self._bus.witness(frame.lamport)
+        source, log_id = named(peer.cluster), peer.session.log_id
+        for seq, message in heard.messages:
+            self._intake.submit(PeerSaid(peer.cluster, message), Mark(source, log_id, seq))
+        if heard.acked is not None:
+            self._intake.acked(source, heard.acked)
+        if heard.renumber is not None:
+            _log.warning("our log lost its end: a peer has later messages of it", peer=peer.cluster)
+            self._intake.renumber(source, heard.renumber)
+        if heard.new_peer:
+            _log.warning("a peer's state is new: what it knew of our runs is gone", peer=peer.cluster)
+        if heard.lost:
+            _log.warning("our log lost messages that a peer has sent", peer=peer.cluster, messages=heard.lost)
+        self._send(peer)
+
+    def _send(self, peer: _Peer) -> None:
+        loop = asyncio.get_running_loop()
+        for path, frame in peer.session.flush(loop.time(), self._bus.lamport):
+            if path == RELAY:
+                self._relay(peer.cluster, frame)
+            elif (stream := peer.streams.get(path)) is not None:
+                stream.put(frame)
+        due = peer.session.due
+        if peer.timer is not None and (due is None or peer.timer.when() != due):
+            peer.timer.cancel()
+            peer.timer = None
+        if due is not None and peer.timer is None:
+            peer.timer = loop.call_at(due, self._overdue, peer)
+
+    def _overdue(self, peer: _Peer) -> None:
+        peer.timer = None
+        peer.session.overdue(asyncio.get_running_loop().time())
+        self._send(peer)
+
+    def _want(self, peer: _Peer) -> None:
+        if not peer.wanted:
+            peer.wanted = True
+            self._dial(peer)
+
+    def _dial(self, peer: _Peer) -> None:
+        """Let somebody dial the peer if that is ours to do, at the address that holds now."""
+        address = self._addresses.get(peer.cluster)
+        if peer.dialling is not None and peer.dialling[0] != address:
+            peer.dialling[1].cancel()
+            peer.dialling = None
+        if peer.wanted and address and peer.dialling is None and self._dials is not None:
+            task = self._dials.create_task(
+                dial(self, peer.cluster, address, self._credentials), name=f"dial {peer.cluster}"
+            )
+            peer.dialling = address, task
