@@ -97,20 +97,28 @@ class Reopen:
 
 @dataclass(slots=True)
 class WatchCore:
-    """Where one watch stands. `next` is the first revision whose events were not delivered yet."""
+    """Where one watch stands. `next` is the first revision whose events were not delivered yet.
+
+    A server that crashes may forget what it has told us and give the same revisions to other writes: before its
+    version 3.5.5 a lone etcd acknowledges, and shows, what is not on its disk yet. So a new stream is asked to
+    begin with the revision delivered last, and must repeat it word for word.
+    """
 
     next: int
+    _last: list[rpc.Event] = field(default_factory=list)  # the events of `next - 1`, if it had some
+    _repeat: bool = False  # the stream has yet to repeat them
     _pieces: list[rpc.Event] = field(default_factory=list)
 
     def opened(self) -> int:
         """A new stream begins; returns the revision to ask it for."""
-        self._pieces.clear()
-        return self.next
+        self._pieces = []
+        self._repeat = bool(self._last)
+        return self.next - self._repeat
 
     def relisted(self, revision: int) -> None:
         """The consumer was given everything as it was at `revision`."""
-        self._pieces.clear()
-        self.next = revision + 1
+        self._pieces = []
+        self._delivered(revision, [])
 
     def received(self, response: rpc.WatchResponse) -> Changes | Progress | Relist | CheckRevision | Reopen | None:
         """What a response means. What is returned as changes or progress counts as delivered from here on."""
@@ -124,13 +132,22 @@ class WatchCore:
         self._pieces += response.events
         if response.fragment:
             return None
-        events = tuple(event for event in self._pieces if event.kv.mod_revision >= self.next)
-        self._pieces.clear()
-        if events:
+        events, self._pieces = self._pieces, []
+        if self._repeat:
+            if [event for event in events if event.kv.mod_revision < self.next] != self._last:
+                return Relist()
+            self._repeat = False
+        if fresh := [event for event in events if event.kv.mod_revision >= self.next]:
             # Not the header's revision: that of a watch that is catching up is ahead of what it has sent.
-            self.next = events[-1].kv.mod_revision + 1
-            return Changes(self.next - 1, events)
-        if response.events or response.header.revision < self.next:
+            revision = fresh[-1].kv.mod_revision
+            self._delivered(revision, [event for event in fresh if event.kv.mod_revision == revision])
+            return Changes(revision, tuple(fresh))
+        if events or response.header.revision < self.next:
             return None
-        self.next = response.header.revision + 1
+        self._delivered(response.header.revision, [])
         return Progress(self.next - 1)
+
+    def _delivered(self, revision: int, last: list[rpc.Event]) -> None:
+        self.next = revision + 1
+        self._last = last
+        self._repeat = False

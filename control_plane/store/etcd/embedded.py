@@ -35,7 +35,9 @@ class EtcdConfig:
 
     `state` holds its data and log, readable by nobody else. `certificate`, `key` and `ca` are PEM files; who
     connects needs a certificate from the same `ca`. With durability `power` every write is on the disk before it
-    is acknowledged; with `process` it survives a crash of etcd, but not of the machine.
+    is acknowledged; with `process` it survives a crash of etcd, but not of the machine. Choose `port` below those
+    that the system gives to outgoing connections (on Linux from 32768 on), or one of them may sit on it, even a
+    client's that dials while etcd is down. `program` is an etcd to run instead of the wheel's.
     """
 
     state: Path
@@ -45,6 +47,7 @@ class EtcdConfig:
     ca: Path
     durability: Literal["power", "process"] = "power"
     quota: int = 2 << 30  # bytes
+    program: Path | None = None
 
     @property
     def endpoint(self) -> str:
@@ -100,7 +103,7 @@ def command(config: EtcdConfig) -> list[str]:
     }
     if config.durability == "process":
         options["unsafe-no-fsync"] = "true"
-    return [str(program()), *(f"--{name}={value}" for name, value in options.items())]
+    return [str(config.program or program()), *(f"--{name}={value}" for name, value in options.items())]
 
 
 def environment(ready: ReadyNotice | None = None) -> dict[str, str]:

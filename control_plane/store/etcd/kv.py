@@ -23,6 +23,7 @@ _COMPACT = Method("/etcdserverpb.KV/Compact", rpc.CompactionResponse)
 
 PAGE = 128  # keys: with values of 256 KiB each, 32 MiB at a time
 MAX_OPERATIONS = 128  # etcd's default bound for each part of a txn
+FIRST_KEY = b"\x00"  # as the beginning of a range: of everything
 _ATTEMPTS = 5  # to read a list before its revision is compacted
 
 
@@ -133,7 +134,7 @@ class Kv:
         """
         for attempt in itertools.count(1):
             request = rpc.RangeRequest(
-                key=prefix,
+                key=prefix or FIRST_KEY,
                 range_end=b"" if exact else prefix_end(prefix),
                 limit=page,
                 revision=revision,

@@ -17,7 +17,7 @@ from typing import Self
 from control_plane.store.etcd.client import Client, Method, Stream, backoff
 from control_plane.store.etcd.core import Changes, CheckRevision, Progress, Relist, Reopen, WatchCore
 from control_plane.store.etcd.errors import EtcdError, Refused, Unavailable
-from control_plane.store.etcd.kv import Item, Kv, prefix_end
+from control_plane.store.etcd.kv import FIRST_KEY, Item, Kv, prefix_end
 from control_plane.store.etcd.rpc import etcd_pb2 as rpc
 
 _WATCH = Method("/etcdserverpb.Watch/Watch", rpc.WatchResponse)
@@ -93,7 +93,7 @@ class Watch(AsyncIterator[Batch]):
         if self._stream is None:
             self._stream = self._client.stream(_WATCH)
             create = rpc.WatchCreateRequest(
-                key=self._prefix,
+                key=self._prefix or FIRST_KEY,
                 range_end=self._range_end,
                 start_revision=self._core.opened(),
                 progress_notify=True,
