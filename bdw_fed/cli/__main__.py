@@ -1,0 +1,54 @@
+"""The way in: `bdw-fed VERB …`. A clean command line runs at once; all else goes through typer, which explains."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from bdw_fed.cli.arguments import NotPlainError, parse
+from bdw_fed.cli.exits import run_verb
+from bdw_fed.cli.verbs import MODULES, load
+
+_COMPLETING = "_BDW_FED_COMPLETE"
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit with its code."""
+    _exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run one command line; returns its exit code."""
+    if words and words[0] in MODULES and _COMPLETING not in os.environ:
+        verb = words[0]
+        module = load(verb)
+        try:
+            values = parse(module.command, words[1:])
+        except NotPlainError:
+            pass
+        else:
+            return run_verb(verb, lambda: module.command(**values))
+    if words == ["--version"]:
+        words = ["version"]
+    from bdw_fed.cli.typed import application
+
+    try:
+        application()(args=words, prog_name="bdw-fed", standalone_mode=True)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def _exit(code: int) -> NoReturn:
+    """Leave without tearing down modules one by one, which takes longer than many a verb."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        pass
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

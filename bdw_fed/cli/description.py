@@ -1,0 +1,160 @@
+"""One thing described for a person: a run with all that happened to it, a cluster, or a definition as it is stored."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bdw_fed.cli.explanation import is_built_in
+from bdw_fed.cli.listing import cluster_rows
+from bdw_fed.cli.output import Format, show_pairs, show_table, show_values, word
+from bdw_fed.cli.quantities import age, duration, size
+from bdw_fed.client.errors import NotFound
+from bdw_fed.v1 import control_plane_pb2 as pb
+from bdw_fed.v1 import model_pb2 as model
+
+if TYPE_CHECKING:
+    from bdw_fed.client import SyncClient
+
+
+def show_run(answer: pb.DescribeRunResponse) -> None:
+    """A run: state and why, a table of its steps, failures, tasks, outputs, traffic."""
+    run = answer.run
+    now = time.time()
+    pairs = {
+        "Run": run.name,
+        "Workflow": f"{run.workflow} (revision {run.workflow_revision})",
+        "State": word(model.RunState, run.state),
+        "Why": run.message or "-",
+        "Parameters": _parameters(run.parameters_json),
+        "Submitted": _when(run.submitted_at, now) + (f" by {run.submitted_by}" if run.submitted_by else ""),
+        "Started": _when(run.started_at, now),
+        "Ended": _when(run.ended_at, now),
+    }
+    if run.started_at:
+        pairs["Took"] = duration(max(0.0, (run.ended_at or now) - run.started_at))
+    show_pairs(pairs)
+    if run.fragments:
+        print("\nSteps, as executed")
+        show_table(*step_rows(run, built_in=False))
+    show_failures(run)
+    _show_tasks(answer.tasks)
+    if run.outputs:
+        print("\nOutputs")
+        rows = [[item.name, item.file, size(item.unit.size), f"{item.cluster}/{item.node}"] for item in run.outputs]
+        show_table(["OUTPUT", "FILE", ">SIZE", "KEPT ON"], rows)
+    rows = traffic_rows(run)
+    if rows:
+        print("\nCrossed between clusters")
+        show_table(["FROM", "TO", ">UNITS", ">BYTES", ">SECONDS"], rows)
+    for cluster in answer.unreachable:
+        print(f"\n{cluster} could not be asked just now: what is shown of it may be old")
+
+
+def step_rows(run: model.Run, *, built_in: bool) -> tuple[list[str], list[list[str]]]:
+    """The counters of a run, a row for each step and cluster, in the order of the steps."""
+    columns = ["STEP", "CLUSTER", ">WAITING", ">RUNNING", ">DONE", ">FAILED", ">BYTES OUT", ">BUSY", "STATE"]
+    rows = []
+    for step, cluster, progress in progress_of(run):
+        if not built_in and is_built_in(step):
+            continue
+        state = "closed" if progress.closed else "open"
+        row = [step, cluster, str(progress.waiting), str(progress.running), str(progress.done), str(progress.failed)]
+        rows.append([*row, size(progress.bytes_out), duration(progress.busy_seconds), state])
+    return columns, rows
+
+
+def progress_of(run: model.Run) -> list[tuple[str, str, model.StepProgress]]:
+    """Step, cluster and counters of all that a run's clusters report; steps in the order of their fragments."""
+    order: dict[str, int] = {}
+    found = []
+    for cluster, fragment in sorted(run.fragments.items()):
+        for progress in fragment.steps:
+            order.setdefault(progress.step, len(order))
+            found.append((progress.step, cluster, progress))
+    return sorted(found, key=lambda item: (order[item[0]], item[1]))
+
+
+def show_failures(run: model.Run) -> None:
+    """What failed, with the worker's own last words."""
+    for cluster, fragment in sorted(run.fragments.items()):
+        for failure in fragment.failures:
+            where = f"{failure.step} on {failure.cluster or cluster}/{failure.node}"
+            print(f"\nFailed: {where}, attempt {failure.attempt} ({failure.kind}): {failure.message}")
+            print(f"  task {failure.task.hex()}")
+            for line in failure.detail.rstrip().splitlines():
+                print(f"  | {line}")
+        if fragment.failures_left_out:
+            print(f"\n({fragment.failures_left_out} older failures on {cluster} are not shown)")
+
+
+def _show_tasks(tasks: Sequence[pb.TaskInfo]) -> None:
+    if not tasks:
+        return
+    print("\nTasks that run, wait or failed")
+    rows = []
+    for task in tasks:
+        where = f"{task.cluster}/{task.node}" if task.node else task.cluster
+        row = [task.step, task.task.hex()[:8], where, task.state, str(task.attempt), duration(task.seconds)]
+        rows.append([*row, ", ".join(task.inputs[:3]) + (" …" if len(task.inputs) > 3 else "")])
+    show_table(["STEP", "TASK", "WHERE", "STATE", ">ATTEMPT", ">FOR", "INPUTS"], rows)
+
+
+def traffic_rows(run: model.Run) -> list[list[str]]:
+    """What crossed each link: from, to, units, bytes, seconds."""
+    rows = []
+    for _, fragment in sorted(run.fragments.items()):
+        for link in fragment.traffic:
+            row = [link.from_cluster, link.to_cluster, str(link.units), size(link.bytes), f"{link.seconds:.1f}"]
+            rows.append(row)
+    return rows
+
+
+def show_cluster(client: SyncClient, name: str) -> None:
+    """A cluster and its nodes, as the hub sees them just now."""
+    status = client.status()
+    found = [cluster for cluster in status.clusters if cluster.name == name]
+    if not found:
+        known = ", ".join(cluster.name for cluster in status.clusters) or "none"
+        raise NotFound(f"there is no cluster {name} (there are: {known})")
+    show_table(*cluster_rows(found, True))
+    print()
+    show_table(*node_rows(found[0].nodes))
+
+
+def node_rows(nodes: Sequence[pb.NodeStatus]) -> tuple[list[str], list[list[str]]]:
+    """One row for each node of a cluster."""
+    columns = ["NODE", "READY", ">CPUS", ">MEMORY", ">WORKERS", ">RUNNING", ">STORED", ">DISK FREE", ">PID"]
+    rows = []
+    for node in nodes:
+        row = [node.name, "yes" if node.ready else "no", f"{node.cpus:g}", size(node.memory), str(node.workers)]
+        rows.append([*row, str(node.running), size(node.stored_bytes), size(node.disk_free), str(node.pid)])
+    return columns, rows
+
+
+def show_definition(item: pb.Object) -> None:
+    """A step, workflow or topology: where it comes from, and its canonical form as YAML."""
+    pairs = {
+        item.kind: item.name,
+        "Revision": str(item.revision),
+        "Applied": _when(item.applied_at, time.time()) + (f" by {item.applied_by}" if item.applied_by else ""),
+        "Digest": item.digest.hex(),
+    }
+    if item.bundle:
+        pairs["Bundle"] = item.bundle.hex()
+    show_pairs(pairs)
+    print()
+    show_values(json.loads(item.spec_json) if item.spec_json else {}, Format.YAML)
+
+
+def _parameters(text: str) -> str:
+    values = json.loads(text) if text else {}
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items()) or "-"
+
+
+def _when(then: float, now: float) -> str:
+    if not then:
+        return "-"
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(then))} ({age(then, now)} ago)"

@@ -1,0 +1,49 @@
+"""Sizes, durations and ages as people read them."""
+
+from __future__ import annotations
+
+
+def size(count: float) -> str:
+    """Bytes in binary units.
+
+    >>> size(512), size(1536), size(5 * 1024 ** 3)
+    ('512 B', '1.5 KiB', '5.0 GiB')
+    """
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """A duration, to the precision that matters.
+
+    >>> duration(0.0123), duration(9.87), duration(75), duration(7265)
+    ('12 ms', '9.9 s', '1m15s', '2h1m')
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)}m{int(seconds % 60)}s"
+    if seconds < 86400:
+        return f"{int(seconds // 3600)}h{int(seconds % 3600 // 60)}m"
+    return f"{int(seconds // 86400)}d{int(seconds % 86400 // 3600)}h"
+
+
+def age(then: float, now: float) -> str:
+    """How long ago a Unix time was; '-' if never.
+
+    >>> age(0, 100), age(95.0, 100.0)
+    ('-', '5.0 s')
+    """
+    return duration(max(0.0, now - then)) if then else "-"
+
+
+def share(part: float) -> str:
+    """A share from 0 to 1 in percent."""
+    return f"{part:.0%}"

@@ -1,0 +1,43 @@
+"""`get`: list things, or show one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from bdw_fed.cli.arguments import Argument, Option
+from bdw_fed.cli.kinds import kind_of
+from bdw_fed.cli.options import Namespace, Output, State, connect
+from bdw_fed.cli.output import Format
+
+EXAMPLES = """\
+  bdw-fed get runs
+  bdw-fed get clusters -o wide
+  bdw-fed get workflow delays -o yaml
+  bdw-fed get step/clean-flights@1 -o json
+  bdw-fed get runs --watch
+"""
+
+
+def command(
+    kind: Annotated[str, Argument("runs, workflows, steps, topologies or clusters; or KIND/NAME.", "KIND", "kind")],
+    name: Annotated[str | None, Argument("Only this one.", "NAME")] = None,
+    output: Output = Format.TABLE,
+    watch: Annotated[bool, Option(("--watch", "-w"), "Go on showing changes as they happen.")] = False,
+    namespace: Namespace = None,
+    state: State = None,
+) -> None:
+    """List things of one kind, or show one of them."""
+    from bdw_fed.cli.listing import show_clusters, show_objects
+
+    if name is None and "/" in kind:
+        kind, _, name = kind.partition("/")
+    kind = kind_of(kind)
+    with connect(state, namespace) as client:
+        if kind == "Agent":
+            show_clusters(client, name, output)
+            return
+        objects = [client.get(kind, name)] if name else client.list(kind)
+        show_objects(kind, objects, output, one=name is not None)
+        if watch:
+            for change in client.watch(kind, name=name or ""):
+                show_objects(kind, [change.object], output, one=True, gone=change.deleted)

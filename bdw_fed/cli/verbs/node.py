@@ -1,0 +1,63 @@
+"""`node`: a node daemon as a service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from bdw_fed.cli.arguments import Option
+from bdw_fed.cli.exits import UsageError
+from bdw_fed.cli.verbs.server import Credentials, Directory, LogLevel
+
+EXAMPLES = """\
+  bdw-fed node --cluster edge1 --node n1 --agent 127.0.0.1:7444 \\
+      --directory /var/lib/bdw-fed/node --credentials /etc/bdw-fed/node --cpus 4 --memory 8Gi
+"""
+
+
+def command(
+    cluster: Annotated[str, Option(("--cluster",), "Name of the cluster in the topology.", "NAME")],
+    node: Annotated[str, Option(("--node",), "Name of this node in its cluster.", "NAME")],
+    agent: Annotated[str, Option(("--agent",), "Where the cluster's agent listens for nodes.", "ADDRESS")],
+    directory: Directory,
+    credentials: Credentials,
+    listen_data: Annotated[
+        str, Option(("--listen-data",), "Where to serve data to other nodes.", "ADDRESS")
+    ] = "0.0.0.0:7446",
+    cpus: Annotated[float, Option(("--cpus",), "Processors that workers may use; 0: all.", "NUMBER")] = 0.0,
+    memory: Annotated[str, Option(("--memory",), "Memory that workers may use; 0: all.", "SIZE")] = "0",
+    disk: Annotated[str, Option(("--disk",), "Disk that the store may take; 0: what is free.", "SIZE")] = "0",
+    log_level: LogLevel = "warning",
+) -> None:
+    """Run the daemon of one node, in the foreground, until SIGTERM."""
+    import os
+
+    from bdw_fed.cli.service import say_ready
+    from cluster_agent.node.daemon import NodeConfig, serve
+    from wire.identity import Credentials as Files
+    from wire.logging import configure
+    from wire.service import run_service
+
+    configure("node", f"{cluster}/{node}", level=log_level)
+    config = NodeConfig(
+        cluster=cluster,
+        node=node,
+        state=directory,
+        agent=agent,
+        credentials=Files.load(credentials),
+        listen_data=listen_data,
+        cpus=cpus or float(os.cpu_count() or 1),
+        memory=_bytes("--memory", memory),
+        disk=_bytes("--disk", disk),
+    )
+    run_service(serve, config, say_ready)
+
+
+def _bytes(flag: str, text: str) -> int:
+    """The bytes of `8Gi` and the like. UsageError names the flag."""
+    from topology.errors import WrongValue
+    from topology.quantity import parse_size
+
+    try:
+        return parse_size(int(text) if text.isdigit() else text)
+    except WrongValue as error:
+        raise UsageError(f"{flag}: {error.message}") from error

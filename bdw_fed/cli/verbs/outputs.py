@@ -1,0 +1,51 @@
+"""`outputs`: the results of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from bdw_fed.cli.arguments import Argument, Option
+from bdw_fed.cli.options import Namespace, Output, RunName, State, connect
+from bdw_fed.cli.output import Format, plain, show_table, show_values
+from bdw_fed.cli.quantities import size
+
+EXAMPLES = """\
+  bdw-fed outputs delays-x7k2p                    what is there, and where
+  bdw-fed outputs delays-x7k2p --to out           save all of it
+  bdw-fed outputs delays-x7k2p report --to out    only this one
+"""
+
+
+def command(
+    run: RunName,
+    names: Annotated[list[str] | None, Argument("Only these outputs.", "OUTPUT")] = None,
+    to: Annotated[Path | None, Option(("--to",), "Directory to save them into.", "DIR")] = None,
+    output: Output = Format.TABLE,
+    namespace: Namespace = None,
+    state: State = None,
+) -> None:
+    """List the results of a run, or save them.
+
+    The bytes come straight from the nodes that have them, are checked, and continue where an earlier try broke off.
+    """
+    with connect(state, namespace) as client:
+        if to is not None:
+            for saved in client.download(run, to, names=names or []):
+                print(f"{saved.path}  {size(saved.size)}" + ("" if saved.received else "  (was there)"))
+            return
+        located = [item for item in client.outputs(run) if not names or item.output.name in names]
+    if not output.for_people and output is not Format.NAME:
+        show_values([plain(item) for item in located], output)
+    elif output is Format.NAME:
+        for item in located:
+            print(item.output.name)
+    else:
+        columns = ["OUTPUT", "FILE", ">SIZE", "CLUSTER", "NODE", "DIGEST"]
+        rows = []
+        for item in located:
+            found = item.output
+            digest = found.unit.digest.hex()
+            shown = digest if output is Format.WIDE else digest[:12]
+            rows.append([found.name, found.file, size(found.unit.size), found.cluster, found.node, shown])
+        show_table(columns, rows)

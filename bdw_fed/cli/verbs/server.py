@@ -1,0 +1,47 @@
+"""`server`: the hub as a service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from bdw_fed.cli.arguments import Option
+
+EXAMPLES = """\
+  bdw-fed server --directory /var/lib/bdw-fed/hub --credentials /etc/bdw-fed/hub \\
+      --etcd etcd1:2379 --etcd-credentials /etc/bdw-fed/etcd --listen 0.0.0.0:7443
+"""
+
+Credentials = Annotated[Path, Option(("--credentials",), "Directory with cert.pem, key.pem and ca.pem.", "DIR")]
+Directory = Annotated[Path, Option(("--directory",), "Where this service keeps its state.", "DIR")]
+LogLevel = Annotated[str, Option(("--log-level",), "debug, info, warning or error.", "LEVEL")]
+
+
+def command(
+    directory: Directory,
+    credentials: Credentials,
+    etcd: Annotated[list[str], Option(("--etcd",), "Endpoint of etcd, HOST:PORT. Repeatable.", "ADDRESS")],
+    etcd_credentials: Annotated[Path, Option(("--etcd-credentials",), "Its credentials, as above.", "DIR")],
+    listen: Annotated[str, Option(("--listen",), "Where to serve.", "ADDRESS")] = "0.0.0.0:7443",
+    name: Annotated[str, Option(("--name",), "Of this hub, among those that share an etcd.", "NAME")] = "hub",
+    heartbeat: Annotated[float, Option(("--heartbeat",), "Seconds between the agents' heartbeats.")] = 2.0,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Run the hub, in the foreground, until SIGTERM."""
+    from bdw_fed.cli.service import say_ready
+    from control_plane.server import HubConfig, serve
+    from wire.identity import Credentials as Files
+    from wire.logging import configure
+    from wire.service import run_service
+
+    configure("hub", name, level=log_level)
+    config = HubConfig(
+        state=directory,
+        etcd=etcd,
+        etcd_credentials=Files.load(etcd_credentials),
+        credentials=Files.load(credentials),
+        listen=listen,
+        name=name,
+        heartbeat=heartbeat,
+    )
+    run_service(serve, config, say_ready)

@@ -1,0 +1,63 @@
+"""Certificates of a federation on this machine: its own authority, and one of its own for etcd.
+
+etcd lets in whoever its authority has certified, so it gets an authority that certifies nobody but etcd and the hub:
+an agent's certificate opens no way around the hub.
+"""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from bdw_fed.embedded.layout import Layout, Process
+from wire.identity import Credentials, Identity, Role
+from wire.identity.authority import Authority
+
+USER = "local"
+USER_CREDENTIALS = "user-local"
+ETCD_CLIENT = "etcd-client"
+_RENEW_BEFORE = datetime.timedelta(days=30)
+_DAYS = 90
+
+
+def issue_all(layout: Layout) -> None:
+    """See that every process and the user have a certificate that is good for a month at least."""
+    state = Path(layout.state)
+    authority = _authority(state / "ca")
+    etcd_authority = _authority(state / "etcd-ca")
+    folder = state / "credentials"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for process in layout.processes:
+        _issue(etcd_authority if process.role == "etcd" else authority, _identity(process), Path(process.credentials))
+    _issue(etcd_authority, Identity(Role.HUB, "hub"), folder / ETCD_CLIENT)
+    _issue(authority, Identity(Role.USER, USER), folder / USER_CREDENTIALS)
+
+
+def _authority(directory: Path) -> Authority:
+    try:
+        return Authority.open(directory)
+    except FileNotFoundError:
+        return Authority.create(directory)
+
+
+def _identity(process: Process) -> Identity:
+    if process.role == "node":
+        return Identity(Role.NODE, f"{process.cluster}/{process.node}")
+    if process.role == "agent":
+        return Identity(Role.AGENT, process.cluster)
+    return Identity(Role.HUB if process.role == "hub" else Role.ETCD, process.name)
+
+
+def _issue(authority: Authority, identity: Identity, directory: Path) -> None:
+    if not _is_good(directory):
+        authority.issue(identity, directory, days=_DAYS)
+
+
+def _is_good(directory: Path) -> bool:
+    try:
+        certificate = x509.load_pem_x509_certificate(Credentials.load(directory).certificate.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) > _RENEW_BEFORE

@@ -1,0 +1,251 @@
+"""A federation on this machine seen from outside: start it, stop it, look at it.
+
+`start` does what can be done while the supervisor imports: it reads the topology, chooses ports and issues
+certificates, then hands the layout over. The topology is applied as soon as the hub serves, and the federation is
+ready when the hub itself says that all agents and nodes are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bdw_fed.embedded import linux
+from bdw_fed.embedded.errors import ClashError, EmbeddedError, NotUpError, StartError
+from bdw_fed.embedded.layout import Layout, lay_out, ports_of, read_layout
+from bdw_fed.embedded.supervisor import SERVICES, STATE_FILE
+
+if TYPE_CHECKING:
+    from bdw_fed.client import SyncClient
+    from bdw_fed.embedded.topologies import Chosen
+
+START_SECONDS = 60.0
+_STOP_SECONDS = 40.0
+_GIVE_UP_AFTER = 5  # ends in a row of a process that has not been ready yet
+_ASK_AGAIN = 0.03
+_LOG_END = 3000
+
+
+@dataclass(frozen=True)
+class Running:
+    """A supervisor that runs: its pid and start time, and what it says of its processes."""
+
+    state: Path
+    pid: int
+    started: int
+    ready: bool
+    processes: list[dict[str, Any]]
+
+
+def look(state: Path) -> Running | None:
+    """The supervisor of a state directory; None if none runs."""
+    try:
+        content = json.loads((state / STATE_FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    if not linux.is_running(content["pid"], content["start_time"]):
+        return None
+    return Running(state, content["pid"], content["start_time"], content["ready"], content["processes"])
+
+
+@dataclass(frozen=True)
+class Started:
+    """What `start` has done: the supervisor's process, the layout, and how long it took (seconds)."""
+
+    supervisor: subprocess.Popen[bytes]
+    layout: Layout
+    seconds: float
+
+
+def start(
+    state: Path,
+    choose: Callable[[], Chosen],
+    *,
+    durability: str = "process",
+    heartbeat: float = 1.0,
+    stay: bool = False,
+    services: str = SERVICES,
+    settle: Callable[[Path, Chosen, float], None] | None = None,
+) -> Started:
+    """Start a federation in `state` and wait until it is ready.
+
+    `choose` gives the topology (called while the supervisor imports). With `stay` the supervisor ends with this
+    process. Raises ClashError, StartError, ProblemError; what was started is stopped then.
+    """
+    began = time.monotonic()
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (state / "logs").mkdir(mode=0o700, exist_ok=True)
+    supervisor = _spawn(state, services, stay)
+    try:
+        chosen = choose()
+        kept = read_layout(state)
+        layout = lay_out(
+            state,
+            clusters=chosen.clusters,
+            nodes=chosen.nodes,
+            data_root=chosen.data_root,
+            durability=durability,
+            topology=chosen.digest,
+            heartbeat=heartbeat,
+            kept_ports=ports_of(kept) if kept else {},
+        )
+        _prepare(layout)
+        assert supervisor.stdin is not None
+        try:
+            supervisor.stdin.write(layout.to_json().encode())
+            supervisor.stdin.close()
+        except BrokenPipeError:
+            pass  # it says why on its standard output
+        _await_processes(supervisor, layout, began + START_SECONDS, until="hub" if settle else None)
+        if settle:
+            settle(state, chosen, began + START_SECONDS)
+    except ClashError:
+        supervisor.wait()
+        raise
+    except BaseException:
+        supervisor.terminate()
+        supervisor.wait()
+        raise
+    finally:
+        if supervisor.stdin and not supervisor.stdin.closed:
+            supervisor.stdin.close()
+        if supervisor.stdout:
+            supervisor.stdout.close()
+    return Started(supervisor, layout, time.monotonic() - began)
+
+
+def _spawn(state: Path, services: str, stay: bool) -> subprocess.Popen[bytes]:
+    """The supervisor's process, which imports and waits for its layout."""
+    log = os.open(state / "logs" / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bdw_fed.embedded.supervisor", str(state), services, "stay" if stay else "leave"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+
+
+def _prepare(layout: Layout) -> None:
+    """Directories and certificates."""
+    from bdw_fed.client.connection import Profile
+    from bdw_fed.embedded.certificates import USER_CREDENTIALS, issue_all
+    from bdw_fed.embedded.ports import LOOPBACK
+
+    issue_all(layout)
+    for process in layout.processes:
+        Path(process.state).mkdir(mode=0o700, exist_ok=True)
+    state = Path(layout.state)
+    hub = f"{LOOPBACK}:{layout.one('hub').ports['api']}"
+    Profile(hub, state / "credentials" / USER_CREDENTIALS, data_root=Path(layout.data_root)).write(state)
+
+
+def _await_processes(supervisor: subprocess.Popen[bytes], layout: Layout, deadline: float, until: str | None) -> None:
+    """Until all processes (or the one named `until`) have said that they are ready."""
+    for word in _words(supervisor, deadline):
+        if word["state"] == "clash":
+            raise ClashError(
+                f"another supervisor holds {layout.state}: it is just being started or stopped. "
+                "Wait for it, or choose another directory with --state"
+            )
+        if word["state"] == "ready" and word.get("process") in (None, until):
+            return
+        if word["state"] == "ended" and word["in_a_row"] >= _GIVE_UP_AFTER:
+            raise StartError(f"{word['process']} does not start ({word['how']}).\n{_log_end(layout, word['process'])}")
+    code = supervisor.poll()
+    if code is not None:
+        raise StartError(f"the supervisor ended with code {code}.\n{_tail(Path(layout.state) / 'logs/supervisor.log')}")
+    raise StartError(f"the federation is not ready after {START_SECONDS:g} s; its logs are in {layout.state}/logs")
+
+
+def _words(supervisor: subprocess.Popen[bytes], deadline: float) -> Iterator[dict[str, Any]]:
+    """What the supervisor says, until it ends or the deadline has passed."""
+    import selectors
+
+    assert supervisor.stdout is not None
+    pending = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(supervisor.stdout, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0 and selector.select(left):
+            data = os.read(supervisor.stdout.fileno(), 65536)
+            if not data:
+                supervisor.wait(timeout=5)
+                return
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+
+
+def _log_end(layout: Layout, name: str) -> str:
+    log = next(Path(process.log) for process in layout.processes if process.name == name)
+    return _tail(log)
+
+
+def _tail(log: Path) -> str:
+    try:
+        text = log.read_text(errors="replace")[-_LOG_END:]
+    except FileNotFoundError:
+        text = "(there is none)"
+    return f"The end of {log}:\n{text}"
+
+
+def apply_and_settle(state: Path, chosen: Chosen, deadline: float) -> None:
+    """Apply the topology and wait until the hub sees all of its clusters and nodes ready. StartError if it does not."""
+    from bdw_fed.client import Document, SyncClient
+    from bdw_fed.client.errors import Unavailable
+
+    with SyncClient(state=state) as client:
+        while True:
+            try:
+                client.apply([Document(chosen.text, chosen.file)])
+                break
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_ASK_AGAIN)
+        while missing := _missing(client, chosen):
+            if time.monotonic() > deadline:
+                raise StartError(f"not ready: {', '.join(missing)}. Their logs are in {state}/logs")
+            time.sleep(_ASK_AGAIN)
+
+
+def _missing(client: SyncClient, chosen: Chosen) -> list[str]:
+    """The clusters and nodes of the topology that the hub does not see ready."""
+    from bdw_fed.client.errors import Unavailable
+
+    try:
+        clusters = {cluster.name: cluster for cluster in client.status().clusters}
+    except Unavailable:
+        return ["the hub"]
+    missing = [f"cluster {name}" for name in chosen.clusters if name not in clusters or clusters[name].state != "ready"]
+    ready = {(cluster.name, node.name) for cluster in clusters.values() for node in cluster.nodes if node.ready}
+    missing += [f"node {node.cluster}/{node.name}" for node in chosen.nodes if (node.cluster, node.name) not in ready]
+    return missing
+
+
+def stop(state: Path) -> float:
+    """Stop the federation and wait until all of it has ended; returns the seconds it took. Raises NotUpError."""
+    running = look(state)
+    if running is None:
+        raise NotUpError(f"no federation runs in {state}")
+    began = time.monotonic()
+    linux.send_signal(running.pid, running.started, signal.SIGTERM)
+    if not linux.wait_for_end(running.pid, running.started, _STOP_SECONDS):
+        linux.send_signal(running.pid, running.started, signal.SIGKILL)  # all others die with it
+        if not linux.wait_for_end(running.pid, running.started, 5.0):
+            raise EmbeddedError(f"the supervisor (pid {running.pid}) can't be ended")
+    for process in running.processes:
+        if process["pid"]:
+            linux.wait_for_end(process["pid"], process["start_time"], 5.0)
+    return time.monotonic() - began

@@ -1,0 +1,98 @@
+"""What each process of the federation runs: the production services with the layout's directories and addresses.
+
+Importing this module imports all of them, which is the point: the supervisor does it once, and every process that it
+forks has it.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bdw_fed.embedded.certificates import ETCD_CLIENT
+from bdw_fed.embedded.layout import Layout, Process
+from bdw_fed.embedded.ports import LOOPBACK
+from cluster_agent import agent as agent_service
+from cluster_agent.node import daemon as node_service
+from control_plane import server as hub_service
+from control_plane.store.etcd import embedded as etcd_program
+from wire.identity import Credentials
+from wire.logging import configure
+from wire.service import run_service
+
+Ready = Callable[[Any], None]
+
+
+def run(process: Process, layout: Layout, ready: Ready) -> None:
+    """Be this process until SIGTERM. Called in the forked child; its log is its standard error already."""
+    configure(process.role, process.name)
+    if process.role == "hub":
+        run_service(hub_service.serve, _hub(process, layout), ready)
+    elif process.role == "agent":
+        run_service(agent_service.serve, _agent(process, layout), ready)
+    else:
+        run_service(node_service.serve, _node(process, layout), ready)
+
+
+def etcd_command(process: Process, layout: Layout) -> list[str]:
+    """The etcd program's argv; its directory is made."""
+    config = _etcd(process, layout)
+    etcd_program.prepare(config)
+    return etcd_program.command(config)
+
+
+ETCD_DEATH_SIGNAL = signal.SIGTERM  # it may close its files
+
+
+def _etcd(process: Process, layout: Layout) -> etcd_program.EtcdConfig:
+    credentials = Credentials.at(Path(process.credentials))
+    return etcd_program.EtcdConfig(
+        state=Path(process.state),
+        port=process.ports["clients"],
+        certificate=credentials.certificate,
+        key=credentials.key,
+        ca=credentials.ca,
+        durability="process" if layout.durability == "process" else "power",
+    )
+
+
+def _hub(process: Process, layout: Layout) -> hub_service.HubConfig:
+    etcd = layout.one("etcd")
+    return hub_service.HubConfig(
+        state=Path(process.state),
+        etcd=[f"{LOOPBACK}:{etcd.ports['clients']}"],
+        etcd_credentials=Credentials.load(Path(layout.state) / "credentials" / ETCD_CLIENT),
+        credentials=Credentials.load(Path(process.credentials)),
+        listen=f"{LOOPBACK}:{process.ports['api']}",
+        name="hub",
+        heartbeat=layout.heartbeat,
+    )
+
+
+def _agent(process: Process, layout: Layout) -> agent_service.AgentConfig:
+    return agent_service.AgentConfig(
+        cluster=process.cluster,
+        state=Path(process.state),
+        hub=[f"{LOOPBACK}:{layout.one('hub').ports['api']}"],
+        credentials=Credentials.load(Path(process.credentials)),
+        listen_nodes=f"{LOOPBACK}:{process.ports['nodes']}",
+        listen_peers=f"{LOOPBACK}:{process.ports['peers']}",
+        data_root=Path(layout.data_root),
+        durability=layout.durability,
+    )
+
+
+def _node(process: Process, layout: Layout) -> node_service.NodeConfig:
+    return node_service.NodeConfig(
+        cluster=process.cluster,
+        node=process.node,
+        state=Path(process.state),
+        agent=f"{LOOPBACK}:{layout.agent_of(process.cluster).ports['nodes']}",
+        credentials=Credentials.load(Path(process.credentials)),
+        listen_data=f"{LOOPBACK}:{process.ports['data']}",
+        cpus=process.cpus,
+        memory=process.memory,
+        disk=process.disk,
+    )

@@ -1,0 +1,74 @@
+"""The topology that a federation on this machine is made from: read, checked, and reduced to processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bdw_fed.embedded.datasets import with_sizes
+from bdw_fed.embedded.errors import EmbeddedError
+from bdw_fed.embedded.layout import NodeShape
+from bdw_fed.v1.control_plane_pb2 import Problem
+from topology.model import Topology
+from topology.problems import Problem as Fault
+from wire.digests import bytes_digest
+from wire.errors import ProblemError
+from workflow.load import load
+
+DEFAULT = Path(__file__).with_name("default.yaml")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A topology to start: its text with sizes, where datasets lie, and which clusters and nodes it needs."""
+
+    name: str
+    file: str
+    text: str
+    digest: str  # of what its author wrote
+    data_root: Path
+    clusters: tuple[str, ...]
+    nodes: tuple[NodeShape, ...]
+
+
+def check(text: str, file: str, line: int = 1) -> list[Topology]:
+    """The topologies in a text. ProblemError with all that is wrong with it."""
+    loaded = load(text, file, line)
+    faults = [problem for problem in loaded.problems if problem.severity == "error"]
+    if faults:
+        raise ProblemError([_problem(fault) for fault in faults])
+    return [document.model for document in loaded.documents if isinstance(document.model, Topology)]
+
+
+def choose(path: Path | None, data_root: Path | None) -> Chosen:
+    """The topology in the file `path` (None: the built-in one). ProblemError, EmbeddedError with what to do."""
+    file = path or DEFAULT
+    try:
+        text = file.read_text()
+    except OSError as error:
+        raise EmbeddedError(f"{file}: {error.strerror}; expected a YAML file with a topology") from error
+    found = check(text, str(file))
+    if len(found) != 1:
+        raise EmbeddedError(f"{file}: expected one document of kind Topology, found {len(found)}")
+    spec = found[0].spec
+    root = (data_root or (path.parent if path else Path())).resolve()
+    if not root.is_dir():
+        raise EmbeddedError(f"{root}: no such directory; datasets' paths are relative to it (see --data)")
+    nodes = tuple(
+        NodeShape(cluster.name, node.name, node.cpus, node.memory, node.disk)
+        for cluster in spec.clusters
+        for node in cluster.nodes
+    )
+    return Chosen(
+        name=found[0].metadata.name,
+        file=str(file),
+        text=with_sizes(text, root),
+        digest=bytes_digest(text.encode()).hex(),
+        data_root=root,
+        clusters=tuple(cluster.name for cluster in spec.clusters),
+        nodes=nodes,
+    )
+
+
+def _problem(fault: Fault) -> Problem:
+    return Problem(file=fault.file, line=fault.line, field=fault.field, message=fault.message, remedy=fault.remedy)
