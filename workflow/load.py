@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from topology.nearest import did_you_mean
 from topology.problems import Positions, Problem
 from workflow.canonical import KINDS, AnyObject
 from workflow.documents import words, written
-from workflow.documents.nearest import did_you_mean
 
 _LARGEST_FILE = 4 * written.MOST_CHARACTERS
 

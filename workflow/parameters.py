@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import assert_never, cast
 
 from topology.errors import WrongValue
-from workflow.documents.nearest import did_you_mean
+from topology.nearest import did_you_mean
 from workflow.errors import ParameterError, ParameterFault
 from workflow.model import Parameter, ParameterType, StepUse, Value, plain_value
 from workflow.placeholders import fill, shown

@@ -1,14 +1,15 @@
 """Text with placeholders: `{in.PORT}`, `{out.PORT}`, `{param.NAME}` and `{bundle}`; `{{` and `}}` are braces.
 
-The same language stands in a step's command, where all of them have a meaning, and in the parameters that a workflow
-gives to a step, where only `{param.NAME}` has one. Checks parse it when a step is applied, the planner when it
-resolves parameters, and the node when it starts a task.
+The same language stands in a step's command, where all of them have a meaning and the node that starts a task fills
+them in, and in the parameters that a workflow gives to a step, where only `{param.NAME}` has one and they are filled in
+when the run is planned.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -69,63 +70,8 @@ def placeholders(text: str) -> tuple[Placeholder, ...]:
 
 
 def shown(value: Value) -> str:
-    """A parameter's value within a text: truth values as true and false, lists joined by commas."""
-    if isinstance(value, tuple):
-        return ",".join(shown(item) for item in value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def expand(
-    argv: Sequence[str],
-    inputs: Mapping[str, Sequence[str]],
-    outputs: Mapping[str, str],
-    parameters: Mapping[str, Value],
-    bundle: str | None,
-) -> list[str]:
-    """The words of a command, filled in.
-
-    `inputs` gives each port's files, `outputs` each port's place to write to, `bundle` the unpacked directory. A word
-    that is `{in.PORT}` and no more becomes as many words as the port has files. Raises `WrongValue` for a placeholder
-    that names nothing, and for a port with other than one file within a longer word.
-    """
-    words: list[str] = []
-    for word in argv:
-        template = parse(word)
-        match template:
-            case (Placeholder("in", port),):
-                words.extend(_known(inputs, port, template[0]))
-            case _:
-                words.append("".join(_filled(part, inputs, outputs, parameters, bundle) for part in template))
-    return words
-
-
-def _filled(
-    part: str | Placeholder,
-    inputs: Mapping[str, Sequence[str]],
-    outputs: Mapping[str, str],
-    parameters: Mapping[str, Value],
-    bundle: str | None,
-) -> str:
-    match part:
-        case str():
-            return part
-        case Placeholder("in", name):
-            files = _known(inputs, name, part)
-            if len(files) != 1:
-                raise WrongValue(
-                    f"{part} stands within a longer word, but the port has {len(files)} files",
-                    f"make {part} a word of its own: it becomes one word for each file",
-                )
-            return files[0]
-        case Placeholder("out", name):
-            return _known(outputs, name, part)
-        case Placeholder("param", name):
-            return shown(_known(parameters, name, part))
-    if bundle is None:
-        raise WrongValue("{bundle} stands in the command of a step without a bundle", "add bundle: to run")
-    return bundle
+    """A parameter's value within a text: a text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _known(things: Mapping[str, T], name: str, part: object) -> T:

@@ -15,9 +15,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from topology.errors import WrongValue
+from topology.nearest import did_you_mean, nearest
 from topology.problems import Path, Positions, Problem
 from topology.schema import Takes
-from workflow.documents.nearest import did_you_mean, nearest
 
 _KEY = "[key]"
 

@@ -1,0 +1,87 @@
+"""Whether every step gets the parameters that it takes, whatever values the workflow is submitted with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from topology.errors import WrongValue
+from topology.nearest import did_you_mean
+from topology.problems import Path, Positions, Problem
+from workflow.model import Parameter, ParameterType, Step, Value, Workflow
+from workflow.parameters import check_value
+from workflow.placeholders import Placeholder, fill, parse
+
+
+def check_given(workflow: Workflow, steps: Mapping[str, Step], where: Positions) -> Iterator[Problem]:
+    """What is wrong with the parameters that the workflow gives to its steps."""
+    own = workflow.spec.parameters
+    for index, use in enumerate(workflow.spec.steps):
+        step = steps.get(use.use)
+        if step is None:
+            continue
+        path: Path = ("spec", "steps", index, "parameters")
+        declared = step.spec.parameters
+        for name, value in use.parameters.items():
+            if name not in declared:
+                remedy = did_you_mean(name, declared, "its parameters are") or "it has none; leave it out"
+                yield where.problem((*path, name), f"step {use.use} has no parameter {name}", remedy)
+            else:
+                yield from _value(name, value, declared[name], own, (*path, name), where)
+        for name, parameter in declared.items():
+            if name not in use.parameters and parameter.default is None:
+                message = f"parameter {name} of {use.use} has no value"
+                remedy = f'add parameters: {{{name}: …}}, or "{{param.NAME}}" for a parameter of the workflow'
+                yield where.problem(path, message, remedy)
+
+
+def parameters_named(value: Value) -> frozenset[str]:
+    """The workflow's parameters that a value names."""
+    texts = value if isinstance(value, tuple) else (value,)
+    found: set[str] = set()
+    for text in texts:
+        try:
+            parts = parse(text) if isinstance(text, str) else ()
+        except WrongValue:
+            continue
+        found.update(part.name for part in parts if isinstance(part, Placeholder) and part.kind == "param")
+    return frozenset(found)
+
+
+def _value(
+    name: str, value: Value, takes: Parameter, own: Mapping[str, Parameter], path: Path, where: Positions
+) -> Iterator[Problem]:
+    unknown = sorted(parameters_named(value) - own.keys())
+    for other in unknown:
+        remedy = did_you_mean(other, own, "its parameters are") or "declare it in spec.parameters"
+        yield where.problem(path, f"the workflow has no parameter {other}", remedy)
+    if unknown:
+        return
+    source = _whole(value)
+    if source is not None and not _fits(own[source].type, takes.type):
+        message = f"{source} is of type {own[source].type}, but the step's {name} of type {takes.type}"
+        yield where.problem(path, message, "change one of the types")
+        return
+    known: dict[str, Value] = {}
+    for other in parameters_named(value):
+        default = own[other].default
+        if default is None:
+            return  # it shows when the workflow is submitted
+        known[other] = default
+    try:
+        fault = check_value(name, fill(value, known), takes)
+    except WrongValue as wrong:
+        yield where.problem(path, wrong.message, wrong.remedy)
+        return
+    if fault:
+        by = f"by the default of {source}: " if source is not None else ""
+        yield where.problem(path, by + fault.message, fault.remedy)
+
+
+def _whole(value: Value) -> str | None:
+    """The parameter that a value is and no more."""
+    names = parameters_named(value)
+    return next((name for name in names if value == str(Placeholder("param", name))), None)
+
+
+def _fits(given: ParameterType, taken: ParameterType) -> bool:
+    return given == taken or (given == "integer" and taken == "number")

@@ -1,0 +1,96 @@
+"""Whether it is clear which units make a task: each port of a step says how its units meet those of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from topology.errors import WrongValue
+from topology.problems import Path, Positions, Problem
+from workflow.graph import RESERVED, driving_port, steps_by_name
+from workflow.model import Step, StepUse, Workflow
+from workflow.placeholders import placeholders
+
+_GATHER = "gather: all"
+_SAME = "same: cluster"
+
+
+def check_pairing(workflow: Workflow, steps: Mapping[str, Step], where: Positions) -> Iterator[Problem]:
+    """One port drives the step, or all of them gather."""
+    for index, use in enumerate(workflow.spec.steps):
+        path: Path = ("spec", "steps", index, "in")
+        yield from _bindings(use, path, where)
+        yield from _together(use, path, where)
+        step = steps.get(use.use)
+        if step is not None and step.spec.run.command is not None:
+            yield from _many_in_a_word(use, step, path, where)
+
+
+def check_origins(workflow: Workflow, where: Positions) -> Iterator[Problem]:
+    """Units that are paired by cluster have one: nothing before them has gathered or come from nowhere."""
+    uses = steps_by_name(workflow)
+    for index, use in enumerate(workflow.spec.steps):
+        for port, binding in use.inputs.items():
+            if binding.pairing != "same_cluster":
+                continue
+            path: Path = ("spec", "steps", index, "in", port)
+            for name in (driving_port(use), port):
+                lost = _loses_origin(uses, use.inputs[name].source_step) if name is not None else None
+                if lost is not None:
+                    why = "gathers the data of all clusters" if uses[lost].inputs else "reads no data"
+                    message = f"what comes in at {name} belongs to no cluster, because step {lost} {why}"
+                    yield where.problem(path, message, f"pair before that step, or leave {_SAME} out")
+
+
+def _bindings(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
+    for port, binding in use.inputs.items():
+        if binding.gather and binding.same:
+            message = f"{_GATHER} and {_SAME} exclude each other"
+            yield where.problem((*path, port), message, "keep the one that is meant")
+        elif binding.split and (binding.gather or binding.same):
+            message = f"what is split here comes together again at once, by {_GATHER if binding.gather else _SAME}"
+            yield where.problem((*path, port, "split"), message, "leave split out")
+
+
+def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
+    ports: dict[str, list[str]] = {"each": [], "same_cluster": [], "gather_all": []}
+    for port, binding in use.inputs.items():
+        ports[binding.pairing].append(port)
+    each, same, gather = ports["each"], ports["same_cluster"], ports["gather_all"]
+    if len(each) > 1:
+        message = f"{' and '.join(each)} can have many units each, and nothing says how they pair"
+        remedy = f"let one port drive, and write {{from: …, {_SAME}}} at the others; or {_GATHER} at all of them"
+        yield where.problem((*path, each[1]), message, remedy)
+    if gather and (each or same):
+        message = f"{', '.join(gather)} gathers everything into one task, but {', '.join(each + same)} makes many"
+        yield where.problem((*path, gather[0]), message, f"write {_GATHER} at all ports of the step, or at none")
+    if same and not each and not gather:
+        message = f"{', '.join(same)} says {_SAME}, but no port drives the step"
+        yield where.problem((*path, same[0]), message, f"leave {_SAME} out at one port: each of its units makes a task")
+
+
+def _many_in_a_word(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Problem]:
+    many = {port for port, binding in use.inputs.items() if binding.pairing != "each"}
+    for word in step.spec.run.command or ():
+        try:
+            found = placeholders(word)
+        except WrongValue:
+            continue  # a problem of the step, and told there
+        for one in found:
+            if one.kind == "in" and one.name in many and word != str(one):
+                message = (
+                    f"here {one.name} has many files, but the command of {step.reference} has {one} within {word!r}"
+                )
+                remedy = f"make {one} a word of its own in the command: it becomes one word for each file"
+                yield where.problem((*path, one.name), message, remedy)
+
+
+def _loses_origin(uses: Mapping[str, StepUse], step: str) -> str | None:
+    """The step at or before `step` whose units belong to no cluster."""
+    seen: set[str] = set()
+    while step in uses and step not in RESERVED and step not in seen:
+        seen.add(step)
+        driver = driving_port(uses[step])
+        if driver is None:
+            return step
+        step = uses[step].inputs[driver].source_step
+    return None

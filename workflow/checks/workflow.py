@@ -1,0 +1,65 @@
+"""All that is checked of a workflow, in the order in which a reader looks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from topology.model import Topology
+from topology.problems import Positions, Problem
+from workflow.checks.declared import check_declared
+from workflow.checks.given import check_given, parameters_named
+from workflow.checks.pairing import check_origins, check_pairing
+from workflow.checks.placing import check_placing
+from workflow.checks.uses import check_cycle, check_files, check_names, check_references, check_uses
+from workflow.graph import INPUTS
+from workflow.model import Step, Workflow
+
+
+def check_workflow(
+    workflow: Workflow,
+    steps: Mapping[str, Step],
+    topology: Topology | None = None,
+    positions: Positions | None = None,
+) -> list[Problem]:
+    """What is wrong with a well-formed workflow, beside the steps that it uses (by NAME@VERSION) and in a topology.
+
+    Steps and topology are taken to be checked themselves; without a topology what needs one is left out.
+    """
+    where = positions or Positions()
+    return [
+        *check_declared(workflow.spec.parameters, ("spec", "parameters"), where),
+        *check_names(workflow, where),
+        *check_uses(workflow, steps, where),
+        *check_references(workflow, steps, where),
+        *check_cycle(workflow, where),
+        *check_pairing(workflow, steps, where),
+        *check_origins(workflow, where),
+        *check_given(workflow, steps, where),
+        *check_files(workflow, where),
+        *(check_placing(workflow, topology, where) if topology is not None else ()),
+    ]
+
+
+def workflow_warnings(workflow: Workflow, positions: Positions | None = None) -> list[Problem]:
+    """What is allowed, but was hardly meant: things that nobody uses."""
+    where = positions or Positions()
+    spec = workflow.spec
+    read = {(output.source_step, output.source_port) for output in spec.outputs.values()}
+    read |= {(binding.source_step, binding.source_port) for use in spec.steps for binding in use.inputs.values()}
+    named = {name for use in spec.steps for value in use.parameters.values() for name in parameters_named(value)}
+    warnings = [
+        where.problem(("spec", "parameters", name), f"no step uses parameter {name}", "leave it out", "warning")
+        for name in spec.parameters
+        if name not in named
+    ]
+    warnings += [
+        where.problem(("spec", "inputs", name), f"no step reads input {name}", "leave it out", "warning")
+        for name in spec.inputs
+        if (INPUTS, name) not in read
+    ]
+    warnings += [
+        where.problem(("spec", "steps", index), f"nothing reads what {use.name} makes", "add it to outputs", "warning")
+        for index, use in enumerate(spec.steps)
+        if use.name not in {step for step, _ in read}
+    ]
+    return warnings
