@@ -1,0 +1,61 @@
+"""Which agents are alive, pure: from when their words came, on the monotonic clock.
+
+An agent is `ready` while its heartbeats come, `not-ready` when some are missing or its stream just broke, `unknown`
+when that has lasted, and `never-seen` before it first connected. The registry of links feeds this in and wakes at
+`next_change`, so that a silence becomes a state without anybody asking.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ready", "not-ready", "unknown", "never-seen"]
+
+
+@dataclass(slots=True)
+class _Heard:
+    last: float
+    connected: bool
+
+
+class Liveness:
+    """The states of all agents. `heartbeat` is the interval in seconds at which they are to be heard."""
+
+    def __init__(self, heartbeat: float) -> None:
+        self._not_ready_after = 3 * heartbeat
+        self._unknown_after = 12 * heartbeat
+        self._heard: dict[str, _Heard] = {}
+
+    def heard(self, cluster: str, now: float) -> None:
+        """A word of the agent came over its live stream."""
+        self._heard[cluster] = _Heard(now, True)
+
+    def broken(self, cluster: str) -> None:
+        """The agent's stream is gone."""
+        if cluster in self._heard:
+            self._heard[cluster].connected = False
+
+    def known(self, cluster: str, now: float) -> None:
+        """The agent was seen by an earlier hub; from now on it is waited for."""
+        self._heard.setdefault(cluster, _Heard(now, False))
+
+    def state(self, cluster: str, now: float) -> State:
+        """What the agent's silence, if any, says."""
+        heard = self._heard.get(cluster)
+        if heard is None:
+            return "never-seen"
+        silence = now - heard.last
+        if silence >= self._unknown_after:
+            return "unknown"
+        return "ready" if heard.connected and silence < self._not_ready_after else "not-ready"
+
+    def next_change(self, now: float) -> float | None:
+        """The next moment at which some state changes if nothing is heard; None if none will."""
+        moments = [
+            heard.last + after
+            for heard in self._heard.values()
+            for after in (self._not_ready_after, self._unknown_after)
+            if heard.last + after > now
+        ]
+        return min(moments, default=None)

@@ -1,0 +1,101 @@
+"""What a plan is made from: the objects, the clusters as they are now, and what earlier runs have measured.
+
+All of it is handed to the planner's core, which neither asks nor waits for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bdw_fed.v1 import control_plane_pb2 as cp
+from control_plane.planner.compile import Definition
+from topology.model import Cluster, Topology
+from topology.questions import Questions
+from workflow.model import Value, Workflow
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What runs have shown of a step's version: bytes out for each byte in, seconds that a task took."""
+
+    selectivity: float | None = None
+    task_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """Plan this. `clusters` holds what the agents said last; a cluster that is not in it was never seen.
+
+    `definitions` are by reference, `parameters` the resolved ones by step name, `measured` by reference. `epoch` is
+    that of every fragment, `revision` the plan's.
+    """
+
+    namespace: str
+    run: str
+    workflow: Workflow
+    definitions: Mapping[str, Definition]
+    parameters: Mapping[str, Mapping[str, Value]]
+    topology: Topology
+    clusters: Mapping[str, cp.ClusterStatus]
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    epoch: int = 1
+    revision: int = 1
+
+
+class World:
+    """The clusters and the links between them, as the planner asks about them."""
+
+    def __init__(self, topology: Topology, states: Mapping[str, cp.ClusterStatus]) -> None:
+        self.topology = topology
+        self._questions = Questions(topology)
+        self.clusters: dict[str, Cluster] = self._questions.clusters
+        self._states = states
+
+    def tier(self, cluster: str) -> str:
+        return self._questions.tier(cluster)
+
+    def reachable(self, source: str, to: str) -> bool:
+        """Whether units can get from one cluster to the other: a link is declared, and one of its ends can dial."""
+        return self._questions.reachable(source, to) and not self._questions.needs_relay(source, to)
+
+    def distance(self, source: str, to: str) -> float:
+        return self._questions.distance(source, to)
+
+    def seconds(self, source: str, to: str, size: float) -> float:
+        """What a transfer takes; infinite where there is no link."""
+        return self._questions.transfer_seconds(source, to, size)
+
+    def cost(self, source: str, to: str, size: float) -> float:
+        """What a transfer costs; infinite where there is no link."""
+        return self._questions.transfer_cost(source, to, size)
+
+    def state(self, cluster: str) -> str:
+        """ready, not-ready, unknown or never-seen."""
+        status = self._states.get(cluster)
+        return status.state if status is not None else "never-seen"
+
+    def nodes(self, cluster: str) -> list[tuple[float, int]]:
+        """CPUs and bytes of memory (0 = not limited) of each node: those that are there, else those declared.
+
+        Empty where neither is known, as with a Kubernetes cluster that was never seen.
+        """
+        status = self._states.get(cluster)
+        present = [(node.cpus, node.memory) for node in status.nodes if node.ready] if status else []
+        return present or [(node.cpus, node.memory) for node in self.clusters[cluster].nodes]
+
+    def running(self, cluster: str) -> int:
+        """Tasks that run there now."""
+        status = self._states.get(cluster)
+        return sum(node.running for node in status.nodes) if status else 0
+
+    def slots(self, cluster: str, cpus: float, memory: int, most: int) -> int:
+        """How many tasks of that size fit at once, `most` at most (0 = no bound)."""
+        room = sum(_fitting(node, cpus, memory) for node in self.nodes(cluster))
+        return min(room, most) if most else room
+
+
+def _fitting(node: tuple[float, int], cpus: float, memory: int) -> int:
+    by_cpus = int(node[0] / cpus + 1e-9) if cpus else 1
+    by_memory = node[1] // memory if memory and node[1] else by_cpus
+    return min(by_cpus, by_memory)

@@ -1,0 +1,280 @@
+"""From a workflow to the graph of a run: everything that handles units becomes a step of one kind, so that one rule
+counts and closes them all.
+
+A workflow's inputs become sources (`inputs.NAME`), cuts on edges become splits (`STEP.PORT.split`), results become
+outputs (`outputs.NAME`). What is said in the workflow lies over what the step's definition says. Nothing here depends
+on clusters: where a vertex may run is decided afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Literal
+
+from bdw_fed.v1 import model_pb2 as m
+from bdw_fed.v1.control_plane_pb2 import Problem
+from topology.model import Topology
+from wire.errors import ProblemError
+from workflow import graph
+from workflow.model import Binding, Place, Step, StepUse, Value, Workflow
+from workflow.model import Execution as WrittenExecution
+from workflow.model import Split as WrittenSplit
+
+Kind = Literal["source", "split", "step", "output"]
+_PAIRING = {
+    "each": m.PAIRING_EACH,
+    "same_cluster": m.PAIRING_SAME_CLUSTER,
+    "gather_all": m.PAIRING_GATHER_ALL,
+}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A step's definition and the digest of its code's archive (empty: it has none)."""
+
+    step: Step
+    bundle: bytes = b""
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """A step of the run, where its author wants it, and for a source the dataset that it reads."""
+
+    kind: Kind
+    step: m.Step
+    place: Place = field(default_factory=Place)
+    dataset: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.step.name
+
+    @property
+    def gathers(self) -> bool:
+        """One task takes everything."""
+        return any(port.pairing == m.PAIRING_GATHER_ALL for port in self.step.inputs)
+
+    @property
+    def single(self) -> bool:
+        """It has exactly one task, whatever comes in."""
+        return self.kind != "source" and (self.gathers or not self.step.inputs)
+
+
+class Graph:
+    """The vertices of a run in topological order, and who reads from whom.
+
+    `bound` names those whose units never leave the cluster where the data lies that they stem from.
+    """
+
+    def __init__(self, vertices: Mapping[str, Vertex]) -> None:
+        needs = {name: {port.from_step for port in vertex.step.inputs} for name, vertex in vertices.items()}
+        try:
+            order = list(TopologicalSorter(needs).static_order())
+        except CycleError as error:
+            raise ProblemError(
+                [
+                    Problem(
+                        field="spec.steps",
+                        message=f"the steps {' → '.join(error.args[1])} need each other's outputs",
+                        remedy="a workflow has no cycles: take one of these bindings out",
+                    )
+                ]
+            ) from error
+        self.vertices = {name: vertices[name] for name in order}
+        self.bound: frozenset[str] = frozenset()
+        self._consumers: dict[str, list[tuple[Vertex, m.InputPort]]] = {name: [] for name in order}
+        for vertex in self.vertices.values():
+            for port in vertex.step.inputs:
+                self._consumers[port.from_step].append((vertex, port))
+
+    def __iter__(self) -> Iterator[Vertex]:
+        return iter(self.vertices.values())
+
+    def __getitem__(self, name: str) -> Vertex:
+        return self.vertices[name]
+
+    def consumers(self, name: str) -> list[tuple[Vertex, m.InputPort]]:
+        """Who reads what this vertex makes, and through which of its ports."""
+        return self._consumers[name]
+
+    def driver(self, vertex: Vertex) -> m.InputPort | None:
+        """The port each of whose units makes a task."""
+        return next((port for port in vertex.step.inputs if port.pairing == m.PAIRING_EACH), None)
+
+
+def compiled(
+    workflow: Workflow,
+    definitions: Mapping[str, Definition],
+    parameters: Mapping[str, Mapping[str, Value]],
+    topology: Topology,
+) -> Graph:
+    """The graph of a workflow whose objects have been checked against each other.
+
+    `definitions` are by reference ("clean-flights@1"), `parameters` the resolved ones by step name. Raises ProblemError
+    where steps form a cycle or pair data by a cluster that it has lost.
+    """
+    spec = workflow.spec
+    vertices: dict[str, Vertex] = {}
+    for use in spec.steps:
+        vertices[use.name] = _step(use, definitions[use.use], parameters.get(use.name, {}))
+        for port, binding in sorted(use.inputs.items()):
+            if binding.split is not None:
+                split = _split(use.name, port, binding, binding.split, vertices[use.name])
+                vertices[split.name] = split
+    for name, output in sorted(spec.outputs.items()):
+        source, from_port = graph.producer(output)
+        vertices[f"outputs.{name}"] = _output(name, source, from_port, output.file or "")
+    used = {port.from_step for vertex in vertices.values() for port in vertex.step.inputs}
+    for name, given in spec.inputs.items():
+        if f"inputs.{name}" in used:
+            vertices[f"inputs.{name}"] = _source(name, given.dataset, topology)
+    _carry_formats(vertices)
+    whole = Graph(vertices)
+    _pin(whole)
+    return whole
+
+
+def _step(use: StepUse, definition: Definition, parameters: Mapping[str, Value]) -> Vertex:
+    spec = definition.step.spec
+    retry = graph.retry(use, definition.step)
+    resources = graph.resources(use, definition.step)
+    pool = graph.pool(use, definition.step)
+    step = m.Step(
+        name=use.name,
+        definition=definition.step.reference,
+        execution=_execution(spec.run, definition.bundle),
+        inputs=[_input(use, port, binding, definition) for port, binding in sorted(use.inputs.items())],
+        outputs=[
+            m.OutputPort(name=name, format=port.format or "", optional=port.optional)
+            for name, port in sorted(spec.outputs.items())
+        ],
+        parameters_json=json.dumps(dict(parameters), sort_keys=True),
+        resources=m.Resources(cpus=resources.cpus, memory=resources.memory, disk=resources.disk),
+        pool=m.Pool(min=pool.min, max=pool.max, idle=pool.idle),
+        retry=m.Retry(attempts=retry.attempts, backoff=retry.backoff, factor=retry.factor, max_backoff=retry.max),
+        timeout=graph.timeout(use, definition.step),
+    )
+    return Vertex("step", step, use.place)
+
+
+def _execution(run: WrittenExecution, bundle: bytes) -> m.Execution:
+    execution = m.Execution(bundle=bundle, image=run.image or "")
+    if run.python is not None:
+        execution.python.CopyFrom(m.Execution.Python(function=run.python, env=run.env))
+    else:
+        execution.command.CopyFrom(m.Execution.Command(argv=run.command or (), env=run.env))
+    return execution
+
+
+def _input(use: StepUse, port: str, binding: Binding, definition: Definition) -> m.InputPort:
+    source, from_port = graph.producer(binding)
+    if binding.split is not None:
+        source, from_port = f"{use.name}.{port}.split", "out"
+    declared = definition.step.spec.inputs[port]
+    return m.InputPort(
+        name=port,
+        format=declared.format or "",
+        from_step=source,
+        from_port=from_port,
+        pairing=_PAIRING[binding.pairing],
+    )
+
+
+def _split(step: str, port: str, binding: Binding, split: WrittenSplit, consumer: Vertex) -> Vertex:
+    source, from_port = graph.producer(binding)
+    cut = m.Split(size=split.size or 0, lines=split.lines or 0, count=split.count or 0, header=split.header)
+    wanted = next(each.format for each in consumer.step.inputs if each.name == port)
+    return Vertex(
+        "split",
+        m.Step(
+            name=f"{step}.{port}.split",
+            execution=m.Execution(split=m.Execution.Splitter(split=cut)),
+            inputs=[
+                m.InputPort(name="in", format=wanted, from_step=source, from_port=from_port, pairing=m.PAIRING_EACH)
+            ],
+            outputs=[m.OutputPort(name="out", format=wanted)],
+            parameters_json="{}",
+            retry=_BUILT_IN_RETRY,
+            pinned=True,
+        ),
+    )
+
+
+def _output(name: str, source: str, from_port: str, file: str) -> Vertex:
+    return Vertex(
+        "output",
+        m.Step(
+            name=f"outputs.{name}",
+            execution=m.Execution(output=m.Execution.Output(file=file)),
+            inputs=[m.InputPort(name="in", from_step=source, from_port=from_port, pairing=m.PAIRING_EACH)],
+            parameters_json="{}",
+            retry=_BUILT_IN_RETRY,
+            pinned=True,
+        ),
+    )
+
+
+def _source(name: str, dataset: str, topology: Topology) -> Vertex:
+    declared = next(each for each in topology.spec.datasets if each.name == dataset)
+    suffixes = {part.path.rpartition("/")[2].partition(".")[2] for part in (*declared.parts, *declared.replicas)}
+    step = m.Step(
+        name=f"inputs.{name}",
+        execution=m.Execution(source=m.Execution.Source()),
+        outputs=[m.OutputPort(name="out", format=suffixes.pop() if len(suffixes) == 1 else "")],
+        parameters_json="{}",
+        retry=_BUILT_IN_RETRY,
+        pinned=True,
+    )
+    return Vertex("source", step, dataset=dataset)
+
+
+def _carry_formats(vertices: Mapping[str, Vertex]) -> None:
+    """A port that takes anything has the format of what comes."""
+
+    def format_of(step: str, port: str) -> str:
+        vertex = vertices.get(step)
+        if vertex is None:
+            return ""
+        found = next((out.format for out in vertex.step.outputs if out.name == port), "")
+        if not found and vertex.kind == "split":
+            found = format_of(vertex.step.inputs[0].from_step, vertex.step.inputs[0].from_port)
+        return found
+
+    for vertex in vertices.values():
+        for port in vertex.step.inputs:
+            port.format = port.format or format_of(port.from_step, port.from_port)
+        if vertex.kind == "split":
+            vertex.step.outputs[0].format = vertex.step.outputs[0].format or vertex.step.inputs[0].format
+
+
+def _pin(whole: Graph) -> None:
+    """Pin what pairs by cluster, and all that its units come through, to the cluster where the data lies."""
+    waiting = [vertex for vertex in whole if any(port.pairing == m.PAIRING_SAME_CLUSTER for port in vertex.step.inputs)]
+    pinned_for = {vertex.name: vertex.name for vertex in waiting}
+    while waiting:
+        vertex = waiting.pop()
+        vertex.step.pinned = True
+        if vertex.single:
+            reason = "takes the units of all clusters together" if vertex.gathers else "has no input"
+            raise ProblemError(
+                [
+                    Problem(
+                        field=f"spec.steps.{pinned_for[vertex.name]}.in",
+                        message=f"{pinned_for[vertex.name]} pairs units that stem from the same cluster, but "
+                        f"{vertex.name}, from which they come, {reason}, so its units stem from none",
+                        remedy="pair before gathering, or leave out `same: cluster`",
+                    )
+                ]
+            )
+        for port in vertex.step.inputs:
+            producer = whole[port.from_step]
+            if producer.name not in pinned_for:
+                pinned_for[producer.name] = pinned_for[vertex.name]
+                waiting.append(producer)
+    whole.bound = frozenset(pinned_for)
+
+
+_BUILT_IN_RETRY = m.Retry(attempts=3, backoff=1.0, factor=2.0, max_backoff=60.0)

@@ -1,0 +1,140 @@
+"""Which clusters may not execute a step, and why: the first filter that says no gives the reason.
+
+Each filter is a function of the vertex, a cluster and what is known so far; it returns a sentence that goes on after
+the cluster's name ("cloud is cloud, not edge"), or None where it has nothing against the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bdw_fed.v1 import model_pb2 as m
+from control_plane.planner.base import World
+from control_plane.planner.compile import Graph, Vertex
+from control_plane.planner.sources import Data
+from topology.model import Taint
+from topology.quantity import format_cpus, format_size
+from workflow.model import Toleration
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a filter may look at. `executors` are those of the vertices before this one."""
+
+    graph: Graph
+    world: World
+    data: Data
+    executors: Mapping[str, list[str]]
+
+
+def verdicts(vertex: Vertex, situation: Situation) -> tuple[list[str], list[m.FilterVerdict]]:
+    """The clusters left, in the topology's order, and the verdict on each of the others."""
+    left: list[str] = []
+    filtered: list[m.FilterVerdict] = []
+    for cluster in situation.world.clusters:
+        for name, judge in _FILTERS:
+            if reason := judge(vertex, cluster, situation):
+                filtered.append(m.FilterVerdict(cluster=cluster, filter=name, reason=reason))
+                break
+        else:
+            left.append(cluster)
+    return left, filtered
+
+
+def _place(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
+    place = vertex.place
+    zone = situation.world.clusters[cluster].zone
+    if place.clusters is not None and cluster not in place.clusters:
+        return f"is not among the clusters wanted: {', '.join(place.clusters)}"
+    if place.zones is not None and zone not in place.zones:
+        return f"is in zone {zone}, not in {' or '.join(place.zones)}"
+    return None
+
+
+def _tier(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
+    tier = situation.world.tier(cluster)
+    if vertex.place.tier is not None and tier != vertex.place.tier:
+        return f"is of tier {tier}, not {vertex.place.tier}"
+    return None
+
+
+def _labels(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
+    labels = situation.world.clusters[cluster].labels
+    for key, value in (vertex.place.labels or {}).items():
+        if labels.get(key) != value:
+            found = f"the label {key}={labels[key]}" if key in labels else f"no label {key}"
+            return f"has {found}, not {key}={value}"
+    return None
+
+
+def _data(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
+    if vertex.name not in situation.graph.bound:
+        return None
+    if cluster not in situation.data.origins(vertex.name):
+        return "has none of the data that the step reads, which is read where it lies"
+    for port in vertex.step.inputs:
+        if port.pairing != m.PAIRING_SAME_CLUSTER:
+            continue
+        if cluster not in situation.data.origins(port.from_step):
+            return f"has data for this step, but none that {port.from_step} gives to its port {port.name}"
+    return None
+
+
+def _taints(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
+    for taint in situation.world.clusters[cluster].taints:
+        if taint.effect != "PreferNoSchedule" and not tolerated(taint, vertex.place.tolerate):
+            return f"has the taint {taint.key}={taint.value}:{taint.effect}, which the step does not tolerate"
+    return None
+
+
+def tolerated(taint: Taint, tolerations: tuple[Toleration, ...]) -> bool:
+    """Whether one of the tolerations names this taint."""
+    return any(
+        toleration.key == taint.key
+        and toleration.value in (None, taint.value)
+        and toleration.effect in (None, taint.effect)
+        for toleration in tolerations
+    )
+
+
+def _capacity(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
+    wanted = vertex.step.resources
+    nodes = situation.world.nodes(cluster)
+    if vertex.kind != "step" or not nodes or situation.world.slots(cluster, wanted.cpus, wanted.memory, 0):
+        return None
+    needs = f"{format_cpus(wanted.cpus)} CPUs" + (f" and {format_size(wanted.memory)}" if wanted.memory else "")
+    has = ", ".join(f"{format_cpus(cpus)} CPUs/{format_size(memory)}" for cpus, memory in sorted(nodes)[-3:])
+    return f"has no node with {needs} (its largest: {has})"
+
+
+def _reachability(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
+    """A gathering step must be reached from everywhere; another one only from somewhere: see `assign`."""
+    sources = sorted({each for port in vertex.step.inputs for each in situation.executors.get(port.from_step, ())})
+    cut_off = [source for source in sources if not situation.world.reachable(source, cluster)]
+    if cut_off and (vertex.gathers or len(cut_off) == len(sources)):
+        return f"can't be reached from {', '.join(cut_off)}, where its input is: no link that one end can dial"
+    return None
+
+
+def _ready(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
+    """Where the data is, there is no choice: such a step waits for its cluster, and the plan warns of it."""
+    state = situation.world.state(cluster)
+    if state == "ready" or vertex.name in situation.graph.bound:
+        return None
+    return {
+        "never-seen": "has never been seen: its agent has not connected yet",
+        "not-ready": "is not ready: its agent has not been heard for some seconds",
+    }.get(state, "is out of touch: its agent has not been heard for long")
+
+
+_FILTERS: tuple[tuple[str, Callable[[Vertex, str, Situation], str | None]], ...] = (
+    ("place", _place),
+    ("tier", _tier),
+    ("labels", _labels),
+    ("data", _data),
+    ("taints", _taints),
+    ("capacity", _capacity),
+    ("reachability", _reachability),
+    ("ready", _ready),
+)
