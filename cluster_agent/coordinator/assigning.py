@@ -1,0 +1,130 @@
+"""Fragments that the hub assigns: a newer one replaces what there was of its run, the same one again changes nothing.
+
+What peers said of a run before its fragment came was kept, and is heard when it has come. A fragment that contradicts
+itself is answered with a failure, since no state can be made of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bdw_fed.v1 import federation_pb2, model_pb2
+from cluster_agent.coordinator import commands, ending, fragment, peers, records
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey, SendHub
+from cluster_agent.coordinator.state import EdgeState, Part, Run, StepState
+
+_RUNNING: Final = int(model_pb2.FRAGMENT_STATE_RUNNING)
+_UNWANTED: Final = (ending.WANT_CANCELLED, ending.WANT_FINISHED, ending.WANT_FORGOTTEN)
+
+
+def on_assigned(book: Book, event: FragmentAssigned) -> None:
+    """The hub wants this fragment here."""
+    proto = model_pb2.Fragment.FromString(event.fragment)
+    key = RunKey(proto.namespace, proto.run)
+    live = book.lives.get(key)
+    if live is not None and proto.epoch <= live.graph.epoch:
+        if proto.epoch == live.graph.epoch and live.run.desired != event.desired:
+            ending.want(book, live, event.desired, "")
+        if proto.epoch == live.graph.epoch:
+            _say_accepted(book, key, proto.epoch, proto.revision)
+        return
+    if live is None and event.desired in _UNWANTED:
+        _never_was(book, proto, event.desired)
+        return
+    try:
+        fragment.read(event.fragment, book.cluster)
+    except ValueError as error:
+        _refuse(book, proto, str(error))
+        return
+    if live is not None:
+        for node in book.nodes:
+            book.tell(node, commands.end_run(key, ()))
+    book.commit(records.FragmentTaken(event.fragment, event.desired))
+    _say_accepted(book, key, proto.epoch, proto.revision)
+    live = book.lives[key]
+    book.publish(live, "run.started", "", b"", {"workflow": live.graph.workflow, "epoch": live.graph.epoch})
+    name = ending.run_name(key.namespace, key.run)
+    kept = book.state.early.get(name)
+    if kept:
+        book.commit(records.EarlyHeard(key))
+        for cluster, message in kept:
+            peers.hear(book, cluster, message)
+    if event.desired in _UNWANTED:
+        ending.want(book, live, event.desired, "")
+
+
+def _say_accepted(book: Book, key: RunKey, epoch: int, revision: int) -> None:
+    accepted = federation_pb2.FragmentAccepted(namespace=key.namespace, run=key.run, epoch=epoch, revision=revision)
+    book.actions.append(SendHub("accepted", accepted.SerializeToString()))
+
+
+def _refuse(book: Book, proto: model_pb2.Fragment, why: str) -> None:
+    why = f"the fragment for {book.cluster} cannot be executed: {why}"
+    _say_ended(book, proto, model_pb2.FRAGMENT_STATE_FAILED, why)
+
+
+def _never_was(book: Book, proto: model_pb2.Fragment, desired: int) -> None:
+    """The run was cancelled before we heard of it, or we have forgotten it already."""
+    if desired == ending.WANT_CANCELLED:
+        _say_ended(book, proto, model_pb2.FRAGMENT_STATE_CANCELLED, "")
+
+
+def _say_ended(book: Book, proto: model_pb2.Fragment, state: model_pb2.FragmentState.ValueType, why: str) -> None:
+    status = model_pb2.FragmentStatus(
+        namespace=proto.namespace, run=proto.run, cluster=book.cluster, epoch=proto.epoch, state=state
+    )
+    if why:
+        status.failures.add(cluster=book.cluster, kind="internal", message=why)
+    book.actions.append(SendHub("ended", status.SerializeToString()))
+
+
+def on_peers(book: Book, event: PeersKnown) -> None:
+    """The hub's directory of the other clusters."""
+    if event.directory != book.state.directory:
+        book.commit(records.DirectoryLearned(event.directory))
+
+
+def apply_taken(book: Book, record: records.FragmentTaken) -> None:
+    """See records."""
+    graph = fragment.read(record.fragment, book.cluster)
+    key = RunKey(graph.namespace, graph.run)
+    old = book.lives.get(key)
+    if old is not None:
+        ending.drop(book, old)
+    run = Run(
+        key,
+        record.fragment,
+        record.desired,
+        _RUNNING,
+        [StepState() for _ in graph.steps],
+        [EdgeState() for _ in graph.edges],
+        [Part(step, index, path, size) for step, index, path, size in graph.parts],
+    )
+    live = LiveRun(run, graph)
+    live.pending_parts.extend(range(len(run.parts)))
+    live.check.update(range(len(graph.steps)))
+    name = ending.run_name(key.namespace, key.run)
+    book.state.runs[name] = run
+    book.lives[key] = live
+    for step in graph.steps:
+        book.stirred[live, step.index] = None
+    book.touch(live)
+
+
+def apply_early_heard(book: Book, record: records.EarlyHeard) -> None:
+    """See records."""
+    book.state.early.pop(ending.run_name(record.run.namespace, record.run.run), None)
+
+
+def apply_directory(book: Book, record: records.DirectoryLearned) -> None:
+    """See records."""
+    book.state.directory = record.directory
+    read_directory(book)
+
+
+def read_directory(book: Book) -> None:
+    """Make the directory ready for questions."""
+    directory = federation_pb2.PeerDirectory.FromString(book.state.directory)
+    book.peers = {peer.cluster: peer for peer in directory.peers}

@@ -1,0 +1,167 @@
+"""The coordinator's book: the durable state, what is derived from it, and what this batch wants done.
+
+Each concept's module decides on the book (reads it, commits records) and applies its records to it. Decisions leave as
+actions in the order in which they were made; what goes to nodes in bulk (acknowledgements, units to free) is gathered
+and said once a batch.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from bdw_fed.v1 import federation_pb2
+from cluster_agent.coordinator.fragment import Step
+from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.messages import Action, Append, ProgressChanged, Publish, RunKey, TellNode, WakeAt
+from cluster_agent.coordinator.records import AnyRecord
+from cluster_agent.coordinator.state import State
+from cluster_agent.pools.core import Autoscaler
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """The knobs of a cluster's coordinator; times in seconds."""
+
+    node_lost_after: float = 5.0  # away for so long: its tasks go to other nodes
+    settle_after_join: float = 0.05  # results that a node repeats as it comes back may take so long
+    withdraw_after: float = 10.0  # an offer that nobody takes for so long goes elsewhere, where there is an elsewhere
+    offer_window: int = 256  # offers to a cluster that may be without an answer, for each run
+    ahead_seconds: float = 0.1  # a node is given work for so long ahead of its room
+    ahead_most: int = 16  # but at most so many times its room
+    lacking_after: float = 10.0  # a step that no node can hold fails its run after so long
+    lost_bound: int = 20  # attempts that ended without the step's fault
+    source_attempts: int = 3
+    failures_kept: int = 20
+    first_backoff: float = 0.2  # of what is not the step's fault: fetches, lost tasks
+    most_backoff: float = 30.0
+    publish: bool = True
+
+
+Timer = tuple[float, int, str, tuple[Any, ...]]
+Peer = federation_pb2.PeerDirectory.Peer
+Appliers = Mapping[type, Callable[["Book", Any], None]]
+
+
+class Book:
+    """See the module. `appliers` gives for each type of record the function that applies it."""
+
+    def __init__(self, cluster: str, policy: Policy, appliers: Appliers) -> None:
+        self.cluster: Final = cluster
+        self.policy: Final = policy
+        self._appliers: Final = appliers
+        self.state = State()
+        self.lives: dict[RunKey, LiveRun] = {}
+        self.nodes: dict[str, Node] = {}
+        self.peers: dict[str, Peer] = {}
+        self.pools = Autoscaler()
+        self.now = 0.0
+        self.actions: list[Action] = []
+        self.due: dict[RunKey, LiveRun] = {}  # runs to be settled at the end of the batch
+        self.hungry: dict[RunKey, LiveRun] = {}  # runs with tasks that wait for a node
+        self.frees: dict[str, list[tuple[RunKey, bytes]]] = {}
+        self.acks: dict[str, list[tuple[RunKey, bytes, int]]] = {}
+        self.slots_known: dict[tuple[RunKey, int], float] = {}  # emptied when a node comes or goes
+        self.stirred: dict[tuple[LiveRun, int], None] = {}  # steps whose pools have something to see to
+        self.pooled: dict[str, Step] = {}  # definition -> a step that uses it
+        self.pool_timers: set[str] = set()
+        self._changed: dict[RunKey, None] = {}
+        self._timers: list[Timer] = []
+        self._timer_count = 0
+        self._woken_at: float | None = None
+
+    def commit(self, record: AnyRecord) -> None:
+        """Decide: the record goes to the log and changes the state now."""
+        self.actions.append(Append(record))
+        self._appliers[type(record)](self, record)
+
+    def apply(self, record: AnyRecord) -> None:
+        """Change the state by a record, decided now or read from the log."""
+        self._appliers[type(record)](self, record)
+
+    def node(self, name: str) -> Node:
+        """The node of that name, which may never have been connected."""
+        node = self.nodes.get(name)
+        if node is None:
+            node = self.nodes[name] = Node(name)
+        return node
+
+    def touch(self, live: LiveRun) -> None:
+        """The run is looked at when the batch ends."""
+        self.due[live.key] = live
+        self._changed[live.key] = None
+
+    def note(self, live: LiveRun) -> None:
+        """The run's counters changed."""
+        self._changed[live.key] = None
+
+    def tell(self, node: str, command: bytes) -> None:
+        """Say something to a node, if it is there; what it misses is mended when it joins."""
+        known = self.nodes.get(node)
+        if known is not None and known.connected:
+            self.actions.append(TellNode(node, command))
+
+    def free(self, node: str, run: RunKey, unit: bytes) -> None:
+        """A node's copy of a unit is not needed any more."""
+        self.frees.setdefault(node, []).append((run, unit))
+
+    def ack(self, node: str, run: RunKey, task: bytes, attempt: int) -> None:
+        """A node need not repeat this result."""
+        self.acks.setdefault(node, []).append((run, task, attempt))
+
+    def publish(self, live: LiveRun, kind: str, step: str, task: bytes, data: dict[str, object]) -> None:
+        """Put an event on the bus, if anybody may listen."""
+        if self.policy.publish:
+            subject = f"runs/{live.key.run}/steps/{step}"
+            if task:
+                subject = f"{subject}/tasks/{task.hex()}"
+            self.actions.append(Publish(live.key, kind, subject, data))
+
+    def wake(self, due: float, kind: str, *what: Any) -> None:
+        """See to it that `kind` is looked after at that time; see core for the kinds."""
+        self._timer_count += 1
+        heapq.heappush(self._timers, (due, self._timer_count, kind, what))
+
+    def woken(self) -> None:
+        """The time that was asked for has come."""
+        self._woken_at = None
+
+    def due_timer(self) -> tuple[str, tuple[Any, ...]] | None:
+        """Take the next timer whose time has come."""
+        if self._timers and self._timers[0][0] <= self.now:
+            _, _, kind, what = heapq.heappop(self._timers)
+            return kind, what
+        return None
+
+    def begin(self, now: float) -> None:
+        """A batch starts."""
+        self.now = now
+        self.actions = []
+
+    def end(self) -> list[Action]:
+        """The batch is over: what it wants done."""
+        for key in self._changed:
+            if key in self.lives:
+                self.actions.append(ProgressChanged(key))
+        self._changed.clear()
+        if self._timers:
+            first = self._timers[0][0]
+            if self._woken_at is None or first < self._woken_at:
+                self._woken_at = first
+                self.actions.append(WakeAt(first))
+        actions, self.actions = self.actions, []
+        return actions
+
+    def forget_effects(self) -> None:
+        """Drop what replayed records wanted said: it was said, or whoever missed it asks."""
+        self.frees.clear()
+        self.acks.clear()
+        self.due.clear()
+        self.stirred.clear()
+        self.hungry.clear()
+        self._changed.clear()
+        for live in self.lives.values():
+            live.released.clear()
+            live.results.clear()

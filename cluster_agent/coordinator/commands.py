@@ -1,0 +1,130 @@
+"""What is said to a node, as serialised `bdw_fed.v1.NodeCommand`s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bdw_fed.v1 import node_pb2
+from cluster_agent.coordinator.fragment import EACH, Step
+from cluster_agent.coordinator.live import LiveRun, unit_proto
+from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.coordinator.state import Part, Task, Unit
+
+
+def start(live: LiveRun, step: Step, task: Task) -> bytes:
+    """Execute a task; all of its inputs are on the node."""
+    command = node_pb2.NodeCommand.FromString(step.start)
+    message = command.start
+    key = message.key
+    key.namespace = live.key.namespace
+    key.run = live.key.run
+    key.task = task.id
+    key.attempt = task.attempt
+    known = live.run.units
+    for edge, units in zip(step.inputs, live.inputs(task), strict=True):
+        port = message.inputs.add(port=edge.port, format=edge.format, many=edge.pairing != EACH)
+        for unit in units:
+            port.units.append(unit_proto(known[unit]))
+    return command.SerializeToString()
+
+
+def cancel(run: RunKey, task: bytes, attempt: int) -> bytes:
+    """Stop a task; what it made is dropped."""
+    command = node_pb2.NodeCommand()
+    _task_key(command.cancel.key, run, task, attempt)
+    return command.SerializeToString()
+
+
+def acknowledge(results: Iterable[tuple[RunKey, bytes, int]]) -> bytes:
+    """These results are in the log."""
+    command = node_pb2.NodeCommand()
+    keys = command.ack.keys
+    for run, task, attempt in results:
+        _task_key(keys.add(), run, task, attempt)
+    return command.SerializeToString()
+
+
+def free(units: Iterable[tuple[RunKey, bytes]]) -> bytes:
+    """These units are not needed on the node any more."""
+    command = node_pb2.NodeCommand()
+    keys = command.free.units
+    for run, unit in units:
+        keys.add(namespace=run.namespace, run=run.run, unit=unit)
+    return command.SerializeToString()
+
+
+def fetch(run: RunKey, unit: Unit, place: Place) -> bytes:
+    """Pull a unit from the node at `place`."""
+    command = node_pb2.NodeCommand()
+    message = command.fetch
+    _unit_key(message.key, run, unit)
+    message.unit.CopyFrom(unit_proto(unit))
+    if place.address:
+        message.addresses.append(place.address)
+    message.server_name = place.server_name
+    message.from_cluster = place.cluster
+    return command.SerializeToString()
+
+
+def expect(run: RunKey, unit: Unit, cluster: str) -> bytes:
+    """A node of another cluster will push a unit."""
+    command = node_pb2.NodeCommand()
+    _unit_key(command.expect.key, run, unit)
+    command.expect.unit.CopyFrom(unit_proto(unit))
+    command.expect.from_cluster = cluster
+    return command.SerializeToString()
+
+
+def push(run: RunKey, unit: Unit, place: Place) -> bytes:
+    """Push a unit to a node of another cluster."""
+    command = node_pb2.NodeCommand()
+    _unit_key(command.push.key, run, unit)
+    command.push.unit.CopyFrom(unit_proto(unit))
+    command.push.address = place.address
+    command.push.server_name = place.server_name
+    return command.SerializeToString()
+
+
+def open_source(run: RunKey, step: str, part: Part) -> bytes:
+    """Take a part of a dataset into the store."""
+    command = node_pb2.NodeCommand()
+    message = command.open
+    message.namespace = run.namespace
+    message.run = run.run
+    message.step = step
+    message.index = part.index
+    message.path = part.path
+    return command.SerializeToString()
+
+
+def size_pool(step: Step, workers: int) -> bytes:
+    """Keep so many workers of the step's definition ready."""
+    template = node_pb2.NodeCommand.FromString(step.start).start
+    command = node_pb2.NodeCommand()
+    command.pool.definition = step.definition
+    command.pool.workers = workers
+    command.pool.execution.CopyFrom(template.execution)
+    command.pool.resources.CopyFrom(template.resources)
+    return command.SerializeToString()
+
+
+def end_run(run: RunKey, keep: Iterable[bytes]) -> bytes:
+    """Nothing of the run is needed but these units."""
+    command = node_pb2.NodeCommand()
+    command.end_run.namespace = run.namespace
+    command.end_run.run = run.run
+    command.end_run.keep.extend(keep)
+    return command.SerializeToString()
+
+
+def _task_key(key: node_pb2.TaskKey, run: RunKey, task: bytes, attempt: int) -> None:
+    key.namespace = run.namespace
+    key.run = run.run
+    key.task = task
+    key.attempt = attempt
+
+
+def _unit_key(key: node_pb2.UnitKey, run: RunKey, unit: Unit) -> None:
+    key.namespace = run.namespace
+    key.run = run.run
+    key.unit = unit.id

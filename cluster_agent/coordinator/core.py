@@ -1,0 +1,226 @@
+"""The coordinator of a cluster: events in, decisions out. Pure; see `messages` for what goes in and comes out.
+
+`handle_all` takes a batch of events at one instant, `handle` one event. Each event is given to the module of its
+concept, which reads the book, commits records and asks for actions; at the end of the batch follow, once for all of its
+events, what the records entail (groups, closings, offers, ends), the dispatch of tasks, and what is gathered for nodes.
+A batch is much cheaper than its events one by one: drivers should hand over whatever is ready.
+
+`apply` replays a record of the log. After the last one, `resume` makes the derived state anew and says what may not
+have been heard; nodes and peers are mended as they connect. A node's unacknowledged results should be handed over
+before its `NodeJoined`, and may come in the same batch or shortly after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from bdw_fed.v1 import control_plane_pb2, model_pb2
+from cluster_agent.coordinator import (
+    assigning,
+    closing,
+    commands,
+    committing,
+    crossing,
+    ending,
+    fetching,
+    fragment,
+    grouping,
+    mending,
+    messages,
+    nodes,
+    peers,
+    placement,
+    pooling,
+    records,
+    reporting,
+    retrying,
+    routing,
+    sources,
+)
+from cluster_agent.coordinator.book import Book, Policy
+from cluster_agent.coordinator.live import rebuilt
+from cluster_agent.coordinator.messages import Action, Event, RunKey
+from cluster_agent.coordinator.records import AnyRecord
+from cluster_agent.coordinator.state import VERSION, State
+
+_HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
+    messages.FragmentAssigned: assigning.on_assigned,
+    messages.DesiredChanged: ending.on_desired,
+    messages.NodeJoined: nodes.on_joined,
+    messages.NodeLost: nodes.on_lost,
+    messages.TaskStarted: committing.on_started,
+    messages.TaskProduced: committing.on_produced,
+    messages.TaskDone: committing.on_done,
+    messages.TaskFailed: retrying.on_failed,
+    messages.SourceRead: sources.on_read,
+    messages.FetchEnded: fetching.on_ended,
+    messages.PushEnded: crossing.on_push_ended,
+    messages.PeerSaid: peers.on_said,
+    messages.PeersKnown: assigning.on_peers,
+}
+
+_TIMERS: Final[Mapping[str, Callable[..., None]]] = {
+    "retry": retrying.on_retry_due,
+    "part": sources.on_part_due,
+    "fetch": fetching.on_due,
+    "push": crossing.on_push_due,
+    "offers": crossing.on_offers_due,
+    "node": nodes.on_lost_due,
+    "lacking": placement.on_lacking,
+    "pool": pooling.on_due,
+}
+
+_APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
+    records.FragmentTaken: assigning.apply_taken,
+    records.DesiredSet: ending.apply_desired,
+    records.DirectoryLearned: assigning.apply_directory,
+    records.NodeMet: nodes.apply_met,
+    records.MessageKept: peers.apply_message_kept,
+    records.EarlyHeard: assigning.apply_early_heard,
+    records.PartPlaced: sources.apply_part_placed,
+    records.PartOpened: sources.apply_part_opened,
+    records.PartFailed: sources.apply_part_failed,
+    records.Assigned: placement.apply_assigned,
+    records.Produced: committing.apply_produced,
+    records.Committed: committing.apply_committed,
+    records.AttemptEnded: retrying.apply_attempt_ended,
+    records.SidesComplete: grouping.apply_sides_complete,
+    records.Gathered: grouping.apply_gathered,
+    records.Spilled: routing.apply_spilled,
+    records.Offered: crossing.apply_offered,
+    records.Rerouted: crossing.apply_rerouted,
+    records.GrantGiven: crossing.apply_grant_given,
+    records.GrantHeard: crossing.apply_grant_heard,
+    records.OutReleased: crossing.apply_out_released,
+    records.OfferTaken: crossing.apply_offer_taken,
+    records.OfferDropped: crossing.apply_offer_dropped,
+    records.GrantTaken: crossing.apply_grant_taken,
+    records.FetchPlaced: fetching.apply_fetch_placed,
+    records.Fetched: fetching.apply_fetched,
+    records.CopiesLost: mending.apply_copies_lost,
+    records.PushWanted: crossing.apply_push_wanted,
+    records.PushSettled: crossing.apply_push_settled,
+    records.Remade: mending.apply_remade,
+    records.Reported: closing.apply_reported,
+    records.Closed: closing.apply_closed,
+    records.Ended: ending.apply_ended,
+}
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+class Coordinator:
+    """See the module. `policy` holds the knobs; `cluster` is the name that the topology gives us."""
+
+    def __init__(self, cluster: str, policy: Policy | None = None) -> None:
+        self._book = Book(cluster, policy or Policy(), _APPLIERS)
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """What one event entails."""
+        return self.handle_all((event,), now)
+
+    def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
+        """What a batch of events entails, in their order."""
+        book = self._book
+        book.begin(now)
+        for event in events:
+            if type(event) is messages.Tick:
+                book.woken()
+            else:
+                _HANDLERS[type(event)](book, event)
+        while (timer := book.due_timer()) is not None:
+            kind, what = timer
+            _TIMERS[kind](book, *what)
+        return self._settle()
+
+    def apply(self, record: AnyRecord) -> None:
+        """Replay a record. `resume` must follow the last one."""
+        self._book.apply(record)
+
+    def resume(self, now: float) -> list[Action]:
+        """After a restore and a replay: derive what is derived, start the waits, and say what is due."""
+        book = self._book
+        book.forget_effects()
+        book.begin(now)
+        book.nodes.clear()
+        book.slots_known.clear()
+        for key, live in list(book.lives.items()):
+            book.lives[key] = rebuilt(live.run, live.graph, book.nodes, now)
+        for live in book.lives.values():
+            nodes.resume(book, live)
+            retrying.resume(book, live)
+            crossing.resume(book, live)
+            book.touch(live)
+        for name in book.nodes:
+            book.wake(now + book.policy.node_lost_after, "node", name, b"")
+        return self._settle()
+
+    def _settle(self) -> list[Action]:
+        """Everything that follows at the end of a batch. Dispatch comes last: the rest may free room or make tasks."""
+        book = self._book
+        while book.due:
+            key = next(iter(book.due))
+            live = book.due.pop(key)
+            closing.check_steps(book, live)
+            sources.open_pending(book, live)
+            ending.say_results(book, live)
+            crossing.say_released(book, live)
+            if live.going:
+                crossing.offer_queued(book, live)
+                ending.end_if_due(book, live)
+            if live.waiting:
+                book.hungry[key] = live
+        for node, freed in book.frees.items():
+            book.tell(node, commands.free(freed))
+        book.frees.clear()
+        for node, results in book.acks.items():
+            book.tell(node, commands.acknowledge(results))
+        book.acks.clear()
+        placement.dispatch(book)
+        pooling.look_after(book)
+        return book.end()
+
+    def status(self, run: RunKey) -> model_pb2.FragmentStatus:
+        """The run's counters on this cluster; KeyError if we have no such run."""
+        return reporting.fragment_status(self._book, self._book.lives[run])
+
+    def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
+        """Those of the run's tasks that failed, run, or wait longest, at most 100; empty if we have no such run."""
+        live = self._book.lives.get(run)
+        return reporting.task_infos(self._book, live) if live is not None else []
+
+    def runs(self) -> list[RunKey]:
+        """All runs that we have a fragment of."""
+        return list(self._book.lives)
+
+    def inventory(self) -> list[tuple[str, str, int, int]]:
+        """(namespace, run, epoch, desired) of each fragment that we have."""
+        return [(key.namespace, key.run, live.graph.epoch, live.run.desired) for key, live in self._book.lives.items()]
+
+    def snapshot(self) -> bytes:
+        """The whole durable state; equal states give equal bytes."""
+        return _encoder.encode(self._book.state)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Take over the durable state of a snapshot, instead of what there was.
+
+        Raises ValueError for a snapshot of a later version, msgspec.DecodeError for bytes that are none.
+        """
+        version = msgspec.msgpack.decode(snapshot)[0]
+        if version > VERSION:
+            raise ValueError(
+                f"the snapshot has version {version}, and this program understands up to {VERSION}: "
+                "it was written by a newer release; start that one"
+            )
+        book = self._book
+        book.state = _decoder.decode(snapshot)
+        book.lives = {}
+        book.nodes = {}
+        for run in book.state.runs.values():
+            graph = fragment.read(run.fragment, book.cluster)
+            book.lives[run.key] = rebuilt(run, graph, book.nodes, book.now)
+        assigning.read_directory(book)

@@ -1,0 +1,383 @@
+"""Units that go to other clusters and come from them: offer, accept, grant, granted, released.
+
+The sender owns a unit's next task until it has logged a grant, and may take the offer back until then; the receiver
+executes only after it has logged the grant. Each word leaves with the record that makes it true, in the durable outbox,
+and each is understood when heard twice. At most a window's worth of offers to a cluster is without an answer; all edges
+of a unit are offered together, so that its bytes need to cross once.
+"""
+
+from __future__ import annotations
+
+from bdw_fed.v1 import peer_pb2
+from cluster_agent.coordinator import commands, fetching, mending, records, routing
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.freeing import drop_use
+from cluster_agent.coordinator.grouping import deliver
+from cluster_agent.coordinator.live import LiveRun, unit_proto
+from cluster_agent.coordinator.messages import Place, PushEnded, RunKey, SendPeer, UnitInfo
+from cluster_agent.coordinator.state import (
+    ACCEPTED,
+    GRANTED,
+    HEARD,
+    OFFERED,
+    OURS,
+    QUEUED,
+    Incoming,
+    Out,
+    Push,
+    Unit,
+)
+
+# ------------------------------------------------------------------------------------------------- the sender's side
+
+
+def offer_queued(book: Book, live: LiveRun) -> None:
+    """Offer what is queued, as far as each cluster's window allows."""
+    for cluster, queue in live.queued.items():
+        pending = live.offered.setdefault(cluster, {})
+        batch: list[tuple[int, bytes]] = []
+        while queue and (
+            len(pending) + len(batch) < book.policy.offer_window or (batch and queue[0][1] == batch[-1][1])
+        ):
+            batch.append(queue.popleft())
+        if not batch:
+            continue
+        if cluster not in live.watched:
+            live.watched.add(cluster)
+            book.wake(book.now + book.policy.withdraw_after, "offers", live.key, cluster)
+        book.commit(records.Offered(live.key, cluster, tuple(batch)))
+        for edge, unit in batch:
+            say_offer(book, live, cluster, edge, live.run.units[unit])
+
+
+def say_offer(book: Book, live: LiveRun, cluster: str, edge: int, unit: Unit) -> None:
+    """Offer a unit, or say where one that was granted can be had now."""
+    message = peer_pb2.PeerMessage.FromString(live.header)
+    offer = message.offer
+    offer.edge = live.graph.edges[edge].id
+    offer.unit.CopyFrom(unit_proto(unit))
+    offer.location.cluster = book.cluster
+    name = next((name for name in unit.copies if book.nodes[name].connected), unit.copies[0] if unit.copies else "")
+    if name:
+        place = book.node(name).place
+        offer.location.node = name
+        offer.location.address = place.address
+        offer.location.server_name = place.server_name
+    book.actions.append(SendPeer(cluster, message.SerializeToString()))
+
+
+def _out(live: LiveRun, edge_id: str, unit: bytes, cluster: str) -> tuple[int, Out] | None:
+    edge = live.graph.edge_by_id.get(edge_id)
+    if edge is None:
+        return None
+    out = live.run.edges[edge.index].outs.get(unit)
+    return (edge.index, out) if out is not None and out.cluster == cluster else None
+
+
+def on_accept(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Accept) -> None:
+    """The other cluster would execute the unit's task: it gets it, unless we have taken the offer back."""
+    found = _out(live, message.edge, message.unit, cluster)
+    if found is None or found[1].state != OFFERED:
+        return
+    book.commit(records.GrantGiven(live.key, found[0], message.unit))
+    reply = peer_pb2.PeerMessage.FromString(live.header)
+    reply.grant.edge = message.edge
+    reply.grant.unit = message.unit
+    book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+
+
+def on_decline(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Decline) -> None:
+    """The other cluster does not want the unit: somebody else gets it."""
+    found = _out(live, message.edge, message.unit, cluster)
+    if found is None or found[1].state != OFFERED:
+        return
+    edge, out = found
+    unit = live.run.units[message.unit]
+    declined = [*out.declined, cluster]
+    other = routing.choose(book, live, live.graph.edges[edge], unit.size, without=declined)
+    book.commit(records.Rerouted(live.key, edge, unit.id, other, cluster))
+
+
+def on_granted(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Granted) -> None:
+    """The grant is in the other cluster's log."""
+    found = _out(live, message.edge, message.unit, cluster)
+    if found is not None and found[1].state == GRANTED:
+        book.commit(records.GrantHeard(live.key, found[0], message.unit))
+
+
+def on_released(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Released) -> None:
+    """The other cluster is done with the unit; it may be able to take more."""
+    found = _out(live, message.edge, message.unit, cluster)
+    if found is None:
+        return
+    book.commit(records.OutReleased(live.key, found[0], message.unit))
+    routing.spill(book, live, live.graph.edges[found[0]].consumer)
+
+
+def on_offers_due(book: Book, run: RunKey, cluster: str) -> None:
+    """Take back offers that nobody answered for long, where somebody else may execute the units."""
+    live = book.lives.get(run)
+    if live is None or not live.going:
+        return
+    live.watched.discard(cluster)
+    pending = live.offered.get(cluster, {})
+    for (edge_index, unit_id), since in list(pending.items()):
+        if since + book.policy.withdraw_after > book.now:
+            break
+        edge = live.graph.edges[edge_index]
+        unit = live.run.units[unit_id]
+        other = routing.choose(book, live, edge, unit.size, without=(cluster,))
+        if other == cluster:  # nobody else may
+            del pending[edge_index, unit_id]
+            pending[edge_index, unit_id] = book.now
+            continue
+        book.commit(records.Rerouted(live.key, edge_index, unit_id, other))
+        message = peer_pb2.PeerMessage.FromString(live.header)
+        message.withdraw.edge = edge.id
+        message.withdraw.unit = unit_id
+        book.actions.append(SendPeer(cluster, message.SerializeToString()))
+    if pending:
+        live.watched.add(cluster)
+        first = next(iter(pending.values()))
+        book.wake(first + book.policy.withdraw_after, "offers", live.key, cluster)
+
+
+def on_push_request(book: Book, live: LiveRun, cluster: str, message: peer_pb2.PushRequest) -> None:
+    """A cluster that cannot dial us wants the bytes of a unit that we have granted to it."""
+    to = message.to
+    unit = live.run.units.get(message.unit.id)
+    if unit is None or not unit.uses:
+        reply = peer_pb2.PeerMessage.FromString(live.header)
+        reply.unavailable.unit = message.unit.id
+        reply.unavailable.reason = "it was freed, since you had released it"
+        book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+        return
+    place = Place(cluster, to.node, to.address, to.server_name)
+    book.commit(records.PushWanted(live.key, unit.id, cluster, place))
+    say_push(book, live, unit, place)
+
+
+def say_push(book: Book, live: LiveRun, unit: Unit, place: Place) -> None:
+    """Tell a node that has the unit to push it, if one is there; else the first that joins is told."""
+    node = next((name for name in unit.copies if book.nodes[name].connected), "")
+    if node:
+        book.tell(node, commands.push(live.key, unit, place))
+
+
+def on_push_ended(book: Book, event: PushEnded) -> None:
+    """A push ended, well or not."""
+    live = book.lives.get(event.run)
+    if live is None:
+        return
+    pushes = live.run.pushes.get(event.unit, [])
+    if pushes and event.error:
+        book.wake(book.now + 5 * book.policy.first_backoff, "push", live.key, event.unit)
+    elif len(pushes) == 1:  # of several we can't tell which; they are settled by the release
+        book.commit(records.PushSettled(live.key, event.unit, pushes[0].cluster))
+
+
+def on_push_due(book: Book, run: RunKey, unit: bytes) -> None:
+    """A push that failed is to be tried again."""
+    live = book.lives.get(run)
+    if live is None or not live.going:
+        return
+    for push in live.run.pushes.get(unit, ()):
+        say_push(book, live, live.run.units[unit], push.place)
+
+
+# ----------------------------------------------------------------------------------------------- the receiver's side
+
+
+def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -> None:
+    """Another cluster has a unit for a step that we may execute."""
+    edge = live.graph.edge_by_id.get(message.edge)
+    if edge is None or not edge.consumer.here:
+        reply = peer_pb2.PeerMessage.FromString(live.header)
+        reply.decline.edge = message.edge
+        reply.decline.unit = message.unit.id
+        reply.decline.reason = f"{book.cluster} does not execute that step"
+        book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+        return
+    unit = message.unit
+    info = UnitInfo(unit.id, unit.digest, unit.size, unit.task, unit.origin, unit.generation, unit.name)
+    at = message.location
+    place = Place(at.cluster, at.node, at.address, at.server_name)
+    incoming = live.run.incoming.get(unit.id)
+    state = incoming.edges.get(edge.index) if incoming is not None else None
+    book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place))
+    if state is None or state == ACCEPTED:
+        reply = peer_pb2.PeerMessage.FromString(live.header)
+        reply.accept.edge = message.edge
+        reply.accept.unit = unit.id
+        book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+    elif state == OURS:
+        mending.found_again(book, live, live.run.units[unit.id])
+
+
+def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -> None:
+    """The unit is ours."""
+    edge = live.graph.edge_by_id.get(message.edge)
+    incoming = live.run.incoming.get(message.unit)
+    if edge is None or incoming is None or incoming.edges.get(edge.index) != ACCEPTED:
+        return
+    book.commit(records.GrantTaken(live.key, edge.index, message.unit))
+    reply = peer_pb2.PeerMessage.FromString(live.header)
+    reply.granted.edge = message.edge
+    reply.granted.unit = message.unit
+    book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+    unit = live.run.units[message.unit]
+    if message.unit in live.run.incoming:
+        fetching.cross(book, live, unit)
+    book.publish(
+        live, "unit.received", edge.consumer.name, b"", {"unit": unit.id.hex(), "from": cluster, "size": unit.size}
+    )
+
+
+def on_withdraw(book: Book, live: LiveRun, message: peer_pb2.Withdraw) -> None:
+    """The other cluster takes its offer back."""
+    edge = live.graph.edge_by_id.get(message.edge)
+    incoming = live.run.incoming.get(message.unit)
+    if edge is not None and incoming is not None and incoming.edges.get(edge.index) == ACCEPTED:
+        book.commit(records.OfferDropped(live.key, edge.index, message.unit))
+
+
+def say_released(book: Book, live: LiveRun) -> None:
+    """Tell the senders which of their units we are done with."""
+    for cluster, edge, unit in live.released:
+        message = peer_pb2.PeerMessage.FromString(live.header)
+        message.released.edge = live.graph.edges[edge].id
+        message.released.unit = unit
+        book.actions.append(SendPeer(cluster, message.SerializeToString()))
+    live.released.clear()
+
+
+def resume(book: Book, live: LiveRun) -> None:
+    """After a restart: offers wait anew."""
+    for cluster, pending in live.offered.items():
+        if pending:
+            live.watched.add(cluster)
+            book.wake(book.now + book.policy.withdraw_after, "offers", live.key, cluster)
+
+
+# --------------------------------------------------------------------------------------------------------- applying
+
+
+def apply_offered(book: Book, record: records.Offered) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    pending = live.offered.setdefault(record.cluster, {})
+    for edge, unit in record.units:
+        live.run.edges[edge].outs[unit].state = OFFERED
+        pending[edge, unit] = book.now
+        _unqueue(live, record.cluster, edge, unit)
+    book.touch(live)
+
+
+def _unqueue(live: LiveRun, cluster: str, edge: int, unit: bytes) -> None:
+    """In a replay the queue still has what was offered, as a rule in front."""
+    queue = live.queued.get(cluster)
+    if queue and queue[0] == (edge, unit):
+        queue.popleft()
+
+
+def apply_rerouted(book: Book, record: records.Rerouted) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    outs = live.run.edges[record.edge].outs
+    out = outs[record.unit]
+    live.offered.get(out.cluster, {}).pop((record.edge, record.unit), None)
+    live.count_out(out.cluster, record.edge, -1)
+    if record.cluster == book.cluster:
+        del outs[record.unit]
+        deliver(live, live.graph.edges[record.edge], live.run.units[record.unit])
+    else:
+        declined = [*out.declined, record.declined] if record.declined else out.declined
+        outs[record.unit] = Out(record.cluster, QUEUED, declined)
+        live.queue_out(record.cluster, record.edge, record.unit)
+    book.touch(live)
+
+
+def apply_grant_given(book: Book, record: records.GrantGiven) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    out = live.run.edges[record.edge].outs[record.unit]
+    out.state = GRANTED
+    live.offered.get(out.cluster, {}).pop((record.edge, record.unit), None)
+    book.touch(live)
+
+
+def apply_grant_heard(book: Book, record: records.GrantHeard) -> None:
+    """See records."""
+    book.lives[record.run].run.edges[record.edge].outs[record.unit].state = HEARD
+
+
+def apply_out_released(book: Book, record: records.OutReleased) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    out = live.run.edges[record.edge].outs.pop(record.unit)
+    live.offered.get(out.cluster, {}).pop((record.edge, record.unit), None)
+    live.count_out(out.cluster, record.edge, -1)
+    unit = live.run.units[record.unit]
+    drop_use(book, live, unit)
+    if not unit.uses:
+        live.run.pushes.pop(unit.id, None)
+    book.touch(live)
+
+
+def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    info = record.unit
+    unit = live.run.units.get(info.id)
+    if unit is None:
+        unit = Unit(
+            info.id, info.digest, info.size, info.task, info.origin, info.generation, info.name, 0, [], record.cluster
+        )
+        live.run.units[info.id] = unit
+    elif not unit.copies:
+        unit.digest, unit.size, unit.generation = info.digest, info.size, info.generation
+    incoming = live.run.incoming.get(info.id)
+    if incoming is None:
+        incoming = live.run.incoming[info.id] = Incoming(record.cluster, record.place, {})
+        unit.sender = record.cluster
+    incoming.place = record.place
+    if record.edge not in incoming.edges:
+        incoming.edges[record.edge] = ACCEPTED
+        unit.uses += 1
+    book.touch(live)
+
+
+def apply_offer_dropped(book: Book, record: records.OfferDropped) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    incoming = live.run.incoming[record.unit]
+    del incoming.edges[record.edge]
+    if not incoming.edges:
+        del live.run.incoming[record.unit]
+    drop_use(book, live, live.run.units[record.unit])
+    book.touch(live)
+
+
+def apply_grant_taken(book: Book, record: records.GrantTaken) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    live.run.incoming[record.unit].edges[record.edge] = OURS
+    fetching.deliver_granted(live, live.run.units[record.unit])
+    book.touch(live)
+
+
+def apply_push_wanted(book: Book, record: records.PushWanted) -> None:
+    """See records."""
+    run = book.lives[record.run].run
+    others = [push for push in run.pushes.get(record.unit, ()) if push.cluster != record.cluster]
+    run.pushes[record.unit] = [*others, Push(record.cluster, record.place)]
+
+
+def apply_push_settled(book: Book, record: records.PushSettled) -> None:
+    """See records."""
+    run = book.lives[record.run].run
+    others = [push for push in run.pushes.get(record.unit, ()) if push.cluster != record.cluster]
+    if others:
+        run.pushes[record.unit] = others
+    else:
+        run.pushes.pop(record.unit, None)

@@ -1,0 +1,176 @@
+"""How a fragment ends: with all of its steps closed and nothing owed, by a failure, or because nobody wants it.
+
+A fragment that ended well keeps everything until the whole run has: `FINISHED` frees all but the results, `FORGOTTEN`
+those too. One that failed or was cancelled frees all but results at once, since nothing will come of the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bdw_fed.v1 import model_pb2
+from cluster_agent.coordinator import commands, records
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.live import LiveRun, give_room
+from cluster_agent.coordinator.messages import DesiredChanged, Failure, SendHub
+from cluster_agent.coordinator.reporting import fragment_status
+from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap
+
+SUCCEEDED: Final = int(model_pb2.FRAGMENT_STATE_SUCCEEDED)
+FAILED: Final = int(model_pb2.FRAGMENT_STATE_FAILED)
+CANCELLED: Final = int(model_pb2.FRAGMENT_STATE_CANCELLED)
+
+WANT_CANCELLED: Final = int(model_pb2.DESIRED_STATE_CANCELLED)
+WANT_FINISHED: Final = int(model_pb2.DESIRED_STATE_FINISHED)
+WANT_FORGOTTEN: Final = int(model_pb2.DESIRED_STATE_FORGOTTEN)
+
+_NAMES: Final = {SUCCEEDED: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
+
+
+def on_desired(book: Book, event: DesiredChanged) -> None:
+    """The run is wanted in another state."""
+    live = book.lives.get(event.run)
+    name = run_name(event.run.namespace, event.run.run)
+    if live is None:
+        if event.desired == WANT_FORGOTTEN and name in book.state.early:
+            book.commit(records.DesiredSet(event.run, event.desired, event.reason))
+        return
+    if live.run.desired == event.desired:
+        return
+    want(book, live, event.desired, event.reason)
+
+
+def want(book: Book, live: LiveRun, desired: int, reason: str) -> None:
+    """Bring the run into the desired state, as far as it has not ended."""
+    if live.going and desired in (WANT_CANCELLED, WANT_FINISHED, WANT_FORGOTTEN):
+        end(book, live, CANCELLED, None)
+    sweep = desired in (WANT_FINISHED, WANT_FORGOTTEN)
+    if sweep:
+        _end_on_nodes(book, live, keep=desired == WANT_FINISHED)
+    book.commit(records.DesiredSet(live.key, desired, reason))
+
+
+def end_if_due(book: Book, live: LiveRun) -> None:
+    """End the fragment well if all that concerns it is closed and it owes nobody."""
+    if live.going and not live.unclosed and not live.owed:
+        end(book, live, SUCCEEDED, None)
+
+
+def say_results(book: Book, live: LiveRun) -> None:
+    """Tell the hub of new results."""
+    if live.results:
+        status = fragment_status(book, live, only=live.results)
+        live.results.clear()
+        book.actions.append(SendHub("output", status.SerializeToString()))
+
+
+def fail(book: Book, live: LiveRun, failure: Failure, *, step: str = "", task: bytes = b"") -> None:
+    """End the fragment by a failure that cannot be mended."""
+    if live.going:
+        end(book, live, FAILED, failure, step=step, task=task)
+
+
+def end(book: Book, live: LiveRun, state: int, failure: Failure | None, *, step: str = "", task: bytes = b"") -> None:
+    """End the fragment and tell the hub."""
+    if state != SUCCEEDED:
+        _end_on_nodes(book, live, keep=True)
+    book.commit(records.Ended(live.key, state, failure, step, task))
+    book.actions.append(SendHub("ended", fragment_status(book, live).SerializeToString()))
+    data: dict[str, object] = {"state": _NAMES[state]}
+    if failure is not None:
+        data["message"] = failure.message
+    book.publish(live, "fragment.ended", step, task, data)
+
+
+def _end_on_nodes(book: Book, live: LiveRun, *, keep: bool) -> None:
+    kept = [unit for _, unit in live.run.outputs] if keep else []
+    command = commands.end_run(live.key, kept)
+    for node in book.nodes:
+        book.tell(node, command)
+
+
+def apply_desired(book: Book, record: records.DesiredSet) -> None:
+    """See records."""
+    name = run_name(record.run.namespace, record.run.run)
+    live = book.lives.get(record.run)
+    if record.desired == WANT_FORGOTTEN:
+        book.state.early.pop(name, None)
+        if live is not None:
+            book.state.forgotten[name] = live.graph.revision
+            drop(book, live)
+        return
+    if live is None:
+        return
+    live.run.desired = record.desired
+    if record.desired == WANT_FINISHED:
+        _sweep(live, forget_tasks=True)
+    book.touch(live)
+
+
+def apply_ended(book: Book, record: records.Ended) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    run = live.run
+    run.state = record.state
+    if record.failure is not None:
+        keep_mishap(book, live, Mishap(record.step, record.task, "", 0, record.failure))
+    stop_work(book, live)
+    if record.state != SUCCEEDED:
+        _sweep(live, forget_tasks=False)
+    book.touch(live)
+
+
+def keep_mishap(book: Book, live: LiveRun, mishap: Mishap) -> None:
+    """Keep the newest failures for people. Part of applying a record."""
+    live.run.failures.append(mishap)
+    if len(live.run.failures) > book.policy.failures_kept:
+        del live.run.failures[0]
+        live.run.failures_left_out += 1
+
+
+def stop_work(book: Book, live: LiveRun) -> None:
+    """Take the run's tasks from their nodes and queues. Part of applying a record."""
+    for task in live.run.tasks.values():
+        if task.state == ASSIGNED:
+            give_room(book.nodes, live, task)
+            task.state = RETRYING
+    steps = len(live.graph.steps)
+    for index in range(steps):
+        book.stirred[live, index] = None
+    live.assigned = [0] * steps
+    for queue in live.ready:
+        queue.clear()
+    live.waiting = 0
+    for waiting in (live.requeued, live.fetches, live.parked, live.queued, live.offered, live.check, live.started):
+        waiting.clear()
+    live.pending_parts.clear()
+
+
+def drop(book: Book, live: LiveRun) -> None:
+    """The run is not ours any more. Part of applying a record."""
+    if live.going:
+        stop_work(book, live)
+    del book.lives[live.key]
+    del book.state.runs[run_name(live.key.namespace, live.key.run)]
+    book.due.pop(live.key, None)
+
+
+def _sweep(live: LiveRun, *, forget_tasks: bool) -> None:
+    run = live.run
+    run.swept = True
+    run.units = {unit.id: unit for unit in run.units.values() if unit.kept}
+    run.incoming = {}
+    run.pushes = {}
+    for edge in run.edges:
+        edge.outs = {}
+        edge.held = {}
+    live.sides.clear()
+    live.owed = 0
+    live.sent.clear()
+    if forget_tasks:
+        run.tasks = {}
+
+
+def run_name(namespace: str, run: str) -> str:
+    """The run's key in the durable state."""
+    return f"{namespace}/{run}"

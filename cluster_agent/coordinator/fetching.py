@@ -1,0 +1,205 @@
+"""Bytes on their way to a node: between nodes of this cluster, and from the cluster that granted a unit.
+
+A fetch is asked for once for each unit and node, however many tasks wait for it. What crosses from another cluster goes
+to a node that is chosen once and logged, so that a restart does not move it elsewhere; units of the same content go to
+the same node one after the other, so that the bytes cross once. If we can dial the other cluster the node pulls, else
+it is told to expect the unit and the other cluster is asked to push.
+"""
+
+from __future__ import annotations
+
+from bdw_fed.v1 import peer_pb2
+from cluster_agent.coordinator import commands, mending, records
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.grouping import deliver
+from cluster_agent.coordinator.live import Fetch, LiveRun, unit_proto
+from cluster_agent.coordinator.making import arrive
+from cluster_agent.coordinator.messages import FetchEnded, RunKey, SendPeer
+from cluster_agent.coordinator.state import ASSIGNED, HERE, OURS, Task, Traffic, Unit
+
+
+def bring(book: Book, live: LiveRun, unit: Unit, task: Task) -> None:
+    """Have a unit brought to the node of a task from another node of the cluster."""
+    key = (unit.id, task.node)
+    fetch = live.fetches.get(key)
+    if fetch is None:
+        fetch = live.fetches[key] = Fetch(unit.id, task.node)
+    fetch.tasks.append(task.id)
+    if not fetch.said:
+        say(book, live, fetch)
+
+
+def cross(book: Book, live: LiveRun, unit: Unit) -> None:
+    """Have a unit that was granted to us brought to a node of ours, if its bytes are not on their way already."""
+    incoming = live.run.incoming[unit.id]
+    if unit.copies:
+        return
+    if not incoming.node:
+        twin = _twin(live, unit)
+        node = (live.run.incoming[twin].node if twin in live.run.incoming else "") if twin else ""
+        if twin and not node:
+            node = live.run.units[twin].copies[0]
+        node = node or _emptiest(book)
+        if not node:
+            return  # the first node that joins gets it
+        book.commit(records.FetchPlaced(live.key, unit.id, node))
+    key = (unit.id, incoming.node)
+    fetch = live.fetches.get(key)
+    if fetch is None:
+        fetch = live.fetches[key] = Fetch(unit.id, incoming.node, crossing=True)
+        book.node(incoming.node).fetching += unit.size
+    if fetch.said:
+        return
+    twin = _twin(live, unit)
+    if twin and not live.run.units[twin].copies:
+        followers = live.twins.setdefault(twin, [])
+        if unit.id not in followers:
+            followers.append(unit.id)
+        return
+    say(book, live, fetch)
+
+
+def _twin(live: LiveRun, unit: Unit) -> bytes:
+    """Another unit of the same content that is here or was sent for before; b"" if there is none."""
+    first = live.contents.setdefault(unit.digest, unit.id)
+    if first == unit.id:
+        return b""
+    other = live.run.units.get(first)
+    incoming = live.run.incoming.get(first)
+    if other is None or not (other.copies or (incoming is not None and incoming.node)):
+        live.contents[unit.digest] = unit.id
+        return b""
+    return first
+
+
+def _emptiest(book: Book) -> str:
+    """The connected node with the least work and the fewest bytes on their way."""
+    here = [node for node in book.nodes.values() if node.connected]
+    if not here:
+        return ""
+    return min(here, key=lambda node: (node.used_cpus / (node.cpus or 1.0), node.fetching, node.name)).name
+
+
+def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
+    """Tell the node to fetch, as far as it and the other end are there; else whoever joins brings it up again."""
+    unit = live.run.units[fetch.unit]
+    if not book.node(fetch.node).connected:
+        return
+    if not fetch.crossing:
+        source = next((name for name in unit.copies if book.nodes[name].connected), "")
+        if source:
+            fetch.said = True
+            fetch.source = source
+            book.tell(fetch.node, commands.fetch(live.key, unit, book.nodes[source].place))
+        return
+    incoming = live.run.incoming[fetch.unit]
+    peer = book.peers.get(incoming.cluster)
+    fetch.said = True
+    if incoming.place.address and (peer is None or peer.can_dial):
+        book.tell(fetch.node, commands.fetch(live.key, unit, incoming.place))
+        return
+    book.tell(fetch.node, commands.expect(live.key, unit, incoming.cluster))
+    message = peer_pb2.PeerMessage.FromString(live.header)
+    message.push.unit.CopyFrom(unit_proto(unit))
+    place = book.node(fetch.node).place
+    message.push.to.cluster = book.cluster
+    message.push.to.node = place.node
+    message.push.to.address = place.address
+    message.push.to.server_name = place.server_name
+    book.actions.append(SendPeer(incoming.cluster, message.SerializeToString()))
+
+
+def on_ended(book: Book, event: FetchEnded) -> None:
+    """A fetch or an expected push ended."""
+    live = book.lives.get(event.run)
+    unit = live.run.units.get(event.unit) if live is not None else None
+    if live is None or unit is None or not live.going:
+        if not event.error and (unit is None or event.node not in unit.copies):
+            book.free(event.node, event.run, event.unit)
+        return
+    if event.error:
+        _try_again(book, live, unit, event)
+    else:
+        arrived(book, live, unit, event.node, event.bytes, event.seconds)
+
+
+def arrived(book: Book, live: LiveRun, unit: Unit, node: str, size: int, seconds: float) -> None:
+    """The bytes of a unit are on a node; what waited for them goes on."""
+    fetch = live.fetches.pop((unit.id, node), None)
+    incoming = live.run.incoming.get(unit.id)
+    if fetch is not None and fetch.crossing:
+        book.node(node).fetching -= unit.size
+    if node not in unit.copies:
+        crossed = incoming is not None and incoming.node == node and not unit.copies
+        cluster = incoming.cluster if crossed and incoming is not None else ""
+        book.commit(records.Fetched(live.key, unit.id, node, cluster, size, seconds))
+    if fetch is not None:
+        for task_id in fetch.tasks:
+            _one_less_missing(book, live, task_id, node)
+    for follower in live.twins.pop(unit.id, ()):
+        if follower in live.run.incoming:
+            cross(book, live, live.run.units[follower])
+
+
+def _one_less_missing(book: Book, live: LiveRun, task_id: bytes, node: str) -> None:
+    task = live.run.tasks.get(task_id)
+    if task is None or task.state != ASSIGNED or task.node != node or task_id not in live.missing:
+        return
+    live.missing[task_id] -= 1
+    if not live.missing[task_id]:
+        del live.missing[task_id]
+        book.tell(node, commands.start(live, live.graph.steps[task.step], task))
+
+
+def _try_again(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> None:
+    fetch = live.fetches.get((event.unit, event.node))
+    if fetch is None or not fetch.said:
+        return
+    fetch.said = False
+    fetch.tries += 1
+    if event.gone:
+        mending.not_there(book, live, unit, fetch)
+    delay = min(book.policy.most_backoff, book.policy.first_backoff * 2.0 ** (fetch.tries - 1))
+    book.wake(book.now + delay, "fetch", live.key, event.unit, event.node)
+
+
+def on_due(book: Book, run: RunKey, unit: bytes, node: str) -> None:
+    """A fetch that failed is to be tried again."""
+    live = book.lives.get(run)
+    if live is None or not live.going:
+        return
+    fetch = live.fetches.get((unit, node))
+    if fetch is not None and not fetch.said and live.run.units[unit].uses:
+        say(book, live, fetch)
+
+
+def apply_fetch_placed(book: Book, record: records.FetchPlaced) -> None:
+    """See records."""
+    book.lives[record.run].run.incoming[record.unit].node = record.node
+
+
+def apply_fetched(book: Book, record: records.Fetched) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    unit = live.run.units[record.unit]
+    arrive(book, live, unit, record.node)
+    if record.cluster:
+        traffic = live.run.traffic.get(record.cluster)
+        if traffic is None:
+            traffic = live.run.traffic[record.cluster] = Traffic()
+        traffic.units += 1
+        traffic.bytes += record.size
+        traffic.seconds += record.seconds
+    deliver_granted(live, unit)
+    book.touch(live)
+
+
+def deliver_granted(live: LiveRun, unit: Unit) -> None:
+    """Deliver a unit whose bytes are here on all edges on which it was granted. Part of applying a record."""
+    incoming = live.run.incoming.get(unit.id)
+    if incoming is None or not unit.copies:
+        return
+    for edge, state in incoming.edges.items():
+        if state == OURS:
+            incoming.edges[edge] = HERE
+            deliver(live, live.graph.edges[edge], unit)

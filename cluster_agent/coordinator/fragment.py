@@ -1,0 +1,221 @@
+"""A fragment read once into the form that the core asks questions of: steps and edges by number, each knowing its ends.
+
+The proto is what travels and what is logged; the graph is derived from it whenever a fragment is taken or a log is
+replayed, and never changes. All constant parts of a step's commands are made here, so that starting a task adds only
+the task's own bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from bdw_fed.v1 import model_pb2, node_pb2
+
+SOURCE: Final = 0
+SPLIT: Final = 1
+OUTPUT: Final = 2
+TASK: Final = 3
+
+EACH: Final = int(model_pb2.PAIRING_EACH)
+SAME_CLUSTER: Final = int(model_pb2.PAIRING_SAME_CLUSTER)
+GATHER_ALL: Final = int(model_pb2.PAIRING_GATHER_ALL)
+
+LIGHT_CPUS: Final = 0.1  # what a step that asks for no cpu is taken to need, so that a node's room stays finite
+
+_KINDS: Final = {"source": SOURCE, "split": SPLIT, "output": OUTPUT}
+
+
+@dataclass(slots=True, eq=False)
+class Edge:
+    """From an out port of a step to an in port of another; `id` is "CONSUMER.PORT"."""
+
+    index: int
+    id: str
+    port: str
+    format: str
+    pairing: int
+    consumer: Step
+    producer: Step
+    producer_port: str
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """A step of the run as this cluster sees it: what feeds it, what it feeds, who executes and who counts it."""
+
+    index: int
+    name: str
+    kind: int
+    definition: str
+    executors: tuple[str, ...]
+    shares: dict[str, float]
+    counter: str
+    here: bool  # this cluster executes it
+    counts: bool  # this cluster counts it
+    pinned: bool
+    cpus: float
+    memory: int
+    pool_min: int
+    pool_max: int  # 0 = as many as fit
+    pool_idle: float
+    attempts: int
+    backoff: float
+    factor: float
+    max_backoff: float
+    start: bytes  # a NodeCommand's StartTask without key and inputs
+    ports: tuple[str, ...] = ()
+    inputs: list[Edge] = field(default_factory=list)
+    outs: dict[str, list[Edge]] = field(default_factory=dict)
+    driving: Edge | None = None
+    sides: list[Edge] = field(default_factory=list)
+    gathers: list[Edge] = field(default_factory=list)
+    producers: list[Step] = field(default_factory=list)
+    consumers: list[Step] = field(default_factory=list)
+    audience: tuple[str, ...] = ()  # the other clusters that must hear of its closing
+
+    @property
+    def placed(self) -> bool:
+        """Its tasks need a node's room; sources and outputs do not."""
+        return self.kind in (SPLIT, TASK)
+
+
+@dataclass(slots=True, eq=False)
+class Graph:
+    """The whole graph of a run, seen from one cluster."""
+
+    namespace: str
+    run: str
+    cluster: str
+    epoch: int
+    revision: int
+    epochs: dict[str, int]
+    workflow: str
+    steps: list[Step]
+    edges: list[Edge]
+    step_by_name: dict[str, Step]
+    edge_by_id: dict[str, Edge]
+    parts: list[tuple[int, int, str, int]]  # step, index, path, size: the data that lies here
+    concerned: list[Step] = field(default_factory=list)  # executed or counted here: what must close before we end
+
+
+def read(serialised: bytes, cluster: str) -> Graph:
+    """The graph of a serialised `bdw_fed.v1.Fragment`, seen from `cluster`.
+
+    Raises ValueError where the fragment contradicts itself: an edge from a step or port that is not there, a step
+    before the one that feeds it, a step with several driving ports, or with gathering and driving ports.
+    """
+    fragment = model_pb2.Fragment.FromString(serialised)
+    graph = Graph(
+        namespace=fragment.namespace,
+        run=fragment.run,
+        cluster=cluster,
+        epoch=fragment.epoch,
+        revision=fragment.revision,
+        epochs=dict(fragment.epochs),
+        workflow=fragment.workflow,
+        steps=[],
+        edges=[],
+        step_by_name={},
+        edge_by_id={},
+        parts=[],
+    )
+    for proto in fragment.steps:
+        step = _step(proto, len(graph.steps), fragment.workflow, cluster)
+        for port in proto.inputs:
+            _connect(graph, step, port)
+        _check_pairing(step)
+        graph.steps.append(step)
+        graph.step_by_name[step.name] = step
+    for step in graph.steps:
+        hears = {*step.executors, step.counter}
+        for consumer in step.consumers:
+            hears.update(consumer.executors, (consumer.counter,))
+        step.audience = tuple(sorted(hears - {cluster, ""}))
+    for part in fragment.sources:
+        if part.step not in graph.step_by_name:
+            raise ValueError(f"sources: part {part.index} belongs to step {part.step!r}, which is not in the fragment")
+        graph.parts.append((graph.step_by_name[part.step].index, part.index, part.path, part.size))
+    graph.concerned = [step for step in graph.steps if step.here or step.counts]
+    return graph
+
+
+def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Step:
+    executors = tuple(share.cluster for share in proto.executors)
+    kind = _KINDS.get(proto.execution.WhichOneof("kind") or "", TASK)
+    start = node_pb2.NodeCommand()
+    start.start.workflow = workflow
+    start.start.step = proto.name
+    start.start.definition = proto.definition or proto.name
+    start.start.execution.CopyFrom(proto.execution)
+    start.start.outputs.extend(proto.outputs)
+    start.start.parameters_json = proto.parameters_json
+    start.start.resources.CopyFrom(proto.resources)
+    start.start.timeout = proto.timeout
+    return Step(
+        index=index,
+        name=proto.name,
+        kind=kind,
+        definition=proto.definition or proto.name,
+        executors=executors,
+        shares={share.cluster: share.share for share in proto.executors},
+        counter=proto.counter,
+        here=cluster in executors,
+        counts=proto.counter == cluster,
+        pinned=proto.pinned,
+        cpus=proto.resources.cpus or LIGHT_CPUS,
+        memory=proto.resources.memory,
+        pool_min=proto.pool.min,
+        pool_max=proto.pool.max,
+        pool_idle=proto.pool.idle,
+        attempts=proto.retry.attempts or 3,
+        backoff=proto.retry.backoff if proto.HasField("retry") else 1.0,
+        factor=proto.retry.factor or 2.0,
+        max_backoff=proto.retry.max_backoff or 60.0,
+        start=start.SerializeToString(),
+        ports=tuple(port.name for port in proto.outputs),
+        outs={port.name: [] for port in proto.outputs},
+    )
+
+
+def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
+    producer = graph.step_by_name.get(port.from_step)
+    edge_id = f"{consumer.name}.{port.name}"
+    if producer is None:
+        raise ValueError(f"edge {edge_id}: it comes from step {port.from_step!r}, which does not stand before it")
+    edge = Edge(
+        index=len(graph.edges),
+        id=edge_id,
+        port=port.name,
+        format=port.format,
+        pairing=int(port.pairing) or EACH,
+        consumer=consumer,
+        producer=producer,
+        producer_port=port.from_port,
+    )
+    graph.edges.append(edge)
+    graph.edge_by_id[edge_id] = edge
+    consumer.inputs.append(edge)
+    if producer not in consumer.producers:
+        consumer.producers.append(producer)
+        producer.consumers.append(consumer)
+    if port.from_port not in producer.outs:
+        producer.ports = (*producer.ports, port.from_port)
+    producer.outs.setdefault(port.from_port, []).append(edge)
+    if edge.pairing == SAME_CLUSTER:
+        consumer.sides.append(edge)
+    elif edge.pairing == GATHER_ALL:
+        consumer.gathers.append(edge)
+    elif consumer.driving is None:
+        consumer.driving = edge
+    else:
+        raise ValueError(f"edge {edge_id}: step {consumer.name} is driven by {consumer.driving.id} already")
+
+
+def _check_pairing(step: Step) -> None:
+    if not step.executors and step.inputs:
+        raise ValueError(f"step {step.name}: no cluster may execute it")
+    if step.gathers and len(step.gathers) != len(step.inputs):
+        raise ValueError(f"step {step.name}: all of its ports must gather when one does")
+    if step.sides and step.driving is None:
+        raise ValueError(f"step {step.name}: no port drives it; one must take a unit a task")

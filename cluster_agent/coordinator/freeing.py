@@ -1,0 +1,38 @@
+"""When a unit's bytes may go: each edge that needs a unit here is a use, and without uses its copies are freed.
+
+A use ends when the task on it has committed; for a side input when its step has closed; for a unit on its way out when
+the other cluster has released it. The last use of a unit that another cluster granted tells that cluster, edge by edge.
+Results of the run are kept: their use never ends.
+"""
+
+from __future__ import annotations
+
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.fragment import Edge
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.state import Unit
+
+
+def end_use(book: Book, live: LiveRun, edge: Edge, unit: Unit) -> None:
+    """The consumer on `edge` needs the unit no more. Part of applying a record."""
+    if unit.sender:
+        incoming = live.run.incoming[unit.id]
+        del incoming.edges[edge.index]
+        if not incoming.edges:
+            del live.run.incoming[unit.id]
+        live.released.append((unit.sender, edge.index, unit.id))
+    drop_use(book, live, unit)
+
+
+def drop_use(book: Book, live: LiveRun, unit: Unit) -> None:
+    """One use less; the copies go with the last. Part of applying a record."""
+    unit.uses -= 1
+    if not unit.uses:
+        free(book, live, unit)
+
+
+def free(book: Book, live: LiveRun, unit: Unit) -> None:
+    """Give up all copies of a unit. Part of applying a record."""
+    for node in unit.copies:
+        book.free(node, live.key, unit.id)
+    unit.copies.clear()

@@ -1,0 +1,134 @@
+"""How tasks form from units: one for each unit, one for a unit and its side inputs, one for all units of a step.
+
+A unit is *delivered* once its bytes are on this cluster and this cluster executes its consumer. On a driving port it
+becomes a task at once, or waits for the side inputs; on a side port and on a gathering port it is held. Side inputs are
+complete when their producers can make no more of them here; a gathering step is complete when all that was made
+anywhere has come. Both are decisions, and logged.
+"""
+
+from __future__ import annotations
+
+from cluster_agent.coordinator import records
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, OUTPUT, SOURCE, Edge, Step
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.state import Sum, Task, Unit
+from wire.digests import task_id
+
+
+def deliver(live: LiveRun, edge: Edge, unit: Unit) -> None:
+    """The unit is here for the consumer on `edge`. Part of applying a record."""
+    step = edge.consumer
+    state = live.run.steps[step.index]
+    if step.kind == OUTPUT:
+        unit.kept = True
+        add(state.consumed, edge.port, unit.id)
+        state.done += 1
+        live.run.outputs.append((step.index, unit.id))
+        live.results.append((step.index, unit.id))
+        live.check.add(step.index)
+    elif edge.pairing == EACH:
+        state.open += 1
+        if not step.sides or state.formed:
+            _form(live, step, [[unit.id] if port is edge else [] for port in step.inputs], unit.origin)
+        else:
+            live.run.edges[edge.index].held[unit.id] = None
+            live.check.add(step.index)
+    else:
+        edge_state = live.run.edges[edge.index]
+        edge_state.held[unit.id] = None
+        edge_state.arrived.add(unit.id)
+        live.check.add(step.index)
+        if edge.pairing == GATHER_ALL:
+            state.open += 1
+
+
+def form_due(book: Book, live: LiveRun, step: Step) -> None:
+    """Form the groups of a step if what they wait for has come."""
+    state = live.run.steps[step.index]
+    if state.formed or not step.placed:
+        return
+    if step.gathers or not step.inputs:
+        if gathers_here(live, step) and all(_all_came(live, edge) for edge in step.gathers):
+            book.commit(records.Gathered(live.key, step.index))
+    elif step.sides and step.here and all(_sides_came(book, live, edge) for edge in step.sides):
+        book.commit(records.SidesComplete(live.key, step.index))
+
+
+def gathers_here(live: LiveRun, step: Step) -> bool:
+    """The one task of a step that gathers, or that has no inputs, is this cluster's."""
+    if not step.inputs:
+        return step.counts
+    return step.here and step.executors[0] == live.graph.cluster
+
+
+def _all_came(live: LiveRun, edge: Edge) -> bool:
+    made = live.run.steps[edge.producer.index]
+    if not made.closed:
+        return False
+    return total(made.final.get(edge.producer_port, {})) == live.run.edges[edge.index].arrived
+
+
+def _sides_came(book: Book, live: LiveRun, edge: Edge) -> bool:
+    producer = edge.producer
+    if producer.kind == SOURCE:
+        return live.parts_open(producer.index)
+    made = live.run.steps[producer.index]
+    if not made.closed:
+        return False
+    expected = made.final.get(edge.producer_port, {}).get(book.cluster)
+    return (expected or Sum()) == live.run.edges[edge.index].arrived
+
+
+def apply_sides_complete(book: Book, record: records.SidesComplete) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    step = live.graph.steps[record.step]
+    live.run.steps[step.index].formed = True
+    driving = step.driving
+    if driving is None:
+        return
+    held = live.run.edges[driving.index].held
+    for unit_id in held:
+        inputs = [[unit_id] if port is driving else [] for port in step.inputs]
+        _form(live, step, inputs, live.run.units[unit_id].origin)
+    held.clear()
+    book.touch(live)
+
+
+def apply_gathered(book: Book, record: records.Gathered) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    step = live.graph.steps[record.step]
+    live.run.steps[step.index].formed = True
+    inputs = [sorted(live.run.edges[edge.index].held) for edge in step.inputs]
+    origins = {live.run.units[unit].origin for units in inputs for unit in units}
+    if not step.inputs:
+        origins = {book.cluster}
+    _form(live, step, inputs, origins.pop() if len(origins) == 1 else "")
+    book.touch(live)
+
+
+def _form(live: LiveRun, step: Step, inputs: list[list[bytes]], origin: str) -> None:
+    graph = live.graph
+    task = Task(b"", step.index, inputs, origin)
+    named = [(edge.port, units) for edge, units in zip(step.inputs, live.inputs(task), strict=True)]
+    task.id = task_id(graph.namespace, graph.run, step.name, named)
+    live.run.tasks[task.id] = task
+    live.make_ready(task)
+
+
+def add(sums: dict[str, Sum], port: str, identifier: bytes) -> None:
+    """Put an id into the sum of a port."""
+    found = sums.get(port)
+    if found is None:
+        found = sums[port] = Sum()
+    found.add(identifier)
+
+
+def total(by_cluster: dict[str, Sum]) -> Sum:
+    """The union of disjoint sets."""
+    union = Sum()
+    for part in by_cluster.values():
+        union.include(part)
+    return union

@@ -1,0 +1,259 @@
+"""What follows from the durable state, kept ready so that no event needs a search: queues, counts, who runs where.
+
+A `LiveRun` stands beside each durable run. It is changed where records are applied, and `rebuilt` from the durable run
+after a restart gives what was there before, but for what only time or a connection can tell.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from bdw_fed.v1 import model_pb2, peer_pb2
+from cluster_agent.coordinator.fragment import SAME_CLUSTER, Graph, Step
+from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.coordinator.state import (
+    ASSIGNED,
+    OFFERED,
+    OPENED,
+    PENDING,
+    QUEUED,
+    READY,
+    Run,
+    Task,
+    Unit,
+)
+
+_GOING = (model_pb2.FRAGMENT_STATE_ASSIGNED, model_pb2.FRAGMENT_STATE_RUNNING)
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A node as it is now. Room is counted for the tasks that it was given, not for those that it happens to run."""
+
+    name: str
+    connected: bool = False
+    incarnation: bytes = b""
+    cpus: float = 0.0
+    memory: int = 0
+    place: Place = field(default_factory=lambda: Place("", ""))
+    used_cpus: float = 0.0
+    used_memory: int = 0
+    tasks: dict[tuple[RunKey, bytes], None] = field(default_factory=dict)
+    running: dict[str, int] = field(default_factory=dict)  # definition -> tasks that it was given
+    warm: set[str] = field(default_factory=set)  # definitions that were executed since the daemon started
+    fetching: int = 0  # bytes that were sent for
+    written_off: bool = False  # away for so long that its tasks went to others
+
+
+@dataclass(slots=True, eq=False)
+class Fetch:
+    """Bytes on their way to a node: from another node, or from the cluster that granted the unit."""
+
+    unit: bytes
+    node: str
+    tasks: list[bytes] = field(default_factory=list)  # assigned to the node, waiting for the bytes
+    crossing: bool = False
+    source: str = ""  # the node of ours that they come from
+    tries: int = 0
+    said: bool = False  # the node was told, and has not answered
+
+
+class LiveRun:
+    """The derived side of a run."""
+
+    __slots__ = (
+        "assigned",
+        "check",
+        "contents",
+        "fetches",
+        "graph",
+        "header",
+        "key",
+        "lacking",
+        "missing",
+        "offered",
+        "owed",
+        "parked",
+        "pending_parts",
+        "queued",
+        "ready",
+        "released",
+        "requeued",
+        "results",
+        "run",
+        "sent",
+        "sides",
+        "started",
+        "twins",
+        "unclosed",
+        "waiting",
+        "watched",
+    )
+
+    def __init__(self, run: Run, graph: Graph) -> None:
+        steps = len(graph.steps)
+        self.run = run
+        self.graph = graph
+        self.key = run.key
+        self.ready: list[deque[bytes]] = [deque() for _ in range(steps)]
+        self.waiting = 0  # tasks in `ready`, over all steps
+        self.requeued: set[bytes] = set()  # tasks that are to be tried again and whose time has come
+        self.pending_parts: deque[int] = deque()  # parts of sources that a node should open
+        self.assigned = [0] * steps
+        self.started: dict[bytes, float] = {}  # task -> since when a worker has it
+        self.missing: dict[bytes, int] = {}  # assigned task -> inputs that are not on its node yet
+        self.fetches: dict[tuple[bytes, str], Fetch] = {}
+        self.parked: dict[bytes, list[bytes]] = {}  # unit that no connected node has -> tasks that need it
+        self.queued: dict[str, deque[tuple[int, bytes]]] = {}  # cluster -> (edge, unit) to be offered
+        self.offered: dict[str, dict[tuple[int, bytes], float]] = {}  # not granted yet -> since when
+        self.sent: dict[tuple[str, int], int] = {}  # (cluster, step) -> units sent and not released
+        self.watched: set[str] = set()  # clusters whose offers a timer looks after
+        self.owed = 0  # units on their way out
+        self.unclosed = len(graph.concerned)
+        self.sides: dict[int, dict[str, list[list[bytes]]]] = {}  # step -> origin -> units of each side port
+        self.check: set[int] = set()  # steps that may form a group, close or report
+        self.released: list[tuple[str, int, bytes]] = []  # (cluster, edge, unit) to be told to its sender
+        self.results: list[tuple[int, bytes]] = []  # (output step, unit) to be told to the hub
+        self.lacking: set[int] = set()  # steps that no node can hold
+        self.twins: dict[bytes, list[bytes]] = {}  # unit on its way here -> others of the same content
+        self.contents: dict[bytes, bytes] = {}  # digest -> first unit of that content that came from elsewhere
+        self.header = peer_pb2.PeerMessage(
+            namespace=graph.namespace, run=graph.run, epoch=graph.epoch, revision=graph.revision
+        ).SerializeToString()
+
+    @property
+    def going(self) -> bool:
+        """The fragment has not ended."""
+        return self.run.state in _GOING
+
+    @property
+    def dispatching(self) -> bool:
+        """New work may start."""
+        return self.run.state in _GOING and self.run.desired == model_pb2.DESIRED_STATE_RUNNING
+
+    def make_ready(self, task: Task) -> None:
+        """Put a task at the end of its step's queue."""
+        self.ready[task.step].append(task.id)
+        self.waiting += 1
+
+    def unready(self, task: Task) -> None:
+        """Take a task out of its step's queue, where it mostly stands first; nothing happens if it is not there."""
+        queue = self.ready[task.step]
+        if queue and queue[0] == task.id:
+            queue.popleft()
+        elif task.id in queue:
+            queue.remove(task.id)
+        else:
+            return
+        self.waiting -= 1
+        self.requeued.discard(task.id)
+
+    def inputs(self, task: Task) -> list[list[bytes]]:
+        """A task's unit ids for each in port of its step, side inputs included."""
+        step = self.graph.steps[task.step]
+        if not step.sides:
+            return task.inputs
+        sides = iter(self.side_units(step, task.origin))
+        ports = zip(step.inputs, task.inputs, strict=True)
+        return [next(sides) if edge.pairing == SAME_CLUSTER else units for edge, units in ports]
+
+    def side_units(self, step: Step, origin: str) -> list[list[bytes]]:
+        """For each side port: its units of that origin, sorted. They are complete once the step's groups may form."""
+        by_origin = self.sides.get(step.index)
+        if by_origin is None:
+            by_origin = self.sides[step.index] = {}
+        found = by_origin.get(origin)
+        if found is None:
+            units = self.run.units
+            found = [
+                sorted(unit for unit in self.run.edges[edge.index].held if units[unit].origin == origin)
+                for edge in step.sides
+            ]
+            by_origin[origin] = found
+        return found
+
+    def queue_out(self, cluster: str, edge: int, unit: bytes) -> None:
+        """Put a unit at the end of what is to be offered to a cluster, and count it as sent there."""
+        queue = self.queued.get(cluster)
+        if queue is None:
+            queue = self.queued[cluster] = deque()
+        queue.append((edge, unit))
+        self.count_out(cluster, edge, 1)
+
+    def count_out(self, cluster: str, edge: int, by: int) -> None:
+        """Count a unit that is on its way to a cluster, or is no more."""
+        key = (cluster, self.graph.edges[edge].consumer.index)
+        self.sent[key] = self.sent.get(key, 0) + by
+        self.owed += by
+
+    def parts_open(self, step: int) -> bool:
+        """All parts of a source that lie here are opened."""
+        return all(part.state == OPENED for part in self.run.parts if part.step == step)
+
+
+def rebuilt(run: Run, graph: Graph, nodes: dict[str, Node], now: float) -> LiveRun:
+    """The live side of a durable run, with its tasks counted against their nodes' room."""
+    live = LiveRun(run, graph)
+    for step in graph.concerned:
+        if run.steps[step.index].closed:
+            live.unclosed -= 1
+    for edge, edge_state in enumerate(run.edges):
+        for unit, out in edge_state.outs.items():
+            if out.state == QUEUED:
+                live.queue_out(out.cluster, edge, unit)
+                continue
+            live.count_out(out.cluster, edge, 1)
+            if out.state == OFFERED:
+                live.offered.setdefault(out.cluster, {})[edge, unit] = now
+    if live.going:
+        live.pending_parts.extend(index for index, part in enumerate(run.parts) if part.state == PENDING)
+        for task in run.tasks.values():
+            if task.state == READY:
+                live.make_ready(task)
+            elif task.state == ASSIGNED:
+                live.assigned[task.step] += 1
+                take_room(nodes, live, task)
+    live.check.update(range(len(graph.steps)))
+    return live
+
+
+def take_room(nodes: dict[str, Node], live: LiveRun, task: Task) -> None:
+    """Count a task against the room of the node that it is assigned to."""
+    node = nodes.get(task.node)
+    if node is None:
+        node = nodes[task.node] = Node(task.node)
+    step = live.graph.steps[task.step]
+    node.used_cpus += step.cpus
+    node.used_memory += step.memory
+    node.running[step.definition] = node.running.get(step.definition, 0) + 1
+    node.tasks[live.key, task.id] = None
+
+
+def give_room(nodes: dict[str, Node], live: LiveRun, task: Task) -> None:
+    """The task is not on its node any more."""
+    node = nodes[task.node]
+    step = live.graph.steps[task.step]
+    del node.tasks[live.key, task.id]
+    node.running[step.definition] -= 1
+    if node.tasks:
+        node.used_cpus -= step.cpus
+        node.used_memory -= step.memory
+    else:  # so that rounding does not add up
+        node.used_cpus = 0.0
+        node.used_memory = 0
+    live.started.pop(task.id, None)
+    live.missing.pop(task.id, None)
+
+
+def unit_proto(unit: Unit) -> model_pb2.Unit:
+    """A unit as it travels."""
+    return model_pb2.Unit(
+        id=unit.id,
+        digest=unit.digest,
+        size=unit.size,
+        task=unit.task,
+        origin=unit.origin,
+        generation=unit.generation,
+        name=unit.name,
+    )

@@ -1,0 +1,72 @@
+"""How units come into being here: a task or a source part made them, and each edge of their port gets its own use.
+
+The consumer on an edge is this cluster, or another by the routes that were decided with the commit. A unit that is
+known already was made again, by a retry or because its copies got lost: it gains a copy and nothing else happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
+from cluster_agent.coordinator.grouping import add, deliver
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.messages import Output
+from cluster_agent.coordinator.state import Out, Unit
+
+Routes = tuple[tuple[int, int, str], ...]
+
+
+def make(
+    book: Book,
+    live: LiveRun,
+    step: Step,
+    maker: bytes,
+    outputs: Sequence[Output],
+    routes: Routes,
+    *,
+    node: str,
+    origin: str,
+    part: int = -1,
+) -> list[bytes]:
+    """Add what `maker` put on its ports; gives the units' ids. Part of applying a record."""
+    elsewhere = {(position, edge): cluster for position, edge, cluster in routes} if routes else None
+    units = live.run.units
+    state = live.run.steps[step.index]
+    made = []
+    for position, output in enumerate(outputs):
+        info = output.unit
+        made.append(info.id)
+        unit = units.get(info.id)
+        if unit is not None:
+            arrive(book, live, unit, node)
+            continue
+        unit = Unit(info.id, info.digest, info.size, maker, origin, 0, info.name, 0, [node], "", part)
+        units[info.id] = unit
+        add(state.produced, output.port, info.id)
+        state.bytes_out += info.size
+        for edge in step.outs.get(output.port, ()):
+            cluster = elsewhere.get((position, edge.index)) if elsewhere else None
+            if cluster is not None:
+                unit.uses += 1
+                live.run.edges[edge.index].outs[unit.id] = Out(cluster)
+                live.queue_out(cluster, edge.index, unit.id)
+            elif edge.pairing != SAME_CLUSTER or edge.consumer.here:
+                unit.uses += 1
+                deliver(live, edge, unit)
+        if not unit.uses:
+            book.free(node, live.key, unit.id)
+            unit.copies.clear()
+    return made
+
+
+def arrive(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
+    """A known unit is on a node (too); tasks that waited for any copy go on. Part of applying a record."""
+    if not unit.uses:
+        book.free(node, live.key, unit.id)
+        return
+    if node not in unit.copies:
+        unit.copies.append(node)
+    for task in live.parked.pop(unit.id, ()):
+        live.make_ready(live.run.tasks[task])

@@ -1,0 +1,199 @@
+"""Nodes that come, go and come back: what they run and hold is the truth, and what we believed is put right by it.
+
+A node that is away keeps its tasks for a while, since it mostly comes back with their results. When it joins, each task
+that we gave it and that it does not have is tried again; if the daemon is still the same process the word was lost on
+the way, and the attempt was never made. Units that it should hold and does not are mended; whatever it has and should
+not is stopped and freed; what it was not told is said again.
+"""
+
+from __future__ import annotations
+
+from cluster_agent.coordinator import commands, crossing, fetching, mending, pooling, records, retrying, sources
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.messages import Failure, NodeJoined, NodeLost, RunKey
+from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING
+
+
+def on_joined(book: Book, event: NodeJoined) -> None:
+    """A node daemon is connected."""
+    node = book.node(event.node)
+    same_process = book.state.incarnations.get(event.node) == event.incarnation
+    if not same_process:
+        node.warm.clear()
+        book.commit(records.NodeMet(event.node, event.incarnation))
+    node.connected = True
+    node.written_off = False
+    node.incarnation = event.incarnation
+    node.cpus = event.cpus
+    node.memory = event.memory or (1 << 62)  # not told: no limit
+    node.place = event.place
+    node.fetching = 0
+    book.slots_known.clear()
+    pooling.node_changed(book, event.node)
+    running: dict[RunKey, dict[bytes, int]] = {}
+    for run, task, attempt in event.running:
+        running.setdefault(run, {})[task] = attempt
+    units: dict[RunKey, set[bytes]] = {}
+    for run, unit in event.units:
+        units.setdefault(run, set()).add(unit)
+    busy: dict[RunKey, set[bytes]] = {}
+    for run, unit in event.fetching:
+        busy.setdefault(run, set()).add(unit)
+    for key in {*running, *units, *busy} - {key for key, live in book.lives.items() if not live.run.swept}:
+        live = book.lives.get(key)
+        book.tell(node.name, commands.end_run(key, [unit for _, unit in live.run.outputs] if live else ()))
+    for live in list(book.lives.values()):
+        if live.run.swept:
+            _check_results(book, live, node, units.get(live.key, set()))
+            continue
+        here = units.get(live.key, set())
+        _reconcile_tasks(book, live, node, running.get(live.key, {}), same_process=same_process)
+        _reconcile_units(book, live, node, here)
+        _reconcile_fetches(book, live, node, here, busy.get(live.key, set()))
+        if live.going:
+            _say_again(book, live, node)
+        book.touch(live)
+
+
+def _check_results(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:
+    lost = [unit.id for unit in live.run.units.values() if node.name in unit.copies and unit.id not in here]
+    if lost:
+        book.commit(records.CopiesLost(live.key, node.name, tuple(lost)))
+
+
+def _reconcile_tasks(book: Book, live: LiveRun, node: Node, running: dict[bytes, int], *, same_process: bool) -> None:
+    """Stop what it should not run; try again what it should run and doesn't."""
+    for task_id, attempt in running.items():
+        task = live.run.tasks.get(task_id)
+        wanted = task is not None and task.state == ASSIGNED and task.node == node.name and task.attempt == attempt
+        if not wanted or not live.going:
+            book.tell(node.name, commands.cancel(live.key, task_id, attempt))
+    for key, task_id in list(node.tasks):
+        if key != live.key or not live.going:
+            continue
+        task = live.run.tasks[task_id]
+        if running.get(task_id) == task.attempt:
+            continue
+        if same_process:
+            failure = Failure("lost", "the node was not told of the task")
+            retrying.end_attempt(book, live, task, failure, retrying.NEVER_MADE)
+        else:
+            failure = Failure("lost", f"the daemon of node {node.name} was restarted")
+            retrying.end_attempt(book, live, task, failure, retrying.BLAMELESS)
+
+
+def _reconcile_units(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:
+    """Learn of copies that are gone, and free what is not needed any more."""
+    lost = []
+    for unit in live.run.units.values():
+        if node.name in unit.copies:
+            if unit.id not in here:
+                lost.append(unit.id)
+            else:
+                for task in live.parked.pop(unit.id, ()):
+                    live.make_ready(live.run.tasks[task])
+        elif unit.id in here and not unit.uses and not _being_made(live, node, unit.task):
+            book.free(node.name, live.key, unit.id)
+    if lost:
+        book.commit(records.CopiesLost(live.key, node.name, tuple(lost)))
+        mending.mend(book, live, lost)
+
+
+def _being_made(live: LiveRun, node: Node, task: bytes) -> bool:
+    known = live.run.tasks.get(task)
+    return known is not None and known.state == ASSIGNED and known.node == node.name
+
+
+def _reconcile_fetches(book: Book, live: LiveRun, node: Node, here: set[bytes], busy: set[bytes]) -> None:
+    if not live.going:
+        return
+    for fetch in list(live.fetches.values()):
+        if fetch.node == node.name:
+            unit = live.run.units[fetch.unit]
+            if fetch.crossing:
+                node.fetching += unit.size
+            if fetch.unit in here:
+                fetching.arrived(book, live, unit, node.name, unit.size, 0.0)
+            else:
+                fetch.said = fetch.unit in busy
+                if not fetch.said:
+                    fetching.say(book, live, fetch)
+        elif not fetch.crossing and not fetch.said:
+            fetching.say(book, live, fetch)  # the node that joined may be the one that has it
+
+
+def _say_again(book: Book, live: LiveRun, node: Node) -> None:
+    for part in live.run.parts:
+        if part.state == OPENING and part.node == node.name:
+            sources.say_open(book, live, part)
+    for unit_id, incoming in list(live.run.incoming.items()):
+        unit = live.run.units[unit_id]
+        granted = any(state != ACCEPTED for state in incoming.edges.values())
+        if granted and not unit.copies and incoming.node in ("", node.name):
+            fetching.cross(book, live, unit)
+    for unit_id, pushes in live.run.pushes.items():
+        unit = live.run.units[unit_id]
+        if node.name in unit.copies:
+            for push in pushes:
+                crossing.say_push(book, live, unit, push.place)
+
+
+def on_lost(book: Book, event: NodeLost) -> None:
+    """A node's stream ended."""
+    node = book.node(event.node)
+    if not node.connected or node.incarnation != event.incarnation:
+        return
+    node.connected = False
+    book.slots_known.clear()
+    pooling.node_changed(book, event.node)
+    for live in book.lives.values():
+        for fetch in live.fetches.values():
+            if fetch.source == node.name and not fetch.crossing:
+                fetch.said = False
+    book.wake(book.now + book.policy.node_lost_after, "node", event.node, event.incarnation)
+
+
+def on_lost_due(book: Book, name: str, incarnation: bytes) -> None:
+    """A node has been away for so long that its work goes to others."""
+    node = book.node(name)
+    if node.connected or node.written_off or node.incarnation != incarnation:
+        return
+    node.written_off = True
+    for key, task_id in list(node.tasks):
+        live = book.lives[key]
+        if live.going:
+            failure = Failure("lost", f"node {name} went away")
+            retrying.end_attempt(book, live, live.run.tasks[task_id], failure, retrying.BLAMELESS)
+    for live in list(book.lives.values()):
+        if not live.going:
+            continue
+        sources.give_up_node(book, live, name)
+        _refetch_elsewhere(book, live, name)
+        book.touch(live)
+
+
+def _refetch_elsewhere(book: Book, live: LiveRun, name: str) -> None:
+    """What was crossing to a node that stays away goes to another."""
+    for key, fetch in list(live.fetches.items()):
+        if fetch.node == name and not fetch.crossing:
+            del live.fetches[key]
+    for unit_id, incoming in list(live.run.incoming.items()):
+        if incoming.node == name and not live.run.units[unit_id].copies:
+            live.fetches.pop((unit_id, name), None)
+            book.commit(records.FetchPlaced(live.key, unit_id, ""))
+            fetching.cross(book, live, live.run.units[unit_id])
+
+
+def resume(book: Book, live: LiveRun) -> None:
+    """After a restart: no node is connected; those that do not come are given up in time."""
+    for name in book.state.incarnations:
+        book.node(name)
+    for index in range(len(live.graph.steps)):
+        book.stirred[live, index] = None
+
+
+def apply_met(book: Book, record: records.NodeMet) -> None:
+    """See records."""
+    book.state.incarnations[record.node] = record.incarnation
+    book.node(record.node)

@@ -1,0 +1,175 @@
+"""Which node executes a task: one with room, where the task is expected to start first.
+
+Room is counted in cpus and memory of the tasks that a node was given. Steps that take no longer than a breath are given
+to a node ahead of its room, as many as the measured service time says it gets through while a word travels, so that no
+worker waits for us. Among the nodes with room the bytes that would have to move, the queue and a warm worker decide.
+A task one of whose inputs no connected node has is parked until such a node comes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cluster_agent.coordinator import commands, fetching, records
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.ending import fail
+from cluster_agent.coordinator.fragment import Step
+from cluster_agent.coordinator.live import LiveRun, Node, take_room
+from cluster_agent.coordinator.messages import Failure, RunKey
+from cluster_agent.coordinator.state import ASSIGNED, Task
+
+_WITHIN_CLUSTER: Final = 100e6  # bytes a second between nodes
+_WORD: Final = 0.002  # seconds to have a unit fetched
+_COLD: Final = 0.02  # what a cold worker counts; more would keep a second node cold for ever
+_SPREAD: Final = 1e-3  # so that equal nodes take turns
+_AGAIN: Final = 0.5  # what a node counts on which the task failed
+_EPSILON: Final = 1e-9
+
+
+def dispatch(book: Book) -> None:
+    """Give tasks to nodes until no task or no room is left. Later steps come first: they free data."""
+    for key, live in list(book.hungry.items()):
+        del book.hungry[key]
+        if not live.dispatching:
+            continue
+        for step in reversed(live.graph.steps):
+            if live.ready[step.index]:
+                _dispatch_step(book, live, step)
+        if live.waiting:
+            book.hungry[key] = live  # at the end: other runs come first next time
+
+
+def _dispatch_step(book: Book, live: LiveRun, step: Step) -> None:
+    queue = live.ready[step.index]
+    while queue:
+        nodes = _with_room(book, live, step)
+        if not nodes:
+            return
+        task = live.run.tasks[queue[0]]
+        node = _choose(book, live, step, task, nodes)
+        if node is None:
+            live.unready(task)
+            continue
+        book.commit(records.Assigned(live.key, task.id, node.name))
+        send(book, live, step, task)
+
+
+def _with_room(book: Book, live: LiveRun, step: Step) -> list[Node]:
+    ahead = 0
+    if step.pool_max:
+        running = sum(node.running.get(step.definition, 0) for node in book.nodes.values())
+        if running >= step.pool_max:
+            return []
+    else:
+        state = live.run.steps[step.index]
+        if state.done:
+            service = max(state.busy / state.done, 1e-4)
+            ahead = min(book.policy.ahead_most, int(book.policy.ahead_seconds / service))
+    found = []
+    possible = False
+    for node in book.nodes.values():
+        if not node.connected or step.cpus > node.cpus + _EPSILON or step.memory > node.memory:
+            continue
+        possible = True
+        depth = 1 + ahead
+        if node.used_cpus + step.cpus > node.cpus * depth + _EPSILON:
+            continue
+        if step.memory and node.used_memory + step.memory > node.memory * depth:
+            continue
+        found.append(node)
+    if not possible:
+        _lacks(book, live, step)
+    return found
+
+
+def _choose(book: Book, live: LiveRun, step: Step, task: Task, nodes: list[Node]) -> Node | None:
+    """The best of `nodes`, or None after the task was parked."""
+    units = live.run.units
+    there: dict[str, int] = {}
+    size = 0
+    for ids in live.inputs(task):
+        for unit_id in ids:
+            unit = units[unit_id]
+            reachable = False
+            for name in unit.copies:
+                if book.nodes[name].connected:
+                    reachable = True
+                    there[name] = there.get(name, 0) + unit.size + 1
+            if not reachable:
+                live.parked.setdefault(unit_id, []).append(task.id)
+                return None
+            size += unit.size + 1
+    if len(nodes) == 1:
+        return nodes[0]
+    state = live.run.steps[step.index]
+    service = state.busy / state.done if state.done else 1.0
+    best, best_cost = nodes[0], float("inf")
+    for node in nodes:
+        away = size - there.get(node.name, 0)
+        cost = _SPREAD * node.used_cpus / node.cpus if node.cpus else 0.0
+        cost += max(0.0, node.used_cpus + step.cpus - node.cpus) / max(node.cpus, _EPSILON) * service
+        if away:
+            cost += _WORD + away / _WITHIN_CLUSTER
+        if step.definition not in node.warm:
+            cost += _COLD
+        if task.failed and node.name == task.node:
+            cost += _AGAIN
+        if cost < best_cost:
+            best, best_cost = node, cost
+    return best
+
+
+def send(book: Book, live: LiveRun, step: Step, task: Task) -> None:
+    """Have the task's inputs brought to its node, and the task started once they are there."""
+    missing = 0
+    for ids in live.inputs(task):
+        for unit_id in ids:
+            if task.node not in live.run.units[unit_id].copies:
+                missing += 1
+                fetching.bring(book, live, live.run.units[unit_id], task)
+    if missing:
+        live.missing[task.id] = missing
+    else:
+        book.tell(task.node, commands.start(live, step, task))
+
+
+def apply_assigned(book: Book, record: records.Assigned) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    task = live.run.tasks[record.task]
+    live.unready(task)
+    task.state = ASSIGNED
+    task.attempt += 1
+    task.node = record.node
+    live.assigned[task.step] += 1
+    book.stirred[live, task.step] = None
+    take_room(book.nodes, live, task)
+    book.note(live)
+
+
+def _lacks(book: Book, live: LiveRun, step: Step) -> None:
+    if step.index in live.lacking or not any(node.connected for node in book.nodes.values()):
+        return
+    live.lacking.add(step.index)
+    book.wake(book.now + book.policy.lacking_after, "lacking", live.key, step.index)
+
+
+def on_lacking(book: Book, run: RunKey, index: int) -> None:
+    """A step could be held by no node some time ago; if that is still so, its run can't move."""
+    live = book.lives.get(run)
+    if live is None or not live.going:
+        return
+    live.lacking.discard(index)
+    step = live.graph.steps[index]
+    nodes = [node for node in book.nodes.values() if node.connected]
+    if not live.ready[index]:
+        return
+    if not nodes or any(step.cpus <= node.cpus + _EPSILON and step.memory <= node.memory for node in nodes):
+        book.touch(live)
+        return
+    cpus, memory = max(node.cpus for node in nodes), max(node.memory for node in nodes)
+    message = (
+        f"step {step.name} needs {step.cpus:g} cpus and {step.memory} bytes of memory, and no node of {book.cluster} "
+        f"has that: the largest have {cpus:g} cpus and {memory} bytes; ask for less or add a node"
+    )
+    fail(book, live, Failure("start", message), step=step.name)

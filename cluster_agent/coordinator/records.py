@@ -1,0 +1,347 @@
+"""The records of the coordinator's log: what was decided or learned, in the order in which it became true.
+
+A record is the only thing that changes the durable state. It says decisions (where a task goes, who gets a unit), not
+events, so that a log means the same to a later version of the code. Each is applied by the module of its concept.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cluster_agent.coordinator.messages import Failure, Output, Place, RunKey, UnitInfo
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A record: compact, immutable, told apart from the others by its name."""
+
+
+class FragmentTaken(Record, frozen=True):
+    """The hub's fragment replaces whatever there was of this run."""
+
+    fragment: bytes
+    desired: int
+
+
+class DesiredSet(Record, frozen=True):
+    """The run is wanted in this state from now on."""
+
+    run: RunKey
+    desired: int
+    reason: str
+
+
+class DirectoryLearned(Record, frozen=True):
+    """How the other clusters are reached."""
+
+    directory: bytes
+
+
+class NodeMet(Record, frozen=True):
+    """A node's daemon has (re)started."""
+
+    node: str
+    incarnation: bytes
+
+
+class MessageKept(Record, frozen=True):
+    """A peer spoke of a run whose fragment has not come here yet."""
+
+    run: RunKey
+    cluster: str
+    message: bytes
+
+
+class EarlyHeard(Record, frozen=True):
+    """The fragment has come, and what peers said before is heard now."""
+
+    run: RunKey
+
+
+class PartPlaced(Record, frozen=True):
+    """A node shall open this part of a source."""
+
+    run: RunKey
+    part: int
+    node: str
+
+
+class PartOpened(Record, frozen=True):
+    """It did; `routes` as in Committed."""
+
+    run: RunKey
+    part: int
+    node: str
+    outputs: tuple[Output, ...]
+    routes: tuple[tuple[int, int, str], ...] = ()
+
+
+class PartFailed(Record, frozen=True):
+    """It could not."""
+
+    run: RunKey
+    part: int
+    error: str
+    counts: bool
+
+
+class Assigned(Record, frozen=True):
+    """The task's next attempt is this node's."""
+
+    run: RunKey
+    task: bytes
+    node: str
+
+
+class Produced(Record, frozen=True):
+    """A task that still runs has made these units; `routes` as in Committed."""
+
+    run: RunKey
+    task: bytes
+    node: str
+    outputs: tuple[Output, ...]
+    routes: tuple[tuple[int, int, str], ...] = ()
+
+
+class Committed(Record, frozen=True):
+    """A task is done. `routes`: (position in outputs, edge, cluster) of the units whose next task is elsewhere."""
+
+    run: RunKey
+    task: bytes
+    attempt: int
+    node: str
+    outputs: tuple[Output, ...]
+    seconds: float
+    bytes_in: int
+    routes: tuple[tuple[int, int, str], ...] = ()
+
+
+class AttemptEnded(Record, frozen=True):
+    """An attempt failed. `counts` = 0: it was never made, 1: not the step's fault, 2: it uses up an attempt."""
+
+    run: RunKey
+    task: bytes
+    attempt: int
+    failure: Failure
+    counts: int
+
+
+class SidesComplete(Record, frozen=True):
+    """All units of the step's side inputs are here: its waiting units become tasks, later ones at once."""
+
+    run: RunKey
+    step: int
+
+
+class Gathered(Record, frozen=True):
+    """All units of a gathering step are here, or it needs none: its one task exists."""
+
+    run: RunKey
+    step: int
+
+
+class Spilled(Record, frozen=True):
+    """A task that no node has yet is given up in favour of another cluster."""
+
+    run: RunKey
+    task: bytes
+    cluster: str
+
+
+class Offered(Record, frozen=True):
+    """These units (edge, id) are offered to a cluster."""
+
+    run: RunKey
+    cluster: str
+    units: tuple[tuple[int, bytes], ...]
+
+
+class Rerouted(Record, frozen=True):
+    """A unit that was not granted goes elsewhere; `cluster` may be our own. `declined`: who did not want it."""
+
+    run: RunKey
+    edge: int
+    unit: bytes
+    cluster: str
+    declined: str = ""
+
+
+class GrantGiven(Record, frozen=True):
+    """The unit is the other cluster's now."""
+
+    run: RunKey
+    edge: int
+    unit: bytes
+
+
+class GrantHeard(Record, frozen=True):
+    """The other cluster has it in its log."""
+
+    run: RunKey
+    edge: int
+    unit: bytes
+
+
+class OutReleased(Record, frozen=True):
+    """The other cluster's task on the unit has committed."""
+
+    run: RunKey
+    edge: int
+    unit: bytes
+
+
+class OfferTaken(Record, frozen=True):
+    """Another cluster offers a unit, or says where a unit that is ours already can be had now."""
+
+    run: RunKey
+    edge: int
+    unit: UnitInfo
+    cluster: str
+    place: Place
+
+
+class OfferDropped(Record, frozen=True):
+    """The other cluster took its offer back."""
+
+    run: RunKey
+    edge: int
+    unit: bytes
+
+
+class GrantTaken(Record, frozen=True):
+    """The unit is ours."""
+
+    run: RunKey
+    edge: int
+    unit: bytes
+
+
+class FetchPlaced(Record, frozen=True):
+    """The bytes of a unit of another cluster go to this node; "" = to none yet."""
+
+    run: RunKey
+    unit: bytes
+    node: str
+
+
+class Fetched(Record, frozen=True):
+    """The bytes of a unit are on a node; `cluster` says from where they crossed, "" = from another node of ours."""
+
+    run: RunKey
+    unit: bytes
+    node: str
+    cluster: str
+    size: int
+    seconds: float
+
+
+class CopiesLost(Record, frozen=True):
+    """A node has these units no more."""
+
+    run: RunKey
+    node: str
+    units: tuple[bytes, ...]
+
+
+class PushWanted(Record, frozen=True):
+    """A cluster that cannot dial us wants the bytes of a unit at this place."""
+
+    run: RunKey
+    unit: bytes
+    cluster: str
+    place: Place
+
+
+class PushSettled(Record, frozen=True):
+    """That push is done, or not wanted any more."""
+
+    run: RunKey
+    unit: bytes
+    cluster: str
+
+
+class Remade(Record, frozen=True):
+    """Units were lost: these tasks are executed and these source parts are opened once more."""
+
+    run: RunKey
+    tasks: tuple[bytes, ...]
+    parts: tuple[int, ...]
+
+
+class Reported(Record, frozen=True):
+    """What another cluster has done of a step that we count: ports to (count, sum)."""
+
+    run: RunKey
+    step: int
+    cluster: str
+    consumed: dict[str, tuple[int, bytes]]
+    produced: dict[str, tuple[int, bytes]]
+    tasks: int
+    source_done: bool
+
+
+class Closed(Record, frozen=True):
+    """The step is closed; out port -> cluster -> (count, sum) of the units made."""
+
+    run: RunKey
+    step: int
+    produced: dict[str, dict[str, tuple[int, bytes]]]
+
+
+class Ended(Record, frozen=True):
+    """The fragment is over. `failure` says why, if it failed as a whole."""
+
+    run: RunKey
+    state: int
+    failure: Failure | None = None
+    step: str = ""
+    task: bytes = b""
+
+
+AnyRecord = (
+    FragmentTaken
+    | DesiredSet
+    | DirectoryLearned
+    | NodeMet
+    | MessageKept
+    | EarlyHeard
+    | PartPlaced
+    | PartOpened
+    | PartFailed
+    | Assigned
+    | Produced
+    | Committed
+    | AttemptEnded
+    | SidesComplete
+    | Gathered
+    | Spilled
+    | Offered
+    | Rerouted
+    | GrantGiven
+    | GrantHeard
+    | OutReleased
+    | OfferTaken
+    | OfferDropped
+    | GrantTaken
+    | FetchPlaced
+    | Fetched
+    | CopiesLost
+    | PushWanted
+    | PushSettled
+    | Remade
+    | Reported
+    | Closed
+    | Ended
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord)
+
+
+def encode(record: AnyRecord) -> bytes:
+    """The record as the log keeps it."""
+    return _encoder.encode(record)
+
+
+def decode(data: bytes) -> AnyRecord:
+    """The record of `encode`; raises msgspec.DecodeError or msgspec.ValidationError for anything else."""
+    return _decoder.decode(data)

@@ -1,0 +1,132 @@
+"""What people are told of a run on this cluster: counters, traffic, failures, results, and single tasks."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Final
+
+from bdw_fed.v1 import control_plane_pb2, model_pb2
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.fragment import OUTPUT, SOURCE
+from cluster_agent.coordinator.live import LiveRun, unit_proto
+from cluster_agent.coordinator.messages import Failure
+from cluster_agent.coordinator.state import ASSIGNED, DONE, OPENED, READY, RETRYING, Task
+
+_INPUTS_SHOWN: Final = 20
+_TASKS_SHOWN: Final = 100
+_RANKS: Final = {RETRYING: 0, ASSIGNED: 1, READY: 2, DONE: 3}
+_SUSPENDED: Final = model_pb2.DESIRED_STATE_SUSPENDED
+
+
+def fragment_status(
+    book: Book, live: LiveRun, *, only: Iterable[tuple[int, bytes]] | None = None
+) -> model_pb2.FragmentStatus:
+    """The fragment's status; with `only`, nothing but these results."""
+    run = live.run
+    status = model_pb2.FragmentStatus(
+        namespace=live.key.namespace, run=live.key.run, cluster=book.cluster, epoch=live.graph.epoch
+    )
+    suspended = live.going and run.desired == _SUSPENDED
+    status.state = model_pb2.FRAGMENT_STATE_SUSPENDED if suspended else model_pb2.FragmentState.ValueType(run.state)
+    for step_index, unit_id in run.outputs if only is None else only:
+        unit = run.units[unit_id]
+        name = live.graph.steps[step_index].name.removeprefix("outputs.")
+        status.outputs.add(
+            name=name,
+            file=unit.name or name,
+            unit=unit_proto(unit),
+            cluster=book.cluster,
+            node=unit.copies[0] if unit.copies else "",
+        )
+    if only is not None:
+        return status
+    for step in live.graph.concerned:
+        state = run.steps[step.index]
+        progress = status.steps.add(
+            step=step.name,
+            done=state.done,
+            failed=state.failed,
+            closed=state.closed,
+            busy_seconds=state.busy,
+            bytes_in=state.bytes_in,
+            bytes_out=state.bytes_out,
+        )
+        if step.kind == SOURCE:
+            progress.waiting = sum(part.step == step.index and part.state != OPENED for part in run.parts)
+        elif step.kind != OUTPUT and live.going:
+            progress.running = live.assigned[step.index]
+            progress.waiting = max(0, state.open - live.assigned[step.index])
+            progress.workers = book.pools.workers(step.definition)
+    for cluster, traffic in run.traffic.items():
+        status.traffic.add(
+            from_cluster=cluster,
+            to_cluster=book.cluster,
+            units=traffic.units,
+            bytes=traffic.bytes,
+            seconds=traffic.seconds,
+        )
+    for mishap in run.failures:
+        status.failures.append(
+            failure_proto(book, mishap.step, mishap.task, mishap.node, mishap.attempt, mishap.failure)
+        )
+    status.failures_left_out = run.failures_left_out
+    return status
+
+
+def failure_proto(book: Book, step: str, task: bytes, node: str, attempt: int, failure: Failure) -> model_pb2.Failure:
+    """A failure as it is shown to people."""
+    return model_pb2.Failure(
+        step=step,
+        task=task,
+        cluster=book.cluster,
+        node=node,
+        attempt=attempt,
+        kind=failure.kind,
+        message=failure.message,
+        detail=failure.detail,
+    )
+
+
+def task_infos(book: Book, live: LiveRun) -> list[control_plane_pb2.TaskInfo]:
+    """The tasks that are worth a look: failed ones, then those with nodes, then those that wait longest, then others."""
+    ranked = heapq.nsmallest(_TASKS_SHOWN, live.run.tasks.values(), key=_interest)
+    return [_task_info(book, live, task) for task in ranked]
+
+
+def _interest(task: Task) -> tuple[int, int]:
+    """nsmallest is stable: among equals, the ones that were formed first come first."""
+    return (_RANKS[task.state], -(task.failed + task.lost))
+
+
+def _task_info(book: Book, live: LiveRun, task: Task) -> control_plane_pb2.TaskInfo:
+    step = live.graph.steps[task.step]
+    started = live.started.get(task.id)
+    info = control_plane_pb2.TaskInfo(
+        step=step.name,
+        task=task.id,
+        cluster=book.cluster,
+        node=task.node,
+        state=_state(live, task),
+        attempt=task.attempt,
+        seconds=book.now - started if started is not None else 0.0,
+    )
+    for unit_id in (unit_id for units in task.inputs for unit_id in units[:_INPUTS_SHOWN]):
+        unit = live.run.units.get(unit_id)
+        info.inputs.append((unit.name if unit is not None else "") or unit_id.hex())
+    if task.failure is not None:
+        info.failure.CopyFrom(failure_proto(book, step.name, task.id, task.node, task.attempt, task.failure))
+    return info
+
+
+def _state(live: LiveRun, task: Task) -> str:
+    if task.state == DONE:
+        return "done"
+    if task.state == ASSIGNED:
+        if task.id in live.missing:
+            return "fetching"
+        return "running" if task.id in live.started else "waiting"
+    if task.state == READY:
+        return "waiting"
+    assert task.state == RETRYING
+    return "retrying" if live.going else "failed"

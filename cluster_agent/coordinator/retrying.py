@@ -1,0 +1,108 @@
+"""Attempts that ended badly: when a task is tried again, and when no more.
+
+What the step itself did wrong uses up its attempts, with a wait that grows as the step says. What happened to it (a
+node or a worker lost, bytes that did not come) does not, up to a bound, so that a broken node can't spin for ever. The
+wait is not logged: after a restart it begins anew.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cluster_agent.coordinator import records
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.committing import current, leave_node
+from cluster_agent.coordinator.ending import fail, keep_mishap
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.messages import Failure, RunKey, TaskFailed
+from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap, Task
+
+NOT_THE_STEPS_FAULT: Final = frozenset(("start", "data", "lost"))
+
+NEVER_MADE: Final = 0
+BLAMELESS: Final = 1
+COUNTED: Final = 2
+
+
+def on_failed(book: Book, event: TaskFailed) -> None:
+    """An attempt failed on a node."""
+    book.ack(event.node, event.run, event.task, event.attempt)
+    found = current(book, event.node, event.run, event.task, event.attempt)
+    if found is None or found[1].state != ASSIGNED:
+        return
+    live, task = found
+    counts = BLAMELESS if event.failure.kind in NOT_THE_STEPS_FAULT else COUNTED
+    end_attempt(book, live, task, event.failure, counts)
+
+
+def end_attempt(book: Book, live: LiveRun, task: Task, failure: Failure, counts: int) -> None:
+    """Give up the current attempt of an assigned task; try again, or fail the run."""
+    step = live.graph.steps[task.step]
+    data: dict[str, object] = {
+        "node": task.node,
+        "attempt": task.attempt,
+        "kind": failure.kind,
+        "message": failure.message,
+    }
+    book.commit(records.AttemptEnded(live.key, task.id, task.attempt, failure, counts))
+    if counts != NEVER_MADE:
+        book.publish(live, "task.failed", step.name, task.id, data)
+    if task.failed >= step.attempts or task.lost >= book.policy.lost_bound:
+        tries = task.failed + task.lost
+        message = f"step {step.name}: a task failed {tries} times, at last on node {task.node}: {failure.message}"
+        fail(book, live, Failure(failure.kind, message, failure.detail), step=step.name, task=task.id)
+        return
+    delay = wait_before_next(book, live, task, counts)
+    book.wake(book.now + delay, "retry", live.key, task.id, task.attempt)
+    if counts != NEVER_MADE:
+        book.publish(live, "task.retrying", step.name, task.id, {**data, "after_seconds": delay})
+
+
+def wait_before_next(book: Book, live: LiveRun, task: Task, counts: int) -> float:
+    """Seconds until the task may be tried again."""
+    if counts == NEVER_MADE:
+        return book.policy.settle_after_join
+    step = live.graph.steps[task.step]
+    if counts == COUNTED:
+        return min(step.max_backoff, step.backoff * step.factor ** (task.failed - 1))
+    return min(book.policy.most_backoff, book.policy.first_backoff * 2.0 ** (task.lost - 1))
+
+
+def on_retry_due(book: Book, run: RunKey, task: bytes, attempt: int) -> None:
+    """The wait is over."""
+    live = book.lives.get(run)
+    if live is None or not live.going:
+        return
+    known = live.run.tasks.get(task)
+    if known is None or known.state != RETRYING or known.attempt != attempt or task in live.requeued:
+        return
+    live.requeued.add(task)
+    live.make_ready(known)
+    book.touch(live)
+
+
+def resume(book: Book, live: LiveRun) -> None:
+    """After a restart: all waits begin anew."""
+    for task in live.run.tasks.values():
+        if task.state == RETRYING and live.going:
+            counts = COUNTED if task.failed else NEVER_MADE
+            book.wake(book.now + wait_before_next(book, live, task, counts), "retry", live.key, task.id, task.attempt)
+
+
+def apply_attempt_ended(book: Book, record: records.AttemptEnded) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    task = live.run.tasks[record.task]
+    step = live.graph.steps[task.step]
+    if task.state == ASSIGNED:
+        leave_node(book, live, task)
+    task.state = RETRYING
+    if record.counts != NEVER_MADE:
+        task.failure = record.failure
+        live.run.steps[task.step].failed += 1
+        keep_mishap(book, live, Mishap(step.name, task.id, task.node, record.attempt, record.failure))
+        if record.counts == COUNTED:
+            task.failed += 1
+        else:
+            task.lost += 1
+    book.touch(live)

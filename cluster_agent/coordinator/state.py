@@ -1,0 +1,219 @@
+"""What the coordinator knows for good: every field here is changed by applying a record and by nothing else.
+
+The structs encode themselves: a snapshot is the MessagePack of `State`. What can be derived (queues, counts, who runs
+where) is kept apart in `live` and made again after a restart, so that a snapshot stays small and two equal states
+give equal bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from cluster_agent.coordinator.messages import Failure, Place, RunKey
+
+VERSION: Final = 1
+_MASK: Final = (1 << 128) - 1
+_ZERO: Final = bytes(16)
+
+# Tasks.
+READY: Final = 0  # may be placed on a node
+ASSIGNED: Final = 1  # a node has it, or will as soon as its inputs are there
+RETRYING: Final = 2  # an attempt ended badly, the next is due later
+DONE: Final = 3
+
+# Units on their way out, on one edge.
+QUEUED: Final = 0  # not offered yet
+OFFERED: Final = 1  # ours until it is granted
+GRANTED: Final = 2  # the other's, who may not know yet
+HEARD: Final = 3  # the other has the grant in its log
+
+# Units on their way in, on one edge.
+ACCEPTED: Final = 0  # the other's until it grants it
+OURS: Final = 1  # granted, bytes on their way
+HERE: Final = 2  # delivered to the consumer
+
+# Parts of a source.
+PENDING: Final = 0
+OPENING: Final = 1
+OPENED: Final = 2
+
+
+class Stored(msgspec.Struct, array_like=True):
+    """A mutable part of the durable state."""
+
+
+class Sum(Stored):
+    """A growing set of ids in constant size: how many, and their sum modulo 2**128 (16 bytes, big endian)."""
+
+    count: int = 0
+    total: bytes = _ZERO
+
+    def add(self, identifier: bytes) -> None:
+        """Put one more id into the set."""
+        self.count += 1
+        total = int.from_bytes(self.total, "big") + int.from_bytes(identifier, "big")
+        self.total = (total & _MASK).to_bytes(16, "big")
+
+    def include(self, other: Sum) -> None:
+        """Put all ids of a disjoint set into this one."""
+        self.count += other.count
+        total = int.from_bytes(self.total, "big") + int.from_bytes(other.total, "big")
+        self.total = (total & _MASK).to_bytes(16, "big")
+
+
+class Unit(Stored):
+    """A unit that is or was on this cluster. `uses` counts what still needs it here; without any, its bytes go."""
+
+    id: bytes
+    digest: bytes
+    size: int
+    task: bytes
+    origin: str
+    generation: int
+    name: str
+    uses: int = 0
+    copies: list[str] = []  # nodes
+    sender: str = ""  # the cluster that granted it
+    part: int = -1  # of which local source part it is
+    kept: bool = False  # a result of the run
+
+
+class Task(Stored):
+    """One execution of a step on one unit or group. `inputs`: unit ids per in port; side ports stay empty, see live."""
+
+    id: bytes
+    step: int
+    inputs: list[list[bytes]]
+    origin: str
+    state: int = READY
+    attempt: int = 0
+    failed: int = 0  # attempts that count against the step's retries
+    lost: int = 0  # attempts that don't
+    node: str = ""
+    outputs: list[bytes] = []
+    remake: bool = False  # it was done; its outputs got lost
+    failure: Failure | None = None
+
+
+class Out(Stored):
+    """A unit that another cluster's consumer gets on one edge."""
+
+    cluster: str
+    state: int = QUEUED
+    declined: list[str] = []
+
+
+class Incoming(Stored):
+    """A unit that another cluster offers or has granted to us; `edges` maps each edge to its state."""
+
+    cluster: str
+    place: Place
+    edges: dict[int, int]
+    node: str = ""  # where its bytes go
+
+
+class Part(Stored):
+    """A part of a dataset that lies here."""
+
+    step: int
+    index: int
+    path: str
+    size: int
+    state: int = PENDING
+    node: str = ""
+    failed: int = 0
+    units: list[bytes] = []
+    error: str = ""
+
+
+class EdgeState(Stored):
+    """One edge on this cluster."""
+
+    outs: dict[bytes, Out] = {}
+    held: dict[bytes, None] = {}  # delivered, and waiting for a group to form or kept as a side input
+    arrived: Sum = msgspec.field(default_factory=Sum)
+
+
+class Report(Stored):
+    """What one cluster has done of a step that we count."""
+
+    consumed: dict[str, Sum] = {}
+    produced: dict[str, Sum] = {}
+    tasks: int = 0
+    source_done: bool = False
+
+
+class StepState(Stored):
+    """One step on this cluster: sums for closing it, figures for people, and for its counter the others' reports."""
+
+    consumed: dict[str, Sum] = {}
+    produced: dict[str, Sum] = {}
+    reports: dict[str, Report] = {}
+    final: dict[str, dict[str, Sum]] = {}  # once closed: out port -> cluster -> units
+    closed: bool = False
+    formed: bool = False  # a gathering step's task exists; a paired step's side inputs are complete
+    open: int = 0  # units delivered here whose consumption has not committed
+    done: int = 0
+    failed: int = 0
+    busy: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Push(Stored):
+    """A cluster that cannot dial us wants a unit's bytes sent to one of its nodes."""
+
+    cluster: str
+    place: Place
+
+
+class Traffic(Stored):
+    """What came from one cluster."""
+
+    units: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+class Mishap(Stored):
+    """A failure as it is shown to people."""
+
+    step: str
+    task: bytes
+    node: str
+    attempt: int
+    failure: Failure
+
+
+class Run(Stored):
+    """One run on this cluster."""
+
+    key: RunKey
+    fragment: bytes
+    desired: int
+    state: int
+    steps: list[StepState]
+    edges: list[EdgeState]
+    parts: list[Part]
+    units: dict[bytes, Unit] = {}
+    tasks: dict[bytes, Task] = {}
+    incoming: dict[bytes, Incoming] = {}
+    pushes: dict[bytes, list[Push]] = {}
+    traffic: dict[str, Traffic] = {}
+    outputs: list[tuple[int, bytes]] = []
+    failures: list[Mishap] = []
+    failures_left_out: int = 0
+    swept: bool = False  # all but its outputs was freed
+
+
+class State(Stored):
+    """Everything."""
+
+    version: int = VERSION
+    runs: dict[str, Run] = {}  # "namespace/run"
+    directory: bytes = b""
+    incarnations: dict[str, bytes] = {}  # node -> of its process, as last met
+    early: dict[str, list[tuple[str, bytes]]] = {}  # run -> messages of peers whose fragment has not come yet
+    forgotten: dict[str, int] = {}  # run -> revision up to which it was forgotten
