@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bdw_fed.cli.explanation import is_built_in
 from bdw_fed.cli.listing import cluster_rows
 from bdw_fed.cli.output import Format, show_pairs, show_table, show_values, word
-from bdw_fed.cli.quantities import age, duration, size
+from bdw_fed.cli.quantities import age, duration, size, wall_clock
 from bdw_fed.client.errors import NotFound
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def show_run(answer: pb.DescribeRunResponse) -> None:
     """A run: state and why, a table of its steps, failures, tasks, outputs, traffic."""
     run = answer.run
-    now = time.time()
+    now = wall_clock()
     pairs = {
         "Run": run.name,
         "Workflow": f"{run.workflow} (revision {run.workflow_revision})",
@@ -139,7 +139,7 @@ def show_definition(item: pb.Object) -> None:
     pairs = {
         item.kind: item.name,
         "Revision": str(item.revision),
-        "Applied": _when(item.applied_at, time.time()) + (f" by {item.applied_by}" if item.applied_by else ""),
+        "Applied": _when(item.applied_at, wall_clock()) + (f" by {item.applied_by}" if item.applied_by else ""),
         "Digest": item.digest.hex(),
     }
     if item.bundle:

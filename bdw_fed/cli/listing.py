@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bdw_fed.cli.output import Format, plain, show_table, show_values, word
-from bdw_fed.cli.quantities import age, duration, size
+from bdw_fed.cli.quantities import age, duration, size, wall_clock
 from bdw_fed.client.errors import NotFound
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
@@ -53,7 +52,7 @@ def run_of(item: pb.Object) -> model.Run:
 
 def run_rows(runs: Sequence[model.Run], wide: bool) -> tuple[list[str], list[list[str]]]:
     """One row for each run, the newest first."""
-    now = time.time()
+    now = wall_clock()
     columns = ["NAME", "WORKFLOW", "STATE", ">DONE", ">AGE", ">TOOK"]
     if wide:
         columns += ["CLUSTERS", "BY", "WHY"]
@@ -70,7 +69,7 @@ def run_rows(runs: Sequence[model.Run], wide: bool) -> tuple[list[str], list[lis
 
 
 def _definition_rows(objects: Sequence[pb.Object], wide: bool) -> tuple[list[str], list[list[str]]]:
-    now = time.time()
+    now = wall_clock()
     columns = ["NAME", ">REVISION", ">AGE"] + (["DIGEST", "BUNDLE", "BY"] if wide else [])
     rows = []
     for item in objects:
@@ -110,7 +109,7 @@ def show_clusters(client: SyncClient, name: str | None, form: Format) -> None:
 
 def cluster_rows(clusters: Sequence[pb.ClusterStatus], wide: bool) -> tuple[list[str], list[list[str]]]:
     """One row for each cluster."""
-    now = time.time()
+    now = wall_clock()
     columns = ["CLUSTER", "ZONE", "TIER", "STATE", ">NODES", ">TASKS", ">RUNS", ">SEEN"]
     if wide:
         columns += [">CPUS", ">MEMORY", ">STORED", "VERSION", "GATEWAY"]

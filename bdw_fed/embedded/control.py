@@ -7,8 +7,10 @@ ready when the hub itself says that all agents and nodes are.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from bdw_fed.client import SyncClient
     from bdw_fed.embedded.topologies import Chosen
 
+SUPERVISOR = "bdw_fed.embedded.supervisor"
 START_SECONDS = 60.0
 _STOP_SECONDS = 40.0
 _GIVE_UP_AFTER = 5  # ends in a row of a process that has not been ready yet
@@ -58,11 +61,11 @@ def look(state: Path) -> Running | None:
 
 @dataclass(frozen=True)
 class Started:
-    """What `start` has done: the supervisor's process, the layout, and how long it took (seconds)."""
+    """What `start` has done: the layout, how long it took (seconds), and the supervisor, if it stays with us."""
 
-    supervisor: subprocess.Popen[bytes]
     layout: Layout
     seconds: float
+    supervisor: subprocess.Popen[bytes] | None
 
 
 def start(
@@ -83,7 +86,7 @@ def start(
     began = time.monotonic()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     (state / "logs").mkdir(mode=0o700, exist_ok=True)
-    supervisor = _spawn(state, services, stay)
+    starting = _Starting(state, services, stay, began + START_SECONDS)
     try:
         chosen = choose()
         kept = read_layout(state)
@@ -97,44 +100,110 @@ def start(
             heartbeat=heartbeat,
             kept_ports=ports_of(kept) if kept else {},
         )
+        starting.await_lock()
         _prepare(layout)
-        assert supervisor.stdin is not None
-        try:
-            supervisor.stdin.write(layout.to_json().encode())
-            supervisor.stdin.close()
-        except BrokenPipeError:
-            pass  # it says why on its standard output
-        _await_processes(supervisor, layout, began + START_SECONDS, until="hub" if settle else None)
+        starting.hand_over(layout)
+        starting.await_processes(layout, until="hub" if settle else None)
         if settle:
             settle(state, chosen, began + START_SECONDS)
-    except ClashError:
-        supervisor.wait()
-        raise
     except BaseException:
-        supervisor.terminate()
-        supervisor.wait()
+        starting.abandon()
         raise
     finally:
-        if supervisor.stdin and not supervisor.stdin.closed:
-            supervisor.stdin.close()
-        if supervisor.stdout:
-            supervisor.stdout.close()
-    return Started(supervisor, layout, time.monotonic() - began)
+        starting.close()
+    return Started(layout, time.monotonic() - began, starting.process if stay else None)
 
 
-def _spawn(state: Path, services: str, stay: bool) -> subprocess.Popen[bytes]:
-    """The supervisor's process, which imports and waits for its layout."""
-    log = os.open(state / "logs" / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bdw_fed.embedded.supervisor", str(state), services, "stay" if stay else "leave"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
-    finally:
-        os.close(log)
+class _Starting:
+    """A supervisor that is being started: it imports, holds the lock, gets its layout, and tells what happens."""
+
+    def __init__(self, state: Path, services: str, stay: bool, deadline: float) -> None:
+        self._state = state
+        self._deadline = deadline
+        self._pid = self._started = 0
+        log = os.open(state / "logs" / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "bdw_fed.embedded.supervisor",
+                    str(state),
+                    services,
+                    "stay" if stay else "leave",
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        assert self.process.stdin
+        assert self.process.stdout
+        self._stdin = self.process.stdin
+        self._stdout = self.process.stdout
+        self._words = self._heard()
+        if not stay:
+            self.process.wait()  # it has forked the supervisor, which is nobody's child
+
+    def await_lock(self) -> None:
+        """Until it holds the state directory. ClashError if another one does."""
+        word = next(self._words, None)
+        if word is None:
+            raise StartError(f"the supervisor does not start.\n{_tail(self._state / 'logs/supervisor.log')}")
+        if word["state"] == "clash":
+            raise ClashError(
+                f"another supervisor holds {self._state}: it runs, or is just being started or stopped. "
+                "Wait for it, or choose another directory with --state"
+            )
+        self._pid, self._started = word["pid"], word["start_time"]
+
+    def hand_over(self, layout: Layout) -> None:
+        """Give it what it is to run."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and `await_processes` will say so
+            self._stdin.write(layout.to_json().encode())
+            self._stdin.close()
+
+    def await_processes(self, layout: Layout, until: str | None) -> None:
+        """Until all processes (or the one named `until`) have said that they are ready."""
+        for word in self._words:
+            if word["state"] == "ready" and word.get("process") in (None, until):
+                return
+            if word["state"] == "ended" and word["in_a_row"] >= _GIVE_UP_AFTER:
+                name = word["process"]
+                log = next(Path(process.log) for process in layout.processes if process.name == name)
+                raise StartError(f"{name} does not start ({word['how']}).\n{_tail(log)}")
+        if time.monotonic() < self._deadline:
+            raise StartError(f"the supervisor has ended.\n{_tail(self._state / 'logs/supervisor.log')}")
+        raise StartError(f"the federation is not ready after {START_SECONDS:g} s; its logs are in {self._state}/logs")
+
+    def abandon(self) -> None:
+        """End it, and all that it has started."""
+        self.close()
+        if self._pid:
+            linux.send_signal(self._pid, self._started, signal.SIGTERM)
+            linux.wait_for_end(self._pid, self._started, _STOP_SECONDS)
+        self.process.wait()
+
+    def close(self) -> None:
+        """Listen no more."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        self._stdout.close()
+
+    def _heard(self) -> Iterator[dict[str, Any]]:
+        """What the supervisor says, until it ends or the deadline has passed."""
+        pending = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._stdout, selectors.EVENT_READ)
+            while (left := self._deadline - time.monotonic()) > 0 and selector.select(left):
+                data = os.read(self._stdout.fileno(), 65536)
+                if not data:
+                    return
+                *lines, pending = (pending + data).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
 
 
 def _prepare(layout: Layout) -> None:
@@ -149,47 +218,6 @@ def _prepare(layout: Layout) -> None:
     state = Path(layout.state)
     hub = f"{LOOPBACK}:{layout.one('hub').ports['api']}"
     Profile(hub, state / "credentials" / USER_CREDENTIALS, data_root=Path(layout.data_root)).write(state)
-
-
-def _await_processes(supervisor: subprocess.Popen[bytes], layout: Layout, deadline: float, until: str | None) -> None:
-    """Until all processes (or the one named `until`) have said that they are ready."""
-    for word in _words(supervisor, deadline):
-        if word["state"] == "clash":
-            raise ClashError(
-                f"another supervisor holds {layout.state}: it is just being started or stopped. "
-                "Wait for it, or choose another directory with --state"
-            )
-        if word["state"] == "ready" and word.get("process") in (None, until):
-            return
-        if word["state"] == "ended" and word["in_a_row"] >= _GIVE_UP_AFTER:
-            raise StartError(f"{word['process']} does not start ({word['how']}).\n{_log_end(layout, word['process'])}")
-    code = supervisor.poll()
-    if code is not None:
-        raise StartError(f"the supervisor ended with code {code}.\n{_tail(Path(layout.state) / 'logs/supervisor.log')}")
-    raise StartError(f"the federation is not ready after {START_SECONDS:g} s; its logs are in {layout.state}/logs")
-
-
-def _words(supervisor: subprocess.Popen[bytes], deadline: float) -> Iterator[dict[str, Any]]:
-    """What the supervisor says, until it ends or the deadline has passed."""
-    import selectors
-
-    assert supervisor.stdout is not None
-    pending = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(supervisor.stdout, selectors.EVENT_READ)
-        while (left := deadline - time.monotonic()) > 0 and selector.select(left):
-            data = os.read(supervisor.stdout.fileno(), 65536)
-            if not data:
-                supervisor.wait(timeout=5)
-                return
-            *lines, pending = (pending + data).split(b"\n")
-            for line in lines:
-                yield json.loads(line)
-
-
-def _log_end(layout: Layout, name: str) -> str:
-    log = next(Path(process.log) for process in layout.processes if process.name == name)
-    return _tail(log)
 
 
 def _tail(log: Path) -> str:

@@ -7,7 +7,7 @@ on standard output, one JSON object a line, for as long as it listens.
 
     python -m bdw_fed.embedded.supervisor STATE SERVICES-MODULE stay|leave < layout.json
 
-With `stay` it ends with the process that has started it.
+With `stay` it ends with the process that has started it; with `leave` it is nobody's child.
 """
 
 from __future__ import annotations
@@ -200,6 +200,8 @@ def main(arguments: list[str]) -> int:
     state = Path(arguments[0])
     if arguments[2] == "stay":
         linux.die_with_parent(signal.SIGTERM, os.getppid())
+    elif os.fork():
+        os._exit(0)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a library that starts threads when it is imported
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     report_to = os.dup(1)
@@ -210,6 +212,7 @@ def main(arguments: list[str]) -> int:
     if lock is None:
         report.say({"state": "clash"})
         return 5
+    report.say({"state": "importing", "pid": os.getpid(), "start_time": linux.start_time(os.getpid())})
     services = importlib.import_module(arguments[1])
     text = sys.stdin.read()
     if not text.strip():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdw_fed.cli.exits import NEGATIVE, OK, UNAVAILABLE
 from bdw_fed.cli.options import Namespace, Output, State, connect
 from bdw_fed.cli.output import Format, plain, show_table, show_values
-from bdw_fed.cli.quantities import age, size
+from bdw_fed.cli.quantities import age, size, wall_clock
 
 if TYPE_CHECKING:
     from bdw_fed.embedded.control import Running
@@ -91,7 +90,7 @@ def _processes(place: Path | None) -> tuple[Running | None, list[dict[str, Any]]
 
 
 def _process_rows(processes: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    now = time.time()
+    now = wall_clock()
     rows = []
     for process in processes:
         row = [process["name"], str(process["pid"] or "-"), process["state"], str(process["starts"])]

@@ -10,7 +10,9 @@ from bdw_fed.cli.exits import CONFLICT, OK, RefusedError
 from bdw_fed.cli.options import State
 
 if TYPE_CHECKING:
-    from bdw_fed.embedded.control import Running, Started
+    import subprocess
+
+    from bdw_fed.embedded.control import Running
     from bdw_fed.embedded.topologies import Chosen
 
 EXAMPLES = """\
@@ -61,7 +63,7 @@ def command(
         raise RefusedError(str(error)) from error
     count = len(started.layout.processes)
     print(f"up in {started.seconds:.1f} s: {count} processes, state in {place}", flush=True)
-    return _stay(started) if foreground else OK
+    return _stay(started.supervisor) if started.supervisor else OK
 
 
 def _already(running: Running, topology: Path | None) -> int:
@@ -82,15 +84,15 @@ def _already(running: Running, topology: Path | None) -> int:
     return OK
 
 
-def _stay(started: Started) -> int:
+def _stay(supervisor: subprocess.Popen[bytes]) -> int:
     """Until the supervisor ends, or we are told to end it."""
     import signal
 
     def on_signal(_number: int, _frame: object) -> None:
-        started.supervisor.terminate()
+        supervisor.terminate()
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    code = started.supervisor.wait()
+    code = supervisor.wait()
     print("down")
     return OK if code == 0 else 1
