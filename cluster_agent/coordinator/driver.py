@@ -3,7 +3,7 @@
     nodes, peers, hub, timer ──submit──▶ queue ─▶ core ─▶ actions ─▶ one commit ─▶ nodes, peers, hub, bus
                                             └──────────── one tick ──────────────┘
 
-A tick takes what is ready, runs the core on each event and gathers its actions; commits the records, the outgoing
+A tick takes what is ready, runs the core on it and gathers the actions; commits the records, the outgoing
 messages and the numbers of the incoming ones in one transaction; then lets the rest happen. Nothing of a tick is
 visible before its commit. Where the log syncs to disk the commit runs in a thread, and the next tick is gathered
 meanwhile; so a disk that is slow makes larger groups, not longer waits.
@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.intake import Intake, Renumber
 from cluster_agent.coordinator.messages import (
     Action,
     Append,
+    Event,
     ProgressChanged,
     Publish,
     RunKey,
@@ -34,7 +34,7 @@ from cluster_agent.coordinator.messages import (
     Tick,
     WakeAt,
 )
-from cluster_agent.coordinator.outgoing import hub_message
+from cluster_agent.coordinator.outgoing import END_STATES, hub_message
 from cluster_agent.coordinator.ports import HUB, Carrier, Core, Nodes, Progress, peer
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, Position, Sent
@@ -43,14 +43,6 @@ LAMPORT = "lamport"
 _TICK_EVENTS = 1_024
 _TICK_ACTIONS = 16_384
 _PROGRESS_SECONDS = 0.2
-_END_STATES = frozenset(
-    [
-        model_pb2.FRAGMENT_STATE_SUCCEEDED,
-        model_pb2.FRAGMENT_STATE_FAILED,
-        model_pb2.FRAGMENT_STATE_CANCELLED,
-    ]
-)
-
 _log = structlog.get_logger(__name__)
 
 
@@ -157,28 +149,46 @@ class Driver:
 
     def _run_core(self) -> None:
         """Run the core on what is ready, as far as a group may grow."""
-        queue, now = self._queue, self._loop.time()
-        count = 0
-        while queue and count < _TICK_EVENTS and not self._held():
-            count += 1
-            if isinstance(queue[0][0], Renumber) and self._gathered:
-                break  # after the commit of what has its numbers from before
-            event, mark = queue.popleft()
-            if isinstance(event, Renumber):
-                self._renumber(event)
-            elif event is not None:
-                try:
-                    actions = self.core.handle(event, now)
-                except Exception:
-                    _log.exception("the coordinator can't handle an event", event_kind=type(event).__name__)
-                    raise
-                self._gather(actions)
-            if mark is not None:
-                self._gathered.batch.received[mark.source] = Position(mark.log_id, mark.seq)
+        while self._queue and not self._held():
+            first = self._queue[0][0]
+            if isinstance(first, Renumber):
+                if self._gathered:
+                    break  # after the commit of what has its numbers from before
+                self._queue.popleft()
+                self._renumber(first)
+            elif isinstance(first, SendHub):
+                self._queue.popleft()
+                self._gather([first])
+            else:
+                self._handle_some()
+                break
         self._intake.taken()
         if self._intake.take_progress_asked():
             for namespace, run, _, _ in self.core.inventory():
                 self._gather([ProgressChanged(RunKey(namespace, run))])
+
+    def _handle_some(self) -> None:
+        """Hand the core the events at the head of the queue, in one batch."""
+        events: list[Event] = []
+        received = self._gathered.batch.received
+        for _ in range(min(len(self._queue), _TICK_EVENTS)):
+            event, mark = self._queue[0]
+            if isinstance(event, Renumber | SendHub):
+                break
+            self._queue.popleft()
+            if event is not None:
+                events.append(event)
+            if mark is not None:
+                received[mark.source] = Position(mark.log_id, mark.seq)
+        if not events:
+            return
+        try:
+            actions = self.core.handle_all(events, self._loop.time())
+        except Exception:
+            kinds = sorted({type(event).__name__ for event in events})
+            _log.exception("the coordinator can't handle a batch of events", kinds=kinds, events=len(events))
+            raise
+        self._gather(actions)
 
     def _held(self) -> bool:
         """Whether the core must wait for the commit under way: what is gathered meanwhile has a bound, a snapshot
@@ -299,14 +309,13 @@ class Driver:
         """Tell the hub, now if it has not been told just now; at once if the fragment has ended."""
         if run in self._progress_timers:
             return
-        try:
-            status = self.core.status(run)
-        except KeyError:
+        status = self.core.status(run)
+        if status is None:
             self._told.pop(run, None)
             return
         now = self._loop.time()
         due = self._told.get(run, now - _PROGRESS_SECONDS) + _PROGRESS_SECONDS
-        if status.state in _END_STATES:
+        if status.state in END_STATES:
             self._told.pop(run, None)
             self._progress.progress(status)
         elif now >= due:

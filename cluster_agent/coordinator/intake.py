@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-from cluster_agent.coordinator.messages import Event
+from cluster_agent.coordinator.messages import Event, SendHub
 
 _QUEUE = 4_096
 
@@ -33,7 +33,7 @@ class Intake:
     """A bounded queue with one reader, the driver. Writers `submit`, then await `room` before they read on."""
 
     def __init__(self, limit: int = _QUEUE) -> None:
-        self.queue: deque[tuple[Event | Renumber | None, Mark | None]] = deque()
+        self.queue: deque[tuple[Event | Renumber | SendHub | None, Mark | None]] = deque()
         self.wake = asyncio.Event()
         self._limit = limit
         self._room = asyncio.Event()
@@ -75,6 +75,11 @@ class Intake:
     def renumber(self, destination: str, first: int) -> None:
         """The destination counts otherwise; its carrier's `renumbered` is called when the outbox follows."""
         self.queue.append((Renumber(destination, first), None))
+        self.wake.set()
+
+    def say(self, message: SendHub) -> None:
+        """Something for the hub that the core has said once and need not know that it is said again."""
+        self.queue.append((message, None))
         self.wake.set()
 
     def ask_progress(self) -> None:

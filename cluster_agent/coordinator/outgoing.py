@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from bdw_fed.v1.federation_pb2 import FragmentAccepted, SessionRequest
-from bdw_fed.v1.model_pb2 import FragmentStatus
+from bdw_fed.v1.model_pb2 import (
+    FRAGMENT_STATE_CANCELLED,
+    FRAGMENT_STATE_FAILED,
+    FRAGMENT_STATE_SUCCEEDED,
+    FragmentStatus,
+)
+
+END_STATES = frozenset([FRAGMENT_STATE_SUCCEEDED, FRAGMENT_STATE_FAILED, FRAGMENT_STATE_CANCELLED])
+"""States that a fragment does not leave again."""
 
 
 def hub_message(kind: str, message: bytes) -> bytes:

@@ -19,10 +19,10 @@ def peer(cluster: str) -> str:
 
 
 class Core(Protocol):
-    """The pure coordinator. `handle` has applied the records that it returns; `apply` is for replay."""
+    """The pure coordinator. `handle_all` has applied the records that it returns; `apply` is for replay."""
 
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """Something happened."""
+    def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
+        """These things happened, in this order."""
 
     def apply(self, record: AnyRecord) -> None:
         """A record of an earlier life."""
@@ -30,11 +30,11 @@ class Core(Protocol):
     def resume(self, now: float) -> list[Action]:
         """All records are applied: say again what may not have been heard."""
 
-    def status(self, run: RunKey) -> FragmentStatus:
-        """The run's counters here. KeyError if the run is not."""
+    def status(self, run: RunKey) -> FragmentStatus | None:
+        """The run's counters here; None if the run is not."""
 
     def tasks(self, run: RunKey) -> list[TaskInfo]:
-        """The run's tasks that failed, wait longest or run."""
+        """The run's tasks that failed, wait longest or run; none if the run is not here."""
 
     def inventory(self) -> Iterable[tuple[str, str, int, int]]:
         """The fragments held: namespace, run, epoch, desired state."""
@@ -42,7 +42,7 @@ class Core(Protocol):
     def snapshot(self) -> bytes:
         """The durable state."""
 
-    def restore(self, data: bytes) -> None:
+    def restore(self, snapshot: bytes, /) -> None:
         """The state of `snapshot`."""
 
 

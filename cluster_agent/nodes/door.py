@@ -1,6 +1,6 @@
 """The NodeService: node daemons attach here, get their commands and fetch bundles.
 
-    node ─ hello ─▶ NodeJoined, then its unacknowledged results ─▶ intake ─▶ driver ─ tell ─▶ AttachResponse ─▶ node
+    node ─ hello ─▶ its unacknowledged results, then NodeJoined ─▶ intake ─▶ driver ─ tell ─▶ AttachResponse ─▶ node
 
 A node has one live stream. A new one replaces the old, whose node is then lost first: the core hears the two in order,
 and no late word of the old stream follows. The end of a stream, or gRPC's keepalive, tells that a node is dead.
@@ -135,9 +135,9 @@ class NodeDoor(NodeServiceServicer):
         self._nodes[hello.node] = attached
         self._gone.discard(hello.node)
         attached.tell([self._welcome])
-        self._intake.submit(joined(hello))
-        for result in hello.finished:
+        for result in hello.finished:  # first, so that their tasks are not taken for lost
             self._intake.submit(finished(hello.node, result))
+        self._intake.submit(joined(hello))
         self.logs.joined(hello.node)
         self._changed()
         return attached

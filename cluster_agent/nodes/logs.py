@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
 
@@ -51,7 +51,7 @@ class LogReaders:
         self._open: dict[int, _Reading] = {}
         self._numbers = itertools.count(1)
 
-    async def read(self, request: control_plane_pb2.LogsRequest) -> AsyncIterator[control_plane_pb2.LogsResponse]:
+    async def read(self, request: control_plane_pb2.LogsRequest) -> AsyncGenerator[control_plane_pb2.LogsResponse]:
         """What the cluster's nodes have; with `follow`, what comes too, until the iteration is left."""
         if request.cluster not in ("", self._cluster):
             return

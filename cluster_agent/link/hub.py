@@ -1,0 +1,333 @@
+"""The agent's session with the hub: opened by us, over any of the hub's addresses, made anew whenever it breaks.
+
+    driver ─ pushed, durable, progress ─▶ Outgoing ─▶ stream ─▶ hub
+    hub ─▶ stream ─▶ assignments, peers' directory ─▶ intake ─▶ driver
+                 ├─▶ relayed frames ─▶ peers
+                 └─▶ questions ─▶ answers
+
+What the hub sends with a number is acked once it is in our log. It counts on from what our hello says, so the hello
+says what has been taken in, also if its commit is still under way: a crash before that is made good by the inventory,
+which the hub compares on every connection.
+
+The hub may know another number of ours than we remember: a lower one if its store was set back, a higher one if our log
+was. Then the outbox is numbered to follow on it, and after a set-back of the hub the ends of our runs are told again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+import structlog
+
+from bdw_fed.v1 import control_plane_pb2
+from bdw_fed.v1.federation_pb2 import (
+    AgentHello,
+    Heartbeat,
+    HubWelcome,
+    PeerRelay,
+    PullBundleRequest,
+    SessionRequest,
+    SessionResponse,
+)
+from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
+from bdw_fed.v1.model_pb2 import FragmentStatus
+from bdw_fed.v1.peer_pb2 import PeerFrame
+from cluster_agent.bundles import BundleError
+from cluster_agent.coordinator.intake import Intake, Mark
+from cluster_agent.coordinator.messages import RunKey, SendHub
+from cluster_agent.coordinator.outgoing import END_STATES
+from cluster_agent.coordinator.ports import HUB, Core
+from cluster_agent.events import EventBus
+from cluster_agent.link.backoff import Backoff
+from cluster_agent.link.incoming import Incoming
+from cluster_agent.link.outgoing import Outgoing
+from cluster_agent.link.queries import Answers
+from cluster_agent.log import CoordinatorLog
+from cluster_agent.nodes.logs import LogReaders
+from cluster_agent.peer.peers import Peers
+from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
+from wire.inventory import inventory_digest
+from wire.session.core import OutOfOrderError
+
+PROTOCOL = 1
+PROTOCOL_MIN = 1
+_BUNDLE_WAIT = 30.0
+_HEARTBEAT = 5.0
+
+if TYPE_CHECKING:
+    from bdw_fed.v1.federation_pb2_grpc import FederationServiceAsyncStub
+
+_log = structlog.get_logger(__name__)
+
+
+class LinkError(Exception):
+    """The hub does not keep to the contract; the connection is made anew."""
+
+
+@dataclass(frozen=True)
+class LinkConfig:
+    """Who we are and where the hub is: addresses "host:port", of which any will do."""
+
+    cluster: str
+    hub: Sequence[str]
+    credentials: Credentials
+    version: str
+
+
+class HubLink:
+    """The link, from start to stop of the agent. `connect` comes before `run`."""
+
+    def __init__(
+        self,
+        config: LinkConfig,
+        core: Core,
+        log: CoordinatorLog,
+        intake: Intake,
+        bus: EventBus,
+    ) -> None:
+        self._config = config
+        self._core = core
+        self._log = log
+        self._intake = intake
+        self._bus = bus
+        self._peers: Peers
+        self._logs: LogReaders
+        self._nodes: Callable[[], list[control_plane_pb2.NodeStatus]]
+        self._gateway_address = ""
+        self._incoming = Incoming(config.cluster, core, intake)
+        known = log.received().get(HUB)
+        self._hub_id = known.log_id if known else b""
+        self._out = Outgoing(log.outbox(HUB), log.next_seq(HUB), known.seq if known else 0)
+        self._renumbered: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
+        self._stub: FederationServiceAsyncStub | None = None
+        self._connected = asyncio.Event()
+
+    def connect(
+        self,
+        peers: Peers,
+        logs: LogReaders,
+        nodes: Callable[[], list[control_plane_pb2.NodeStatus]],
+        gateway_address: str,
+    ) -> None:
+        """The peers whose frames pass through the hub, who reads logs, how the nodes are, where peers dial us."""
+        self._peers = peers
+        self._incoming.serve_peers(peers)
+        self._logs = logs
+        self._nodes = nodes
+        self._gateway_address = gateway_address
+
+    # ------------------------------------------------------------------------------- the driver's side
+
+    def pushed(self, destination: str, messages: Sequence[tuple[int, bytes]]) -> None:
+        """These are in the outbox now."""
+        for seq, body in messages:
+            given = self._out.session.push(body)
+            assert given == seq, f"the log gave {seq} to a message for {destination}, the session {given}"
+
+    def durable(self, source: str, log_id: bytes, seq: int) -> None:
+        """What the hub said up to `seq` is in the log."""
+        if source == HUB and log_id == self._hub_id:
+            self._out.durable(seq)
+
+    def renumbered(self, destination: str, messages: Sequence[tuple[int, bytes]], following: int) -> None:
+        """The outbox has these numbers now."""
+        assert destination == HUB
+        self._out.renumbered(messages, following)
+        if self._renumbered is not None and not self._renumbered.done():
+            self._renumbered.set_result(None)
+
+    def flush(self) -> None:
+        """Send what the tick made ready."""
+        self._out.wake()
+
+    def progress(self, status: FragmentStatus) -> None:
+        """A run's newest counters."""
+        self._out.progress(status)
+
+    # ------------------------------------------------------------------------------- the others' side
+
+    def relay(self, cluster: str, frame: PeerFrame) -> None:
+        """Pass a frame to a peer through the hub, if it is there."""
+        self._out.relay(PeerRelay(from_cluster=self._config.cluster, to_cluster=cluster, frame=frame))
+
+    def nodes_changed(self) -> None:
+        """Tell the hub how the nodes are without waiting for the next heartbeat."""
+        self._changed.set()
+
+    async def pull_bundle(self, namespace: str, digest: bytes) -> AsyncIterator[bytes]:
+        """The archive of a bundle in pieces. BundleError if the hub does not have it or can't be asked."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._connected.wait(), _BUNDLE_WAIT)
+        stub = self._stub
+        if stub is None:
+            raise BundleError(f"bundle {digest.hex()} is not here, and the hub can't be reached")
+        try:
+            async for part in stub.PullBundle(PullBundleRequest(namespace=namespace, digest=digest)):
+                yield part.chunk
+        except grpc.aio.AioRpcError as error:
+            raise BundleError(
+                f"bundle {digest.hex()}: {error.details()}", missing=error.code() is grpc.StatusCode.NOT_FOUND
+            ) from error
+
+    # ------------------------------------------------------------------------------- its life
+
+    async def run(self) -> None:
+        """Keep the session up, until cancelled."""
+        backoff = Backoff()
+        turn = 0
+        while True:
+            address = self._config.hub[turn % len(self._config.hub)]
+            try:
+                await self._session(address, backoff)
+            except grpc.aio.AioRpcError as error:
+                known = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+                (_log.info if known else _log.warning)(
+                    "no session with the hub", address=address, code=error.code().name, details=error.details()
+                )
+            except (LinkError, OutOfOrderError, OSError) as error:
+                _log.warning("the session with the hub broke", address=address, error=str(error))
+            turn += 1
+            await backoff.wait()
+
+    async def _session(self, address: str, backoff: Backoff) -> None:
+        """One connection, until it ends."""
+        credentials = grpc_channel_credentials(self._config.credentials)
+        options = channel_options(Identity(Role.HUB, "hub"))
+        async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+            stub = FederationServiceStub(channel)
+            call: grpc.aio.StreamStreamCall[SessionRequest, SessionResponse] = stub.Session()
+            await call.write(SessionRequest(hello=self._hello()))
+            first = await call.read()
+            if not isinstance(first, SessionResponse) or not first.HasField("welcome"):
+                raise LinkError(f"the hub's first word is no welcome: {_what(first)}")
+            backoff.reset()
+            await self._welcomed(first.welcome)
+            self._stub = stub
+            self._connected.set()
+            try:
+                await self._talk(call, first.welcome)
+            finally:
+                self._connected.clear()
+                self._stub = None
+                self._out.close()
+                self._peers.relay_down()
+
+    def _hello(self) -> AgentHello:
+        return AgentHello(
+            cluster=self._config.cluster,
+            version=self._config.version,
+            protocol=PROTOCOL,
+            protocol_min=PROTOCOL_MIN,
+            log_id=self._log.log_id,
+            received=self._out.session.received_seq,
+            hub_id=self._hub_id,
+            inventory=inventory_digest(self._core.inventory()),
+            gateway_address=self._gateway_address,
+            pid=os.getpid(),
+        )
+
+    async def _welcomed(self, welcome: HubWelcome) -> None:
+        if not PROTOCOL_MIN <= welcome.protocol <= PROTOCOL:
+            raise LinkError(
+                f"the hub speaks protocol {welcome.protocol}, this agent {PROTOCOL_MIN} to {PROTOCOL}: "
+                "upgrade the older of the two"
+            )
+        if welcome.hub_id != self._hub_id:
+            self._hub_id = welcome.hub_id
+            self._out.restart_incoming()
+        acked, following = self._out.acked, self._out.session.next_seq
+        if not acked <= welcome.received < following:
+            _log.warning("the hub counts our messages otherwise", hub=welcome.received, acked=acked, next=following)
+            self._renumbered = asyncio.get_running_loop().create_future()
+            self._intake.renumber(HUB, welcome.received + 1)
+            await self._renumbered
+            if welcome.received < acked:
+                self._tell_ends()
+        self._out.open(welcome.received, welcome.credits)
+        self._intake.ask_progress()
+
+    def _tell_ends(self) -> None:
+        """The hub has forgotten some of what it knew: it shall know how our runs ended."""
+        for namespace, run, _, _ in self._core.inventory():
+            status = self._core.status(RunKey(namespace, run))
+            if status is not None and status.state in END_STATES:
+                self._intake.say(SendHub("ended", status.SerializeToString()))
+
+    async def _talk(
+        self, call: grpc.aio.StreamStreamCall[SessionRequest, SessionResponse], welcome: HubWelcome
+    ) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            answers = Answers(self._core, self._bus, self._logs, self._out.reply, tasks)
+            helpers = [
+                tasks.create_task(self._write(call), name="link writer"),
+                tasks.create_task(self._beat(welcome.heartbeat or _HEARTBEAT), name="heartbeat"),
+            ]
+            self._peers.relay_up()
+            broken = await self._read(call, answers)
+            for task in helpers:
+                task.cancel()
+            answers.close()
+        raise broken
+
+    async def _read(
+        self, call: grpc.aio.StreamStreamCall[SessionRequest, SessionResponse], answers: Answers
+    ) -> Exception:
+        """Take what comes until the end of the stream; returns what ended it."""
+        try:
+            while isinstance(response := await call.read(), SessionResponse):
+                self._take(response, answers)
+                await self._intake.room()
+        except (grpc.aio.AioRpcError, OutOfOrderError) as error:
+            return error
+        return LinkError("the hub ended it")
+
+    async def _write(self, call: grpc.aio.StreamStreamCall[SessionRequest, SessionResponse]) -> None:
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader sees the end, too
+            async for frame in self._out.frames():
+                await call.write(frame)
+
+    async def _beat(self, seconds: float) -> None:
+        while True:
+            self._changed.clear()
+            status = control_plane_pb2.ClusterStatus(
+                name=self._config.cluster,
+                state="ready",
+                version=self._config.version,
+                nodes=self._nodes(),
+                runs=sum(1 for _ in self._core.inventory()),
+                gateway_address=self._gateway_address,
+                pid=os.getpid(),
+            )
+            self._out.heartbeat(Heartbeat(status=status, wall_clock=time.time()))
+            try:
+                await asyncio.wait_for(self._changed.wait(), seconds)
+            except TimeoutError:
+                continue
+
+    def _take(self, response: SessionResponse, answers: Answers) -> None:
+        session = self._out.session
+        if response.ack and session.acked(response.ack):
+            self._intake.acked(HUB, response.ack)
+        if response.credits:
+            session.credit(response.credits)
+        if response.ack or response.credits:
+            self._out.wake()
+        if response.seq and not session.received(response.seq):
+            self._out.say_ack_again()
+            return
+        self._incoming.take(response, answers)
+        if response.seq:
+            self._intake.submit(None, Mark(HUB, self._hub_id, response.seq))
+
+
+def _what(message: object) -> str:
+    return str(message.WhichOneof("kind")) if isinstance(message, SessionResponse) else "the end of the stream"
