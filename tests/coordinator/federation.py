@@ -1,0 +1,609 @@
+"""A federation in memory: real coordinators, fake nodes, and a driver that loses whatever a driver may lose.
+
+Every way (a node's stream, a pair of peers, the hub) keeps its order; across ways anything may overtake anything. A
+batch is committed as a whole: records, outgoing peer messages, consumed incoming ones. A crash before the commit loses
+the batch, a crash after it loses what was to be told to nodes. Peers' messages arrive exactly once; what nodes say may
+be repeated, and is lost with the stream. Nodes may restart, with or without their store, and stay away.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+from bdw_fed.v1 import federation_pb2, model_pb2, node_pb2, peer_pb2
+from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.core import Coordinator
+from cluster_agent.coordinator.messages import Failure, Output, Place, RunKey, UnitInfo
+from cluster_agent.coordinator.state import DONE
+from tests.coordinator.workflows import Use, fragments
+from wire.digests import bytes_digest, source_task_id, unit_id
+
+RUN = RunKey("default", "run-1")
+RUNNING = model_pb2.DESIRED_STATE_RUNNING
+
+
+@dataclass
+class Faults:
+    """How often things go wrong, as probabilities of each chance."""
+
+    attempt_fails: float = 0.0
+    crash: float = 0.0  # of an agent, at each batch
+    node_restart: float = 0.0
+    node_loses_store: float = 0.0  # when it restarts
+    stream_breaks: float = 0.0
+    repeats: float = 0.0  # a node says something twice
+    cut: float = 0.0  # a peer's way stands still for a while
+    budget: int = 40  # node restarts, crashes and breaks in all, so that every run comes to an end
+
+
+class FakeNode:
+    """A node daemon: a store, tasks that end when the test wants, results repeated until they are acknowledged."""
+
+    def __init__(self, agent: Agent, name: str, cpus: float) -> None:
+        self.agent = agent
+        self.federation = agent.federation
+        self.name = name
+        self.cpus = cpus
+        self.memory = 1 << 30
+        self.incarnations = 0
+        self.store: set[tuple[RunKey, bytes]] = set()
+        self.boot()
+
+    def boot(self) -> None:
+        self.incarnations += 1
+        self.incarnation = f"{self.name}#{self.incarnations}".encode()
+        self.running: dict[tuple[RunKey, bytes, int], node_pb2.StartTask] = {}
+        self.unacked: dict[tuple[RunKey, bytes, int], messages.TaskDone | messages.TaskFailed] = {}
+        self.expected: dict[tuple[RunKey, bytes], str] = {}
+        self.fetches: deque[node_pb2.FetchUnit] = deque()
+        self.pushes: deque[node_pb2.PushUnit] = deque()
+        self.opens: deque[node_pb2.OpenSource] = deque()
+        self.commands: deque[bytes] = deque()
+        self.said: deque[messages.Event] = deque()
+        self.connected = False
+        self.pools: dict[str, int] = {}
+
+    @property
+    def address(self) -> str:
+        return f"{self.agent.cluster}/{self.name}:1"
+
+    def say(self, event: messages.Event) -> None:
+        if self.connected:
+            self.said.append(event)
+
+    def connect(self) -> None:
+        """Open the stream: results first, then what is here."""
+        self.connected = True
+        for result in self.unacked.values():
+            self.said.append(result)
+        fetching = [(key_of(f.key), f.key.unit) for f in self.fetches] + list(self.expected)
+        self.said.append(
+            messages.NodeJoined(
+                node=self.name,
+                incarnation=self.incarnation,
+                cpus=self.cpus,
+                memory=self.memory,
+                place=Place(self.agent.cluster, self.name, self.address, f"{self.name}.{self.agent.cluster}"),
+                running=tuple(self.running),
+                units=tuple(self.store),
+                fetching=tuple(fetching),
+            )
+        )
+
+    def disconnect(self) -> None:
+        """The stream breaks: what was on its way either way is lost."""
+        if self.connected:
+            self.connected = False
+            self.said.clear()
+            self.commands.clear()
+            self.said.append(messages.NodeLost(self.name, self.incarnation))
+
+    def restart(self, *, store: bool) -> None:
+        was_connected = self.connected
+        incarnation = self.incarnation
+        self.boot()
+        if not store:
+            self.store.clear()
+        if was_connected:
+            self.said.append(messages.NodeLost(self.name, incarnation))
+
+    # ------------------------------------------------------------------------------------------- what can happen
+
+    def moves(self) -> list[Callable[[], None]]:
+        """What this node could do next."""
+        found: list[Callable[[], None]] = []
+        if self.commands:
+            found.append(self.take_command)
+        if self.opens:
+            found.append(self.open_one)
+        if self.fetches:
+            found.append(self.fetch_one)
+        if self.pushes:
+            found.append(self.push_one)
+        if self.running:
+            found.append(self.finish_one)
+        return found
+
+    def take_command(self) -> None:
+        command = node_pb2.NodeCommand.FromString(self.commands.popleft())
+        kind = command.WhichOneof("kind")
+        if kind == "start":
+            self.start(command.start)
+        elif kind == "cancel":
+            key = command.cancel.key
+            self.running.pop((key_of(key), key.task, key.attempt), None)
+        elif kind == "ack":
+            for key in command.ack.keys:
+                self.unacked.pop((key_of(key), key.task, key.attempt), None)
+        elif kind == "free":
+            for unit in command.free.units:
+                self.store.discard((key_of(unit), unit.unit))
+        elif kind == "fetch":
+            if (key_of(command.fetch.key), command.fetch.key.unit) not in self.store:
+                self.fetches.append(command.fetch)
+            else:
+                self.say(messages.FetchEnded(self.name, key_of(command.fetch.key), command.fetch.key.unit))
+        elif kind == "expect":
+            key = (key_of(command.expect.key), command.expect.key.unit)
+            if key not in self.store:
+                self.expected[key] = command.expect.from_cluster
+            else:
+                self.say(messages.FetchEnded(self.name, *key))
+        elif kind == "push":
+            self.pushes.append(command.push)
+        elif kind == "open":
+            self.opens.append(command.open)
+        elif kind == "pool":
+            self.pools[command.pool.definition] = command.pool.workers
+        elif kind == "end_run":
+            self.end_run(command.end_run)
+
+    def start(self, start: node_pb2.StartTask) -> None:
+        run = key_of(start.key)
+        for port in start.inputs:
+            for unit in port.units:
+                assert (run, unit.id) in self.store or self.federation.faulty, f"an input of {start.step} is not here"
+                if (run, unit.id) not in self.store:
+                    failure = Failure("data", "an input is not in the store")
+                    self.end(messages.TaskFailed(self.name, run, start.key.task, start.key.attempt, failure))
+                    return
+        self.running[run, start.key.task, start.key.attempt] = start
+
+    def end_run(self, end: node_pb2.EndRun) -> None:
+        run = RunKey(end.namespace, end.run)
+        keep = set(end.keep)
+        self.store = {(key, unit) for key, unit in self.store if key != run or unit in keep}
+        self.running = {key: task for key, task in self.running.items() if key[0] != run}
+        self.fetches = deque(fetch for fetch in self.fetches if key_of(fetch.key) != run)
+        self.opens = deque(o for o in self.opens if RunKey(o.namespace, o.run) != run)
+        self.expected = {key: cluster for key, cluster in self.expected.items() if key[0] != run}
+
+    def open_one(self) -> None:
+        command = self.opens.popleft()
+        run = RunKey(command.namespace, command.run)
+        if self.federation.unreadable and command.path in self.federation.unreadable:
+            self.say(messages.SourceRead(self.name, run, command.step, command.index, error="no such file"))
+            return
+        maker = source_task_id(run.namespace, run.run, command.step, command.index)
+        output = made(maker, "out", 0, self.federation.size)
+        self.store.add((run, output.unit.id))
+        self.say(messages.SourceRead(self.name, run, command.step, command.index, (output,)))
+
+    def fetch_one(self) -> None:
+        fetch = self.fetches.popleft()
+        key = (key_of(fetch.key), fetch.key.unit)
+        source = self.federation.node_at(fetch.addresses[0]) if fetch.addresses else None
+        if source is None or not source.alive:
+            self.say(messages.FetchEnded(self.name, *key, error="cannot connect"))
+        elif key not in source.store:
+            self.say(messages.FetchEnded(self.name, *key, error="not found", gone=True))
+        else:
+            self.store.add(key)
+            if fetch.from_cluster != self.agent.cluster:
+                self.federation.crossed[fetch.unit.digest, self.agent.cluster] += 1
+            self.say(messages.FetchEnded(self.name, *key, bytes=fetch.unit.size, seconds=0.01))
+
+    def push_one(self) -> None:
+        push = self.pushes.popleft()
+        key = (key_of(push.key), push.key.unit)
+        target = self.federation.node_at(push.address)
+        if target is None or not target.alive or (key not in target.expected and key not in target.store):
+            self.say(messages.PushEnded(self.name, *key, error="it is not expected"))
+        elif key not in self.store:
+            self.say(messages.PushEnded(self.name, *key, error="it is not here"))
+        else:
+            if key not in target.store:
+                target.store.add(key)
+                target.expected.pop(key)
+                self.federation.crossed[push.unit.digest, target.agent.cluster] += 1
+                target.say(messages.FetchEnded(target.name, *key, bytes=push.unit.size, seconds=0.01))
+            self.say(messages.PushEnded(self.name, *key))
+
+    def finish_one(self) -> None:
+        room = self.cpus  # the first tasks that fit are with workers; any of these may end
+        with_workers = []
+        for key, task in self.running.items():
+            room -= task.resources.cpus or 0.1
+            if room < -1e-9 and with_workers:
+                break
+            with_workers.append((key, task))
+        key, task = self.federation.random.choice(with_workers)
+        run, task_id, attempt = key
+        self.say(messages.TaskStarted(self.name, run, task_id, attempt))
+        del self.running[key]
+        if self.federation.chance(self.federation.faults.attempt_fails) or task.step in self.federation.broken_steps:
+            failure = Failure("exception", "ValueError: bad row", "Traceback …")
+            self.end(messages.TaskFailed(self.name, run, task_id, attempt, failure, 0.01))
+            return
+        outputs = self.federation.outputs_of(task)
+        for output in outputs:
+            self.store.add((run, output.unit.id))
+            if task.execution.WhichOneof("kind") == "split" and self.federation.random.random() < 0.5:
+                self.say(messages.TaskProduced(self.name, run, task_id, attempt, (output,)))
+        size = sum(unit.size for port in task.inputs for unit in port.units)
+        self.end(messages.TaskDone(self.name, run, task_id, attempt, outputs, self.federation.seconds(task), size))
+
+    def end(self, result: messages.TaskDone | messages.TaskFailed) -> None:
+        self.unacked[result.run, result.task, result.attempt] = result
+        self.say(result)
+
+    @property
+    def alive(self) -> bool:
+        return True
+
+
+def key_of(key: node_pb2.TaskKey | node_pb2.UnitKey) -> RunKey:
+    return RunKey(key.namespace, key.run)
+
+
+def made(maker: bytes, port: str, index: int, size: int) -> Output:
+    """What any node makes for the same task: same id, same content."""
+    identifier = unit_id(maker, port, index)
+    return Output(port, index, UnitInfo(identifier, bytes_digest(identifier), size, name=f"{port}-{index}.csv"))
+
+
+class Agent:
+    """A cluster: its coordinator, the log, and the outboxes that survive it."""
+
+    def __init__(self, federation: Federation, cluster: str, nodes: dict[str, float]) -> None:
+        self.federation = federation
+        self.cluster = cluster
+        self.core = Coordinator(cluster, federation.policy)
+        self.snapshot = self.core.snapshot()
+        self.log: list[bytes] = []
+        self.hub: deque[messages.Event] = deque()
+        self.nodes = {name: FakeNode(self, name, cpus) for name, cpus in nodes.items()}
+        self.wake: float | None = None
+        self.told_hub: list[tuple[str, bytes]] = []
+        self.published: list[messages.Publish] = []
+        self.progress = 0
+
+    def ways(self) -> list[deque[messages.Event]]:
+        """The ways in that have something."""
+        found = [way for way in [self.hub, *(node.said for node in self.nodes.values())] if way]
+        for other in self.federation.agents:
+            way = self.federation.ways[other, self.cluster]
+            if way and (other, self.cluster) not in self.federation.cut:
+                found.append(way)
+        return found
+
+    def step(self, way: deque[messages.Event]) -> None:
+        """Run the core on a batch from one way, commit it, and do what it says, unless it crashes in between."""
+        federation = self.federation
+        count = min(len(way), federation.random.choice((1, 1, 2, 5)))
+        events = [way[index] for index in range(count)]
+        if any(isinstance(event, messages.Tick) for event in events):
+            self.wake = None
+        self.run(events, lambda: [way.popleft() for _ in range(count)], way)
+
+    def run(
+        self, events: list[messages.Event], consume: Callable[[], object], way: deque[messages.Event] | None = None
+    ) -> None:
+        federation = self.federation
+        if federation.random.random() < 0.5:
+            actions = self.core.handle_all(events, federation.now)
+        else:
+            actions = [action for event in events for action in self.core.handle(event, federation.now)]
+        if federation.misfortune(federation.faults.crash):
+            lost = [event for event in events if isinstance(event, messages.PeerSaid | messages.FragmentAssigned)]
+            if not lost:
+                consume()  # what a node said is lost with its stream
+            self.crash()
+            return
+        consume()
+        if federation.chance(federation.faults.repeats):
+            for event in events:
+                if isinstance(event, messages.TaskDone | messages.SourceRead | messages.FetchEnded) and way is not None:
+                    way.append(event)
+        tell_nodes = not federation.misfortune(federation.faults.crash)
+        self.perform(actions, tell_nodes=tell_nodes)
+        if not tell_nodes:
+            self.crash()
+
+    def perform(self, actions: Iterable[messages.Action], *, tell_nodes: bool = True) -> None:
+        for action in actions:
+            if isinstance(action, messages.Append):
+                assert isinstance(action.record, records.Record)
+                self.log.append(records.encode(action.record))  # type: ignore[arg-type]
+                self.federation.observe(self, action.record)
+            elif isinstance(action, messages.SendPeer):
+                way = self.federation.ways[self.cluster, action.cluster]
+                way.append(messages.PeerSaid(self.cluster, action.message))
+            elif isinstance(action, messages.SendHub):
+                self.told_hub.append((action.kind, action.message))
+                self.federation.hear(self, action.kind, action.message)
+            elif isinstance(action, messages.TellNode):
+                node = self.nodes[action.node]
+                if tell_nodes and node.connected:
+                    node.commands.append(action.command)
+            elif isinstance(action, messages.WakeAt):
+                self.wake = action.at
+            elif isinstance(action, messages.Publish):
+                self.published.append(action)
+            else:
+                self.progress += 1
+        self.check_replay()
+
+    def check_replay(self) -> None:
+        if self.federation.random.random() < self.federation.replay_checks:
+            self.rebuilt(check=True)
+
+    def rebuilt(self, *, check: bool) -> Coordinator:
+        core = Coordinator(self.cluster, self.federation.policy)
+        core.restore(self.snapshot)
+        for record in self.log:
+            core.apply(records.decode(record))
+        if check:
+            assert core.snapshot() == self.core.snapshot(), "a replay gives another state"
+        return core
+
+    def crash(self) -> None:
+        """Start again from what is committed; the nodes' streams end with us."""
+        self.core = self.rebuilt(check=False)
+        if self.federation.random.random() < 0.3:
+            self.snapshot, self.log = self.core.snapshot(), []
+        self.wake = None
+        for node in self.nodes.values():
+            node.connected = False
+            node.said.clear()
+            node.commands.clear()
+        self.perform(self.core.resume(self.federation.now))
+
+    def tick(self) -> None:
+        self.wake = None
+        self.run([messages.Tick()], lambda: None)
+
+    def state(self, run: RunKey = RUN) -> int:
+        return self.core.status(run).state
+
+
+@dataclass
+class Federation:
+    """Everything at once, driven by one random source."""
+
+    random: Random
+    clusters: dict[str, dict[str, float]]  # cluster -> node -> cpus
+    faults: Faults = field(default_factory=Faults)
+    policy: Policy = field(default_factory=Policy)
+    replay_checks: float = 0.02
+    size: int = 1000
+
+    def __post_init__(self) -> None:
+        self.now = 100.0
+        self.cut: set[tuple[str, str]] = set()
+        self.ways: dict[tuple[str, str], deque[messages.Event]] = {
+            (a, b): deque() for a in self.clusters for b in self.clusters
+        }
+        self.crossed: Counter[tuple[bytes, str]] = Counter()
+        self.consumed: Counter[tuple[str, bytes]] = Counter()
+        self.closed: Counter[str] = Counter()
+        self.results: dict[tuple[str, bytes], str] = {}
+        self.ended: dict[tuple[str, int], int] = {}
+        self.unreadable: set[str] = set()
+        self.broken_steps: set[str] = set()
+        self.units_per_split = 3
+        self.misfortunes = 0
+        self.steps_taken = 0
+        self.agents = {cluster: Agent(self, cluster, nodes) for cluster, nodes in self.clusters.items()}
+        self.undialled: set[tuple[str, str]] = set()  # (from, to) that cannot be dialled
+
+    @property
+    def faulty(self) -> bool:
+        return self.misfortunes > 0
+
+    def chance(self, probability: float) -> bool:
+        return probability > 0 and self.random.random() < probability
+
+    def misfortune(self, probability: float) -> bool:
+        if self.misfortunes < self.faults.budget and self.chance(probability):
+            self.misfortunes += 1
+            return True
+        return False
+
+    def node_at(self, address: str) -> FakeNode | None:
+        for agent in self.agents.values():
+            for node in agent.nodes.values():
+                if node.address == address:
+                    return node
+        return None
+
+    def outputs_of(self, task: node_pb2.StartTask) -> tuple[Output, ...]:
+        count = 1
+        if task.execution.WhichOneof("kind") == "split":
+            count = task.key.task[0] % (self.units_per_split + 1)
+        return tuple(
+            made(task.key.task, port.name, index, self.size) for port in task.outputs for index in range(count)
+        )
+
+    def seconds(self, task: node_pb2.StartTask) -> float:
+        return 0.01
+
+    # ------------------------------------------------------------------------------------------------ starting
+
+    def introduce(self) -> None:
+        """Tell every agent how it reaches the others, and let the nodes come."""
+        for cluster, agent in self.agents.items():
+            directory = federation_pb2.PeerDirectory()
+            for other in self.agents:
+                if other != cluster:
+                    directory.peers.add(
+                        cluster=other,
+                        can_dial=(cluster, other) not in self.undialled,
+                        can_be_dialled=(other, cluster) not in self.undialled,
+                        bandwidth=1e8,
+                        latency=0.001,
+                        reachable=True,
+                    )
+            agent.hub.append(messages.PeersKnown(directory.SerializeToString()))
+
+    def submit(self, steps: list[Use], parts: dict[str, dict[str, int]], *, run: str = "run-1", epoch: int = 1) -> None:
+        self.uses = {step.name: step for step in steps}
+        for cluster, fragment in fragments(steps, parts, self.agents, run=run, epoch=epoch).items():
+            self.agents[cluster].hub.append(messages.FragmentAssigned(fragment, RUNNING))
+
+    def want(self, desired: int, run: RunKey = RUN) -> None:
+        for agent in self.agents.values():
+            agent.hub.append(messages.DesiredChanged(run, desired))
+
+    # ------------------------------------------------------------------------------------------------- running
+
+    def moves(self) -> list[Callable[[], None]]:
+        found: list[Callable[[], None]] = []
+        for agent in self.agents.values():
+            found += [lambda agent=agent, way=way: agent.step(way) for way in agent.ways()]  # type: ignore[misc]
+            for node in agent.nodes.values():
+                found += node.moves()
+                if not node.connected and not node.said:
+                    found.append(node.connect)
+        return found
+
+    def step(self) -> bool:
+        """One thing happens; False if nothing ever will."""
+        self.steps_taken += 1
+        self.misbehave()
+        moves = self.moves()
+        if moves and self.random.random() < 0.98:
+            self.random.choice(moves)()
+            return True
+        waking = [agent for agent in self.agents.values() if agent.wake is not None]
+        if waking:
+            agent = min(waking, key=lambda agent: agent.wake or 0.0)
+            assert agent.wake is not None
+            self.now = max(self.now, agent.wake)
+            agent.tick()
+            return True
+        if moves:
+            self.random.choice(moves)()
+            return True
+        if self.cut:
+            self.cut.clear()
+            return True
+        return False
+
+    def misbehave(self) -> None:
+        faults = self.faults
+        nodes = [node for agent in self.agents.values() for node in agent.nodes.values()]
+        if self.misfortune(faults.node_restart):
+            self.random.choice(nodes).restart(store=not self.chance(faults.node_loses_store))
+        if self.misfortune(faults.stream_breaks):
+            self.random.choice(nodes).disconnect()
+        if self.misfortune(faults.cut) and len(self.agents) > 1:
+            self.cut.add(self.random.choice(list(self.ways)))
+        if self.cut and self.random.random() < 0.01:
+            self.cut.clear()
+
+    def run(self, *, until: Callable[[], bool] | None = None, most: int = 200_000) -> None:
+        """Go on until `until`, or until nothing happens any more."""
+        for _ in range(most):
+            if until is not None and until():
+                return
+            if not self.step():
+                return
+        raise AssertionError(f"no end after {most} steps: {self.story()}")
+
+    def story(self) -> str:
+        """What stands where, for a failing test."""
+        lines = []
+        for cluster, agent in self.agents.items():
+            for key in agent.core.runs():
+                live = agent.core._book.lives[key]  # noqa: SLF001
+                lines.append(f"{cluster} {key.run}: state {live.run.state} owed {live.owed} unclosed {live.unclosed}")
+                for step in live.graph.concerned:
+                    state = live.run.steps[step.index]
+                    tasks = Counter(task.state for task in live.run.tasks.values() if task.step == step.index)
+                    lines.append(f"   {step.name}: closed {state.closed} open {state.open} tasks {dict(tasks)}")
+                lines.append(f"   incoming {[(i.edges, i.node) for i in live.run.incoming.values()]}")
+                lines.append(f"   fetches {[(f.node, f.said, f.crossing, f.tries) for f in live.fetches.values()]}")
+                lines.append(f"   parked {len(live.parked)} missing {live.missing}")
+                lines.append(f"   outs {[(o.cluster, o.state) for e in live.run.edges for o in e.outs.values()]}")
+        return "\n".join(lines)
+
+    # ----------------------------------------------------------------------------------------------- observing
+
+    def observe(self, agent: Agent, record: records.Record) -> None:
+        """Count what was committed."""
+        if isinstance(record, records.Committed):
+            live = agent.core._book.lives.get(record.run)  # noqa: SLF001
+            if live is None:
+                return
+            task = live.run.tasks[record.task]
+            assert task.state == DONE
+            key = (agent.cluster, record.task)
+            if key in self.results:
+                return  # made again
+            self.results[key] = record.node
+            step = live.graph.steps[task.step]
+            for edge, units in zip(step.inputs, task.inputs, strict=True):
+                for unit in units:
+                    self.consumed[edge.id, unit] += 1
+        elif isinstance(record, records.Closed):
+            live = agent.core._book.lives[record.run]  # noqa: SLF001
+            step = live.graph.steps[record.step]
+            if step.counts:
+                self.closed[step.name] += 1
+
+    def hear(self, agent: Agent, kind: str, message: bytes) -> None:
+        """What the hub hears."""
+        if kind == "ended":
+            status = model_pb2.FragmentStatus.FromString(message)
+            self.ended[agent.cluster, status.epoch] = status.state
+
+    def check_succeeded(self) -> None:
+        """All that must hold once a run went well."""
+        for cluster, agent in self.agents.items():
+            assert agent.state() == model_pb2.FRAGMENT_STATE_SUCCEEDED, f"{cluster}: {self.story()}"
+            assert self.ended[cluster, 1] == model_pb2.FRAGMENT_STATE_SUCCEEDED
+        assert {edge: count for edge, count in self.consumed.items() if count != 1} == {}
+        assert set(self.closed) == set(self.uses)
+        assert {step: count for step, count in self.closed.items() if count != 1} == {}
+        for agent in self.agents.values():
+            agent.rebuilt(check=True)
+            for node in agent.core._book.nodes.values():  # noqa: SLF001
+                assert not node.tasks and not node.used_cpus and not node.used_memory, "a slot leaked"
+                assert not any(node.running.values())
+        self.check_produced()
+
+    def check_produced(self) -> None:
+        """Whatever was produced on an edge that counts was consumed."""
+        for agent in self.agents.values():
+            for key in agent.core.runs():
+                run = agent.core._book.lives[key].run  # noqa: SLF001
+                for unit in run.units.values():
+                    assert unit.uses == (1 if unit.kept else 0) or unit.kept, f"unit of uses {unit.uses} is left"
+
+    def check_freed(self) -> None:
+        """Nothing but results is left in any store."""
+        for cluster, agent in self.agents.items():
+            live = agent.core._book.lives[RUN]  # noqa: SLF001
+            kept = {unit for _, unit in live.run.outputs}
+            for node in agent.nodes.values():
+                left = {unit for _, unit in node.store} - kept
+                assert not left, f"{len(left)} units are left on {cluster}/{node.name}"
+
+
+def peer_message(message: messages.PeerSaid) -> peer_pb2.PeerMessage:
+    return peer_pb2.PeerMessage.FromString(message.message)
