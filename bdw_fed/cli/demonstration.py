@@ -111,6 +111,7 @@ def _compare(example: Path, report: Path) -> bool:
 
 def _show(client: SyncClient, run: model.Run, to: Path, saved: list[Path], took: float) -> None:
     """The report, and what the federation made of the run."""
+    plan = client.explain(run=run.name)
     with (to / REPORT).open(newline="") as file:
         columns, *rows = list(csv.reader(file))
     print()
@@ -118,12 +119,11 @@ def _show(client: SyncClient, run: model.Run, to: Path, saved: list[Path], took:
     for path in saved:
         print(f"\nsaved {path} ({size(path.stat().st_size)})", end="")
     print(f"\n\nThe run took {duration(took)}. What ran where:")
-    show_table(*step_rows(run, built_in=False))
+    show_table(*step_rows(run, plan))
     print("\nWhat crossed between clusters:")
     crossed = traffic_rows(run)
     show_table(["FROM", "TO", ">UNITS", ">BYTES", ">SECONDS"], crossed or [["-", "-", "0", size(0), "0.0"]])
     total = sum(link.bytes for fragment in run.fragments.values() for link in fragment.traffic)
-    plan = client.explain(run=run.name)
     print(f"\n{size(total)} crossed in all. What was planned, and the alternatives:")
     show_table(*alternative_rows(plan))
     for alternative in plan.alternatives:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bdw_fed.cli.explanation import is_built_in
@@ -38,7 +38,7 @@ def show_run(answer: pb.DescribeRunResponse) -> None:
     show_pairs(pairs)
     if run.fragments:
         print("\nSteps, as executed")
-        show_table(*step_rows(run, built_in=False))
+        show_table(*step_rows(run, answer.plan))
     show_failures(run)
     _show_tasks(answer.tasks)
     if run.outputs:
@@ -53,12 +53,12 @@ def show_run(answer: pb.DescribeRunResponse) -> None:
         print(f"\n{cluster} could not be asked just now: what is shown of it may be old")
 
 
-def step_rows(run: model.Run, *, built_in: bool) -> tuple[list[str], list[list[str]]]:
-    """The counters of a run, a row for each step and cluster, in the order of the steps."""
+def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[str]]]:
+    """The counters of a run, a row for each step and cluster, in the order of the plan's steps."""
     columns = ["STEP", "CLUSTER", ">WAITING", ">RUNNING", ">DONE", ">FAILED", ">BYTES OUT", ">BUSY", "STATE"]
     rows = []
-    for step, cluster, progress in progress_of(run):
-        if not built_in and is_built_in(step):
+    for step, cluster, progress in progress_of(run, (step.step for step in plan.steps)):
+        if is_built_in(step):
             continue
         state = "closed" if progress.closed else "open"
         row = [step, cluster, str(progress.waiting), str(progress.running), str(progress.done), str(progress.failed)]
@@ -66,9 +66,9 @@ def step_rows(run: model.Run, *, built_in: bool) -> tuple[list[str], list[list[s
     return columns, rows
 
 
-def progress_of(run: model.Run) -> list[tuple[str, str, model.StepProgress]]:
-    """Step, cluster and counters of all that a run's clusters report; steps in the order of their fragments."""
-    order: dict[str, int] = {}
+def progress_of(run: model.Run, steps: Iterable[str]) -> list[tuple[str, str, model.StepProgress]]:
+    """Step, cluster and counters of all that a run's clusters report, in the plan's order of `steps`."""
+    order = {step: index for index, step in enumerate(steps)}
     found = []
     for cluster, fragment in sorted(run.fragments.items()):
         for progress in fragment.steps:

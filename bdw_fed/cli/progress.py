@@ -113,7 +113,7 @@ class _Lines:
     @staticmethod
     def _counters(run: model.Run, expected: dict[str, float]) -> str:
         totals: dict[str, list[int]] = {}
-        for step, _, progress in progress_of(run):
+        for step, _, progress in progress_of(run, expected):
             if is_built_in(step):
                 continue
             total = totals.setdefault(step, [0, 0, 0])
@@ -159,10 +159,10 @@ def _drawn(run: model.Run, expected: dict[str, float]) -> Any:
     ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     done_of: dict[str, int] = {}
-    for step, _, progress in progress_of(run):
+    for step, _, progress in progress_of(run, expected):
         done_of[step] = done_of.get(step, 0) + progress.done
     previous = ""
-    for step, cluster, progress in progress_of(run):
+    for step, cluster, progress in progress_of(run, expected):
         if is_built_in(step):
             continue
         first = step != previous

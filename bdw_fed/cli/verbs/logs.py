@@ -32,10 +32,9 @@ def command(
         raise UsageError(f"--task {task}: expected an id in hexadecimal, as 'describe run' shows it") from error
     with connect(state, namespace) as client:
         for piece in client.logs(run, step=step, cluster=cluster, task=task_id, follow=follow):
-            into = sys.stderr if piece.stream == "stderr" else sys.stdout
             where = f"{piece.step} {piece.cluster}/{piece.node} {piece.task.hex()[:8]}"
             if piece.left_out:
-                into.write(f"[{where}] ({piece.left_out} bytes left out)\n")
+                sys.stdout.write(f"[{where}] ({piece.left_out} bytes left out)\n")
             for line in piece.data.decode("utf-8", "replace").splitlines():
-                into.write(f"[{where}] {line}\n")
-            into.flush()
+                sys.stdout.write(f"[{where}] {line}\n")
+            sys.stdout.flush()

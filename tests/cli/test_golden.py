@@ -1,0 +1,109 @@
+"""What the command line prints, word for word: help, tables, JSON, problems. `BDW_FED_GOLDEN=write` writes it anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from fake_hub import FakeHub
+
+from bdw_fed.cli.__main__ import run
+from bdw_fed.cli.verbs import MODULES
+
+GOLDEN = Path(__file__).parent / "golden"
+
+ANSWERS: dict[str, tuple[list[str], int]] = {
+    "apply": (["apply", "-f", "good.yaml"], 0),
+    "apply-problems": (["apply", "-f", "good.yaml", "-f", "bad.yaml"], 2),
+    "apply-names": (["apply", "-f", "good.yaml", "-o", "name"], 0),
+    "apply-nothing": (["apply", "-f", "empty.yaml"], 2),
+    "apply-missing": (["apply", "-f", "missing.yaml"], 2),
+    "cancel": (["cancel", "delays-x7k2p", "--reason", "enough"], 0),
+    "clusters": (["get", "clusters"], 0),
+    "clusters-wide": (["get", "clusters", "-o", "wide"], 0),
+    "cluster-described": (["describe", "cluster", "edge-jfk"], 0),
+    "cluster-unknown": (["describe", "cluster", "nowhere"], 3),
+    "delete": (["delete", "workflow/delays"], 0),
+    "delete-busy": (["delete", "run", "busy"], 5),
+    "diff": (["diff", "-f", "changed.yaml"], 1),
+    "diff-same": (["diff", "-f", "good.yaml"], 0),
+    "events": (["events", "delays-x7k2p"], 0),
+    "explain": (["explain", "delays-x7k2p"], 0),
+    "explain-wide": (["explain", "delays", "-o", "wide"], 0),
+    "explain-nothing": (["explain", "nothing"], 3),
+    "kind-unknown": (["get", "frobs"], 2),
+    "logs": (["logs", "delays-x7k2p"], 0),
+    "outputs": (["outputs", "delays-x7k2p"], 0),
+    "resume": (["resume", "delays-x7k2p"], 0),
+    "run-described": (["describe", "run", "delays-x7k2p"], 0),
+    "run-failed-described": (["describe", "run", "failed"], 0),
+    "runs": (["get", "runs"], 0),
+    "runs-wide": (["get", "runs", "-o", "wide"], 0),
+    "runs-names": (["get", "runs", "-o", "name"], 0),
+    "status": (["status"], 1),
+    "submit": (["submit", "delays", "-p", "late_minutes=30"], 0),
+    "submit-dry-run": (["submit", "delays", "--dry-run"], 0),
+    "submit-nothing": (["submit", "nothing"], 3),
+    "submit-bad-parameter": (["submit", "delays", "-p", "late"], 2),
+    "suspend": (["suspend", "delays-x7k2p"], 0),
+    "unknown-option": (["get", "runs", "--frob"], 2),
+    "wait": (["wait", "delays-x7k2p"], 0),
+    "workflow-described": (["describe", "workflow", "delays"], 0),
+    "workflows": (["get", "workflows"], 0),
+    "workflows-wide": (["get", "workflows", "-o", "wide"], 0),
+    "workflow-yaml": (["get", "workflow", "counts", "-o", "yaml"], 0),
+}
+
+
+def check(name: str, text: str) -> None:
+    """Compare with what is kept, or keep it."""
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("BDW_FED_GOLDEN") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text(), f"{path.name} differs; BDW_FED_GOLDEN=write takes the new form"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "good.yaml").write_text("kind: Workflow\nmetadata: {name: delays}\n")
+    (tmp_path / "bad.yaml").write_text("# one\nkind: Workflow\n---\nkind: Workflow\nspec:\n  use: frobnicate@1\n")
+    (tmp_path / "changed.yaml").write_text("kind: Workflow\nmetadata: {name: changed}\n")
+    (tmp_path / "empty.yaml").write_text("# nothing\n---\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answer(name: str, hub: FakeHub, files: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words, code = ANSWERS[name]
+    assert run(words) == code
+    out, err = capsys.readouterr()
+    text = f"$ bdw-fed {' '.join(words)}\n{out}"
+    if err:
+        text += f"--- standard error\n{err}"
+    text = re.sub(re.escape(hub.address), "HUB", text)
+    check(name, f"{text}--- exit code {code}\n")
+
+
+@pytest.mark.parametrize("verb", sorted(MODULES))
+def test_help(verb: str, hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([verb, "--help"]) == 0
+    check(f"help-{verb}", capsys.readouterr().out)
+
+
+def test_help_of_all(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    check("help", capsys.readouterr().out)
+
+
+def test_json_is_the_contract_s_own(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["describe", "run", "delays-x7k2p", "-o", "json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["run"]["state"] == "RUN_STATE_SUCCEEDED"
+    assert described["run"]["fragments"]["cloud"]["traffic"][0]["fromCluster"] == "edge-jfk"
+    assert run(["explain", "delays-x7k2p", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["workflow"] == "delays"

@@ -1,0 +1,140 @@
+"""What verbs do beyond printing: exit codes, following, bundles, pipes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_hub import RUN, FakeHub, a_run
+
+from bdw_fed.cli.__main__ import run
+from bdw_fed.cli.files import read_documents, split_documents
+from bdw_fed.v1 import model_pb2 as model
+from wire.digests import bytes_digest
+
+
+def test_watch_ends_with_the_run_and_its_exit_code(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["watch", RUN]) == 0
+    out = capsys.readouterr().out
+    assert "running    clean 4/12 (3 wait, 2 run)" in out
+    assert f"run {RUN} succeeded after 1m1s" in out.splitlines()[-1]
+    hub.states = [a_run(model.RUN_STATE_FAILED, 3)]
+    assert run(["watch", RUN]) == 1
+    out = capsys.readouterr().out
+    assert "failed after 1m1s: step clean failed on edge-jfk" in out
+    assert "  | KeyError: 'dep_delay'" in out
+
+
+def test_watch_as_json_is_a_line_for_each_change(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["watch", RUN, "-o", "json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["state"] for line in lines] == ["RUN_STATE_RUNNING", "RUN_STATE_SUCCEEDED"]
+
+
+def test_submit_and_wait_exits_as_the_run_ends(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["submit", "delays", "--wait"]) == 0
+    hub.states = [a_run(model.RUN_STATE_CANCELLED)]
+    assert run(["submit", "delays", "--wait", "-o", "name"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == RUN
+
+
+def test_parameters_are_json_where_they_can_be(hub: FakeHub) -> None:
+    assert run(["submit", "delays", "-p", "a=1", "-p", "b=x y", "-p", 'c="1"', "-p", "d=[1, 2]", "-p", "e="]) == 0
+    assert json.loads(hub.asked[-1].parameters_json) == {"a": 1, "b": "x y", "c": "1", "d": [1, 2], "e": ""}
+
+
+def test_a_wait_that_takes_too_long_and_a_hub_that_is_away_are_not_failures_of_the_run(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["wait", "endless", "--timeout", "0.2"]) == 4
+    hub.stalled.set()
+    monkeypatch.setenv("BDW_FED_HUB", "127.0.0.1:1")
+    assert run(["get", "runs"]) == 4
+    assert run(["status"]) == 4
+
+
+def test_no_federation_at_all_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("BDW_FED_HUB", raising=False)
+    monkeypatch.setenv("BDW_FED_STATE", str(tmp_path))
+    assert run(["get", "runs"]) == 2
+    assert "bdw-fed up" in capsys.readouterr().err
+    assert run(["down"]) == 0
+
+
+def test_documents_keep_their_lines(tmp_path: Path) -> None:
+    text = "# head\nkind: A\n---\n# only a remark\n---\nkind: B\n--- # again\nkind: C\n"
+    assert [(line, part.strip().splitlines()[-1]) for line, part in split_documents(text)] == [
+        (1, "kind: A"),
+        (6, "kind: B"),
+        (8, "kind: C"),
+    ]
+
+
+def test_directories_are_read_whole_but_for_hidden_files(tmp_path: Path) -> None:
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    (tmp_path / ".hidden").mkdir()
+    for name in ("a.yaml", "b/deep/c.yml", "b/d.txt", ".hidden/e.yaml", ".f.yaml"):
+        (tmp_path / name).write_text(f"kind: {name}\n")
+    found = [Path(document.file).relative_to(tmp_path).as_posix() for document in read_documents([str(tmp_path)])]
+    assert found == ["a.yaml", "b/deep/c.yml"]
+
+
+def test_a_step_s_code_is_packed_from_beside_its_file_and_sent_once(hub: FakeHub, tmp_path: Path) -> None:
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "clean.py").write_text("def main(): ...\n")
+    step = "kind: Step\nmetadata: {name: s, version: '1'}\nspec:\n  run: {python: 'clean:main', bundle: ./steps}\n"
+    (tmp_path / "steps.yaml").write_text(f"{step}---\n{step}")
+    assert run(["apply", "-f", str(tmp_path / "steps.yaml")]) == 0
+    ((digest, content),) = hub.blobs.items()
+    assert digest == bytes_digest(content)
+    assert [document.bundle for document in hub.asked[-1].documents] == [digest, digest]
+
+
+def test_a_bundle_that_is_not_there_is_a_problem_with_its_line(
+    hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "steps.yaml"
+    file.write_text("kind: Step\nspec:\n  run: {python: 'clean:main', bundle: ./nowhere}\n")
+    assert run(["apply", "-f", str(file)]) == 2
+    assert f"{file}:1: spec.run.bundle: " in capsys.readouterr().err
+
+
+def test_standard_input_is_a_file_too(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("kind: Workflow\n---\nkind: Workflow\n"))
+    assert run(["apply", "-f", "-"]) == 0
+    assert [(document.file, document.line) for document in hub.asked[-1].documents] == [("-", 1), ("-", 3)]
+
+
+def test_the_program_itself_answers_and_a_reader_that_goes_away_is_no_error(hub: FakeHub) -> None:
+    command = [sys.executable, "-m", "bdw_fed.cli", "get", "workflows"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=os.environ, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].split() == ["NAME", "REVISION", "AGE"]
+    cut = subprocess.run(
+        f"{sys.executable} -m bdw_fed.cli events -f | true",
+        shell=True,
+        capture_output=True,
+        timeout=30,
+        env=os.environ,
+        check=False,
+    )
+    assert cut.stderr == b""
+
+
+def test_a_quick_verb_imports_neither_typer_nor_what_else_is_slow(hub: FakeHub) -> None:
+    script = (
+        "import sys; from bdw_fed.cli.__main__ import run; code = run(['get', 'runs', '-o', 'json']);"
+        "slow = {'typer', 'click', 'rich', 'yaml', 'pydantic', 'aiohttp', 'cryptography', 'http.client', 'structlog'};"
+        "print(sorted(slow & sys.modules.keys()), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, env=os.environ, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")

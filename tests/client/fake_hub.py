@@ -1,0 +1,369 @@
+"""A stand-in for the hub: the real service over mutual TLS, with answers that are written here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from bdw_fed.v1 import control_plane_pb2 as pb
+from bdw_fed.v1 import control_plane_pb2_grpc as services
+from bdw_fed.v1 import model_pb2 as model
+from wire.digests import bytes_digest
+from wire.errors import problems_to_metadata
+from wire.identity import Identity, Role, grpc_server_credentials, server_options
+from wire.identity.authority import Authority
+
+SUBMITTED = 1_700_000_000.0
+RUN = "delays-x7k2p"
+
+
+def a_run(state: int = model.RUN_STATE_SUCCEEDED, done: int = 12) -> model.Run:
+    """A run over two clusters."""
+    ended = state in (model.RUN_STATE_SUCCEEDED, model.RUN_STATE_FAILED, model.RUN_STATE_CANCELLED)
+    edge = model.FragmentStatus(
+        run=RUN,
+        cluster="edge-jfk",
+        state=model.FRAGMENT_STATE_RUNNING,
+        steps=[
+            model.StepProgress(step="inputs.flights", done=1, closed=True),
+            model.StepProgress(
+                step="clean",
+                waiting=0 if ended else 3,
+                running=0 if ended else 2,
+                done=done,
+                closed=ended,
+                busy_seconds=6.5,
+                bytes_out=3 << 20,
+                workers=2,
+            ),
+        ],
+    )
+    cloud = model.FragmentStatus(
+        run=RUN,
+        cluster="cloud",
+        steps=[model.StepProgress(step="merge", done=1 if ended else 0, closed=ended, busy_seconds=0.2)],
+        traffic=[model.LinkTraffic(from_cluster="edge-jfk", to_cluster="cloud", units=12, bytes=4096, seconds=0.3)],
+    )
+    if state == model.RUN_STATE_FAILED:
+        edge.failures.append(
+            model.Failure(
+                step="clean",
+                task=bytes(16),
+                cluster="edge-jfk",
+                node="n1",
+                attempt=3,
+                kind="exception",
+                message="KeyError: 'dep_delay'",
+                detail="Traceback (most recent call last):\n  File clean.py, line 12\nKeyError: 'dep_delay'\n",
+            )
+        )
+    run = model.Run(
+        namespace="default",
+        name=RUN,
+        workflow="delays",
+        workflow_revision=2,
+        parameters_json='{"late_minutes": 15}',
+        state=state,  # type: ignore[arg-type]
+        submitted_at=SUBMITTED,
+        started_at=SUBMITTED + 1,
+        ended_at=SUBMITTED + 61 if ended else 0,
+        submitted_by="user local",
+        fragments={"edge-jfk": edge, "cloud": cloud},
+    )
+    if state == model.RUN_STATE_FAILED:
+        run.message = "step clean failed on edge-jfk after 3 attempts: KeyError: 'dep_delay'"
+    if state == model.RUN_STATE_SUCCEEDED:
+        unit = model.Unit(id=b"u" * 16, digest=bytes_digest(b"a,b\n1,2\n"), size=8, name="table.csv")
+        run.outputs.append(model.RunOutput(name="report", file="report.csv", unit=unit, cluster="cloud", node="n1"))
+    return run
+
+
+def a_plan() -> model.Plan:
+    """A plan with everything that a plan can say."""
+    return model.Plan(
+        workflow="delays",
+        run=RUN,
+        revision=1,
+        expected_seconds=42.5,
+        expected_cost=0.0009,
+        steps=[
+            model.StepPlan(
+                step="clean",
+                shares=[model.Share(cluster="edge-jfk", share=0.6), model.Share(cluster="edge-lga", share=0.4)],
+                filtered=[
+                    model.FilterVerdict(cluster="cloud", filter="tier", reason="tier is cloud, the step wants edge")
+                ],
+                scores=[
+                    model.Score(cluster="edge-jfk", name="transfer", value=100, weight=2, reason="its input lies there")
+                ],
+                expected_units=12,
+                expected_bytes_in=12 << 20,
+                expected_seconds=30.0,
+                counter="edge-jfk",
+            ),
+            model.StepPlan(
+                step="merge",
+                shares=[model.Share(cluster="cloud", share=1)],
+                expected_units=1,
+                expected_bytes_in=4096,
+                expected_seconds=1.0,
+                counter="cloud",
+            ),
+        ],
+        transfers=[
+            model.PlannedTransfer(
+                from_cluster="edge-jfk", to_cluster="cloud", edge="merge.parts", bytes=4096, seconds=0.1, cost=0.0
+            )
+        ],
+        alternatives=[
+            model.Alternative(
+                name="ship all raw data to cloud",
+                bytes=33 << 20,
+                seconds=60,
+                cost=0.003,
+                transfers=[
+                    model.PlannedTransfer(from_cluster="edge-jfk", to_cluster="cloud", edge="x", bytes=33 << 20)
+                ],
+            )
+        ],
+        warnings=["step merge can run on one cluster only"],
+    )
+
+
+class FakeHub(services.ControlPlaneServiceServicer):
+    """Serves at `address`; `user` holds credentials for it. What it was asked is in `asked`."""
+
+    def __init__(self, directory: Path) -> None:
+        authority = Authority.create(directory / "ca")
+        self.credentials = authority.issue(Identity(Role.HUB, "hub"), directory / "hub")
+        self.user = directory / "user"
+        self.authority = authority
+        authority.issue(Identity(Role.USER, "local"), self.user)
+        self.address = ""
+        self.reset()
+        self.start()
+
+    def reset(self) -> None:
+        """Forget what was asked, and answer as at first."""
+        self.asked: list[Any] = []
+        self.blobs: dict[bytes, bytes] = {}
+        self.states = [a_run(model.RUN_STATE_RUNNING, 4), a_run(model.RUN_STATE_SUCCEEDED)]
+        self.located: list[pb.OutputsResponse.Located] = []
+        self.watchers = 0
+        self.break_watch_after = 0
+        self.stalled = threading.Event()
+
+    def start(self) -> None:
+        """Listen, on the same port as before if there was one."""
+        self._server = grpc.server(ThreadPoolExecutor(4), options=server_options())
+        services.add_ControlPlaneServiceServicer_to_server(self, self._server)
+        port = self._server.add_secure_port(self.address or "127.0.0.1:0", grpc_server_credentials(self.credentials))
+        self._server.start()
+        self.address = f"127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        """Hang up."""
+        self.stalled.set()
+        self._server.stop(None).wait()
+
+    def __enter__(self) -> FakeHub:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # The service.
+
+    def Apply(self, request: pb.ApplyRequest, context: Any) -> pb.ApplyResponse:
+        self.asked.append(request)
+        wrong = [document for document in request.documents if "frobnicate" in document.yaml]
+        if wrong:
+            problems = [
+                pb.Problem(
+                    file=document.file,
+                    line=document.line + 2,
+                    field="spec.steps[0].use",
+                    message="there is no step frobnicate@1",
+                    remedy="apply it first, or use one of: clean-flights@1",
+                )
+                for document in wrong
+            ]
+            context.set_trailing_metadata(problems_to_metadata(problems))
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the workflow is not valid")
+        applied = [
+            pb.Applied(object=pb.Object(kind="Workflow", name=f"w{number}", revision=1), change=pb.CHANGE_CREATED)
+            for number, _ in enumerate(request.documents)
+        ]
+        return pb.ApplyResponse(applied=applied)
+
+    def Diff(self, request: pb.DiffRequest, context: Any) -> pb.DiffResponse:
+        unified = "--- stored\n+++ applied\n@@ -1 +1 @@\n-a: 1\n+a: 2\n"
+        change = pb.CHANGE_CONFIGURED if "changed" in request.documents[0].yaml else pb.CHANGE_UNCHANGED
+        return pb.DiffResponse(
+            entries=[pb.DiffResponse.Entry(kind="Workflow", name="delays", change=change, unified=unified)]
+        )
+
+    def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
+        if request.name == "nothing":
+            context.abort(grpc.StatusCode.NOT_FOUND, "there is no workflow nothing")
+        if request.name == "busy":
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "it is in use")
+        return pb.GetResponse(object=self._objects(request.kind)[0])
+
+    def List(self, request: pb.ListRequest, context: Any) -> pb.ListResponse:
+        self.asked.append(request)
+        objects = self._objects(request.kind)
+        start = int(request.page_token or 0)
+        end = start + min(request.limit, 2)
+        page = objects[start:end]
+        token = str(end) if end < len(objects) else ""
+        return pb.ListResponse(objects=page, next_page_token=token)
+
+    def _objects(self, kind: str) -> list[pb.Object]:
+        if kind == "Run":
+            from google.protobuf.json_format import MessageToJson
+
+            runs = [a_run(), a_run(model.RUN_STATE_RUNNING, 4), a_run(model.RUN_STATE_FAILED, 3)]
+            for number, run in enumerate(runs):
+                run.name = f"delays-{number}"
+                run.submitted_at -= number * 3600
+            return [pb.Object(kind="Run", name=run.name, spec_json=MessageToJson(run)) for run in runs]
+        return [
+            pb.Object(
+                namespace="default",
+                kind=kind,
+                name=name,
+                revision=revision,
+                digest=bytes_digest(name.encode()),
+                spec_json='{"kind": "Workflow", "metadata": {"name": "delays"}}',
+                applied_at=SUBMITTED,
+                applied_by="user local",
+            )
+            for name, revision in (("counts", 1), ("delays", 3), ("other", 2))
+        ]
+
+    def Watch(self, request: pb.WatchRequest, context: Any) -> Iterator[pb.WatchResponse]:
+        yield pb.WatchResponse(object=self._objects(request.kind)[0], deleted=True)
+
+    def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteResponse:
+        if request.name == "busy":
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "run busy has not ended")
+        self.asked.append(request)
+        return pb.DeleteResponse()
+
+    def HasBlobs(self, request: pb.HasBlobsRequest, context: Any) -> pb.HasBlobsResponse:
+        return pb.HasBlobsResponse(missing=[digest for digest in request.digests if digest not in self.blobs])
+
+    def PutBlob(self, requests: Iterator[pb.PutBlobRequest], context: Any) -> pb.PutBlobResponse:
+        first = next(requests)
+        content = first.chunk + b"".join(request.chunk for request in requests)
+        if bytes_digest(content) != first.digest:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the digest is another one")
+        self.blobs[first.digest] = content
+        return pb.PutBlobResponse(digest=first.digest, size=len(content))
+
+    def Submit(self, request: pb.SubmitRequest, context: Any) -> pb.SubmitResponse:
+        self.asked.append(request)
+        if request.workflow == "nothing":
+            context.abort(grpc.StatusCode.NOT_FOUND, "there is no workflow nothing")
+        return pb.SubmitResponse(run=a_run(model.RUN_STATE_PENDING, 0), plan=a_plan())
+
+    def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> Iterator[pb.WatchRunResponse]:
+        if request.run == "nothing":
+            context.abort(grpc.StatusCode.NOT_FOUND, "there is no run nothing")
+        self.watchers += 1
+        if request.run == "endless":
+            yield pb.WatchRunResponse(run=self.states[0])
+            self.stalled.wait(30)
+            return
+        for number, state in enumerate(self.states):
+            if self.watchers == 1 and 0 < self.break_watch_after <= number:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the hub is going away")
+            yield pb.WatchRunResponse(run=state)
+
+    def CancelRun(self, request: pb.CancelRunRequest, context: Any) -> pb.CancelRunResponse:
+        self.asked.append(request)
+        return pb.CancelRunResponse(run=a_run(model.RUN_STATE_STOPPING))
+
+    def SuspendRun(self, request: pb.SuspendRunRequest, context: Any) -> pb.SuspendRunResponse:
+        return pb.SuspendRunResponse(run=a_run(model.RUN_STATE_SUSPENDED))
+
+    def ResumeRun(self, request: pb.ResumeRunRequest, context: Any) -> pb.ResumeRunResponse:
+        return pb.ResumeRunResponse(run=a_run(model.RUN_STATE_RUNNING))
+
+    def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
+        self.asked.append(request)
+        if request.run and request.run not in (RUN, "endless"):
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no run {request.run}")
+        if request.workflow == "nothing":
+            context.abort(grpc.StatusCode.NOT_FOUND, "there is no workflow nothing")
+        plan = a_plan()
+        if request.workflow:
+            plan.run = ""
+        return pb.ExplainResponse(plan=plan)
+
+    def Logs(self, request: pb.LogsRequest, context: Any) -> Iterator[pb.LogsResponse]:
+        self.asked.append(request)
+        where = {"cluster": "edge-jfk", "node": "n1", "step": "clean", "task": b"\x5f" * 16, "attempt": 1}
+        yield pb.LogsResponse(**where, stream="stdout", data=b"cleaning\n12 rows\n")
+        yield pb.LogsResponse(**where, stream="stderr", data=b"warning: odd row\n", left_out=100)
+
+    def Events(self, request: pb.EventsRequest, context: Any) -> Iterator[pb.EventsResponse]:
+        event = model.Event(
+            id="1",
+            type="io.bdw-fed.task.done",
+            subject=f"runs/{RUN}/steps/clean/tasks/5f",
+            time=SUBMITTED,
+            data_json='{"seconds": 1.5}',
+        )
+        yield pb.EventsResponse(event=event)
+
+    def DescribeRun(self, request: pb.DescribeRunRequest, context: Any) -> pb.DescribeRunResponse:
+        failed = request.run == "failed"
+        run = a_run(model.RUN_STATE_FAILED, 3) if failed else a_run()
+        task = pb.TaskInfo(
+            step="clean",
+            task=b"\x5f" * 16,
+            cluster="edge-jfk",
+            node="n1",
+            state="retrying",
+            attempt=2,
+            seconds=3.5,
+            inputs=["flights.csv#3"],
+        )
+        return pb.DescribeRunResponse(
+            run=run, plan=a_plan(), tasks=[task] if failed else [], unreachable=["cloud"] if failed else []
+        )
+
+    def Outputs(self, request: pb.OutputsRequest, context: Any) -> pb.OutputsResponse:
+        located = self.located or [
+            pb.OutputsResponse.Located(output=output, addresses=["127.0.0.1:1"], server_name="x")
+            for output in a_run().outputs
+        ]
+        return pb.OutputsResponse(outputs=located)
+
+    def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:
+        def node(name: str, ready: bool = True) -> pb.NodeStatus:
+            return pb.NodeStatus(name=name, ready=ready, cpus=2, memory=2 << 30, running=1, pid=4711, workers=2)
+
+        edge = pb.ClusterStatus(
+            name="edge-jfk",
+            zone="jfk",
+            tier="edge",
+            state="ready",
+            version="0.1.0",
+            nodes=[node("n1"), node("n2")],
+            last_seen=SUBMITTED + 99,
+            runs=1,
+            gateway_address="127.0.0.1:7445",
+        )
+        cloud = pb.ClusterStatus(name="cloud", zone="cloud", tier="cloud", state="unknown", nodes=[node("n1", False)])
+        return pb.StatusResponse(version="0.1.0", clusters=[edge, cloud])

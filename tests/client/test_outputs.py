@@ -1,0 +1,146 @@
+"""Downloads: straight from a data server, checked, continued where they broke off, never half a file under its name."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_hub import RUN, FakeHub
+
+from bdw_fed.client import Profile, SyncClient
+from bdw_fed.client.errors import DownloadFailed, NotFound
+from bdw_fed.v1 import control_plane_pb2 as pb
+from bdw_fed.v1 import model_pb2 as model
+from wire.digests import bytes_digest
+from wire.identity import Identity, Role, server_name, ssl_server_context
+
+CONTENT = bytes(range(256)) * 4096
+
+
+class DataServer(http.server.ThreadingHTTPServer):
+    """A node's data server with one unit; it breaks off as often as `breaks` says."""
+
+    daemon_threads = True
+    content = CONTENT
+    breaks = 0
+
+    def __init__(self, hub: FakeHub, directory: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.identity = Identity(Role.NODE, "edge1/n1")
+        credentials = hub.authority.issue(self.identity, directory)
+        self.socket = ssl_server_context(credentials).wrap_socket(self.socket, server_side=True)
+        self.asked: list[tuple[str, str]] = []
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Who hangs up is not news."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: DataServer
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range", "")
+        self.server.asked.append((self.path, asked))
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        part = self.server.content[start:]
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        if self.server.breaks:
+            self.server.breaks -= 1
+            part = part[: len(part) // 2]
+        self.wfile.write(part)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Be quiet."""
+
+
+@pytest.fixture
+def data(hub: FakeHub, tmp_path: Path) -> Iterator[DataServer]:
+    server = DataServer(hub, tmp_path / "node")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    hub.located = [located(server, "table", CONTENT)]
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def located(server: DataServer, name: str, content: bytes) -> pb.OutputsResponse.Located:
+    unit = model.Unit(id=b"\x01" * 16, digest=bytes_digest(content), size=len(content), name="made.csv")
+    output = model.RunOutput(name=name, file="table.csv", unit=unit, cluster="edge1", node="n1")
+    return pb.OutputsResponse.Located(
+        output=output, addresses=[server.address], server_name=server_name(server.identity)
+    )
+
+
+@pytest.fixture
+def client(hub: FakeHub) -> Iterator[SyncClient]:
+    with SyncClient(Profile(hub.address, hub.user)) as client:
+        yield client
+
+
+def test_an_output_is_saved_under_its_name_and_not_fetched_twice(
+    client: SyncClient, data: DataServer, tmp_path: Path
+) -> None:
+    (saved,) = client.download(RUN, tmp_path / "out")
+    assert saved.path == tmp_path / "out" / "table.csv"
+    assert saved.path.read_bytes() == CONTENT
+    assert data.asked == [(f"/v1/default/{RUN}/{'01' * 16}", "")]
+    (again,) = client.download(RUN, tmp_path / "out")
+    assert (again.received, len(data.asked)) == (0, 1)
+
+
+def test_a_download_continues_where_it_broke_off(client: SyncClient, data: DataServer, tmp_path: Path) -> None:
+    data.breaks = 1
+    (saved,) = client.download(RUN, tmp_path)
+    assert saved.path.read_bytes() == CONTENT
+    assert [asked for _, asked in data.asked] == ["", f"bytes={len(CONTENT) // 2}-"]
+    assert saved.received == len(CONTENT)
+
+
+def test_wrong_bytes_never_get_the_name(client: SyncClient, data: DataServer, tmp_path: Path) -> None:
+    data.content = CONTENT[:-1] + b"!"
+    with pytest.raises(DownloadFailed, match="not those that the run made"):
+        client.download(RUN, tmp_path, patience=0)
+    assert list(tmp_path.glob("*.csv")) == []
+    data.content = CONTENT
+    assert client.download(RUN, tmp_path)[0].path.read_bytes() == CONTENT
+
+
+def test_a_server_that_is_another_node_is_not_believed(
+    client: SyncClient, data: DataServer, hub: FakeHub, tmp_path: Path
+) -> None:
+    hub.located[0].server_name = server_name(Identity(Role.NODE, "edge1/n2"))
+    with pytest.raises(DownloadFailed, match="could not be fetched"):
+        client.download(RUN, tmp_path, patience=0)
+    assert data.asked == []
+
+
+def test_a_file_name_from_outside_stays_in_the_directory(
+    client: SyncClient, data: DataServer, hub: FakeHub, tmp_path: Path
+) -> None:
+    hub.located[0].output.file = "../../escape.csv"
+    (saved,) = client.download(RUN, tmp_path / "out")
+    assert saved.path == tmp_path / "out" / "escape.csv"
+
+
+def test_an_output_of_several_units_becomes_numbered_files(
+    client: SyncClient, data: DataServer, hub: FakeHub, tmp_path: Path
+) -> None:
+    hub.located = [located(data, "table", CONTENT), located(data, "table", CONTENT)]
+    saved = client.download(RUN, tmp_path)
+    assert [item.path.name for item in saved] == ["table-00000.csv", "table-00001.csv"]
+
+
+def test_an_unknown_output_is_refused_with_the_known_ones(client: SyncClient, data: DataServer, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"no output chart \(it has: table\)"):
+        client.download(RUN, tmp_path, names=["chart"])
