@@ -184,7 +184,7 @@ class Peering:
             if self._ack_due:
                 frames.append((best, self._frame(lamport)))
                 self._ack_due = False
-        waits = RELAY in self._asked or (best == RELAY and self._session.unacked > 0)
+        waits = not self.direct and (RELAY in self._asked or (best == RELAY and self._session.unacked > 0))
         if not waits:
             self._deadline = None
             self._patience = _RETRY_SECONDS
@@ -221,7 +221,7 @@ class Peering:
         if path == RELAY and not self._relay_up:
             return
         self._ready.add(path)
-        self._asked.discard(path)
+        self._asked -= {path, RELAY}
         self._deadline = None
         if not frame.answer:
             self._hellos[path] = True
@@ -255,6 +255,7 @@ class Peering:
         self._hellos.pop(path, None)
         if not self._ready:
             self._session.disconnected()
+            self._asked.discard(RELAY)
             if self._session.unacked:
                 self._try_relay()
         elif before == path:
