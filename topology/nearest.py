@@ -14,11 +14,13 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     """A remedy: the nearest known word, then all of them; nothing when none is known."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     near = nearest(word, known)
     listed = f"{otherwise} {_listed(known)}" if known else ""
     if near is None:
         return listed
+    if known == [near]:
+        return f"did you mean {near}?"
     return f"did you mean {near}? {listed[:1].upper()}{listed[1:]}"
 
 

@@ -38,7 +38,9 @@ def predecessors(workflow: Workflow) -> dict[str, tuple[str, ...]]:
     """Of each step, the steps that it reads from directly."""
     uses = steps_by_name(workflow)
     return {
-        name: tuple(dict.fromkeys(b.source_step for b in use.inputs.values() if b.source_step in uses))
+        name: tuple(
+            dict.fromkeys(b.source_step for b in use.inputs.values() if b.source_step in uses.keys() - RESERVED)
+        )
         for name, use in uses.items()
     }
 

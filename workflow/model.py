@@ -154,7 +154,9 @@ class Execution(Model):
     def _one_kind(self) -> Self:
         if (self.python is None) == (self.command is None):
             raise WrongValue(
-                "a step is run by python or by command" + (", not by both" if self.python else ""),
+                "a step is run by python or by command, not by both"
+                if self.python
+                else "nothing says how the step is run",
                 'write run: {python: "module:function"} or run: {command: [program, argument]}',
             )
         if self.command is not None and not (self.command and self.command[0]):

@@ -64,8 +64,10 @@ def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
         message = f"{', '.join(gather)} gathers everything into one task, but {', '.join(each + same)} makes many"
         yield where.problem((*path, gather[0]), message, f"write {_GATHER} at all ports of the step, or at none")
     if same and not each and not gather:
-        message = f"{', '.join(same)} says {_SAME}, but no port drives the step"
-        yield where.problem((*path, same[0]), message, f"leave {_SAME} out at one port: each of its units makes a task")
+        message = f"every input says {_SAME}, so none drives the step"
+        yield where.problem(
+            (*path, same[0]), message, f"leave {_SAME} out at one input: each of its units makes a task"
+        )
 
 
 def _many_in_a_word(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Problem]:
@@ -77,9 +79,7 @@ def _many_in_a_word(use: StepUse, step: Step, path: Path, where: Positions) -> I
             continue  # a problem of the step, and told there
         for one in found:
             if one.kind == "in" and one.name in many and word != str(one):
-                message = (
-                    f"here {one.name} has many files, but the command of {step.reference} has {one} within {word!r}"
-                )
+                message = f"{one.name} has many files here, but {step.reference} has {one} within the word {word!r}"
                 remedy = f"make {one} a word of its own in the command: it becomes one word for each file"
                 yield where.problem((*path, one.name), message, remedy)
 

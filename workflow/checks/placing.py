@@ -42,7 +42,8 @@ def _place(place: Place, questions: Questions, path: Path, where: Positions) -> 
                 noun = field.removesuffix("s")
                 yield where.problem((*path, field, index), f"there is no {noun} {name}", remedy)
     if not unknown and not _candidates(place, questions):
-        yield where.problem(path, "no cluster is such a place", _nearly(place, questions))
+        message = f"topology {questions.topology.metadata.name} has no cluster {_wanted(place)}"
+        yield where.problem(path, message, _nearly(place, questions))
 
 
 def _candidates(place: Place, questions: Questions) -> frozenset[str]:
@@ -57,12 +58,20 @@ def _candidates(place: Place, questions: Questions) -> frozenset[str]:
     )
 
 
+def _wanted(place: Place) -> str:
+    words = [f"of tier {place.tier}"] if place.tier is not None else []
+    words += [f"called {' or '.join(place.clusters)}"] if place.clusters is not None else []
+    words += [f"in zone {' or '.join(place.zones)}"] if place.zones is not None else []
+    words += [f"with label {key}={value}" for key, value in (place.labels or {}).items()]
+    return ", ".join(words)
+
+
 def _nearly(place: Place, questions: Questions) -> str:
     """What alone keeps all clusters away, if one condition does."""
     for field in ("tier", "clusters", "zones", "labels"):
         if getattr(place, field) is not None and not _candidates(Place(**{field: getattr(place, field)}), questions):
-            return f"change {field}: no cluster of topology {questions.topology.metadata.name} has it"
-    return "each condition holds somewhere, but never all on one cluster: take one out"
+            return f"change {field}, which no cluster has"
+    return "each of these holds somewhere, but never all on one cluster: take one out"
 
 
 def _lie_together(workflow: Workflow, questions: Questions, where: Positions) -> Iterator[Problem]:
@@ -84,10 +93,8 @@ def _lie_together(workflow: Workflow, questions: Questions, where: Positions) ->
             copies = bool(questions.datasets[data].replicas)  # one of them is read: one beside the other data will do
             if alone and not (copies and at & other_at):
                 message = f"same: cluster needs {other} wherever {data} lies, but {', '.join(alone)} has none"
-                path: Path = ("spec", "steps", index, "in", port)
-                yield where.problem(
-                    path, message, f"add {other} for {', '.join(alone)} to the topology, or leave it out"
-                )
+                remedy = f"add {other} for {', '.join(alone)} to the topology, or leave same: cluster out"
+                yield where.problem(("spec", "steps", index, "in", port), message, remedy)
     for index, use in enumerate(workflow.spec.steps):
         if use.name in pinned:
             yield from _at_its_data(workflow, uses, index, use, pinned[use.name], questions, where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from topology.nearest import did_you_mean
+from topology.nearest import did_you_mean, nearest
 from topology.problems import Path, Positions, Problem
 from workflow.checks.step import check_pool
 from workflow.graph import INPUTS, RESERVED, find_cycle, pool, steps_by_name
@@ -39,10 +39,12 @@ def check_uses(workflow: Workflow, steps: Mapping[str, Step], where: Positions) 
             if port not in ports:
                 remedy = did_you_mean(port, ports, "its inputs are") or "it has no inputs; leave it out"
                 yield where.problem((*path, "in", port), f"step {use.use} has no input {port}", remedy)
+        misspelt = {nearest(port, ports) for port in use.inputs if port not in ports}
         for port, declared in ports.items():
-            if port not in use.inputs and not declared.optional:
+            if port not in use.inputs and port not in misspelt and not declared.optional:
                 message = f"input {port} of {use.use} is not connected"
-                yield where.problem((*path, "in"), message, f"add in: {{{port}: STEP.PORT}} or inputs.NAME")
+                remedy = f"add in: {{{port}: STEP.PORT}} or in: {{{port}: inputs.NAME}}"
+                yield where.problem((*path, "in"), message, remedy)
         yield from check_pool(pool(use, step), (*path, "pool"), where)
 
 

@@ -26,7 +26,8 @@ def problems(
     error: ValidationError, root: type[BaseModel], positions: Positions, spelled: Mapping[Path, str]
 ) -> list[Problem]:
     """One problem for each fault in a document of the model `root`."""
-    faults = error.errors(include_url=False)
+    # A list that seems short because its items are wrong is no fault of its own.
+    faults = [fault for fault in error.errors(include_url=False) if fault["type"] != "too_short" or not fault["input"]]
     meant = {_meant(fault, root) for fault in faults if fault["type"] == "extra_forbidden"}
     return [
         _problem(fault, root, positions, spelled)

@@ -54,7 +54,7 @@ class _Open:
     anchor: str | None
     weight: int = 1
     key: str | None = None
-    doubled: bool = False  # the value that comes belongs to a key that is there already
+    dropped: bool = False  # the value that comes belongs to a key that is refused
 
 
 class _TooMuch(Exception):
@@ -144,12 +144,13 @@ class _Reader:
         line = self._line(event)
         if not isinstance(event, yaml.ScalarEvent):
             raise _TooMuch(line, "a key is not plain text", 'put text with braces or brackets in quotes: "{in.rows}"')
-        if event.value == "<<" and not event.style:
-            self._fault(line, into.path, "a merge key (<<) is not supported", "write the fields out")
         path = (*into.path, event.value)
         into.key = event.value
-        into.doubled = isinstance(into.value, dict) and event.value in into.value
-        if into.doubled:
+        into.dropped = isinstance(into.value, dict) and event.value in into.value
+        if event.value == "<<" and not event.style:
+            into.dropped = True
+            self._fault(line, into.path, "a merge key (<<) is not supported", "write the fields out")
+        elif into.dropped:
             message = f"{event.value!r} is written twice, first on line {written.lines.get(path, line)}"
             self._fault(line, path, message, "keep one of them")
         else:
@@ -209,7 +210,7 @@ class _Reader:
         elif isinstance(parent.value, list):
             parent.value.append(value)
         elif isinstance(parent.value, dict) and parent.key is not None:
-            if not parent.doubled:
+            if not parent.dropped:
                 parent.value[parent.key] = value
             parent.key = None
 
