@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bdw_fed.cli.output import Format, plain, show_table, show_values, word
+from bdw_fed.cli.protojson import from_values
 from bdw_fed.cli.quantities import age, duration, size, wall_clock
 from bdw_fed.client.errors import NotFound
 from bdw_fed.v1 import control_plane_pb2 as pb
@@ -45,9 +46,7 @@ def show_objects(
 
 def run_of(item: pb.Object) -> model.Run:
     """The run in an object of kind Run."""
-    from google.protobuf import json_format
-
-    return json_format.Parse(item.spec_json or "{}", model.Run(), ignore_unknown_fields=True)
+    return from_values(json.loads(item.spec_json or "{}"), model.Run())
 
 
 def run_rows(runs: Sequence[model.Run], wide: bool) -> tuple[list[str], list[list[str]]]:

@@ -115,9 +115,9 @@ def show_values(values: Any, form: Format) -> None:
 
 def plain(message: Message) -> dict[str, Any]:
     """A message as protobuf's canonical JSON has it, with all fields."""
-    from google.protobuf.json_format import MessageToDict
+    from bdw_fed.cli.protojson import to_values
 
-    return MessageToDict(message, always_print_fields_with_no_presence=True)
+    return to_values(message)
 
 
 def word(enum: Any, value: int) -> str:
