@@ -139,3 +139,14 @@ def test_a_quick_verb_imports_neither_typer_nor_what_else_is_slow(hub: FakeHub) 
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, env=os.environ, check=False
     )
     assert (done.returncode, done.stderr.strip()) == (0, "[]")
+
+
+def test_what_is_imported_lazily_is_whole_when_it_is_used() -> None:
+    script = (
+        "import sys; from bdw_fed.cli.lazily import import_lazily; import_lazily('grpc', 'aio'); import grpc;"
+        "assert 'grpc.aio._channel' not in sys.modules;"
+        "from grpc import aio; assert aio.Channel is grpc.aio.Channel; import grpc.aio;"
+        "assert 'grpc.aio._channel' in sys.modules; print(grpc.aio.secure_channel.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stderr, done.stdout.strip()) == ("", "secure_channel")
