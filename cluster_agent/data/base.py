@@ -1,0 +1,97 @@
+"""What a node's store does for tasks and transfers, whatever tier the bytes lie in.
+
+A unit is a name (namespace, run, id) for content; content is kept once, however many units name it, and goes when the
+last of them is freed. Bytes come in by `commit` (a file that a task or a transfer wrote, taken over by rename) or by
+`reference` (a dataset's file, left where it is); they go out by `link` (into a task's directory) and `find` (to a
+peer). All methods are called from the event loop; what may take long is a coroutine.
+"""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from cluster_agent.data.errors import BadNameError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
+
+
+class UnitKey(NamedTuple):
+    """A unit's name: the namespace and name of its run, and its 16 bytes of id."""
+
+    namespace: str
+    run: str
+    unit: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Content:
+    """Bytes that the store has: BLAKE3 digest, size in bytes, the file, and the stamp that tells a change."""
+
+    digest: bytes
+    size: int
+    path: Path
+    stamp: int  # st_mtime_ns when the digest was made
+    foreign: bool = False  # the file is a dataset's, not ours to count or to change
+    shared: bool = True  # may serve further units of the same digest
+    refs: int = 0
+
+
+class Store(abc.ABC):
+    """The content of one node."""
+
+    @abc.abstractmethod
+    def find(self, key: UnitKey) -> Content:
+        """The content of a unit; UnitMissingError, or ContentChangedError if its file was tampered with."""
+
+    @abc.abstractmethod
+    def has(self, digest: bytes) -> bool:
+        """Whether content with this digest is here."""
+
+    @abc.abstractmethod
+    def units(self) -> Iterable[UnitKey]:
+        """All units, in no order."""
+
+    @abc.abstractmethod
+    def name(self, key: UnitKey, digest: bytes) -> bool:
+        """Make a further unit of content that is here; False if it is not."""
+
+    @abc.abstractmethod
+    def link(self, key: UnitKey, target: Path) -> Content:
+        """Put a unit's content at `target` without copying. Same errors as `find`."""
+
+    @abc.abstractmethod
+    async def commit(self, file: Path, key: UnitKey, digest: bytes | None = None) -> Content:
+        """Take over `file`, which must be on the store's file system; `digest` where it is known already."""
+
+    @abc.abstractmethod
+    async def reference(self, file: Path, key: UnitKey) -> Content:
+        """Make a unit of a dataset's file where it lies. ContentChangedError if it changes meanwhile."""
+
+    @abc.abstractmethod
+    async def durable(self) -> None:
+        """Return when everything committed so far survives what the durability setting names."""
+
+    @abc.abstractmethod
+    async def free(self, keys: Collection[UnitKey]) -> None:
+        """Forget units; unknown ones are ignored."""
+
+    @abc.abstractmethod
+    async def end_run(self, namespace: str, run: str, keep: Collection[bytes]) -> None:
+        """Forget all units of a run but those in `keep`."""
+
+
+def path_part(name: str) -> str:
+    """`name` where it may stand as one component of a path; BadNameError otherwise."""
+    if not _NAME.fullmatch(name):
+        raise BadNameError(f"{name!r} can't be part of a path: expected letters, digits, '_', '-' and '.', not first")
+    return name
+
+
+def suffix(format_name: str) -> str:
+    """The file suffix for a port's format: ".csv" for "csv", empty for none or one that can't be a suffix."""
+    return f".{format_name}" if re.fullmatch(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)*", format_name) else ""

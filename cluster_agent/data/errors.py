@@ -1,0 +1,39 @@
+"""What can go wrong with data, in the words that reach a person."""
+
+from __future__ import annotations
+
+
+class DataError(Exception):
+    """The base of this package's errors; its text says what was expected."""
+
+
+class BadNameError(DataError):
+    """A name from outside may not become a part of a path."""
+
+
+class UnitMissingError(DataError):
+    """The unit is not in this node's store."""
+
+
+class ContentChangedError(DataError):
+    """A file of the store, or a dataset opened in place, is not what it was when its digest was made."""
+
+
+class NotAFileError(DataError):
+    """Something that is neither a regular file nor a directory of regular files was given as data."""
+
+
+class OutsideRootError(DataError):
+    """A source's path leads out of the cluster's data root."""
+
+
+class NoSpaceError(DataError):
+    """The bytes do not fit into what is left of the node's disk."""
+
+
+class TransferError(DataError):
+    """A transfer failed for good, after its retries."""
+
+
+class GoneError(TransferError):
+    """No server that was named has the unit any more."""

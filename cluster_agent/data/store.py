@@ -1,0 +1,385 @@
+"""The store on a disk: content by digest, units as hard links to it.
+
+    <root>/content/<aa>/<digest hex>[.<n>]     the bytes, mode 0444
+    <root>/units/<namespace>/<run>/<unit hex>  a hard link to the content
+    <root>/units/<namespace>/<run>/<unit hex>.ref   a dataset's file on another file system: JSON
+    <root>/partial/                            transfers that are not complete
+    <root>/trash/                              what a thread is removing
+
+The index is in memory, and made again from the directories at start: a unit's inode tells its content. What counts is
+done on the event loop, so that index and directories change together; hashing, syncing and removing large files happen
+in threads, on files that nobody else can reach. Content goes when its last unit does: it is renamed into the trash at
+once, and removed when there is time. `.<n>` are further copies for content that more units name than a file can have
+links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from cluster_agent.data.base import Content, Store, UnitKey, path_part
+from cluster_agent.data.errors import ContentChangedError, NoSpaceError, NotAFileError, UnitMissingError
+from cluster_agent.data.sync import GroupSync
+from wire.digests import ID_BYTES, content_digest
+
+_HASH_INLINE_BYTES = 128 << 10
+_FREE_AT_ONCE = 256
+_RESERVE_BYTES = 64 << 20  # kept free for tasks, which free space by getting on
+
+Run = tuple[str, str]
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class DiskStore(Store):
+    """The store below `root`. `capacity` bounds its bytes (0 = the file system does); call `close` at the end."""
+
+    def __init__(self, root: Path, *, durability: str = "process", capacity: int = 0) -> None:
+        self.root = root
+        self.durability = durability
+        self.stored_bytes = 0
+        self._capacity = capacity
+        self._contents: dict[bytes, Content] = {}
+        self._runs: dict[Run, dict[bytes, Content]] = {}
+        self._executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="store")
+        self._sync = GroupSync(root, self._executor)
+        self._numbers = itertools.count()
+        self._trash_task: asyncio.Task[None] | None = None
+        for name in ("content", "units", "partial", "trash"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        _empty(root / "trash")
+        self._take_inventory()
+
+    @property
+    def partial(self) -> Path:
+        """Where transfers keep what they have so far."""
+        return self.root / "partial"
+
+    # ------------------------------------------------------------------------------------------------- questions
+
+    def find(self, key: UnitKey) -> Content:
+        content = self._runs.get((key.namespace, key.run), {}).get(key.unit)
+        if content is None:
+            raise UnitMissingError(f"unit {key.unit.hex()} of run {key.run} is not in the store")
+        self._check(content)
+        return content
+
+    def has(self, digest: bytes) -> bool:
+        return digest in self._contents
+
+    def units(self) -> Iterator[UnitKey]:
+        for (namespace, run), units in self._runs.items():
+            for unit in units:
+                yield UnitKey(namespace, run, unit)
+
+    def free_bytes(self) -> int:
+        """What may still be stored, in bytes."""
+        disk = os.statvfs(self.root)
+        available = disk.f_bavail * disk.f_frsize - _RESERVE_BYTES
+        if self._capacity:
+            available = min(available, self._capacity - self.stored_bytes)
+        return max(0, available)
+
+    def check_space(self, size: int) -> None:
+        """NoSpaceError unless `size` more bytes fit."""
+        free = self.free_bytes()
+        if size > free:
+            raise NoSpaceError(f"{size} bytes don't fit: {free} bytes of this node's disk may still be used")
+
+    # ---------------------------------------------------------------------------------------------------- bytes in
+
+    async def commit(self, file: Path, key: UnitKey, digest: bytes | None = None) -> Content:
+        status = os.lstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotAFileError(f"{file.name} is not a regular file")
+        if digest is None:
+            digest = await self._hash(file, status.st_size)
+        if status.st_nlink > 1 and digest not in self._contents:
+            file = await self._in_thread(_own_copy, file)  # somebody else could change it through the other name
+        return self._place(file, key, digest, status.st_size)
+
+    async def reference(self, file: Path, key: UnitKey) -> Content:
+        before = _stamp(file)
+        size, changed = before
+        digest = await self._hash(file, size)
+        after = _stamp(file)
+        if before != after:
+            raise ContentChangedError(f"{file} was written to while its digest was made; try again when it rests")
+        content = self._contents.get(digest)
+        if content is None:
+            content = Content(digest, size, self._content_path(digest), changed, foreign=True)
+            content.path.parent.mkdir(exist_ok=True)
+            try:
+                os.link(file, content.path)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+                    raise
+                return self._refer(file, key, Content(digest, size, file, changed, True, False))
+            self._contents[digest] = content
+        self._name(key, content)
+        return content
+
+    def name(self, key: UnitKey, digest: bytes) -> bool:
+        content = self._contents.get(digest)
+        if content is None:
+            return False
+        try:
+            self._check(content)
+        except ContentChangedError:
+            return False
+        self._name(key, content)
+        return True
+
+    async def durable(self) -> None:
+        if self.durability == "power":
+            await self._sync.wait()
+
+    # --------------------------------------------------------------------------------------------------- bytes out
+
+    def link(self, key: UnitKey, target: Path) -> Content:
+        content = self.find(key)
+        if not content.shared:
+            target.symlink_to(content.path)
+            return content
+        try:
+            os.link(content.path, target)
+        except OSError as error:
+            if error.errno != errno.EMLINK:
+                raise
+            shutil.copyfile(content.path, target)
+        return content
+
+    def drop(self, content: Content) -> None:
+        """Forget damaged content, with all units that name it."""
+        for run, units in list(self._runs.items()):
+            for unit in [unit for unit, named in units.items() if named is content]:
+                self._forget(UnitKey(*run, unit))
+
+    # ----------------------------------------------------------------------------------------------------- freeing
+
+    async def free(self, keys: Collection[UnitKey]) -> None:
+        for count, key in enumerate(keys, 1):
+            self._forget(key)
+            if count % _FREE_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    async def end_run(self, namespace: str, run: str, keep: Collection[bytes]) -> None:
+        kept = frozenset(keep)
+        units = self._runs.get((namespace, run), {})
+        await self.free([UnitKey(namespace, run, unit) for unit in units if unit not in kept])
+
+    async def close(self) -> None:
+        """Finish removing and syncing."""
+        if self._trash_task is not None:
+            await self._trash_task
+        await self._sync.close()
+        self._executor.shutdown()
+
+    # ---------------------------------------------------------------------------------------------------- inside
+
+    async def _in_thread(self, function: Callable[[A], T], argument: A) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, argument)
+
+    async def _hash(self, file: Path, size: int) -> bytes:
+        if size <= _HASH_INLINE_BYTES:
+            return content_digest(file)
+        return await self._in_thread(content_digest, file)
+
+    def _check(self, content: Content) -> None:
+        try:
+            status = content.path.stat()
+        except FileNotFoundError:
+            raise ContentChangedError(f"{content.path} is gone") from None
+        if (status.st_size, status.st_mtime_ns) != (content.size, content.stamp):
+            raise ContentChangedError(f"{content.path} was changed after its digest was made")
+
+    def _content_path(self, digest: bytes) -> Path:
+        name = digest.hex()
+        return self.root / "content" / name[:2] / name
+
+    def _unit_path(self, key: UnitKey) -> Path:
+        return self.root / "units" / path_part(key.namespace) / path_part(key.run) / key.unit.hex()
+
+    def _place(self, file: Path, key: UnitKey, digest: bytes, size: int) -> Content:
+        content = self._contents.get(digest)
+        if content is not None:
+            file.unlink()
+        else:
+            path = self._content_path(digest)
+            path.parent.mkdir(exist_ok=True)
+            file.chmod(0o444)
+            file.rename(path)
+            content = Content(digest, size, path, path.stat().st_mtime_ns)
+            self._contents[digest] = content
+            self.stored_bytes += size
+            self._sync.touched(path, path.parent)
+        self._name(key, content)
+        return content
+
+    def _name(self, key: UnitKey, content: Content) -> None:
+        """Make a unit of content; the newest naming of a unit counts."""
+        units = self._runs.get((key.namespace, key.run), {})
+        former = units.get(key.unit)
+        if former is content:
+            return
+        content.refs += 1  # before the former goes, which may be the same bytes
+        if former is not None:
+            self._forget(key)
+        path = self._unit_path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        try:
+            os.link(content.path, path)
+        except OSError as error:
+            if error.errno != errno.EMLINK:
+                content.refs -= 1
+                raise
+            content = self._further_copy(content)
+            os.link(content.path, path)
+        self._runs.setdefault((key.namespace, key.run), {})[key.unit] = content
+        self._sync.touched(path.parent)
+
+    def _further_copy(self, full: Content) -> Content:
+        """The same bytes in a file of their own; it serves all further units of the digest."""
+        full.refs -= 1
+        path = full.path.with_name(f"{full.digest.hex()}.{next(self._numbers)}")
+        fresh = self.partial / path.name
+        shutil.copyfile(full.path, fresh)
+        fresh.chmod(0o444)
+        while path.exists():
+            path = full.path.with_name(f"{full.digest.hex()}.{next(self._numbers)}")
+        fresh.rename(path)
+        content = Content(full.digest, full.size, path, path.stat().st_mtime_ns, refs=1)
+        self._contents[full.digest] = content
+        self.stored_bytes += full.size
+        self._sync.touched(path, path.parent)
+        return content
+
+    def _refer(self, file: Path, key: UnitKey, content: Content) -> Content:
+        path = self._unit_path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._forget(key)
+        reference = path.with_name(f"{path.name}.ref")
+        fresh = self.partial / reference.name
+        told = {"path": str(file), "digest": content.digest.hex(), "size": content.size, "mtime_ns": content.stamp}
+        fresh.write_text(json.dumps(told))
+        fresh.rename(reference)
+        content.refs = 1
+        self._runs.setdefault((key.namespace, key.run), {})[key.unit] = content
+        self._sync.touched(reference, path.parent)
+        return content
+
+    def _forget(self, key: UnitKey) -> None:
+        run = (key.namespace, key.run)
+        units = self._runs.get(run, {})
+        content = units.pop(key.unit, None)
+        if content is None:
+            return
+        path = self._unit_path(key)
+        (path if content.shared else path.with_name(f"{path.name}.ref")).unlink(missing_ok=True)
+        content.refs -= 1
+        if content.refs == 0 and content.shared:
+            self._discard(content)
+        if not units:
+            del self._runs[run]
+            for directory in (path.parent, path.parent.parent):
+                try:
+                    directory.rmdir()
+                except OSError:
+                    break  # not empty: another run, or a stray file that is not ours to judge
+
+    def _discard(self, content: Content) -> None:
+        if self._contents.get(content.digest) is content:
+            del self._contents[content.digest]
+        try:
+            content.path.rename(self.root / "trash" / f"{os.getpid()}.{next(self._numbers)}")
+        except FileNotFoundError:
+            return
+        if not content.foreign:
+            self.stored_bytes -= content.size
+        if self._trash_task is None:
+            self._trash_task = asyncio.create_task(self._remove())
+
+    async def _remove(self) -> None:
+        try:
+            while await self._in_thread(_empty, self.root / "trash"):
+                pass
+        finally:
+            self._trash_task = None
+
+    # --------------------------------------------------------------------------------------------------- inventory
+
+    def _take_inventory(self) -> None:
+        by_inode: dict[int, Content] = {}
+        for directory in os.scandir(self.root / "content"):
+            for entry in os.scandir(directory.path):
+                status = entry.stat(follow_symlinks=False)
+                digest = bytes.fromhex(entry.name.partition(".")[0])
+                # Ours are read-only; what is writable is a link to a dataset's file.
+                foreign = stat.S_IMODE(status.st_mode) != 0o444
+                content = Content(digest, status.st_size, Path(entry.path), status.st_mtime_ns, foreign)
+                by_inode[status.st_ino] = content
+        for key, entry in self._unit_files():
+            referring = entry.name.endswith(".ref")
+            named = _read_reference(Path(entry.path)) if referring else by_inode.get(entry.inode())
+            if named is None:  # its content was never completed, or not synced before the power went
+                Path(entry.path).unlink()
+                continue
+            named.refs += 1
+            self._runs.setdefault((key.namespace, key.run), {})[key.unit] = named
+        for content in by_inode.values():
+            if content.refs == 0:
+                content.path.unlink()
+                continue
+            self._contents[content.digest] = content
+            if not content.foreign:
+                self.stored_bytes += content.size
+
+    def _unit_files(self) -> Iterable[tuple[UnitKey, os.DirEntry[str]]]:
+        for namespace in os.scandir(self.root / "units"):
+            for run in os.scandir(namespace.path):
+                for entry in os.scandir(run.path):
+                    unit = bytes.fromhex(entry.name.partition(".")[0])
+                    if len(unit) == ID_BYTES:
+                        yield UnitKey(namespace.name, run.name, unit), entry
+
+
+def _read_reference(path: Path) -> Content | None:
+    try:
+        told = json.loads(path.read_text())
+        digest = bytes.fromhex(told["digest"])
+        return Content(digest, told["size"], Path(told["path"]), told["mtime_ns"], foreign=True, shared=False)
+    except (ValueError, KeyError):
+        return None
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """What changes when a file is written to: its size, and when that was."""
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _empty(directory: Path) -> int:
+    """Remove the files in a directory; how many there were. Blocks."""
+    removed = 0
+    for entry in os.scandir(directory):
+        Path(entry.path).unlink(missing_ok=True)
+        removed += 1
+    return removed
+
+
+def _own_copy(file: Path) -> Path:
+    copy = file.with_name(f".{file.name}.copy")
+    shutil.copyfile(file, copy)
+    file.unlink()
+    return copy

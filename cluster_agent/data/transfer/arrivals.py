@@ -1,0 +1,281 @@
+"""Units that are on their way to this node: pulled by us, or pushed by another node, once for each digest.
+
+Whoever wants a unit says so by `fetch` (with places to pull it from) or `expect` (somebody will push it). Wants for the
+same digest share one `Arrival`, so its bytes come once; its file is complete, checked and in the store before any of
+them is told `Arrived`. One writer at a time: a push waits outside while a pull is under way, and the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from cluster_agent.data.base import UnitKey
+from cluster_agent.data.errors import DataError, GoneError, TransferError
+from cluster_agent.data.store import DiskStore
+from cluster_agent.data.transfer.client import Source, TransferClient
+from cluster_agent.data.transfer.partial import PartialFile
+from wire.digests import content_digest
+
+PULLS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """How a want ended: without `error` the unit is in the store. `bytes` crossed in `seconds`."""
+
+    key: UnitKey
+    bytes: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    gone: bool = False
+
+
+@dataclass(eq=False)
+class Arrival:
+    """One digest that is wanted: by whom, from where, and how far it is."""
+
+    digest: bytes
+    size: int
+    wants: dict[UnitKey, str] = field(default_factory=dict)  # -> cluster that may push it; empty: pulled
+    sources: list[Source] = field(default_factory=list)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    partial: PartialFile | None = None
+    pull: asyncio.Task[None] | None = None
+    push: asyncio.Task[object] | None = None
+    crossed: int = 0
+    began: float = 0.0
+
+
+class PushRefusedError(DataError):
+    """What was pushed is not what is expected; `status` is HTTP's."""
+
+    def __init__(self, status: int, message: str, offset: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.offset = offset
+
+
+class Arrivals:
+    """All that is on its way into `store`; tells `arrived` once for each want. `close` it at the end."""
+
+    def __init__(self, store: DiskStore, client: TransferClient, arrived: Callable[[Arrived], None]) -> None:
+        self._store = store
+        self._client = client
+        self._arrived = arrived
+        self._by_digest: dict[bytes, Arrival] = {}
+        self._by_key: dict[UnitKey, Arrival] = {}
+        self._slots = asyncio.Semaphore(PULLS_AT_ONCE)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def wanted(self) -> list[UnitKey]:
+        """All units on their way or expected."""
+        return list(self._by_key)
+
+    def fetch(self, key: UnitKey, digest: bytes, size: int, sources: list[Source]) -> None:
+        """Pull a unit from one of `sources`, tried in turn."""
+        arrival = self._want(key, digest, size, "")
+        if arrival is None:
+            return
+        arrival.sources += [source for source in sources if source not in arrival.sources]
+        if arrival.pull is None:
+            arrival.pull = asyncio.create_task(self._pull(arrival))
+
+    def expect(self, key: UnitKey, digest: bytes, size: int, cluster: str) -> None:
+        """Let a node of `cluster` push a unit."""
+        self._want(key, digest, size, cluster)
+
+    def forget(self, key: UnitKey) -> None:
+        """The unit is not wanted any more; nothing will be told of it."""
+        arrival = self._by_key.pop(key, None)
+        if arrival is None:
+            return
+        del arrival.wants[key]
+        if not arrival.wants:
+            self._by_digest.pop(arrival.digest, None)
+            self._own(asyncio.create_task(self._abandon(arrival)))
+
+    def forget_run(self, namespace: str, run: str) -> None:
+        """Nothing of the run is wanted any more."""
+        for key in [key for key in self._by_key if (key.namespace, key.run) == (namespace, run)]:
+            self.forget(key)
+
+    async def close(self) -> None:
+        """Stop all transfers; what has come is kept for the next start."""
+        for arrival in list(self._by_digest.values()):
+            if arrival.pull is not None:
+                arrival.pull.cancel()
+                await asyncio.gather(arrival.pull, return_exceptions=True)
+            if arrival.partial is not None:
+                arrival.partial.close()
+                arrival.partial = None
+        self._by_digest.clear()
+        self._by_key.clear()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    # ---------------------------------------------------------------------------------------------- the push side
+
+    def offset(self, key: UnitKey) -> int | None:
+        """How many bytes of an expected unit are here; None if it is not expected."""
+        arrival = self._by_key.get(key)
+        if arrival is None or not arrival.wants[key]:
+            return None
+        return self._partial(arrival).contiguous
+
+    async def receive(self, key: UnitKey, cluster: str, start: int, total: int, data: AsyncIterator[bytes]) -> bool:
+        """Take what a node of `cluster` pushes; True once the unit is whole and in the store. PushRefusedError."""
+        arrival = self._by_key.get(key)
+        if arrival is None or not arrival.wants[key]:
+            raise PushRefusedError(404, "the unit is not expected here")
+        if arrival.wants[key] != cluster:
+            raise PushRefusedError(403, f"the unit is expected from {arrival.wants[key]}, not from {cluster}")
+        if total != arrival.size:
+            raise PushRefusedError(422, f"the unit has {arrival.size} bytes, not {total}")
+        if arrival.push is not None:
+            arrival.push.cancel()  # the sender tries again, so the connection before this one is dead
+        elif arrival.writing.locked():
+            raise PushRefusedError(409, "the unit is arriving on another way just now")
+        arrival.push = asyncio.current_task()
+        try:
+            return await self._take(arrival, start, data)
+        finally:
+            if arrival.push is asyncio.current_task():
+                arrival.push = None
+
+    # ---------------------------------------------------------------------------------------------------- inside
+
+    async def _take(self, arrival: Arrival, start: int, data: AsyncIterator[bytes]) -> bool:
+        async with arrival.writing:
+            partial = self._partial(arrival)
+            if start != partial.contiguous:
+                raise PushRefusedError(409, "that is not where the unit goes on", partial.contiguous)
+            arrival.began = arrival.began or time.monotonic()
+            async for piece in data:
+                if arrival.digest not in self._by_digest:
+                    raise PushRefusedError(404, "the unit is not wanted any more")
+                try:
+                    partial.append(piece)
+                except ValueError as error:
+                    raise PushRefusedError(422, str(error)) from None
+                arrival.crossed += len(piece)
+            if not partial.complete():
+                return False
+            try:
+                await self._finish(arrival)
+            except TransferError as error:
+                raise PushRefusedError(422, str(error)) from None
+            except (DataError, OSError) as error:
+                self._fail(arrival, str(error))
+                raise PushRefusedError(507, str(error)) from None
+            return True
+
+    def _want(self, key: UnitKey, digest: bytes, size: int, cluster: str) -> Arrival | None:
+        """The arrival that will satisfy the want; None if that is settled and told already."""
+        known = self._by_key.get(key)
+        if known is not None and known.digest != digest:
+            self.forget(key)
+        if self._store.name(key, digest):
+            self.forget(key)
+            self._own(asyncio.create_task(self._tell_when_durable([Arrived(key)])))
+            return None
+        arrival = self._by_digest.get(digest)
+        if arrival is None:
+            try:
+                self._store.check_space(size)
+            except DataError as error:
+                self._arrived(Arrived(key, error=str(error)))
+                return None
+            arrival = self._by_digest[digest] = Arrival(digest, size)
+        arrival.wants[key] = cluster
+        self._by_key[key] = arrival
+        return arrival
+
+    def _partial(self, arrival: Arrival) -> PartialFile:
+        if arrival.partial is None:
+            arrival.partial = PartialFile(self._store.partial, arrival.digest, arrival.size)
+        return arrival.partial
+
+    async def _pull(self, arrival: Arrival) -> None:
+        try:
+            async with self._slots, arrival.writing:
+                arrival.began = time.monotonic()
+                for last in (False, True):
+                    partial = self._partial(arrival)
+                    arrival.crossed += await self._client.pull(partial, arrival.digest, arrival.sources)
+                    try:
+                        await self._finish(arrival)
+                        return
+                    except TransferError:  # perhaps of bytes from before a crash: once more, from nothing
+                        if last:
+                            raise
+        except GoneError as error:
+            self._fail(arrival, str(error), gone=True)
+        except (DataError, OSError) as error:
+            self._fail(arrival, str(error))
+        finally:
+            arrival.pull = None
+
+    async def _finish(self, arrival: Arrival) -> None:
+        """Check a complete file and put it into the store; TransferError if its bytes are wrong."""
+        partial = self._partial(arrival)
+        if await asyncio.to_thread(content_digest, partial.path) != arrival.digest:
+            partial.restart()
+            raise TransferError("the bytes that came are not the unit's: their digest is another")
+        if arrival.digest not in self._by_digest:
+            return
+        partial.close()
+        arrival.partial = None
+        first, *others = arrival.wants
+        await self._store.commit(partial.path, first, arrival.digest)
+        partial.remove()
+        for key in others:
+            self._store.name(key, arrival.digest)
+        seconds = time.monotonic() - arrival.began
+        told = [Arrived(first, arrival.crossed, seconds), *(Arrived(key) for key in others)]
+        self._settle(arrival)
+        await self._tell_when_durable(told)
+
+    async def _tell_when_durable(self, told: list[Arrived]) -> None:
+        try:
+            await self._store.durable()
+        except OSError as error:
+            told = [Arrived(arrived.key, error=f"the disk refused: {error}") for arrived in told]
+        for arrived in told:
+            self._arrived(arrived)
+
+    def _fail(self, arrival: Arrival, error: str, gone: bool = False) -> None:
+        """Tell those who pulled; who expects a push goes on expecting it."""
+        pulled = [key for key, cluster in arrival.wants.items() if not cluster]
+        for key in pulled:
+            del arrival.wants[key]
+            self._by_key.pop(key, None)
+            self._arrived(Arrived(key, arrival.crossed, error=error, gone=gone))
+        arrival.sources.clear()
+        if not arrival.wants:
+            self._settle(arrival)
+
+    def _settle(self, arrival: Arrival) -> None:
+        if self._by_digest.get(arrival.digest) is arrival:
+            del self._by_digest[arrival.digest]
+        for key in arrival.wants:
+            self._by_key.pop(key, None)
+        if arrival.partial is not None:
+            arrival.partial.close()
+            arrival.partial = None
+
+    async def _abandon(self, arrival: Arrival) -> None:
+        if arrival.pull is not None:
+            arrival.pull.cancel()
+            await asyncio.gather(arrival.pull, return_exceptions=True)
+        async with arrival.writing:
+            if arrival.partial is None or arrival.digest in self._by_digest:
+                return
+            arrival.partial.close()
+            arrival.partial.remove()
+            arrival.partial = None
+
+    def _own(self, task: asyncio.Task[None]) -> None:
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -1,0 +1,112 @@
+"""A file that is arriving: which of its bytes are here, also after a crash.
+
+The bytes lie in `<digest>`, and beside it `<digest>.done` has one byte for each chunk, 1 once the chunk is whole.
+Within a chunk bytes come in order, so what is known beyond whole chunks is one offset for each, kept in memory only.
+Nothing here is trusted: the digest of the complete file decides.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CHUNK_BYTES = 8 << 20
+
+
+class PartialFile:
+    """The arriving content of `digest`, `size` bytes, in `directory`. Use from the event loop; `close` it."""
+
+    def __init__(self, directory: Path, digest: bytes, size: int) -> None:
+        self.path = directory / digest.hex()
+        self.size = size
+        self.chunks = max(1, -(-size // CHUNK_BYTES))
+        self._done_path = self.path.with_suffix(".done")
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._done_file = os.open(self._done_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        whole = os.read(self._done_file, self.chunks + 1)
+        if len(whole) != self.chunks or os.fstat(self._file).st_size != size:
+            self._reset()
+            whole = bytes(self.chunks)
+        self._got = [self.length(chunk) if done else 0 for chunk, done in enumerate(whole)]
+        self._first = 0  # no chunk before this one is missing
+
+    def length(self, chunk: int) -> int:
+        """Bytes of a chunk."""
+        return min(CHUNK_BYTES, self.size - chunk * CHUNK_BYTES)
+
+    def offset(self, chunk: int) -> int:
+        """Where in the file a chunk goes on."""
+        return chunk * CHUNK_BYTES + self._got[chunk]
+
+    def end(self, chunk: int) -> int:
+        """Where in the file a chunk ends, exclusive."""
+        return chunk * CHUNK_BYTES + self.length(chunk)
+
+    def missing(self) -> list[int]:
+        """The chunks that are not whole, in order."""
+        return [chunk for chunk, got in enumerate(self._got) if got < self.length(chunk)]
+
+    @property
+    def received(self) -> int:
+        """Bytes that are here."""
+        return sum(self._got)
+
+    def complete(self) -> bool:
+        """Whether every byte is here; whether they are the right ones, only the digest tells."""
+        return self._first_missing() is None
+
+    @property
+    def contiguous(self) -> int:
+        """Bytes that are here from the start on, without a gap."""
+        chunk = self._first_missing()
+        return self.size if chunk is None else self.offset(chunk)
+
+    def write(self, chunk: int, data: bytes | memoryview) -> None:
+        """Add bytes at a chunk's offset; ValueError if they are more than it takes."""
+        view = memoryview(data)
+        if len(view) > self.length(chunk) - self._got[chunk]:
+            raise ValueError("more bytes came than were asked for")
+        while view:
+            written = os.pwrite(self._file, view, self.offset(chunk))
+            self._got[chunk] += written
+            view = view[written:]
+        if self._got[chunk] == self.length(chunk):
+            os.pwrite(self._done_file, b"\1", chunk)
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Add bytes at `contiguous`, over as many chunks as they fill."""
+        view = memoryview(data)
+        while view:
+            chunk = self._first_missing()
+            if chunk is None:
+                raise ValueError("more bytes came than the unit has")
+            piece = view[: self.length(chunk) - self._got[chunk]]
+            self.write(chunk, piece)
+            view = view[len(piece) :]
+
+    def restart(self) -> None:
+        """Forget all bytes: they were not what they should be."""
+        self._reset()
+        self._got = [0] * self.chunks
+        self._first = 0
+
+    def close(self) -> None:
+        """Keep what is here for another time."""
+        os.close(self._file)
+        os.close(self._done_file)
+
+    def remove(self) -> None:
+        """Delete what is left; after `close`."""
+        self.path.unlink(missing_ok=True)
+        self._done_path.unlink(missing_ok=True)
+
+    def _first_missing(self) -> int | None:
+        while self._first < self.chunks and self._got[self._first] == self.length(self._first):
+            self._first += 1
+        return self._first if self._first < self.chunks else None
+
+    def _reset(self) -> None:
+        os.ftruncate(self._file, 0)
+        os.ftruncate(self._file, self.size)
+        os.ftruncate(self._done_file, 0)
+        os.pwrite(self._done_file, bytes(self.chunks), 0)

@@ -1,0 +1,256 @@
+"""The node daemon: one process a node, which holds the node's data and workers and serves its cluster's coordinator.
+
+    agent ◀── link ──▶ daemon ─▶ tasks (core, executions) ─▶ runtime ─▶ workers
+                          │            │
+                          └─▶ data ─▶ store ◀─ data server ◀── other nodes
+
+The state directory is one daemon's: store/ survives, tasks/ is what a crash left and is removed, logs/ and bundles/ are
+kept within bounds. While the agent is away tasks go on, and their results wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from bdw_fed.v1 import control_plane_pb2, node_pb2
+from cluster_agent.data.store import DiskStore
+from cluster_agent.data.transfer.client import TransferClient
+from cluster_agent.data.transfer.server import DataServer
+from cluster_agent.node.bundles import Bundles
+from cluster_agent.node.core import NodeCore
+from cluster_agent.node.data import DataWork, unit_key
+from cluster_agent.node.link import AgentLink
+from cluster_agent.node.logs import Logs
+from cluster_agent.node.queries import LogQueries
+from cluster_agent.node.tasks import Tasks, task_key
+from cluster_agent.runtimes.process.runtime import ProcessRuntime
+from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
+
+_log = structlog.get_logger(__name__)
+
+
+class StateInUseError(Exception):
+    """Another daemon has this state directory."""
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What a node daemon is told. `cpus` may be a fraction; `memory` and `disk` are bytes, 0 = not limited."""
+
+    cluster: str
+    node: str
+    state: Path
+    agent: str  # host:port of the cluster's agent
+    credentials: Credentials
+    listen_data: str  # host:port; port 0 = any
+    cpus: float = 1.0
+    memory: int = 0
+    disk: int = 0
+    python: str = sys.executable  # interpreter of `python` steps
+
+
+async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], stop: asyncio.Event) -> None:
+    """Run the daemon until `stop` is set. `ready` gets {"data": address} once data is served; the agent may be away.
+
+    StateInUseError, OSError (the address is taken) or StartError (no interpreter) if it can't start.
+    """
+    config.state.mkdir(parents=True, exist_ok=True)
+    with _only_one(config.state):
+        async with _daemon(config) as daemon:
+            ready({"data": daemon.data_address})
+            await daemon.run(stop)
+
+
+@contextlib.asynccontextmanager
+async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
+    await asyncio.to_thread(shutil.rmtree, config.state / "tasks", True)
+    async with contextlib.AsyncExitStack() as stack:
+        runtime = ProcessRuntime(config.python)
+        await runtime.open()
+        stack.push_async_callback(runtime.close)
+        store = DiskStore(config.state / "store", capacity=config.disk)
+        stack.push_async_callback(store.close)
+        client = await stack.enter_async_context(TransferClient(ssl_client_context(config.credentials)))
+        daemon = NodeDaemon(config, runtime, store, client)
+        stack.push_async_callback(daemon.close)
+        await daemon.open()
+        yield daemon
+
+
+class NodeDaemon:
+    """The parts of a daemon, put together. Made by `serve`."""
+
+    def __init__(self, config: NodeConfig, runtime: ProcessRuntime, store: DiskStore, client: TransferClient) -> None:
+        self._config = config
+        self._store = store
+        self._incarnation = os.urandom(16)
+        self._identity = Identity(Role.NODE, f"{config.cluster}/{config.node}")
+        self._logs = Logs(config.state / "logs")
+        self._data = DataWork(store, client, self._tell)
+        self._server = DataServer(store, self._data.arrivals, ssl_server_context(config.credentials))
+        self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)
+        self._link = AgentLink(
+            config.agent, config.cluster, config.credentials, self._hello, self._handle, self._queries.lost
+        )
+        self._bundles = Bundles(config.state / "bundles", self._link.bundle)
+        self._tasks = Tasks(
+            NodeCore(config.cpus, config.memory),
+            runtime,
+            self._bundles,
+            store,
+            self._logs,
+            directory=config.state / "tasks",
+            cluster=config.cluster,
+            node=config.node,
+            tell=self._tell,
+        )
+        self.data_address = ""
+
+    async def open(self) -> None:
+        """Serve data."""
+        host, _, port = self._config.listen_data.rpartition(":")
+        bound = await self._server.start(host.strip("[]"), int(port))
+        self.data_address = f"{_reachable(host, self._config.agent)}:{bound}"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve the agent until `stop` is set."""
+        link = asyncio.create_task(self._link.run())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([link, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (link, stopping):
+                task.cancel()
+            ended = await asyncio.gather(link, stopping, return_exceptions=True)
+        if isinstance(ended[0], Exception):
+            raise ended[0]
+
+    async def close(self) -> None:
+        """Stop all parts, the outermost first."""
+        await self._queries.close()
+        await self._server.stop()
+        await self._tasks.close()
+        await self._data.close()
+        await self._bundles.close()
+        await self._link.close()
+
+    # -------------------------------------------------------------------------------------------------- the agent
+
+    def _tell(self, message: node_pb2.NodeMessage) -> None:
+        self._link.tell(message)
+
+    def _hello(self) -> list[node_pb2.NodeMessage]:
+        """All that the coordinator must know to go on with this node."""
+        results = self._tasks.results()
+        hello = node_pb2.NodeHello(
+            cluster=self._config.cluster,
+            node=self._config.node,
+            incarnation=self._incarnation,
+            status=self._status(),
+            # What is done and not acknowledged counts as running: its result comes with the same hello.
+            running=[_proto_task(key) for key in self._tasks.unfinished()] + [result.key for result in results],
+            finished=results,
+            units=[_proto_unit(key) for key in self._store.units()],
+            data_address=self.data_address,
+            server_name=server_name(self._identity),
+            fetching=[_proto_unit(key) for key in self._data.arrivals.wanted()],
+        )
+        return [node_pb2.NodeMessage(hello=hello), *self._tasks.so_far(), *self._tasks.pool_messages()]
+
+    def _status(self) -> control_plane_pb2.NodeStatus:
+        return control_plane_pb2.NodeStatus(
+            name=self._config.node,
+            ready=True,
+            cpus=self._config.cpus,
+            memory=self._config.memory,
+            disk_free=self._store.free_bytes(),
+            workers=self._tasks.workers,
+            running=self._tasks.running,
+            stored_bytes=self._store.stored_bytes,
+            pid=os.getpid(),
+            data_address=self.data_address,
+        )
+
+    async def _handle(self, command: node_pb2.NodeCommand) -> None:
+        try:
+            await self._obey(command)
+        except Exception:  # one bad command must not take the node down
+            _log.exception("a command failed", command=command.WhichOneof("kind"))
+
+    async def _obey(self, command: node_pb2.NodeCommand) -> None:
+        match command.WhichOneof("kind"):
+            case "welcome":
+                self._data.data_root = Path(command.welcome.data_root)
+                self._store.durability = command.welcome.durability or "process"
+            case "start":
+                self._tasks.start(command.start)
+            case "cancel":
+                self._tasks.cancel(task_key(command.cancel.key))
+            case "ack":
+                self._tasks.ack(task_key(key) for key in command.ack.keys)
+                self._tell(node_pb2.NodeMessage(status=self._status()))
+            case "fetch":
+                self._data.fetch(command.fetch)
+            case "expect":
+                self._data.expect(command.expect)
+            case "push":
+                self._data.push(command.push)
+            case "open":
+                self._data.open(command.open)
+            case "free":
+                await self._data.free(unit_key(key) for key in command.free.units)
+            case "pool":
+                self._tasks.size_pool(command.pool)
+            case "logs":
+                self._queries.read(command.logs)
+            case "stop_logs":
+                self._queries.stop(command.stop_logs.query)
+            case "end_run":
+                order = command.end_run
+                await self._tasks.end_run(order.namespace, order.run)
+                await self._data.end_run(order.namespace, order.run, order.keep)
+                await self._logs.end_run(order.namespace, order.run)
+                self._tell(node_pb2.NodeMessage(status=self._status()))
+
+
+@contextlib.contextmanager
+def _only_one(state: Path) -> Iterator[None]:
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateInUseError(f"{state}: another node daemon is using this directory; give each its own") from None
+        yield
+
+
+def _reachable(host: str, agent: str) -> str:
+    """The address that others dial: the one we listen on, or where that is any, the one that the agent sees us by."""
+    if host.strip("[]") not in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return host
+    agent_host, _, agent_port = agent.rpartition(":")
+    try:
+        family = socket.getaddrinfo(agent_host.strip("[]"), int(agent_port), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family[0], socket.SOCK_DGRAM) as probe:
+            probe.connect(family[4])  # chooses a route; sends nothing
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
+
+
+def _proto_task(key: tuple[str, str, bytes, int]) -> node_pb2.TaskKey:
+    return node_pb2.TaskKey(namespace=key[0], run=key[1], task=key[2], attempt=key[3])
+
+
+def _proto_unit(key: tuple[str, str, bytes]) -> node_pb2.UnitKey:
+    return node_pb2.UnitKey(namespace=key[0], run=key[1], unit=key[2])

@@ -1,0 +1,130 @@
+"""The coordinator's commands about data: open sources, fetch, expect, push and free units; and what came of them.
+
+Each that takes time is an asyncio task that is known by what it is about, so that a command that is repeated finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+
+from bdw_fed.v1 import node_pb2
+from cluster_agent.data.base import UnitKey
+from cluster_agent.data.errors import DataError
+from cluster_agent.data.source import resolve
+from cluster_agent.data.store import DiskStore
+from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
+from cluster_agent.data.transfer.client import Source, TransferClient
+from cluster_agent.node.produced import produced
+from wire.digests import source_task_id, unit_id
+
+PORT = "out"
+_PUSHES_AT_ONCE = 8
+_About = tuple[str, str, object]  # namespace, run, and what in it
+
+
+class DataWork:
+    """All data work of the node that commands asked for."""
+
+    def __init__(self, store: DiskStore, client: TransferClient, tell: Callable[[node_pb2.NodeMessage], None]) -> None:
+        self._store = store
+        self._client = client
+        self._tell = tell
+        self._working: dict[_About, asyncio.Task[None]] = {}
+        self._push_slots = asyncio.Semaphore(_PUSHES_AT_ONCE)
+        self.arrivals = Arrivals(store, client, self._arrived)
+        self.data_root = Path("/nonexistent")  # until the agent's welcome
+
+    def open(self, order: node_pb2.OpenSource) -> None:
+        """Make units of a dataset's part."""
+        self._begin((order.namespace, order.run, (order.step, order.index)), self._open(order))
+
+    def fetch(self, order: node_pb2.FetchUnit) -> None:
+        """Pull a unit."""
+        key = unit_key(order.key)
+        sources = [Source(key, address, order.server_name) for address in order.addresses]
+        self.arrivals.fetch(key, order.unit.digest, order.unit.size, sources)
+
+    def expect(self, order: node_pb2.ExpectUnit) -> None:
+        """Let a unit be pushed to here."""
+        self.arrivals.expect(unit_key(order.key), order.unit.digest, order.unit.size, order.from_cluster)
+
+    def push(self, order: node_pb2.PushUnit) -> None:
+        """Push a unit to another node."""
+        about = (order.key.namespace, order.key.run, (order.key.unit, order.address))
+        self._begin(about, self._push(order))
+
+    async def free(self, keys: Iterable[UnitKey]) -> None:
+        """Forget units, also those on their way."""
+        known = list(keys)
+        for key in known:
+            self.arrivals.forget(key)
+        await self._store.free(known)
+
+    async def end_run(self, namespace: str, run: str, keep: Iterable[bytes]) -> None:
+        """Forget all of a run but the units in `keep`."""
+        ending = [task for about, task in self._working.items() if about[:2] == (namespace, run)]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        self.arrivals.forget_run(namespace, run)
+        await self._store.end_run(namespace, run, list(keep))
+
+    async def close(self) -> None:
+        """Stop all of it."""
+        tasks = list(self._working.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.arrivals.close()
+
+    def _begin(self, about: _About, work: Coroutine[None, None, None]) -> None:
+        if about in self._working:
+            work.close()
+            return
+        task = self._working[about] = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._working.pop(about, None))
+
+    async def _open(self, order: node_pb2.OpenSource) -> None:
+        opened = node_pb2.SourceOpened(namespace=order.namespace, run=order.run, step=order.step, index=order.index)
+        task = source_task_id(order.namespace, order.run, order.step, order.index)
+        try:
+            files = await asyncio.to_thread(resolve, self.data_root, order.path)
+            for index, (name, path) in enumerate(files):
+                key = UnitKey(order.namespace, order.run, unit_id(task, PORT, index))
+                content = await self._store.reference(path, key)
+                opened.units.append(produced(task, PORT, index, content, name))
+            await self._store.durable()
+        except (DataError, OSError) as error:
+            opened.ClearField("units")
+            opened.error = str(error)
+        self._tell(node_pb2.NodeMessage(source=opened))
+
+    async def _push(self, order: node_pb2.PushUnit) -> None:
+        key = unit_key(order.key)
+        error = ""
+        try:
+            content = self._store.find(key)
+            async with self._push_slots:
+                target = Source(key, order.address, order.server_name)
+                await self._client.push(content.path, content.size, content.digest, target)
+        except (DataError, OSError) as failure:
+            error = str(failure) or type(failure).__name__
+        self._tell(node_pb2.NodeMessage(pushed=node_pb2.PushFinished(unit=order.key, error=error)))
+
+    def _arrived(self, arrived: Arrived) -> None:
+        key = arrived.key
+        fetched = node_pb2.FetchFinished(
+            unit=node_pb2.UnitKey(namespace=key.namespace, run=key.run, unit=key.unit),
+            bytes=arrived.bytes,
+            seconds=arrived.seconds,
+            error=arrived.error,
+            gone=arrived.gone,
+        )
+        self._tell(node_pb2.NodeMessage(fetched=fetched))
+
+
+def unit_key(key: node_pb2.UnitKey) -> UnitKey:
+    """The key of a unit as the store has it."""
+    return UnitKey(key.namespace, key.run, key.unit)

@@ -1,0 +1,156 @@
+"""A task's directory: its inputs linked in from the store, its outputs moved out of it into the store.
+
+<state>/tasks/<run>/<task hex>.<attempt>/in/<port><suffix>          one unit
+                                        /in/<port>/<00000><suffix>  many, in order
+                                        /out/<port><suffix>         written by the step: a file, or a directory of files
+                                        /tmp                        HOME and TMPDIR
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.data.base import Content, Store, UnitKey, path_part, suffix
+from cluster_agent.data.errors import ContentChangedError, DataError
+from cluster_agent.node.core import TaskKey
+
+
+class MissingOutputError(DataError):
+    """A task ended well without having written what it should; or wrote something that can't be a unit."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that a task left on a port: its number there, where it is, and its name for people."""
+
+    port: str
+    index: int
+    path: Path
+    name: str
+
+
+@dataclass
+class TaskDirectory:
+    """The directory of one attempt. `make` it, run the task, take its `outputs`, `remove` it."""
+
+    root: Path
+    inputs: dict[str, Path | Sequence[Path]] = field(default_factory=dict)
+    outputs: dict[str, Path] = field(default_factory=dict)
+    _linked: list[tuple[str, Content]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, tasks: Path, key: TaskKey) -> TaskDirectory:
+        """The directory for an attempt below `tasks`."""
+        return cls(tasks / path_part(key.run) / f"{key.task.hex()}.{key.attempt}")
+
+    @property
+    def temporary(self) -> Path:
+        """Where the task may write what nobody needs afterwards."""
+        return self.root / "tmp"
+
+    def make(self, key: TaskKey, store: Store, order: node_pb2.StartTask) -> None:
+        """Create it and link the inputs in. DataError if one is not in the store as it should be."""
+        if self.root.exists():
+            self.remove()
+        for name in ("in", "out", "tmp"):
+            (self.root / name).mkdir(parents=True)
+        for told in order.inputs:
+            self.inputs[told.port] = self._link(key, store, told)
+        for port in order.outputs:
+            self.outputs[port.name] = self.root / "out" / f"{path_part(port.name)}{suffix(port.format)}"
+
+    def unchanged(self) -> None:
+        """ContentChangedError if the task has written to one of its inputs, which it shares with others."""
+        for port, content in self._linked:
+            status = content.path.stat()
+            if (status.st_size, status.st_mtime_ns) != (content.size, content.stamp):
+                raise ContentChangedError(f"the step wrote to its input {port}; inputs may only be read")
+
+    def made(self, ports: Sequence[model_pb2.OutputPort]) -> Iterator[Made]:
+        """The files on the output ports, in the order of ports and names. MissingOutputError."""
+        for port in ports:
+            path = self.outputs[port.name]
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:
+                if port.optional:
+                    continue
+                raise MissingOutputError(
+                    f"the step ended without its output {port.name}: expected a file or directory out/{path.name}"
+                ) from None
+            if stat.S_ISDIR(mode):
+                for index, relative in enumerate(sorted(_files(path, Path()), key=lambda found: found.as_posix())):
+                    yield Made(port.name, index, path / relative, relative.as_posix())
+            else:
+                yield Made(port.name, 0, _regular(path, f"out/{path.name}"), path.name)
+
+    def written(self) -> int:
+        """Bytes that the task has on the disk now, outputs included, inputs not. Blocks."""
+        total = 0
+        for name in ("out", "tmp", "."):
+            total += _bytes_below(self.root / name, deep=name != ".")
+        return total
+
+    def remove(self) -> None:
+        """Delete it with all that is left in it. Blocks."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        try:
+            self.root.parent.rmdir()
+        except OSError:
+            return  # other tasks of the run are there
+
+    def _link(self, key: TaskKey, store: Store, told: node_pb2.TaskInput) -> Path | Sequence[Path]:
+        name, ending = path_part(told.port), suffix(told.format)
+        if not told.many:
+            if len(told.units) != 1:
+                raise DataError(f"input {told.port} takes one unit, and {len(told.units)} came")
+            path = self.root / "in" / f"{name}{ending}"
+            self._link_one(key, store, told.port, told.units[0], path)
+            return path
+        directory = self.root / "in" / name
+        directory.mkdir()
+        paths = [directory / f"{index:05}{ending}" for index in range(len(told.units))]
+        for unit, path in zip(told.units, paths, strict=True):
+            self._link_one(key, store, told.port, unit, path)
+        return paths
+
+    def _link_one(self, key: TaskKey, store: Store, port: str, unit: model_pb2.Unit, path: Path) -> None:
+        content = store.link(UnitKey(key.namespace, key.run, unit.id), path)
+        if unit.digest and unit.digest != content.digest:
+            raise DataError(f"unit {unit.id.hex()} on input {port} has other bytes here than it should have")
+        self._linked.append((port, content))
+
+
+def _files(root: Path, below: Path) -> Iterator[Path]:
+    for entry in os.scandir(root / below):
+        relative = below / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(root, relative)
+        else:
+            _regular(root / relative, f"out/{root.name}/{relative}")
+            yield relative
+
+
+def _regular(path: Path, told: str) -> Path:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise MissingOutputError(f"{told} is not a regular file, so it can't be a unit")
+    return path
+
+
+def _bytes_below(directory: Path, *, deep: bool) -> int:
+    total = 0
+    try:
+        for entry in os.scandir(directory):
+            if entry.is_dir(follow_symlinks=False):
+                total += _bytes_below(Path(entry.path), deep=True) if deep else 0
+            else:
+                total += entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return total  # the task is moving things about
+    return total

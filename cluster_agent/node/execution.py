@@ -1,0 +1,214 @@
+"""One attempt of a task from its directory to its units: what runs while the core says that it is running.
+
+    StartTask ─▶ directory with inputs ─▶ worker ─▶ Outcome ─▶ outputs into the store ─▶ durable ─▶ TaskFinished
+
+Nothing here raises but on cancellation: whatever goes wrong becomes the failure in the result, in words for people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from bdw_fed.v1 import node_pb2
+from cluster_agent.data.base import UnitKey
+from cluster_agent.data.errors import ContentChangedError, DataError, NoSpaceError
+from cluster_agent.data.store import DiskStore
+from cluster_agent.node.core import TaskKey
+from cluster_agent.node.directory import MissingOutputError, TaskDirectory
+from cluster_agent.node.logs import LogName, Logs
+from cluster_agent.node.produced import produced
+from cluster_agent.node.splitting import split
+from cluster_agent.runtimes.base import Job, Outcome, Sink, Worker
+from wire.digests import unit_id
+
+_DISK_CHECK_SECONDS = 1.0
+_MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an execution needs of the daemon; `splitters` are the threads of the built-in split."""
+
+    tasks: Path
+    store: DiskStore
+    logs: Logs
+    splitters: Executor
+    cluster: str
+    node: str
+
+
+class Execution:
+    """One attempt. `run` returns its result; `tell` is called with the units of a task that still runs."""
+
+    def __init__(
+        self,
+        key: TaskKey,
+        order: node_pb2.StartTask,
+        around: Surroundings,
+        worker: Worker | None,
+        tell: Callable[[node_pb2.ProducedUnit], None],
+    ) -> None:
+        self.worker = worker  # None for the built-in kinds
+        self.key = key
+        self.order = order
+        self.around = around
+        self.tell = tell
+        self.directory = TaskDirectory.of(around.tasks, key)
+        self.units: list[node_pb2.ProducedUnit] = []
+
+    async def run(self) -> node_pb2.TaskFinished:
+        """Execute the task."""
+        outcome = await self._outcome()
+        if not outcome.kind:
+            try:
+                await self.around.store.durable()
+            except OSError as error:
+                outcome = Outcome("disk", f"the store could not be synced: {error}", seconds=outcome.seconds)
+        return self._result(outcome)
+
+    async def remove(self) -> None:
+        """Delete what the attempt left on the disk."""
+        await asyncio.to_thread(self.directory.remove)
+
+    async def _outcome(self) -> Outcome:
+        try:
+            self.directory.make(self.key, self.around.store, self.order)
+        except DataError as error:
+            return Outcome("data", str(error))
+        except OSError as error:
+            return Outcome("disk", f"the task's directory could not be made: {error}")
+        try:
+            if self.worker is None:
+                return await self._split()
+            outcome = await self._work(self.worker)
+            if outcome.kind:
+                return outcome
+            await self._collect()
+        except MissingOutputError as error:
+            return Outcome("output", str(error))
+        except ContentChangedError as error:
+            return Outcome("output", str(error))
+        except NoSpaceError as error:
+            return Outcome("disk", str(error))
+        except DataError as error:
+            return Outcome("data", str(error))
+        except OSError as error:
+            kind = "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
+            return Outcome(kind, str(error))
+        return outcome
+
+    # ----------------------------------------------------------------------------------------------------- workers
+
+    async def _work(self, worker: Worker) -> Outcome:
+        key, order = self.key, self.order
+        parameters = json.loads(order.parameters_json or "{}")
+        job = Job(
+            self.directory.root,
+            self.directory.inputs,
+            self.directory.outputs,
+            parameters,
+            self._environment(),
+            order.timeout,
+        )
+        log = self.around.logs.open(LogName(key.namespace, key.run, order.step, key.task, key.attempt))
+        try:
+            return await self._within_quota(worker, job, log)
+        finally:
+            log.close()
+
+    async def _within_quota(self, worker: Worker, job: Job, log: Sink) -> Outcome:
+        """The worker's outcome; or failure once all files of the task together are larger than it may write."""
+        limit = self.order.resources.disk
+        if not limit:
+            return await worker.execute(job, log)
+        running = asyncio.create_task(worker.execute(job, log))
+        try:
+            while not (await asyncio.wait([running], timeout=_DISK_CHECK_SECONDS))[0]:
+                if await asyncio.to_thread(self.directory.written) > limit:
+                    break
+        finally:
+            if not running.done():
+                running.cancel()
+                await asyncio.wait([running])
+        too_much = Outcome("disk", f"the task wrote more than its limit of {limit / _MEGABYTE:.0f} MiB")
+        if running.cancelled():
+            return too_much
+        outcome = running.result()
+        return too_much if not outcome.kind and self.directory.written() > limit else outcome
+
+    def _environment(self) -> dict[str, str]:
+        key = self.key
+        temporary = str(self.directory.temporary)
+        return {
+            "HOME": temporary,
+            "TMPDIR": temporary,
+            "BDW_FED_TASK": key.task.hex(),
+            "BDW_FED_RUN": key.run,
+            "BDW_FED_STEP": self.order.step,
+            "BDW_FED_ATTEMPT": str(key.attempt),
+            "BDW_FED_NAMESPACE": key.namespace,
+        }
+
+    async def _collect(self) -> None:
+        """Move the outputs into the store."""
+        self.directory.unchanged()
+        key = self.key
+        for made in self.directory.made(self.order.outputs):
+            name = UnitKey(key.namespace, key.run, unit_id(key.task, made.port, made.index))
+            content = await self.around.store.commit(made.path, name)
+            self.units.append(produced(key.task, made.port, made.index, content, made.name))
+
+    # ---------------------------------------------------------------------------------------------------- built in
+
+    async def _split(self) -> Outcome:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        def tell(unit: node_pb2.ProducedUnit) -> None:
+            self.units.append(unit)
+            self.tell(unit)
+
+        try:
+            place = self.directory.temporary
+            await split(self.key, self.order, place, self.around.store, self.around.splitters, tell)
+        except ValueError as error:
+            return Outcome("internal", str(error))
+        return Outcome(seconds=loop.time() - began)
+
+    # ------------------------------------------------------------------------------------------------------ results
+
+    def _result(self, outcome: Outcome) -> node_pb2.TaskFinished:
+        return finished(
+            self.key, self.order, outcome, [] if outcome.kind else self.units, self.around.cluster, self.around.node
+        )
+
+
+def finished(
+    key: TaskKey,
+    order: node_pb2.StartTask,
+    outcome: Outcome,
+    units: Sequence[node_pb2.ProducedUnit],
+    cluster: str,
+    node: str,
+) -> node_pb2.TaskFinished:
+    """The result of an attempt as it is told."""
+    result = node_pb2.TaskFinished(
+        key=order.key,
+        outputs=units,
+        execution_seconds=outcome.seconds,
+        peak_memory=outcome.peak_memory,
+        bytes_in=sum(unit.size for told in order.inputs for unit in told.units),
+        bytes_out=sum(unit.unit.size for unit in units),
+    )
+    if outcome.kind:
+        failure = result.failure
+        failure.step, failure.task, failure.attempt = order.step, key.task, key.attempt
+        failure.cluster, failure.node = cluster, node
+        failure.kind, failure.message, failure.detail = outcome.kind, outcome.message, outcome.detail
+    return result

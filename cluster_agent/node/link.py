@@ -1,0 +1,126 @@
+"""The node daemon's stream to its cluster's agent: batches out, commands in, and again from the start after a loss.
+
+What is told while the agent is away is not kept: when the stream is up again, `hello` says all that matters as it is
+then. Whatever waits goes out in one message, as soon as the one before is taken. Reconnecting waits with full jitter,
+so that the nodes of a large cluster don't come back at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import grpc
+import grpc.aio
+import structlog
+
+from bdw_fed.v1 import node_pb2
+from bdw_fed.v1.node_pb2_grpc import NodeServiceStub
+from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
+
+_log = structlog.get_logger(__name__)
+_REQUEST_BYTES = 4 << 20
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+LOGS_AHEAD = 64  # messages that may wait before log readers do
+
+
+class AgentLink:
+    """The connection to the agent at `address`. `hello` gives a stream's first messages, `handle` takes commands."""
+
+    def __init__(
+        self,
+        address: str,
+        cluster: str,
+        credentials: Credentials,
+        hello: Callable[[], list[node_pb2.NodeMessage]],
+        handle: Callable[[node_pb2.NodeCommand], Awaitable[None]],
+        lost: Callable[[], None],
+    ) -> None:
+        self._hello = hello
+        self._handle = handle
+        self._lost = lost
+        self._channel = grpc.aio.secure_channel(
+            address,
+            grpc_channel_credentials(credentials),
+            options=channel_options(Identity(Role.AGENT, cluster)),
+        )
+        self._stub = NodeServiceStub(self._channel)
+        self._waiting: deque[node_pb2.NodeMessage] = deque()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self.connected = False
+
+    def tell(self, message: node_pb2.NodeMessage) -> None:
+        """Send a message; nothing while there is no stream."""
+        if self.connected:
+            self._waiting.append(message)
+            if len(self._waiting) >= LOGS_AHEAD:
+                self._room.clear()
+            self._wake.set()
+
+    async def room(self) -> None:
+        """Return when little waits to be sent; for those who could say much."""
+        await self._room.wait()
+
+    async def run(self) -> None:
+        """Attach again and again, until cancelled."""
+        pause = _FIRST_PAUSE
+        while True:
+            welcomed = await self._attach()
+            pause = _FIRST_PAUSE if welcomed else min(_LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads load, guards nothing
+
+    async def bundle(self, namespace: str, digest: bytes) -> AsyncIterator[bytes]:
+        """The pieces of a bundle's archive. AioRpcError."""
+        call = self._stub.FetchBundle(node_pb2.FetchBundleRequest(namespace=namespace, digest=digest))
+        async for response in call:
+            yield response.chunk
+
+    async def close(self) -> None:
+        """End the connection; after `run` was cancelled."""
+        await self._channel.close()
+
+    async def _attach(self) -> bool:
+        """One stream from hello to its end; whether the agent has welcomed us."""
+        call = self._stub.Attach()
+        self._waiting.clear()
+        self._waiting.extend(self._hello())
+        self._wake.set()
+        self.connected = True
+        writing = asyncio.create_task(self._write(call))
+        welcomed = False
+        try:
+            async for response in call:
+                for command in response.commands:
+                    welcomed = welcomed or command.HasField("welcome")
+                    await self._handle(command)
+            _log.info("the agent ended the stream")
+        except grpc.aio.AioRpcError as error:
+            _log.info("no stream to the agent", reason=error.details(), code=error.code().name)
+        finally:
+            self.connected = False
+            self._waiting.clear()
+            self._room.set()
+            writing.cancel()
+            call.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            self._lost()
+        return welcomed
+
+    async def _write(self, call: grpc.aio.StreamStreamCall[node_pb2.AttachRequest, node_pb2.AttachResponse]) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                request = node_pb2.AttachRequest()
+                size = 0
+                while self._waiting and size < _REQUEST_BYTES:
+                    message = self._waiting.popleft()
+                    size += message.ByteSize()
+                    request.messages.append(message)
+                if len(self._waiting) < LOGS_AHEAD:
+                    self._room.set()
+                await call.write(request)

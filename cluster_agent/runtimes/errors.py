@@ -1,0 +1,19 @@
+"""Why a runtime could not do what it was asked."""
+
+from __future__ import annotations
+
+
+class RuntimeFailureError(Exception):
+    """The base of the runtimes' errors."""
+
+
+class StartError(RuntimeFailureError):
+    """A worker could not start. The text is one line for people; `detail` are the worker's own last words."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class TemplateError(RuntimeFailureError):
+    """A command's argument names a port or parameter in a way that can't be filled in."""

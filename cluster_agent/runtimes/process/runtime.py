@@ -1,0 +1,50 @@
+"""Starts workers as processes of this machine: warm interpreters for `python` steps, programs for `command` steps."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cluster_agent.runtimes.base import Runtime, Worker, WorkerSpec
+from cluster_agent.runtimes.process.command import CommandWorker
+from cluster_agent.runtimes.process.link import SpawnerLink
+from cluster_agent.runtimes.process.python import PythonWorker
+
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
+
+
+class ProcessRuntime(Runtime):
+    """Workers below one spawner, which is started again if it dies. `python` is the interpreter of `python` steps."""
+
+    def __init__(self, python: str = sys.executable) -> None:
+        self._python = python
+        self._link = SpawnerLink(python)
+        self._workers: set[Worker] = set()
+
+    @property
+    def spawner_pid(self) -> int:
+        """The process that all workers are children of."""
+        return self._link.pid
+
+    async def open(self) -> None:
+        await self._link.open()
+
+    async def start(self, spec: WorkerSpec) -> Worker:
+        if not self._link.alive:
+            await self._link.close()
+            self._link = SpawnerLink(self._python)
+            await self._link.open()
+        if spec.argv:
+            return CommandWorker(self._link, spec, base_environment())
+        return await PythonWorker.start(self._link, spec, base_environment())
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+def base_environment() -> dict[str, str]:
+    """What a step's processes inherit of ours: where programs are, the language, the time zone; no secrets."""
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    environment.setdefault("PATH", os.defpath)
+    environment.setdefault("LANG", "C.UTF-8")
+    return environment

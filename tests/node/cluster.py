@@ -1,0 +1,267 @@
+"""A stand-in for the agent, over real gRPC with real certificates, and node daemons to attach to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from bdw_fed.v1 import control_plane_pb2, model_pb2, node_pb2
+from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
+from cluster_agent.node.daemon import NodeConfig, serve
+from wire.digests import bytes_digest, source_task_id, task_id, unit_id
+from wire.identity import Credentials, Identity, Role, grpc_server_credentials, server_options
+from wire.identity.authority import Authority
+from workflow.bundle import pack
+
+CLUSTER = "edge1"
+NAMESPACE = "default"
+DEADLINE = 20.0
+
+
+class Members:
+    """An authority and the credentials that it has issued."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._authority = Authority.create(directory / "ca")
+
+    def credentials(self, role: Role, name: str) -> Credentials:
+        directory = self._directory / role / name.replace("/", "-")
+        if directory.exists():
+            return Credentials.load(directory)
+        return self._authority.issue(Identity(role, name), directory)
+
+
+class FakeAgent(NodeServiceServicer):
+    """Remembers what a node says and says what a test wants. `heard` grows over all streams."""
+
+    def __init__(self, data_root: Path, durability: str) -> None:
+        self.welcome = node_pb2.NodeWelcome(cluster=CLUSTER, data_root=str(data_root), durability=durability)
+        self.heard: list[node_pb2.NodeMessage] = []
+        self.bundles: dict[bytes, bytes] = {}
+        self.bundle_requests = 0
+        self.acknowledges = True
+        self._changed = asyncio.Condition()
+        self._out: asyncio.Queue[node_pb2.NodeCommand | None] = asyncio.Queue()
+
+    async def Attach(self, request_iterator: Any, context: Any) -> Any:  # type: ignore[override]
+        self._out = out = asyncio.Queue()
+        out.put_nowait(node_pb2.NodeCommand(welcome=self.welcome))
+        reading = asyncio.create_task(self._read(request_iterator))
+        try:
+            while (command := await out.get()) is not None:
+                await context.write(node_pb2.AttachResponse(commands=[command]))
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def FetchBundle(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        self.bundle_requests += 1
+        archive = self.bundles.get(request.digest)
+        if archive is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such bundle")
+        yield node_pb2.FetchBundleResponse(chunk=archive)
+
+    async def _read(self, requests: Any) -> None:
+        async for request in requests:
+            async with self._changed:
+                self.heard.extend(request.messages)
+                self._changed.notify_all()
+            if self.acknowledges:
+                keys = [message.finished.key for message in request.messages if message.HasField("finished")]
+                if keys:
+                    self.say(ack=node_pb2.AckResults(keys=keys))
+
+    def say(self, **command: Any) -> None:
+        self._out.put_nowait(node_pb2.NodeCommand(**command))
+
+    def hang_up(self) -> None:
+        self._out.put_nowait(None)
+
+    def add_bundle(self, directory: Path) -> bytes:
+        archive = pack(directory)
+        digest = bytes_digest(archive)
+        self.bundles[digest] = archive
+        return digest
+
+    def all(self, kind: str) -> list[Any]:
+        return [getattr(message, kind) for message in self.heard if message.HasField(kind)]  # type: ignore[arg-type]
+
+    async def hear(self, kind: str, wanted: Callable[[Any], bool] = lambda _: True, *, after: int = 0) -> Any:
+        """The first message of the kind that is wanted, said already or yet to come."""
+
+        def found() -> list[Any]:
+            return [message for message in self.all(kind)[after:] if wanted(message)]
+
+        async with asyncio.timeout(DEADLINE), self._changed:
+            await self._changed.wait_for(found)
+        return found()[0]
+
+    async def result(self, key: node_pb2.TaskKey) -> node_pb2.TaskFinished:
+        """How a task ended."""
+        return await self.hear("finished", lambda finished: finished.key == key)  # type: ignore[no-any-return]
+
+
+@dataclass
+class Node:
+    """A node daemon in this process."""
+
+    config: NodeConfig
+    address: str
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+
+    @property
+    def state(self) -> Path:
+        return self.config.state
+
+    async def end(self) -> None:
+        self.stop.set()
+        await self.task
+
+
+@dataclass
+class Cluster:
+    """A fake agent that listens, and the nodes that a test starts."""
+
+    members: Members
+    agent: FakeAgent
+    address: str
+    directory: Path
+    data_root: Path
+    nodes: list[Node] = field(default_factory=list)
+
+    def config(self, name: str = "n1", **options: Any) -> NodeConfig:
+        return NodeConfig(
+            cluster=CLUSTER,
+            node=name,
+            state=self.directory / name,
+            agent=self.address,
+            credentials=self.members.credentials(Role.NODE, f"{CLUSTER}/{name}"),
+            listen_data="127.0.0.1:0",
+            **{"cpus": 2.0, "memory": 2 << 30, **options},
+        )
+
+    async def start(self, name: str = "n1", **options: Any) -> Node:
+        """Start a node daemon; returns when it has said hello."""
+        config = self.config(name, **options)
+        stop = asyncio.Event()
+        ready: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        hellos = len(self.agent.all("hello"))
+        task = asyncio.create_task(serve(config, ready.set_result, stop))
+        await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE)
+        if task.done():
+            await task
+        node = Node(config, (await ready)["data"], stop, task)
+        self.nodes.append(node)
+        await self.agent.hear("hello", after=hellos)
+        return node
+
+
+@contextlib.asynccontextmanager
+async def cluster(directory: Path, *, durability: str = "process") -> AsyncIterator[Cluster]:
+    """A cluster without nodes yet."""
+    data_root = directory / "data"
+    data_root.mkdir()
+    members = Members(directory / "members")
+    agent = FakeAgent(data_root, durability)
+    server = grpc.aio.server(options=server_options())
+    add_NodeServiceServicer_to_server(agent, server)
+    credentials = members.credentials(Role.AGENT, CLUSTER)
+    port = server.add_secure_port("127.0.0.1:0", grpc_server_credentials(credentials))
+    await server.start()
+    made = Cluster(members, agent, f"127.0.0.1:{port}", directory, data_root)
+    try:
+        yield made
+    finally:
+        for node in made.nodes:
+            if not node.task.done():
+                await node.end()
+        await server.stop(0)
+
+
+def python(function: str, bundle: bytes = b"") -> model_pb2.Execution:
+    return model_pb2.Execution(python=model_pb2.Execution.Python(function=function), bundle=bundle)
+
+
+def command(*argv: str, bundle: bytes = b"", env: dict[str, str] | None = None) -> model_pb2.Execution:
+    return model_pb2.Execution(command=model_pb2.Execution.Command(argv=argv, env=env or {}), bundle=bundle)
+
+
+def splitter(**split: Any) -> model_pb2.Execution:
+    return model_pb2.Execution(split=model_pb2.Execution.Splitter(split=model_pb2.Split(**split)))
+
+
+def order(
+    step: str,
+    execution: model_pb2.Execution,
+    *,
+    run: str = "run1",
+    inputs: Iterable[node_pb2.TaskInput] = (),
+    outputs: Iterable[str] = (),
+    parameters: dict[str, Any] | None = None,
+    attempt: int = 1,
+    number: int = 0,
+    timeout: float = 0.0,
+    resources: model_pb2.Resources | None = None,
+) -> node_pb2.StartTask:
+    """A task. `outputs` are ports, "name:format", optional ones with a "?" at the end."""
+    told = list(inputs)
+    ids = [(port.port, [unit.id for unit in port.units]) for port in told]
+    task = task_id(NAMESPACE, run, step, [*ids, (str(number), [])])
+    return node_pb2.StartTask(
+        key=node_pb2.TaskKey(namespace=NAMESPACE, run=run, task=task, attempt=attempt),
+        step=step,
+        definition=f"{step}@1",
+        execution=execution,
+        inputs=told,
+        outputs=[
+            model_pb2.OutputPort(
+                name=port.rstrip("?").partition(":")[0],
+                format=port.rstrip("?").partition(":")[2],
+                optional=port.endswith("?"),
+            )
+            for port in outputs
+        ],
+        parameters_json=json.dumps(parameters or {}),
+        resources=resources or model_pb2.Resources(cpus=1),
+        timeout=timeout,
+    )
+
+
+def given(port: str, *units: model_pb2.Unit, many: bool = False, kind: str = "csv") -> node_pb2.TaskInput:
+    return node_pb2.TaskInput(port=port, format=kind, units=units, many=many)
+
+
+async def source(made: Cluster, name: str, content: bytes, *, run: str = "run1", index: int = 0) -> model_pb2.Unit:
+    """Put a file into the data root and have the node open it."""
+    path = made.data_root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    step = f"inputs.{name}"
+    made.agent.say(open=node_pb2.OpenSource(namespace=NAMESPACE, run=run, step=step, index=index, path=name))
+    opened = await made.agent.hear("source", lambda told: told.run == run and told.step == step)
+    assert opened.error == ""
+    assert opened.units[0].unit.id == unit_id(source_task_id(NAMESPACE, run, step, index), "out", 0)
+    return opened.units[0].unit  # type: ignore[no-any-return]
+
+
+def content(node: Node, unit: model_pb2.Unit, run: str = "run1") -> bytes:
+    """A unit's bytes in a node's store."""
+    return (node.state / "store" / "units" / NAMESPACE / run / unit.id.hex()).read_bytes()
+
+
+def logs_request(run: str = "run1", *, task: bytes = b"", follow: bool = False) -> control_plane_pb2.LogsRequest:
+    return control_plane_pb2.LogsRequest(namespace=NAMESPACE, run=run, task=task, follow=follow)
+
+
+def unit_key(unit: model_pb2.Unit, run: str = "run1") -> node_pb2.UnitKey:
+    return node_pb2.UnitKey(namespace=NAMESPACE, run=run, unit=unit.id)
