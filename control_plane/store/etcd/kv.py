@@ -97,9 +97,9 @@ def delete(key: bytes) -> rpc.RequestOp:
     return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
 
 
-def read(key: bytes) -> rpc.RequestOp:
-    """Read the key."""
-    return rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
+def read(key: bytes, *, keys_only: bool = False) -> rpc.RequestOp:
+    """Read the key, with or without its value."""
+    return rpc.RequestOp(request_range=rpc.RangeRequest(key=key, keys_only=keys_only))
 
 
 class Kv:
