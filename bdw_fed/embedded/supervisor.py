@@ -213,6 +213,9 @@ def main(arguments: list[str]) -> int:
         report.say({"state": "clash"})
         return 5
     report.say({"state": "importing", "pid": os.getpid(), "start_time": linux.start_time(os.getpid())})
+    # structlog draws tracebacks with rich where that is installed; services log JSON, and this import takes longer
+    # than forking all of them.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     services = importlib.import_module(arguments[1])
     text = sys.stdin.read()
     if not text.strip():
