@@ -21,7 +21,7 @@ ORDER_OF_STOPPING: tuple[Role, ...] = ("node", "agent", "hub", "etcd")
 class Process:
     """One process. Directories are absolute; `ports` maps what is served to the port on loopback."""
 
-    name: str  # hub, etcd, agent-EDGE, node-EDGE-N1: also of its log, state and credentials
+    name: str  # hub, etcd, agent-EDGE, node-EDGE.N1: also of its log, state and credentials
     role: Role
     state: str
     credentials: str
@@ -93,7 +93,7 @@ def lay_out(
     uses = ["etcd.clients", "hub.api"]
     for cluster in clusters:
         uses += [f"agent-{cluster}.nodes", f"agent-{cluster}.peers"]
-    uses += [f"node-{node.cluster}-{node.name}.data" for node in nodes]
+    uses += [f"node-{node.cluster}.{node.name}.data" for node in nodes]
     ports = choose_ports(uses, kept_ports)
 
     def process(name: str, role: Role, **more: Any) -> Process:
@@ -112,7 +112,7 @@ def lay_out(
     processes += [process(f"agent-{cluster}", "agent", cluster=cluster) for cluster in clusters]
     processes += [
         process(
-            f"node-{node.cluster}-{node.name}",
+            f"node-{node.cluster}.{node.name}",
             "node",
             cluster=node.cluster,
             node=node.name,

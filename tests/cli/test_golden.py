@@ -106,4 +106,4 @@ def test_json_is_the_contract_s_own(hub: FakeHub, capsys: pytest.CaptureFixture[
     assert described["run"]["state"] == "RUN_STATE_SUCCEEDED"
     assert described["run"]["fragments"]["cloud"]["traffic"][0]["fromCluster"] == "edge-jfk"
     assert run(["explain", "delays-x7k2p", "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["plan"]["workflow"] == "delays"
+    assert json.loads(capsys.readouterr().out)["workflow"] == "delays"

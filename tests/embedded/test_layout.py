@@ -43,8 +43,8 @@ def test_every_process_has_a_place_and_ports_of_its_own(tmp_path: Path) -> None:
         "hub",
         "agent-edge",
         "agent-cloud",
-        "node-edge-n1",
-        "node-edge-n2",
+        "node-edge.n1",
+        "node-edge.n2",
     ]
     ports = ports_of(layout)
     assert sorted(ports) == sorted(
@@ -55,8 +55,8 @@ def test_every_process_has_a_place_and_ports_of_its_own(tmp_path: Path) -> None:
             "agent-edge.peers",
             "agent-cloud.nodes",
             "agent-cloud.peers",
-            "node-edge-n1.data",
-            "node-edge-n2.data",
+            "node-edge.n1.data",
+            "node-edge.n2.data",
         ]
     )
     assert len(set(ports.values())) == len(ports)
@@ -86,7 +86,7 @@ def test_each_certificate_says_who_it_is_for_and_etcd_trusts_the_hub_alone(tmp_p
 
     assert str(identity("hub")) == "hub hub"
     assert str(identity("agent-edge")) == "agent edge"
-    assert str(identity("node-edge-n2")) == "node edge/n2"
+    assert str(identity("node-edge.n2")) == "node edge/n2"
     assert str(identity("user-local")) == "user local"
     by_issuer: dict[bytes, set[str]] = {}
     for folder in (tmp_path / "credentials").iterdir():

@@ -64,7 +64,7 @@ NAMES = [
     "etcd",
     "hub",
     *(f"agent-{cluster}" for cluster in ("edge1", "edge2", "cloud")),
-    *(f"node-{cluster}-n1" for cluster in ("edge1", "edge2", "cloud")),
+    *(f"node-{cluster}.n1" for cluster in ("edge1", "edge2", "cloud")),
 ]
 
 
@@ -89,7 +89,7 @@ def test_whatever_is_killed_is_started_again_with_its_ports(tmp_path: Path) -> N
     with up(state) as running:
         before = pids(running)
         addresses = {process["name"]: process["addresses"] for process in running.processes}
-        for name in ("etcd", "hub", "agent-edge1", "node-cloud-n1"):
+        for name in ("etcd", "hub", "agent-edge1", "node-cloud.n1"):
             os.kill(before[name], signal.SIGKILL)
 
         def again() -> bool:
@@ -99,7 +99,7 @@ def test_whatever_is_killed_is_started_again_with_its_ports(tmp_path: Path) -> N
         eventually(again, "the start of what was killed")
         after = look(state)
         assert {process["name"]: process["addresses"] for process in after.processes} == addresses
-        untouched = set(NAMES) - {"etcd", "hub", "agent-edge1", "node-cloud-n1"}
+        untouched = set(NAMES) - {"etcd", "hub", "agent-edge1", "node-cloud.n1"}
         assert {name: pids(after)[name] for name in untouched} == {name: before[name] for name in untouched}
 
 

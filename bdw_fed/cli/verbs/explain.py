@@ -42,6 +42,6 @@ def command(
                 except NotFound:
                     raise NotFound(f"there is neither a run nor a workflow {name}") from None
     if output in (Format.JSON, Format.YAML):
-        show_values({"plan": plain(plan)}, output)
+        show_values(plain(plan), output)
     else:
         show_plan(plan, wide=output is Format.WIDE)
