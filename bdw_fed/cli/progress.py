@@ -145,7 +145,7 @@ def _drawn(run: model.Run, expected: dict[str, float]) -> Any:
 
     state = word(model.RunState, run.state)
     title = f"{run.name}  {state}" + (f"  {run.message}" if run.message else "")
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for column, justify in (
         ("STEP", "left"),
         ("CLUSTER", "left"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,44 @@ def test_what_is_imported_lazily_is_whole_when_it_is_used() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert (done.stderr, done.stdout.strip()) == ("", "secure_channel")
+
+
+def on_a_terminal(words: list[str], environment: dict[str, str]) -> str:
+    """What a person at a terminal of 100 columns sees, escape sequences and all."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bdw_fed.cli", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", **environment},
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while piece := os.read(ours, 65536):
+            seen += piece
+    except OSError:
+        pass  # the other end has hung up
+    os.close(ours)
+    assert process.wait(timeout=10) == 0
+    return seen.decode()
+
+
+def test_a_person_sees_a_live_table_and_colour_unless_it_is_unwanted(hub: FakeHub) -> None:
+    plain = on_a_terminal(["watch", RUN], {"NO_COLOR": "1"})
+    assert "WAITING" in plain
+    assert "█" in plain
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", plain), "no colour with NO_COLOR"
+    colourful = on_a_terminal(["get", "runs"], {"NO_COLOR": ""})
+    assert "\x1b[32msucceeded" in colourful
+
+
+def test_json_on_a_terminal_is_json(hub: FakeHub) -> None:
+    assert json.loads(on_a_terminal(["get", "workflows", "-o", "json"], {"NO_COLOR": ""}))
