@@ -25,7 +25,7 @@ _SECONDS = {
     "h": Fraction(3600),
     "d": Fraction(86400),
 }
-_NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,9})?)"
+_NUMBER = r"([0-9]{1,20}(?:\.[0-9]{1,9})?)"
 _SIZE = re.compile(_NUMBER + r"\s?([kKMGTP]i?)?(B)?")
 _BANDWIDTH = re.compile(_NUMBER + r"\s?([kKMGTP]i?)?(bit|bps|B)(/s|ps)?")
 _DURATION = re.compile(rf"(?:{_NUMBER}(us|µs|ms|s|m|h|d))+")

@@ -26,10 +26,10 @@ def check_documents(
     steps = dict(stored_steps or {})
     steps.update({one.model.reference: one.model for one in documents if isinstance(one.model, Step)})
     new = [(one.model, one.positions) for one in documents if isinstance(one.model, Topology)]
-    topology_problems = [problem for model, positions in new for problem in check_topology(model, positions)]
-    # In a topology that is wrong itself, a workflow's problems would be told twice.
-    topology = stored_topology if not new else new[0][0] if len(new) == 1 and not topology_problems else None
-    problems = [*_twice(documents), *topology_problems]
+    topology = stored_topology if not new else new[0][0] if len(new) == 1 else None
+    problems = _twice(documents)
+    for model, positions in new:
+        problems += check_topology(model, positions)
     for one in documents:
         if isinstance(one.model, Step):
             problems += check_step(one.model, one.positions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from topology.checks import check_topology
 from topology.model import Topology
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
@@ -13,7 +14,9 @@ from workflow.model import Place, StepUse, Workflow
 
 
 def check_placing(workflow: Workflow, topology: Topology, where: Positions) -> Iterator[Problem]:
-    """What is wrong with a workflow in a topology that has been checked itself."""
+    """What is wrong with a workflow in a topology; nothing is said of one that is wrong itself."""
+    if check_topology(topology):
+        return
     questions = Questions(topology)
     yield from _datasets(workflow, questions, where)
     for index, use in enumerate(workflow.spec.steps):

@@ -23,7 +23,7 @@ def check_workflow(
 ) -> list[Problem]:
     """What is wrong with a well-formed workflow, beside the steps that it uses (by NAME@VERSION) and in a topology.
 
-    Steps and topology are taken to be checked themselves; without a topology what needs one is left out.
+    Steps are taken to be checked themselves; without a topology, or in a wrong one, what needs it is left out.
     """
     where = positions or Positions()
     return [

@@ -21,6 +21,10 @@ _REMEDIES = {
         "put a '}' at its end, ',' between fields; text that holds braces goes in quotes",
     ),
     "found unexpected end of stream": ("a quote is not closed", "put the closing quote"),
+    "did not find expected node content": (
+        "a value is missing, or a bracket or brace is not closed",
+        "write the value, or put the closing ] or }",
+    ),
     "found unknown escape character": ("an escape that YAML does not know", "use single quotes for text with a \\"),
     "control characters are not allowed": ("a control character", "remove it; is the file text?"),
 }
@@ -43,7 +47,8 @@ def explain(error: yaml.YAMLError, text: str) -> tuple[int, str, str]:
     # What is not closed is found at the end of the file; where it was opened is the place to look at.
     opened = error.problem in _NOT_CLOSED and error.context_mark
     mark = opened or error.problem_mark or error.context_mark
-    line = int(mark.line) if mark else 0
+    # The end of the file is no place to look at; the last line with something on it is.
+    line = min(int(mark.line), text.rstrip().count("\n")) if mark else 0
     message, remedy = _words(str(error.problem), _line(text, line)[int(mark.column) :][:1] if mark else "")
     return line, message, remedy
 
