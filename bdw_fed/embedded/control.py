@@ -75,6 +75,7 @@ def start(
     durability: str = "process",
     heartbeat: float = 1.0,
     stay: bool = False,
+    stop_seconds: float = 8.0,
     services: str = SERVICES,
     settle: Callable[[Path, Chosen, float], None] | None = None,
 ) -> Started:
@@ -98,6 +99,7 @@ def start(
             durability=durability,
             topology=chosen.digest,
             heartbeat=heartbeat,
+            stop_seconds=stop_seconds,
             kept_ports=ports_of(kept) if kept else {},
         )
         starting.await_lock()

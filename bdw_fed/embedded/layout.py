@@ -44,6 +44,7 @@ class Layout:
     topology: str  # digest of the topology's text: which one this is
     heartbeat: float
     processes: tuple[Process, ...]
+    stop_seconds: float = 8.0  # that processes of one role get to stop before they are killed
 
     def one(self, role: Role) -> Process:
         """The only process of a role (hub, etcd)."""
@@ -62,7 +63,7 @@ class Layout:
         """The layout that `to_json` wrote."""
         content: dict[str, Any] = json.loads(text)
         processes = tuple(Process(**process) for process in content.pop("processes"))
-        return cls(**content, processes=processes)
+        return cls(processes=processes, **content)
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def lay_out(
     durability: str,
     topology: str,
     heartbeat: float,
+    stop_seconds: float,
     kept_ports: dict[str, int],
 ) -> Layout:
     """The layout for these clusters and nodes. `kept_ports` are an earlier layout's, by process and use."""
@@ -122,7 +124,7 @@ def lay_out(
         )
         for node in nodes
     ]
-    return Layout(str(state), str(data_root), durability, topology, heartbeat, tuple(processes))
+    return Layout(str(state), str(data_root), durability, topology, heartbeat, tuple(processes), stop_seconds)
 
 
 def ports_of(layout: Layout) -> dict[str, int]:

@@ -37,7 +37,6 @@ from bdw_fed.embedded.layout import ORDER_OF_STOPPING, Layout
 STATE_FILE = "supervisor.json"
 LOCK_FILE = "supervisor.lock"
 SERVICES = "bdw_fed.embedded.services"
-_STOP_SECONDS = {"node": 8.0, "agent": 8.0, "hub": 5.0, "etcd": 8.0}
 
 
 class Supervisor:
@@ -127,7 +126,7 @@ class Supervisor:
             group = [child for child in self._children if child.process.role == role]
             for child in group:
                 child.signal(signal.SIGTERM)
-            deadline = time.monotonic() + _STOP_SECONDS[role]
+            deadline = time.monotonic() + self._layout.stop_seconds
             while any(child.pid for child in group):
                 left = deadline - time.monotonic()
                 if left <= 0:

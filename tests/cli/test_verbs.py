@@ -192,3 +192,25 @@ def test_a_person_sees_a_live_table_and_colour_unless_it_is_unwanted(hub: FakeHu
 
 def test_json_on_a_terminal_is_json(hub: FakeHub) -> None:
     assert json.loads(on_a_terminal(["get", "workflows", "-o", "json"], {"NO_COLOR": ""}))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("bdw-fed desc", "describe"), ("bdw-fed get work", "workflow"), ("bdw-fed watch delays-", "delays-1")],
+)
+def test_the_shell_completes_verbs_kinds_and_names(hub: FakeHub, words: str, expected: str) -> None:
+    environment = {
+        **os.environ,
+        "_BDW_FED_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "bdw_fed.cli"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=environment,
+        check=False,
+    )
+    assert expected in done.stdout.splitlines(), done.stderr

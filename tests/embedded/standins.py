@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ def run(process: Process, layout: Layout, ready: Callable[[Any], None]) -> None:
     if broken.exists():
         print(broken.read_text(), file=sys.stderr)
         raise SystemExit(7)
-    stubborn = (Path(layout.state) / "stubborn").exists()
 
     async def serve(_config: None, ready: Callable[[Any], None], stop: asyncio.Event) -> None:
         with (Path(layout.state) / "starts").open("a") as file:
@@ -31,8 +30,8 @@ def run(process: Process, layout: Layout, ready: Callable[[Any], None]) -> None:
         await stop.wait()
         with (Path(layout.state) / "stops").open("a") as file:
             file.write(f"{process.name}\n")
-        if stubborn and process.role == "node":
-            signal.pause()
+        if (Path(layout.state) / "stubborn" / process.name).exists():
+            threading.Event().wait()
 
     run_service(serve, None, ready)
 

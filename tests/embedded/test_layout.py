@@ -32,6 +32,7 @@ def a_layout(state: Path, kept: dict[str, int] | None = None) -> Layout:
         durability="process",
         topology="digest",
         heartbeat=1.0,
+        stop_seconds=8.0,
         kept_ports=kept or {},
     )
 

@@ -6,6 +6,8 @@ import json
 import os
 import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +38,7 @@ def _standins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(state: Path) -> control.Started:
-    return control.start(state, lambda: choose(None, state.parent), services="standins")
+    return control.start(state, lambda: choose(None, state.parent), services="standins", stop_seconds=0.5)
 
 
 @contextmanager
@@ -179,6 +181,42 @@ def test_ports_are_kept_unless_somebody_else_has_taken_them(tmp_path: Path) -> N
     assert second is not None
     assert second.one("hub").ports != first.one("hub").ports
     assert second.one("etcd").ports == first.one("etcd").ports
+
+
+def test_who_does_not_stop_is_killed(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with up(state) as running:
+        (state / "stubborn").mkdir()
+        (state / "stubborn" / "node-edge1.n1").touch()
+        (state / "stubborn" / "hub").touch()
+        layout = read_layout(state)
+        assert layout is not None
+        began = time.monotonic()
+        control.stop(state)
+        assert time.monotonic() - began >= 2 * layout.stop_seconds
+        assert not any(linux.is_running(process["pid"], process["start_time"]) for process in running.processes)
+
+
+def test_in_the_foreground_all_ends_with_the_command_however_it_ends(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    script = (
+        "import sys; from pathlib import Path; from bdw_fed.embedded import control;"
+        "from bdw_fed.embedded.topologies import choose;"
+        f"state = Path({str(state)!r});"
+        "started = control.start(state, lambda: choose(None, state.parent), services='standins', stay=True);"
+        "print('up', flush=True); started.supervisor.wait()"
+    )
+    command = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert command.stdout
+    with command.stdout:
+        assert command.stdout.readline() == b"up\n"
+    running = look(state)
+    command.kill()
+    command.wait()
+    assert linux.wait_for_end(running.pid, running.started, PATIENCE)
+    for process in running.processes:
+        assert linux.wait_for_end(process["pid"], process["start_time"], PATIENCE)
+    assert "hub" in (state / "stops").read_text(), "they were stopped in order, not killed"
 
 
 def test_the_state_is_for_its_owner_alone(tmp_path: Path) -> None:
