@@ -116,3 +116,58 @@ class RunOutputs(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunOutputs: _TypeAlias = RunOutputs  # noqa: Y015
+
+@_typing.final
+class StepMeasured(_message.Message):
+    """What ended runs have shown of a step's version (key: measured/NAMESPACE/STEP@VERSION): sums over the newest runs,
+    halved from time to time, so that old ones fade.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    BUSY_SECONDS_FIELD_NUMBER: _builtins.int
+    bytes_in: _builtins.float
+    bytes_out: _builtins.float
+    tasks: _builtins.float
+    busy_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        bytes_in: _builtins.float = ...,
+        bytes_out: _builtins.float = ...,
+        tasks: _builtins.float = ...,
+        busy_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepMeasured: _TypeAlias = StepMeasured  # noqa: Y015
+
+@_typing.final
+class Generation(_message.Message):
+    """Counts the changes to a namespace's objects (key: generations/NAMESPACE). What is applied or deleted is judged
+    beside all that is stored, so every change is conditional on no other having come between.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Generation: _TypeAlias = Generation  # noqa: Y015

@@ -37,11 +37,24 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Planned:
-    """The run has a plan (`plan` is its digest among the blobs) and a fragment for each cluster in it."""
+    """The run has a plan (`plan` is its digest among the blobs) and a fragment for each cluster in it.
+
+    With `handed_out` unset the run stays PENDING: its fragments are stored one after the other, and what they say
+    counts, but should it stop there, it has to be abandoned. The same event with it set makes the run RUNNING.
+    """
 
     revision: int
     plan: bytes
     fragments: tuple[m.Fragment, ...]
+    at: float
+    handed_out: bool = True
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """The hub could not go on with this run; what there is of it is stopped."""
+
+    reason: str
     at: float
 
 
@@ -100,6 +113,7 @@ class ResumeRequested:
 Event = (
     Submitted
     | Planned
+    | Abandoned
     | FragmentAccepted
     | Progress
     | OutputMade
@@ -162,6 +176,8 @@ def handle(run: m.Run | None, event: Event) -> list[Action]:
     match event:
         case Planned():
             return _planned(run, event)
+        case Abandoned():
+            return _abandoned(run, event)
         case FragmentAccepted():
             return _accepted(run, event)
         case Progress():
@@ -188,6 +204,17 @@ def overlaid(run: m.Run, statuses: Iterable[m.FragmentStatus]) -> m.Run:
         shown = shown or _copy(run)
         shown.fragments[status.cluster].CopyFrom(trimmed(status))
     return shown or run
+
+
+def concerned(run: m.Run) -> tuple[str, ...]:
+    """The clusters whose fragments are to do what is wanted of the run: those that live, or all once it has ended."""
+    return tuple(
+        sorted(
+            name
+            for name, fragment in run.fragments.items()
+            if run.state in ENDED or fragment.state not in FRAGMENT_ENDED
+        )
+    )
 
 
 def trimmed(status: m.FragmentStatus) -> m.FragmentStatus:
@@ -219,10 +246,13 @@ def _submitted(run: m.Run | None, event: Submitted) -> list[Action]:
 
 
 def _planned(run: m.Run, event: Planned) -> list[Action]:
-    if run.state != m.RUN_STATE_PENDING or event.revision <= run.plan_revision:
+    if run.state != m.RUN_STATE_PENDING or event.revision < run.plan_revision:
         return []
     fresh = _copy(run)
-    fresh.state = m.RUN_STATE_RUNNING
+    if event.handed_out:
+        fresh.state = m.RUN_STATE_RUNNING
+    if event.revision == run.plan_revision:
+        return [StoreRun(fresh)] if event.handed_out else []
     fresh.started_at = event.at
     fresh.plan_revision = event.revision
     fresh.plan = event.plan
@@ -237,6 +267,17 @@ def _planned(run: m.Run, event: Planned) -> list[Action]:
             )
         )
     return [StoreFragments(event.fragments, m.DESIRED_STATE_RUNNING), StoreRun(fresh)]
+
+
+def _abandoned(run: m.Run, event: Abandoned) -> list[Action]:
+    if run.state in ENDED or run.state == m.RUN_STATE_STOPPING:
+        return []
+    fresh = _copy(run)
+    actions = _stop(fresh, m.RUN_STATE_FAILED, event.reason)
+    if not fresh.fragments:
+        fresh.state = m.RUN_STATE_FAILED
+        fresh.ended_at = event.at
+    return [*actions, StoreRun(fresh)]
 
 
 def _accepted(run: m.Run, event: FragmentAccepted) -> list[Action]:
@@ -321,7 +362,7 @@ def _end(fresh: m.Run, event: FragmentEnded) -> list[Action]:
         del fresh.outputs[:]
         fresh.outputs.extend(outputs[:INLINE_OUTPUTS])
         fresh.outputs_left_out = max(0, len(outputs) - INLINE_OUTPUTS)
-    return [SetDesired(tuple(sorted(fresh.fragments)), m.DESIRED_STATE_FINISHED)]
+    return [SetDesired(concerned(fresh), m.DESIRED_STATE_FINISHED)]
 
 
 def _cancel(run: m.Run, event: CancelRequested) -> list[Action]:

@@ -1,0 +1,85 @@
+"""Keeps the topologies at hand, and every connected agent's directory of its peers up to date.
+
+A directory is computed anew when a topology or a gateway's address has changed, and sent where it differs from what the
+agent was told last in this session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from bdw_fed.v1 import control_plane_pb2 as cp
+from control_plane.federation.agents import Agents
+from control_plane.federation.directory import StoredTopology, directory
+from control_plane.federation.session import AgentSession
+from control_plane.kinds import Kinds
+from control_plane.patience import persistently
+from control_plane.store.base import Deleted, Listing, Stored
+from control_plane.store.keys import Key
+
+_log = structlog.get_logger(__name__)
+
+
+class Directories:
+    """The topologies by key. `keep` and `push` are run by the hub as long as it lives."""
+
+    def __init__(self, kinds: Kinds, agents: Agents) -> None:
+        self._kinds = kinds
+        self._agents = agents
+        self._topologies: dict[Key, StoredTopology] = {}
+        self._told: dict[AgentSession, bytes] = {}
+        self._changed = asyncio.Event()
+        agents.changed = self._changed.set
+
+    def topologies(self, namespace: str | None = None) -> list[StoredTopology]:
+        """All topologies, or those of a namespace, by name."""
+        return [
+            self._topologies[key] for key in sorted(self._topologies) if namespace is None or key.names[0] == namespace
+        ]
+
+    async def load(self) -> Listing[cp.Object]:
+        """Read all topologies. Returns what `keep` goes on from."""
+        listing = await persistently(self._kinds.objects["Topology"].list, None)
+        for stored in listing.items:
+            self._take(stored)
+        return listing
+
+    async def keep(self, listing: Listing[cp.Object]) -> None:
+        """Follow the topologies in the store."""
+        async with self._kinds.objects["Topology"].watch(after=listing) as watch:
+            async for news in watch:
+                for event in news.events:
+                    if isinstance(event, Deleted):
+                        self._topologies.pop(event.key, None)
+                    else:
+                        self._take(event)
+                self._changed.set()
+
+    async def push(self) -> None:
+        """Tell the agents what has changed for them."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            gateways = self._agents.gateways()
+            sessions = self._agents.connected()
+            self._told = {session: told for session, told in self._told.items() if session in sessions}
+            for session in sessions:
+                fresh = directory(session.cluster, self.topologies(), gateways)
+                raw = fresh.SerializeToString(deterministic=True)
+                if self._told.get(session) != raw:
+                    self._told[session] = raw
+                    session.send_peers(fresh)
+
+    def _take(self, stored: Stored[cp.Object]) -> None:
+        from topology.model import Topology
+        from workflow.canonical import from_canonical
+
+        try:
+            model = from_canonical(stored.value.spec_json)
+        except ValueError as error:
+            _log.error("a stored topology can't be read", key=str(stored.key), error=str(error))
+            return
+        if isinstance(model, Topology):
+            self._topologies[stored.key] = StoredTopology.of(model, stored.value.revision)

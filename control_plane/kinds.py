@@ -1,0 +1,111 @@
+"""The kinds of values that the hub stores, and how their keys are named.
+
+topologies, steps, workflows    NAMESPACE/NAME            the newest revision of each object; a step's has VERSION too
+topology-revisions, …           NAMESPACE/NAME/REVISION   all of them
+generations                     NAMESPACE                 how often a namespace's objects have changed
+runs                            NAMESPACE/RUN
+submissions                     NAMESPACE/DIGEST          idempotency key → run
+outputs                         NAMESPACE/RUN/CLUSTER/EPOCH/FRAME.PIECE
+measured                        NAMESPACE/STEP/VERSION    what runs have shown of a step
+fragments                       CLUSTER/NAMESPACE/RUN     what is wanted of a cluster
+agents                          CLUSTER                   what was last heard of it
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import model_pb2 as m
+from bdw_fed.v1 import store_pb2 as s
+from control_plane.store.base import M, Stored
+from control_plane.store.keys import Key
+from control_plane.store.repository import EtcdRepository, Store
+from control_plane.store.transaction import Operation
+from wire.digests import bytes_digest
+
+OBJECT_KINDS = ("Topology", "Step", "Workflow")
+MOST_OPERATIONS = 120  # in one transaction, with room for what the caller adds
+_MOST_BYTES = 900 << 10
+_PLAIN = re.compile(r"(?!x-)[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
+
+
+class Kinds:
+    """The repositories of all kinds, and transactions over several."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.objects: dict[str, EtcdRepository[cp.Object]] = {
+            "Topology": store.repository("topologies", cp.Object),
+            "Step": store.repository("steps", cp.Object),
+            "Workflow": store.repository("workflows", cp.Object),
+        }
+        self.revisions: dict[str, EtcdRepository[cp.Object]] = {
+            "Topology": store.repository("topology-revisions", cp.Object),
+            "Step": store.repository("step-revisions", cp.Object),
+            "Workflow": store.repository("workflow-revisions", cp.Object),
+        }
+        self.generations = store.repository("generations", s.Generation)
+        self.runs = store.repository("runs", m.Run)
+        self.submissions = store.repository("submissions", s.Submission)
+        self.outputs = store.repository("outputs", s.RunOutputs)
+        self.measured = store.repository("measured", s.StepMeasured)
+        self.fragments = store.repository("fragments", m.Assignment)
+        self.agents = store.repository("agents", s.AgentRecord)
+
+    async def revision(self) -> int:
+        """The store's revision now."""
+        return await self._store.kv.revision()
+
+    async def commit(self, operations: Sequence[Operation]) -> int:
+        """All operations or none; returns the revision. Raises Conflict, TooLarge, and an EtcdError."""
+        return await self._store.commit(operations)
+
+    async def commit_in_turn(self, operations: Sequence[Operation]) -> None:
+        """All operations, in as few transactions as they fit into."""
+        for batch in batches(operations):
+            await self._store.commit(batch)
+
+
+def batches(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
+    """The operations in groups of which each fits into one transaction."""
+    batch: list[Operation] = []
+    size = 0
+    for operation in operations:
+        more = len(operation.value or b"")
+        if batch and (len(batch) >= MOST_OPERATIONS or size + more > _MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(operation)
+        size += more
+    if batch:
+        yield batch
+
+
+def fit_together(operations: Sequence[Operation]) -> bool:
+    """Whether one transaction can hold them all."""
+    return len(operations) <= MOST_OPERATIONS and sum(len(each.value or b"") for each in operations) <= _MOST_BYTES
+
+
+def object_names(kind: str, name: str) -> tuple[str, ...]:
+    """An object's name as parts of a key: a step's, NAME@VERSION, has two."""
+    if kind != "Step":
+        return (name,)
+    step, _, version = name.partition("@")
+    return (step, version if _PLAIN.fullmatch(version) else "x-" + bytes_digest(version.encode())[:16].hex())
+
+
+def revision_name(revision: int) -> str:
+    """A revision as a part of a key, in order."""
+    return f"{revision:08d}"
+
+
+def piece_name(frame: int, piece: int) -> str:
+    """A piece of outputs as a part of a key, in order."""
+    return f"{frame:016d}.{piece:04d}"
+
+
+def writing(repository: EtcdRepository[M], key: Key, before: Stored[M] | None, value: M) -> Operation:
+    """Make the key or write over it, whichever `before` says."""
+    return repository.creating(key, value) if before is None else repository.updating(key, value, before.revision)
