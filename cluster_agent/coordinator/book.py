@@ -165,3 +165,4 @@ class Book:
         for live in self.lives.values():
             live.released.clear()
             live.results.clear()
+            live.relocated.clear()

@@ -185,11 +185,8 @@ def apply_closed(book: Book, record: records.Closed) -> None:
     if step.here or step.counts:
         live.unclosed -= 1
     for edge in step.sides if step.here else ():
-        held = live.run.edges[edge.index].held
-        for unit in held:
+        for unit in live.run.edges[edge.index].held:  # they stay known, should a task be made again
             drop_use(book, live, live.run.units[unit])
-        held.clear()
-    live.sides.pop(step.index, None)
     book.stirred[live, step.index] = None
     live.check.update(consumer.index for consumer in step.consumers)
     book.touch(live)

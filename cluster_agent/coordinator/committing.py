@@ -97,7 +97,7 @@ def free_late(book: Book, node: str, run: RunKey, task: bytes, outputs: Iterable
         return
     for output in outputs:
         unit = live.run.units.get(output.unit.id)
-        if unit is None or node not in unit.copies:
+        if unit is None or not (node in unit.copies or live.fetching(unit.id, node)):
             book.free(node, run, output.unit.id)
 
 

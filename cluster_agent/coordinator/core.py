@@ -104,6 +104,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.PushWanted: crossing.apply_push_wanted,
     records.PushSettled: crossing.apply_push_settled,
     records.Remade: mending.apply_remade,
+    records.RemakeDropped: mending.apply_remake_dropped,
     records.Reported: closing.apply_reported,
     records.Closed: closing.apply_closed,
     records.Ended: ending.apply_ended,
@@ -170,6 +171,7 @@ class Coordinator:
             ending.say_results(book, live)
             crossing.say_released(book, live)
             if live.going:
+                mending.say_relocated(book, live)
                 crossing.offer_queued(book, live)
                 ending.end_if_due(book, live)
             if live.waiting:

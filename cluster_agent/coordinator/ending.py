@@ -11,10 +11,11 @@ from typing import Final
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import commands, records
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun, give_room
 from cluster_agent.coordinator.messages import DesiredChanged, Failure, SendHub
 from cluster_agent.coordinator.reporting import fragment_status
-from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap
+from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Mishap
 
 SUCCEEDED: Final = int(model_pb2.FRAGMENT_STATE_SUCCEEDED)
 FAILED: Final = int(model_pb2.FRAGMENT_STATE_FAILED)
@@ -74,12 +75,21 @@ def end(book: Book, live: LiveRun, state: int, failure: Failure | None, *, step:
     """End the fragment and tell the hub."""
     if state != SUCCEEDED:
         _end_on_nodes(book, live, keep=True)
+    else:
+        _cancel_remakes(book, live)
     book.commit(records.Ended(live.key, state, failure, step, task))
     book.actions.append(SendHub("ended", fragment_status(book, live).SerializeToString()))
     data: dict[str, object] = {"state": _NAMES[state]}
     if failure is not None:
         data["message"] = failure.message
     book.publish(live, "fragment.ended", step, task, data)
+
+
+def _cancel_remakes(book: Book, live: LiveRun) -> None:
+    for node in book.nodes.values():
+        for run, task in node.tasks:
+            if run == live.key:
+                book.tell(node.name, commands.cancel(run, task, live.run.tasks[task].attempt))
 
 
 def _end_on_nodes(book: Book, live: LiveRun, *, keep: bool) -> None:
@@ -134,6 +144,12 @@ def stop_work(book: Book, live: LiveRun) -> None:
         if task.state == ASSIGNED:
             give_room(book.nodes, live, task)
             task.state = RETRYING
+        if task.remake:
+            task.remake = False
+            task.state = DONE
+            for ids in live.inputs(task):
+                for unit in ids:
+                    drop_use(book, live, live.run.units[unit])
     steps = len(live.graph.steps)
     for index in range(steps):
         book.stirred[live, index] = None

@@ -32,7 +32,7 @@ def bring(book: Book, live: LiveRun, unit: Unit, task: Task) -> None:
 def cross(book: Book, live: LiveRun, unit: Unit) -> None:
     """Have a unit that was granted to us brought to a node of ours, if its bytes are not on their way already."""
     incoming = live.run.incoming[unit.id]
-    if unit.copies:
+    if any(not book.nodes[name].written_off for name in unit.copies):
         return
     if not incoming.node:
         twin = _twin(live, unit)
@@ -59,6 +59,14 @@ def cross(book: Book, live: LiveRun, unit: Unit) -> None:
     say(book, live, fetch)
 
 
+def going_on(book: Book, live: LiveRun, unit: Unit) -> None:
+    """A node is still busy with a crossing that we had forgotten."""
+    node = live.run.incoming[unit.id].node
+    if not live.fetching(unit.id, node):
+        live.fetches[unit.id, node] = Fetch(unit.id, node, crossing=True, said=True)
+        book.node(node).fetching += unit.size
+
+
 def _twin(live: LiveRun, unit: Unit) -> bytes:
     """Another unit of the same content that is here or was sent for before; b"" if there is none."""
     first = live.contents.setdefault(unit.digest, unit.id)
@@ -83,6 +91,9 @@ def _emptiest(book: Book) -> str:
 def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
     """Tell the node to fetch, as far as it and the other end are there; else whoever joins brings it up again."""
     unit = live.run.units[fetch.unit]
+    if not unit.uses or (fetch.crossing and unit.id not in live.run.incoming):
+        del live.fetches[fetch.unit, fetch.node]  # it was needed once
+        return
     if not book.node(fetch.node).connected:
         return
     if not fetch.crossing:
@@ -130,7 +141,7 @@ def arrived(book: Book, live: LiveRun, unit: Unit, node: str, size: int, seconds
     if fetch is not None and fetch.crossing:
         book.node(node).fetching -= unit.size
     if node not in unit.copies:
-        crossed = incoming is not None and incoming.node == node and not unit.copies
+        crossed = incoming is not None and incoming.node == node and (fetch is None or fetch.crossing)
         cluster = incoming.cluster if crossed and incoming is not None else ""
         book.commit(records.Fetched(live.key, unit.id, node, cluster, size, seconds))
     if fetch is not None:

@@ -15,7 +15,6 @@ from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import (
     ASSIGNED,
     OFFERED,
-    OPENED,
     PENDING,
     QUEUED,
     READY,
@@ -43,6 +42,7 @@ class Node:
     running: dict[str, int] = field(default_factory=dict)  # definition -> tasks that it was given
     warm: set[str] = field(default_factory=set)  # definitions that were executed since the daemon started
     fetching: int = 0  # bytes that were sent for
+    lost_at: float = 0.0
     written_off: bool = False  # away for so long that its tasks went to others
 
 
@@ -79,6 +79,7 @@ class LiveRun:
         "queued",
         "ready",
         "released",
+        "relocated",
         "requeued",
         "results",
         "run",
@@ -114,6 +115,7 @@ class LiveRun:
         self.sides: dict[int, dict[str, list[list[bytes]]]] = {}  # step -> origin -> units of each side port
         self.check: set[int] = set()  # steps that may form a group, close or report
         self.released: list[tuple[str, int, bytes]] = []  # (cluster, edge, unit) to be told to its sender
+        self.relocated: list[bytes] = []  # units that had no copy and have one again
         self.results: list[tuple[int, bytes]] = []  # (output step, unit) to be told to the hub
         self.lacking: set[int] = set()  # steps that no node can hold
         self.twins: dict[bytes, list[bytes]] = {}  # unit on its way here -> others of the same content
@@ -131,6 +133,10 @@ class LiveRun:
     def dispatching(self) -> bool:
         """New work may start."""
         return self.run.state in _GOING and self.run.desired == model_pb2.DESIRED_STATE_RUNNING
+
+    def fetching(self, unit: bytes, node: str) -> bool:
+        """The unit's bytes are on their way to the node."""
+        return (unit, node) in self.fetches
 
     def make_ready(self, task: Task) -> None:
         """Put a task at the end of its step's queue."""
@@ -188,8 +194,8 @@ class LiveRun:
         self.owed += by
 
     def parts_open(self, step: int) -> bool:
-        """All parts of a source that lie here are opened."""
-        return all(part.state == OPENED for part in self.run.parts if part.step == step)
+        """All parts of a source that lie here were opened, so that no more units can come of it."""
+        return all(part.known for part in self.run.parts if part.step == step)
 
 
 def rebuilt(run: Run, graph: Graph, nodes: dict[str, Node], now: float) -> LiveRun:

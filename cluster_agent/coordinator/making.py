@@ -66,6 +66,8 @@ def arrive(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
     if not unit.uses:
         book.free(node, live.key, unit.id)
         return
+    if not unit.copies:
+        live.relocated.append(unit.id)
     if node not in unit.copies:
         unit.copies.append(node)
     for task in live.parked.pop(unit.id, ()):

@@ -1,35 +1,168 @@
 """Units whose bytes got lost: they are made again from what survives, or the run fails and says what is missing.
 
-A unit that another cluster granted is asked for again there, which keeps it until we release it. One that was made here
-is made again by its task, or its part of a source is opened again; where that task's own inputs are gone too, they are
-mended first. What another cluster has released is gone for good.
+A unit that another cluster granted is fetched again from there: it is kept until we release it. One that was made here
+is made again by its task, or by opening its part of a source again; where that task's own inputs are gone too, they are
+mended first. What another cluster has been told it may free is gone for good. A task that is executed again counts for
+nothing: its ids are the same, so only the bytes that were missing are taken from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
+from cluster_agent.coordinator import crossing, fetching, records
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.ending import fail
+from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import Fetch, LiveRun
-from cluster_agent.coordinator.state import Unit
+from cluster_agent.coordinator.messages import Failure, SendPeer
+from cluster_agent.coordinator.state import ACCEPTED, DONE, OPENED, PENDING, READY, Unit
+
+
+@dataclass(slots=True)
+class _Remedy:
+    """What would bring lost units back."""
+
+    tasks: dict[bytes, None] = field(default_factory=dict)
+    parts: dict[int, None] = field(default_factory=dict)
+    again: list[Unit] = field(default_factory=list)  # to be fetched from the cluster that granted them
+    hopeless: list[Unit] = field(default_factory=list)
 
 
 def mend(book: Book, live: LiveRun, units: Iterable[bytes]) -> None:
-    """Make units again that are needed and of which no copy is left."""
+    """Make units again of which no copy is left, as far as they are needed; fail the run if that can't be."""
+    if not live.going:
+        return
+    known = live.run.units
+    wanted = [known[unit] for unit in units if known[unit].uses and not known[unit].copies]
+    remedy = _remedy(live, wanted, lambda unit: bool(unit.copies))
+    if not remedy.hopeless:
+        _apply_remedy(book, live, remedy)
+        return
+    unit = remedy.hopeless[0]
+    name = unit.name or unit.id.hex()
+    where = f"cluster {unit.sender} was told that it may free it" if unit.sender else "what made it is not known"
+    message = f"{len(wanted)} units are lost on {book.cluster} with a node's store and cannot be made again: {name} "
+    fail(book, live, Failure("lost", f"{message}is needed for that, and {where}"))
+
+
+def mend_without(book: Book, live: LiveRun, away: str) -> None:
+    """A node stays away: make again what only it has, where that is possible; else its return is waited for."""
+    if not any(node.connected for node in book.nodes.values()):
+        return
+
+    def reachable(unit: Unit) -> bool:
+        return any(not book.nodes[name].written_off for name in unit.copies)
+
+    for unit in list(live.run.units.values()):
+        if away in unit.copies and unit.uses and not unit.kept and not reachable(unit):
+            remedy = _remedy(live, [unit], reachable)
+            if not remedy.hopeless:
+                _apply_remedy(book, live, remedy)
+
+
+def _remedy(live: LiveRun, units: list[Unit], have: Callable[[Unit], bool]) -> _Remedy:
+    run = live.run
+    remedy = _Remedy()
+    seen: set[bytes] = set()
+    stack = list(units)
+    while stack:
+        unit = stack.pop()
+        if unit.id in seen or have(unit):
+            continue
+        seen.add(unit.id)
+        incoming = run.incoming.get(unit.id)
+        task = run.tasks.get(unit.task)
+        if incoming is not None:
+            if any(state != ACCEPTED for state in incoming.edges.values()):
+                remedy.again.append(unit)
+        elif unit.part >= 0:
+            if run.parts[unit.part].state == OPENED:
+                remedy.parts[unit.part] = None
+        elif unit.sender or task is None:
+            remedy.hopeless.append(unit)
+        elif task.state == DONE and task.id not in remedy.tasks:
+            remedy.tasks[task.id] = None
+            stack.extend(run.units[needed] for ids in live.inputs(task) for needed in ids)
+    return remedy
+
+
+def _apply_remedy(book: Book, live: LiveRun, remedy: _Remedy) -> None:
+    if remedy.tasks or remedy.parts:
+        book.commit(records.Remade(live.key, tuple(remedy.tasks), tuple(remedy.parts)))
+        live.pending_parts.extend(remedy.parts)
+    for unit in remedy.again:
+        book.commit(records.FetchPlaced(live.key, unit.id, ""))
+        fetching.cross(book, live, unit)
 
 
 def not_there(book: Book, live: LiveRun, unit: Unit, fetch: Fetch) -> None:
     """The other end of a fetch says that it has not got the unit."""
+    if not fetch.crossing:
+        if fetch.source in unit.copies:
+            book.commit(records.CopiesLost(live.key, fetch.source, (unit.id,)))
+            mend(book, live, [unit.id])
+        return
+    message = peer_pb2.PeerMessage.FromString(live.header)
+    message.unavailable.unit = unit.id
+    message.unavailable.reason = f"node {live.run.incoming[unit.id].place.node} has not got it"
+    book.actions.append(SendPeer(live.run.incoming[unit.id].cluster, message.SerializeToString()))
+
+
+def on_unavailable(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Unavailable) -> None:
+    """A receiver did not find a unit where we said: say where it is."""
+    unit = live.run.units.get(message.unit)
+    if unit is not None and unit.copies:
+        say_where(book, live, unit, cluster)
+
+
+def say_where(book: Book, live: LiveRun, unit: Unit, cluster: str = "") -> None:
+    """Tell receivers that have not released a unit (or just one of them) where it is, and push it again if asked to."""
+    for edge in live.graph.edges:
+        out = live.run.edges[edge.index].outs.get(unit.id)
+        if out is not None and out.state and cluster in ("", out.cluster):
+            crossing.say_offer(book, live, out.cluster, edge.index, unit)
+    for push in live.run.pushes.get(unit.id, ()):
+        crossing.say_push(book, live, unit, push.place)
+
+
+def say_relocated(book: Book, live: LiveRun) -> None:
+    """Units that had no copy have one again."""
+    for unit_id in live.relocated:
+        unit = live.run.units[unit_id]
+        if not unit.sender:
+            say_where(book, live, unit)
+        for name in book.nodes:
+            fetch = live.fetches.get((unit_id, name))
+            if fetch is None:
+                continue
+            if name in unit.copies:
+                fetching.arrived(book, live, unit, name, 0, 0.0)
+            elif not fetch.said:
+                fetching.say(book, live, fetch)
+    live.relocated.clear()
+
+
+def drop_needless(book: Book, live: LiveRun) -> None:
+    """A node came back with what was to be made again: tasks that no node has yet need not do it."""
+    for queue in live.ready:
+        for task_id in list(queue):
+            task = live.run.tasks[task_id]
+            if task.remake and not any(_missed(live.run.units[unit]) for unit in task.outputs):
+                book.commit(records.RemakeDropped(live.key, task_id))
+
+
+def _missed(unit: Unit) -> bool:
+    return bool(unit.uses and not unit.copies)
 
 
 def found_again(book: Book, live: LiveRun, unit: Unit) -> None:
     """Another cluster says where a unit can be had that is ours already."""
-
-
-def on_unavailable(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Unavailable) -> None:
-    """The other end of a crossing has lost a unit."""
+    fetch = live.fetches.get((unit.id, live.run.incoming[unit.id].node))
+    if fetch is not None and not fetch.said:
+        fetching.say(book, live, fetch)
 
 
 def apply_copies_lost(book: Book, record: records.CopiesLost) -> None:
@@ -42,5 +175,30 @@ def apply_copies_lost(book: Book, record: records.CopiesLost) -> None:
     book.touch(live)
 
 
+def apply_remake_dropped(book: Book, record: records.RemakeDropped) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    task = live.run.tasks[record.task]
+    live.unready(task)
+    task.state = DONE
+    task.remake = False
+    for ids in live.inputs(task):
+        for unit in ids:
+            drop_use(book, live, live.run.units[unit])
+    book.touch(live)
+
+
 def apply_remade(book: Book, record: records.Remade) -> None:
     """See records."""
+    live = book.lives[record.run]
+    for number in record.parts:
+        live.run.parts[number].state = PENDING
+    for task_id in record.tasks:
+        task = live.run.tasks[task_id]
+        task.state = READY
+        task.remake = True
+        for ids in live.inputs(task):
+            for unit in ids:
+                live.run.units[unit].uses += 1
+        live.make_ready(task)
+    book.touch(live)

@@ -48,12 +48,23 @@ def on_joined(book: Book, event: NodeJoined) -> None:
             _check_results(book, live, node, units.get(live.key, set()))
             continue
         here = units.get(live.key, set())
+        if not live.going:
+            _reconcile_ended(book, live, node, here)
+            continue
         _reconcile_tasks(book, live, node, running.get(live.key, {}), same_process=same_process)
         _reconcile_units(book, live, node, here)
         _reconcile_fetches(book, live, node, here, busy.get(live.key, set()))
-        if live.going:
-            _say_again(book, live, node)
+        _say_again(book, live, node, busy.get(live.key, set()))
+        mending.drop_needless(book, live)
         book.touch(live)
+
+
+def _reconcile_ended(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:
+    """The fragment is over, but not yet free of its units: only what is freed or lost matters."""
+    for unit in live.run.units.values():
+        if unit.id in here and not unit.uses:
+            book.free(node.name, live.key, unit.id)
+    _check_results(book, live, node, here)
 
 
 def _check_results(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:
@@ -93,8 +104,11 @@ def _reconcile_units(book: Book, live: LiveRun, node: Node, here: set[bytes]) ->
             else:
                 for task in live.parked.pop(unit.id, ()):
                     live.make_ready(live.run.tasks[task])
-        elif unit.id in here and not unit.uses and not _being_made(live, node, unit.task):
-            book.free(node.name, live.key, unit.id)
+        elif unit.id in here and not _being_made(live, node, unit.task):
+            if unit.uses:
+                fetching.arrived(book, live, unit, node.name, unit.size, 0.0)  # we missed the word
+            else:
+                book.free(node.name, live.key, unit.id)
     if lost:
         book.commit(records.CopiesLost(live.key, node.name, tuple(lost)))
         mending.mend(book, live, lost)
@@ -106,8 +120,6 @@ def _being_made(live: LiveRun, node: Node, task: bytes) -> bool:
 
 
 def _reconcile_fetches(book: Book, live: LiveRun, node: Node, here: set[bytes], busy: set[bytes]) -> None:
-    if not live.going:
-        return
     for fetch in list(live.fetches.values()):
         if fetch.node == node.name:
             unit = live.run.units[fetch.unit]
@@ -123,7 +135,7 @@ def _reconcile_fetches(book: Book, live: LiveRun, node: Node, here: set[bytes], 
             fetching.say(book, live, fetch)  # the node that joined may be the one that has it
 
 
-def _say_again(book: Book, live: LiveRun, node: Node) -> None:
+def _say_again(book: Book, live: LiveRun, node: Node, busy: set[bytes]) -> None:
     for part in live.run.parts:
         if part.state == OPENING and part.node == node.name:
             sources.say_open(book, live, part)
@@ -131,7 +143,10 @@ def _say_again(book: Book, live: LiveRun, node: Node) -> None:
         unit = live.run.units[unit_id]
         granted = any(state != ACCEPTED for state in incoming.edges.values())
         if granted and not unit.copies and incoming.node in ("", node.name):
-            fetching.cross(book, live, unit)
+            if unit_id in busy and incoming.node == node.name:
+                fetching.going_on(book, live, unit)
+            else:
+                fetching.cross(book, live, unit)
     for unit_id, pushes in live.run.pushes.items():
         unit = live.run.units[unit_id]
         if node.name in unit.copies:
@@ -145,6 +160,7 @@ def on_lost(book: Book, event: NodeLost) -> None:
     if not node.connected or node.incarnation != event.incarnation:
         return
     node.connected = False
+    node.lost_at = book.now
     book.slots_known.clear()
     pooling.node_changed(book, event.node)
     for live in book.lives.values():
@@ -159,6 +175,8 @@ def on_lost_due(book: Book, name: str, incarnation: bytes) -> None:
     node = book.node(name)
     if node.connected or node.written_off or node.incarnation != incarnation:
         return
+    if book.now < node.lost_at + book.policy.node_lost_after:
+        return  # it was here in between
     node.written_off = True
     for key, task_id in list(node.tasks):
         live = book.lives[key]
@@ -170,6 +188,7 @@ def on_lost_due(book: Book, name: str, incarnation: bytes) -> None:
             continue
         sources.give_up_node(book, live, name)
         _refetch_elsewhere(book, live, name)
+        mending.mend_without(book, live, name)
         book.touch(live)
 
 

@@ -267,6 +267,13 @@ class Remade(Record, frozen=True):
     parts: tuple[int, ...]
 
 
+class RemakeDropped(Record, frozen=True):
+    """What that task was to make again has come back."""
+
+    run: RunKey
+    task: bytes
+
+
 class Reported(Record, frozen=True):
     """What another cluster has done of a step that we count: ports to (count, sum)."""
 
@@ -328,6 +335,7 @@ AnyRecord = (
     | PushWanted
     | PushSettled
     | Remade
+    | RemakeDropped
     | Reported
     | Closed
     | Ended

@@ -89,7 +89,7 @@ def failure_proto(book: Book, step: str, task: bytes, node: str, attempt: int, f
 
 
 def task_infos(book: Book, live: LiveRun) -> list[control_plane_pb2.TaskInfo]:
-    """The tasks that are worth a look: failed ones, then those with nodes, then those that wait longest, then others."""
+    """The tasks that are worth a look: failed ones, then those with nodes, then those that wait longest."""
     ranked = heapq.nsmallest(_TASKS_SHOWN, live.run.tasks.values(), key=_interest)
     return [_task_info(book, live, task) for task in ranked]
 

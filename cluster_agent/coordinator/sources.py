@@ -66,7 +66,8 @@ def on_read(book: Book, event: SourceRead) -> None:
     number, part = found
     if part.state == OPENED:
         for output in event.outputs:
-            if event.node not in live.run.units[output.unit.id].copies:
+            unit = live.run.units[output.unit.id]
+            if event.node not in unit.copies and not live.fetching(unit.id, event.node):
                 book.free(event.node, event.run, output.unit.id)
     elif event.error:
         if part.state == OPENING and part.node == event.node:
@@ -122,7 +123,8 @@ def apply_part_opened(book: Book, record: records.PartOpened) -> None:
     live = book.lives[record.run]
     part = live.run.parts[record.part]
     step = live.graph.steps[part.step]
-    again = bool(part.units)
+    again = part.known
+    part.known = True
     part.state = OPENED
     part.node = record.node
     part.error = ""

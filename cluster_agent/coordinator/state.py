@@ -126,6 +126,7 @@ class Part(Stored):
     failed: int = 0
     units: list[bytes] = []
     error: str = ""
+    known: bool = False  # it was opened once: its units are counted
 
 
 class EdgeState(Stored):

@@ -111,7 +111,7 @@ class Autoscaler:
                 target.low_since = now
                 target.highest = wanted
             target.highest = max(target.highest, wanted)
-            if now - target.low_since >= pool.limits.idle:
+            if now >= target.low_since + pool.limits.idle:
                 target.workers = target.highest
                 told.append(Resize(node, target.workers))
                 target.low_since = now if wanted < target.workers else None

@@ -24,6 +24,7 @@ from wire.digests import bytes_digest, source_task_id, unit_id
 
 RUN = RunKey("default", "run-1")
 RUNNING = model_pb2.DESIRED_STATE_RUNNING
+CANCELLED = model_pb2.DESIRED_STATE_CANCELLED
 
 
 @dataclass
@@ -309,9 +310,8 @@ class Agent:
         else:
             actions = [action for event in events for action in self.core.handle(event, federation.now)]
         if federation.misfortune(federation.faults.crash):
-            lost = [event for event in events if isinstance(event, messages.PeerSaid | messages.FragmentAssigned)]
-            if not lost:
-                consume()  # what a node said is lost with its stream
+            if way is not self.hub and not any(isinstance(event, messages.PeerSaid) for event in events):
+                consume()  # what a node said is lost with its stream; the hub and peers say it again
             self.crash()
             return
         consume()
@@ -403,6 +403,7 @@ class Federation:
         self.closed: Counter[str] = Counter()
         self.results: dict[tuple[str, bytes], str] = {}
         self.ended: dict[tuple[str, int], int] = {}
+        self.failures: list[model_pb2.Failure] = []
         self.unreadable: set[str] = set()
         self.broken_steps: set[str] = set()
         self.units_per_split = 3
@@ -551,7 +552,7 @@ class Federation:
             if live is None:
                 return
             task = live.run.tasks[record.task]
-            assert task.state == DONE
+            assert task.state == DONE or task.remake
             key = (agent.cluster, record.task)
             if key in self.results:
                 return  # made again
@@ -571,6 +572,22 @@ class Federation:
         if kind == "ended":
             status = model_pb2.FragmentStatus.FromString(message)
             self.ended[agent.cluster, status.epoch] = status.state
+            self.failures += status.failures
+            if status.state == model_pb2.FRAGMENT_STATE_FAILED:
+                for other in self.agents.values():
+                    cancel = messages.DesiredChanged(RunKey(status.namespace, status.run), CANCELLED)
+                    other.hub.append(cancel)
+
+    def check_failed(self) -> None:
+        """All that must hold once a run went wrong: it is over everywhere, and every node is free."""
+        over = (model_pb2.FRAGMENT_STATE_FAILED, model_pb2.FRAGMENT_STATE_CANCELLED, model_pb2.FRAGMENT_STATE_SUCCEEDED)
+        for agent in self.agents.values():
+            assert agent.state() in over, self.story()
+            agent.rebuilt(check=True)
+            for node in agent.core._book.nodes.values():  # noqa: SLF001
+                assert not node.tasks and not node.used_cpus, "a slot leaked"
+            for fake in agent.nodes.values():
+                assert not fake.running, "a task of a run that failed is still running"
 
     def check_succeeded(self) -> None:
         """All that must hold once a run went well."""

@@ -19,12 +19,14 @@ def run_random(seed: int, faults: Faults | None = None) -> Federation:
     names = random.sample(list(CLUSTERS), random.randint(1, len(CLUSTERS)))
     federation = Federation(random, {name: CLUSTERS[name] for name in names}, faults or Faults())
     steps, parts = random_graph(random, names)
+    for step in steps:
+        step.attempts = 50
     if random.random() < 0.5:
         pairs = [(a, b) for a in names for b in names if a != b]
         federation.undialled = set(random.sample(pairs, random.randint(0, len(pairs))))
     federation.introduce()
     federation.submit(steps, parts)
-    federation.run()
+    federation.run(most=20_000)
     return federation
 
 
