@@ -199,6 +199,9 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         book.actions.append(SendPeer(cluster, reply.SerializeToString()))
         return
     unit = message.unit
+    known = live.run.units.get(unit.id)
+    if known is not None and edge.index in known.released:
+        return  # its sender said where it is before it heard that we are done with it
     info = UnitInfo(unit.id, unit.digest, unit.size, unit.task, unit.origin, unit.generation, unit.name)
     at = message.location
     place = Place(at.cluster, at.node, at.address, at.server_name)

@@ -20,6 +20,7 @@ def end_use(book: Book, live: LiveRun, edge: Edge, unit: Unit) -> None:
         del incoming.edges[edge.index]
         if not incoming.edges:
             del live.run.incoming[unit.id]
+        unit.released += (edge.index,)
         live.released.append((unit.sender, edge.index, unit.id))
     drop_use(book, live, unit)
 

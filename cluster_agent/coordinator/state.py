@@ -78,6 +78,7 @@ class Unit(Stored):
     sender: str = ""  # the cluster that granted it
     part: int = -1  # of which local source part it is
     kept: bool = False  # a result of the run
+    released: tuple[int, ...] = ()  # edges on which its sender was told that we are done with it
 
 
 class Task(Stored):
