@@ -42,6 +42,6 @@ def from_canonical(text: str) -> AnyObject:
 
 def canonical_yaml(model: AnyObject) -> str:
     """The object as YAML for people."""
-    import yaml
+    from workflow.documents.shown import dump
 
-    return yaml.safe_dump(plain(model), sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
+    return dump(plain(model))

@@ -185,7 +185,7 @@ class _Reader:
                 raise _TooMuch(line, f"the alias *{event.anchor} {fault}", "write the value out")
             value, weight = anchors[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
-            value = _scalar(event)
+            value = event.value if event.style else meaning(event.value)
             written.spelled.setdefault(path, event.value)
             if event.anchor:
                 anchors[event.anchor] = (value, 1)
@@ -222,10 +222,8 @@ class _Reader:
         self.problems.append(Problem(self._file, line, field_name(path), message, remedy))
 
 
-def _scalar(event: yaml.ScalarEvent) -> object:
-    text: str = event.value
-    if event.style:
-        return text
+def meaning(text: str) -> object:
+    """What a scalar without quotes is: nothing, a truth value, a number, or the text itself."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
