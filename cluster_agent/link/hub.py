@@ -166,7 +166,8 @@ class HubLink:
     async def pull_bundle(self, namespace: str, digest: bytes) -> AsyncIterator[bytes]:
         """The archive of a bundle in pieces. BundleError if the hub does not have it or can't be asked."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._connected.wait(), _BUNDLE_WAIT)
+            async with asyncio.timeout(_BUNDLE_WAIT):
+                await self._connected.wait()
         stub = self._stub
         if stub is None:
             raise BundleError(f"bundle {digest.hex()} is not here, and the hub can't be reached")
@@ -308,10 +309,9 @@ class HubLink:
                 pid=os.getpid(),
             )
             self._out.heartbeat(Heartbeat(status=status, wall_clock=time.time()))
-            try:
-                await asyncio.wait_for(self._changed.wait(), seconds)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancellation
+                    await self._changed.wait()
 
     def _take(self, response: SessionResponse, answers: Answers) -> None:
         session = self._out.session

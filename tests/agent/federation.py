@@ -33,13 +33,14 @@ T = TypeVar("T")
 
 async def within(waiting: Awaitable[T], seconds: float = DEADLINE) -> T:
     """The result, or a TimeoutError that fails the test."""
-    return await asyncio.wait_for(waiting, seconds)
+    async with asyncio.timeout(seconds):
+        return await waiting
 
 
 async def until(true: Callable[[], Any], seconds: float = DEADLINE) -> None:
     """Wait for something that has no event of its own."""
     async with asyncio.timeout(seconds):
-        while not true():
+        while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -187,7 +188,9 @@ def served_hub(members: Members, hub: FakeHub) -> Served:
 class FakeNode:
     """A node daemon without workers: attaches, keeps the commands that it gets, says what the test says."""
 
-    def __init__(self, address: str, cluster: str, node: str, credentials: Credentials, incarnation: bytes = b"1") -> None:
+    def __init__(
+        self, address: str, cluster: str, node: str, credentials: Credentials, incarnation: bytes = b"1"
+    ) -> None:
         self._address = address
         self._credentials = credentials
         self.hello = n.NodeHello(

@@ -157,7 +157,7 @@ class Net:
 
 ACTIONS = st.tuples(
     st.sampled_from(
-        "say say say commit open cut up down deliver deliver relayed relayed drop swap restart overdue flush".split()
+        "say say say commit open cut up down deliver deliver relayed relayed drop swap restart overdue flush".split()  # noqa: SIM905
     ),
     st.integers(0, 1),
 )

@@ -1,0 +1,186 @@
+"""An agent without the real core: log, driver, doors and link around a core that only notes what it is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+
+from bdw_fed.v1 import control_plane_pb2, model_pb2
+from bdw_fed.v1.federation_pb2 import PeerDirectory
+from bdw_fed.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
+from bdw_fed.v1.peer_pb2_grpc import add_PeerServiceServicer_to_server
+from cluster_agent.bundles import BundleCache
+from cluster_agent.coordinator.driver import Driver
+from cluster_agent.coordinator.intake import Intake
+from cluster_agent.coordinator.messages import (
+    Action,
+    Append,
+    DesiredChanged,
+    Event,
+    FragmentAssigned,
+    PeerSaid,
+    RunKey,
+    SendPeer,
+)
+from cluster_agent.coordinator.records import AnyRecord, DesiredSet
+from cluster_agent.events import EventBus
+from cluster_agent.link.hub import HubLink, LinkConfig
+from cluster_agent.log import CoordinatorLog
+from cluster_agent.nodes.door import NodeDoor
+from cluster_agent.peer.peers import Peers
+from cluster_agent.peer.server import PeerDoor
+from tests.agent.federation import Members, Served, until
+from wire.identity import Role
+
+Script = Callable[[Event], list[Action]]
+
+
+class NotingCore:
+    """Notes events; keeps which runs it holds, as the real one does."""
+
+    def __init__(self, script: Script = lambda event: []) -> None:
+        self.script = script
+        self.events: list[Event] = []
+        self.held: dict[tuple[str, str], tuple[int, int]] = {}
+        self.states: dict[str, int] = {}
+
+    def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
+        actions: list[Action] = []
+        for event in events:
+            self.events.append(event)
+            if isinstance(event, FragmentAssigned):
+                taken = model_pb2.Fragment.FromString(event.fragment)
+                self.held[taken.namespace, taken.run] = taken.epoch, event.desired
+                actions.append(Append(DesiredSet(RunKey(taken.namespace, taken.run), event.desired, f"{taken.epoch}")))
+            elif isinstance(event, DesiredChanged):
+                self.held.pop((event.run.namespace, event.run.run), None)
+                actions.append(Append(DesiredSet(event.run, event.desired, "")))
+            actions += self.script(event)
+        return actions
+
+    def apply(self, record: AnyRecord) -> None:
+        assert isinstance(record, DesiredSet)
+        key = record.run.namespace, record.run.run
+        if record.desired == model_pb2.DESIRED_STATE_FORGOTTEN:
+            self.held.pop(key, None)
+        elif record.reason:
+            self.held[key] = int(record.reason), record.desired
+
+    def resume(self, now: float) -> list[Action]:
+        return []
+
+    def status(self, run: RunKey) -> model_pb2.FragmentStatus | None:
+        if (run.namespace, run.run) not in self.held:
+            return None
+        state = self.states.get(run.run, model_pb2.FRAGMENT_STATE_RUNNING)
+        return model_pb2.FragmentStatus(namespace=run.namespace, run=run.run, state=state)  # type: ignore[arg-type]
+
+    def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
+        return [control_plane_pb2.TaskInfo(step="clean", state="running")]
+
+    def inventory(self) -> list[tuple[str, str, int, int]]:
+        return [(*key, *value) for key, value in self.held.items()]
+
+    def snapshot(self) -> bytes:
+        raise AssertionError("too few records for a snapshot")
+
+    def restore(self, snapshot: bytes, /) -> None:
+        raise AssertionError("there is no snapshot")
+
+    def of(self, kind: type[Event]) -> list[Event]:  # type: ignore[valid-type]
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@dataclass
+class Agent:
+    """A running one."""
+
+    cluster: str
+    core: NotingCore
+    log: CoordinatorLog
+    intake: Intake
+    bus: EventBus
+    link: HubLink
+    nodes: NodeDoor
+    peers: Peers
+    node_door: str
+    peer_door: Served
+
+    def said_by(self, cluster: str) -> list[bytes]:
+        return [event.message for event in self.core.events if isinstance(event, PeerSaid) and event.cluster == cluster]
+
+    async def heard(self, cluster: str, messages: list[bytes]) -> None:
+        """Returns when exactly these have come from the peer."""
+        await until(lambda: len(self.said_by(cluster)) >= len(messages))
+        assert self.said_by(cluster) == messages
+
+    def tell_peer(self, cluster: str, *messages: bytes) -> None:
+        """Have the core send these: it is scripted to do so on a desired state that nobody has."""
+        self.core.script = lambda event: (
+            [SendPeer(cluster, message) for message in messages] if isinstance(event, Push) else []
+        )
+        self.intake.submit(Push(RunKey("default", "push"), 0))
+
+
+class Push(DesiredChanged, frozen=True, tag=True):
+    """What makes the scripted core speak."""
+
+
+@asynccontextmanager
+async def running(
+    members: Members,
+    state: Path,
+    cluster: str,
+    hubs: list[str],
+    *,
+    core: NotingCore | None = None,
+    peer_port: int = 0,
+    durability: str = "process",
+    known: PeerDirectory | None = None,
+) -> AsyncIterator[Agent]:
+    """All of an agent but the core, wired as `cluster_agent.agent` does it."""
+    core = core or NotingCore()
+    credentials = members.issue(Role.AGENT, cluster)
+    log = CoordinatorLog.open(state, durability=durability)
+    intake = Intake()
+    bus = EventBus(cluster, log.log_id)
+    link = HubLink(LinkConfig(cluster, hubs, credentials, "test"), core, log, intake, bus)
+    nodes = NodeDoor(
+        cluster,
+        intake,
+        BundleCache(state / "bundles", link.pull_bundle),
+        data_root="/data",
+        durability=durability,
+        changed=link.nodes_changed,
+    )
+    peers = Peers(cluster, log, intake, bus, credentials, link.relay)
+    driver = Driver(core, log, intake, bus, nodes, peers, link, link, durability=durability)
+    driver.start()
+    if known is not None:
+        peers.directory(known)
+
+    def node_service(server: grpc.aio.Server) -> None:
+        add_NodeServiceServicer_to_server(nodes, server)
+
+    def peer_service(server: grpc.aio.Server) -> None:
+        add_PeerServiceServicer_to_server(PeerDoor(cluster, peers), server)
+
+    peer_door = Served(credentials, peer_service, peer_port)
+    async with Served(credentials, node_service) as node_door, peer_door:
+        link.connect(peers, nodes.logs, nodes.statuses, peer_door.address)
+        tasks = [asyncio.create_task(part) for part in (driver.run(), peers.run(), link.run())]
+        try:
+            yield Agent(cluster, core, log, intake, bus, link, nodes, peers, node_door.address, peer_door)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+    log.close()
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error

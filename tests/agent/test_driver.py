@@ -1,0 +1,351 @@
+"""The driver: nothing is visible before its commit, one tick for whatever is ready, and a crash loses none of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bdw_fed.v1 import control_plane_pb2, model_pb2
+from bdw_fed.v1.federation_pb2 import SessionRequest
+from cluster_agent.coordinator.driver import Driver
+from cluster_agent.coordinator.intake import Intake, Mark
+from cluster_agent.coordinator.messages import (
+    Action,
+    Append,
+    DesiredChanged,
+    Event,
+    PeerSaid,
+    ProgressChanged,
+    Publish,
+    RunKey,
+    SendHub,
+    SendPeer,
+    TellNode,
+    Tick,
+    WakeAt,
+)
+from cluster_agent.coordinator.records import AnyRecord, DesiredSet
+from cluster_agent.events import EventBus
+from cluster_agent.log import CoordinatorLog, LogFullError, Sent
+from tests.agent.federation import until, within
+
+RUN = RunKey("default", "r")
+
+
+def event(number: int) -> DesiredChanged:
+    return DesiredChanged(RUN, number)
+
+
+class ScriptedCore:
+    """Logs each DesiredChanged, then does what the script says for it. Its state is the list of what was logged."""
+
+    def __init__(self, script: Callable[[Event], list[Action]] = lambda event: []) -> None:
+        self.script = script
+        self.state: list[int] = []
+        self.batches: list[list[Event]] = []
+        self.resumed = 0
+        self.run_state: int = model_pb2.FRAGMENT_STATE_RUNNING
+
+    def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
+        batch = list(events)
+        self.batches.append(batch)
+        actions: list[Action] = []
+        for each in batch:
+            if isinstance(each, DesiredChanged):
+                record = DesiredSet(each.run, each.desired, "")
+                self.apply(record)
+                actions.append(Append(record))
+            actions += self.script(each)
+        return actions
+
+    def apply(self, record: AnyRecord) -> None:
+        assert isinstance(record, DesiredSet)
+        self.state.append(record.desired)
+
+    def resume(self, now: float) -> list[Action]:
+        self.resumed += 1
+        return []
+
+    def status(self, run: RunKey) -> model_pb2.FragmentStatus | None:
+        return model_pb2.FragmentStatus(
+            namespace=run.namespace, run=run.run, state=self.run_state, epoch=len(self.state)
+        )
+
+    def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
+        return []
+
+    def inventory(self) -> list[tuple[str, str, int, int]]:
+        return [("default", "r", 1, 1)]
+
+    def snapshot(self) -> bytes:
+        return bytes(self.state)
+
+    def restore(self, snapshot: bytes, /) -> None:
+        self.state = list(snapshot)
+
+
+class Outside:
+    """Everybody whom the driver speaks to: notes what is said, in order."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+        self.statuses: list[model_pb2.FragmentStatus] = []
+
+    def tell(self, node: str, commands: Sequence[bytes]) -> None:
+        self.said.append(("tell", node, *commands))
+
+    def pushed(self, destination: str, messages: Sequence[tuple[int, bytes]]) -> None:
+        self.said.append(("pushed", destination, *(seq for seq, _ in messages)))
+
+    def durable(self, source: str, log_id: bytes, seq: int) -> None:
+        self.said.append(("durable", source, seq))
+
+    def renumbered(self, destination: str, messages: Sequence[tuple[int, bytes]], following: int) -> None:
+        self.said.append(("renumbered", destination, *(seq for seq, _ in messages), following))
+
+    def flush(self) -> None:
+        pass
+
+    def progress(self, status: model_pb2.FragmentStatus) -> None:
+        self.statuses.append(status)
+
+
+class Driven:
+    """A driver with its surroundings."""
+
+    def __init__(
+        self, state: Path, core: ScriptedCore, durability: str = "process", snapshot_records: int = 10_000
+    ) -> None:
+        self.core = core
+        self.log = CoordinatorLog.open(state, durability=durability, snapshot_records=snapshot_records)
+        self.intake = Intake(limit=8)
+        self.bus = EventBus("c", self.log.log_id)
+        self.outside = Outside()
+        out = self.outside
+        self.driver = Driver(core, self.log, self.intake, self.bus, out, out, out, out, durability=durability)
+
+
+@asynccontextmanager
+async def driving(
+    state: Path, core: ScriptedCore, durability: str = "process", snapshot_records: int = 10_000
+) -> AsyncIterator[Driven]:
+    driven = Driven(state, core, durability, snapshot_records)
+    driven.driver.start()
+    running = asyncio.create_task(driven.driver.run())
+    try:
+        yield driven
+        driven.driver.stop()
+        await within(running)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        driven.log.close()
+
+
+DURABILITIES = pytest.mark.parametrize("durability", ["process", "power"])
+
+
+@DURABILITIES
+async def test_what_is_ready_is_one_batch_and_one_commit(tmp_path: Path, durability: str) -> None:
+    async with driving(tmp_path, ScriptedCore(), durability) as driven:
+        commits = []
+        commit = driven.log.commit
+        driven.log.commit = lambda batch: (commits.append(len(batch.records)), commit(batch))[1]  # type: ignore[method-assign]
+        for number in range(6):
+            driven.intake.submit(event(number))
+        await until(lambda: list(driven.log.records()) if durability == "process" else commits)
+    assert len(driven.core.batches) == 1
+    assert commits == [6]
+
+
+@DURABILITIES
+async def test_everything_that_a_batch_entails_follows_its_commit(tmp_path: Path, durability: str) -> None:
+    def script(event: Event) -> list[Action]:
+        if not isinstance(event, PeerSaid):
+            return []
+        return [
+            TellNode("n1", b"1"),
+            SendPeer("b", b"x"),
+            TellNode("n1", b"2"),
+            SendHub("ended", model_pb2.FragmentStatus(run="r").SerializeToString()),
+            Publish(RUN, "task.done", "runs/r", {"n": 1}),
+            ProgressChanged(RUN),
+        ]
+
+    async with driving(tmp_path, ScriptedCore(script), durability) as driven:
+        order = driven.outside.said
+        commit = driven.log.commit
+
+        def noted(batch: object) -> list[Sent]:
+            order.append(("commit",))
+            return commit(batch)  # type: ignore[arg-type]
+
+        driven.log.commit = noted  # type: ignore[method-assign, assignment]
+        driven.intake.submit(PeerSaid("b", b"hello"), Mark("peer/b", b"B", 5))
+        await until(lambda: driven.outside.statuses)
+        assert order == [
+            ("commit",),
+            ("tell", "n1", b"1", b"2"),
+            ("pushed", "peer/b", 1),
+            ("pushed", "hub", 1),
+            ("durable", "peer/b", 5),
+        ]
+        assert [e.type for e in driven.bus.subscribe().waiting()] == ["io.bdw-fed.task.done"]
+    log = CoordinatorLog.open(tmp_path)
+    assert log.received()["peer/b"].seq == 5
+    ((_, body),) = log.outbox("hub")
+    assert SessionRequest.FromString(body).ended.run == "r"
+    log.close()
+
+
+async def test_the_core_goes_on_while_the_disk_syncs_and_nothing_leaves_before_it_has(tmp_path: Path) -> None:
+    """Group commit: what came meanwhile is one further batch."""
+    core = ScriptedCore(
+        lambda event: [TellNode("n", b"%d" % event.desired)] if isinstance(event, DesiredChanged) else []
+    )
+    async with driving(tmp_path, core, "power") as driven:
+        may_sync = threading.Event()
+        commit = driven.log.commit
+        groups: list[int] = []
+
+        def slow(batch: object) -> list[Sent]:
+            may_sync.wait(20)
+            groups.append(len(batch.records))  # type: ignore[attr-defined]
+            return commit(batch)  # type: ignore[arg-type]
+
+        driven.log.commit = slow  # type: ignore[method-assign, assignment]
+        driven.intake.submit(event(1))
+        await until(lambda: core.state == [1])
+        for number in (2, 3, 4):
+            driven.intake.submit(event(number))
+            await until(lambda expected=number: core.state[-1] == expected)  # type: ignore[misc]
+        assert driven.outside.said == []
+        may_sync.set()
+        await until(lambda: len(driven.outside.said) == 2)
+        assert driven.outside.said == [("tell", "n", b"1"), ("tell", "n", b"2", b"3", b"4")]
+        assert groups == [1, 3]
+
+
+@DURABILITIES
+async def test_a_restart_gives_the_same_state_by_snapshot_and_replay(tmp_path: Path, durability: str) -> None:
+    async with driving(tmp_path, ScriptedCore(), durability, snapshot_records=10) as driven:
+        for number in range(57):
+            await driven.intake.room()
+            driven.intake.submit(event(number))
+        await until(lambda: len(driven.core.state) == 57)
+    core = ScriptedCore()
+    async with driving(tmp_path, core, durability) as driven:
+        assert core.state == list(range(57))
+        assert core.resumed == 1
+        assert driven.log.snapshot() is not None
+        assert len(list(driven.log.records())) < 20
+
+
+async def test_a_full_disk_stops_the_driver_and_nothing_of_the_batch_is_said(tmp_path: Path) -> None:
+    core = ScriptedCore(lambda event: [TellNode("n", b"go"), SendPeer("b", bytes(500_000))])
+    driven = Driven(tmp_path, core)
+    driven.driver.start()
+    driven.log._db.execute("PRAGMA max_page_count = 20")
+    driven.intake.submit(event(1), Mark("peer/b", b"B", 1))
+    with pytest.raises(LogFullError):
+        await within(driven.driver.run())
+    assert driven.outside.said == []
+    driven.log.close()
+
+
+async def test_acked_messages_leave_the_log_with_the_next_commit(tmp_path: Path) -> None:
+    core = ScriptedCore(lambda event: [SendPeer("b", b"x")])
+    async with driving(tmp_path, core) as driven:
+        driven.intake.submit(event(1))
+        driven.intake.submit(event(2))
+        await until(lambda: ("pushed", "peer/b", 1, 2) in driven.outside.said)
+        driven.intake.acked("peer/b", 2)
+        driven.intake.submit(event(3))
+        await until(lambda: [seq for seq, _ in driven.log.outbox("peer/b")] == [3])
+
+
+async def test_renumbering_waits_for_what_has_its_number_already(tmp_path: Path) -> None:
+    core = ScriptedCore(lambda event: [SendPeer("b", b"x")])
+    async with driving(tmp_path, core, "power") as driven:
+        driven.intake.submit(event(1))
+        driven.intake.submit(event(2))
+        driven.intake.renumber("peer/b", 41)
+        driven.intake.submit(event(3))
+        await until(lambda: len(driven.outside.said) == 3)
+        assert driven.outside.said == [
+            ("pushed", "peer/b", 1, 2),
+            ("renumbered", "peer/b", 41, 42, 43),
+            ("pushed", "peer/b", 43),
+        ]
+
+
+async def test_a_tick_comes_when_the_core_asked_for_it_and_the_newest_wish_counts(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+
+    def script(event: Event) -> list[Action]:
+        if not isinstance(event, DesiredChanged):
+            return []
+        return [WakeAt(loop.time() + 3600), WakeAt(loop.time() + 0.01)]
+
+    async with driving(tmp_path, ScriptedCore(script)) as driven:
+        driven.intake.submit(event(1))
+        await until(lambda: [Tick()] in driven.core.batches)
+
+
+async def test_progress_is_told_now_and_then_and_an_end_at_once(tmp_path: Path) -> None:
+    core = ScriptedCore(lambda event: [ProgressChanged(RUN)])
+    async with driving(tmp_path, core) as driven:
+        for number in range(20):
+            driven.intake.submit(event(number))
+            await until(lambda expected=number: len(core.state) == expected + 1)  # type: ignore[misc]
+        assert len(driven.outside.statuses) < 20
+        await until(lambda: driven.outside.statuses[-1].epoch == 20)
+        core.run_state = model_pb2.FRAGMENT_STATE_SUCCEEDED
+        told = len(driven.outside.statuses)
+        driven.driver._told[RUN] = driven.driver._loop.time()
+        driven.intake.submit(event(21))
+        await until(lambda: len(core.state) == 21)
+        assert len(driven.outside.statuses) == told + 1
+
+
+async def test_a_full_queue_holds_those_who_fill_it(tmp_path: Path) -> None:
+    driven = Driven(tmp_path, ScriptedCore())
+    for number in range(8):
+        driven.intake.submit(event(number))
+    assert driven.intake.full
+    waiting = asyncio.create_task(driven.intake.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    driven.driver.start()
+    running = asyncio.create_task(driven.driver.run())
+    await within(waiting)
+    driven.driver.stop()
+    await within(running)
+    driven.log.close()
+
+
+async def test_an_error_of_the_core_ends_the_driver(tmp_path: Path) -> None:
+    def broken(event: Event) -> list[Action]:
+        raise RuntimeError("a bug")
+
+    driven = Driven(tmp_path, ScriptedCore(broken))
+    driven.driver.start()
+    driven.intake.submit(Tick())
+    with pytest.raises(RuntimeError, match="a bug"):
+        await within(driven.driver.run())
+    driven.log.close()
+
+
+async def test_the_lamport_counter_never_goes_back_over_a_restart(tmp_path: Path) -> None:
+    core = ScriptedCore(lambda event: [Publish(RUN, "x", "y", {})])
+    async with driving(tmp_path, core) as driven:
+        driven.intake.submit(event(1))
+        await until(lambda: driven.bus.lamport == 1)
+        kept = driven.log.meta("lamport")
+    assert kept is not None
+    assert int.from_bytes(kept, "big") >= 1
