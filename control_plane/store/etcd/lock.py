@@ -65,8 +65,8 @@ async def acquire(kv: Kv, key: bytes, lease: Lease, owner: bytes) -> Held:
         return held
     except BaseException:
         await _ended(waiting)
-        with contextlib.suppress(EtcdError):  # broken off in the middle, it may have been acquired
-            await kv.txn([has_value(key, claim)], [delete(key)])
+        if not waiting.cancelled() and waiting.exception() is None:
+            await release(kv, waiting.result())
         raise
     finally:
         await _ended(lost)
@@ -105,23 +105,37 @@ async def _ended(task: asyncio.Task[Any]) -> None:
 
 
 async def _acquire(kv: Kv, key: bytes, lease: Lease, claim: bytes) -> Held:
-    delays = backoff()
-    while True:
-        try:
-            outcome = await kv.txn([absent(key)], [put(key, claim, lease.id)], [read(key)])
-        except Refused:
-            raise
-        except (Unavailable, Uncertain):  # asking again is safe: a key with our claim is ours
-            await asyncio.sleep(next(delays))
-            continue
-        if outcome.succeeded:
-            return Held(key, outcome.revision, lease)
-        (found,) = outcome.reads
-        if found is None:
-            continue
-        if found.value == claim:
-            return Held(key, found.created, lease)
-        await _gone(kv, key, outcome.revision + 1)
+    """Claim the key until it is ours. Broken off, it leaves no claim behind: that would be nobody's."""
+    doubtful = False  # whether an attempt may have made the key, or still will, without our knowing
+    try:
+        for delay in backoff():
+            attempt = asyncio.ensure_future(kv.txn([absent(key)], [put(key, claim, lease.id)], [read(key)]))
+            try:
+                outcome = await asyncio.shield(attempt)
+            except Unavailable:
+                await asyncio.sleep(delay)
+                continue
+            except Uncertain:  # asking again is safe: a key with our claim is ours
+                doubtful = True
+                await asyncio.sleep(delay)
+                continue
+            except asyncio.CancelledError:
+                await asyncio.wait((attempt,))
+                doubtful = doubtful or not isinstance(attempt.exception(), Refused | Unavailable)
+                raise
+            if outcome.succeeded:
+                return Held(key, outcome.revision, lease)
+            (found,) = outcome.reads
+            if found is not None and found.value == claim:
+                return Held(key, found.created, lease)
+            if found is not None:
+                await _gone(kv, key, outcome.revision + 1)
+    except asyncio.CancelledError:
+        if doubtful:
+            with contextlib.suppress(EtcdError):  # then it goes with the lease
+                await kv.txn([has_value(key, claim)], [delete(key)])
+        raise
+    raise AssertionError("a backoff does not end")
 
 
 async def _gone(kv: Kv, key: bytes, start: int) -> None:
