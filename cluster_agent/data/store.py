@@ -115,7 +115,7 @@ class DiskStore(Store):
         after = _stamp(file)
         if before != after:
             raise ContentChangedError(f"{file} was written to while its digest was made; try again when it rests")
-        content = self._contents.get(digest)
+        content = self._sound(digest)
         if content is None:
             content = Content(digest, size, self._content_path(digest), changed, foreign=True)
             content.path.parent.mkdir(exist_ok=True)
@@ -130,15 +130,10 @@ class DiskStore(Store):
         return content
 
     def name(self, key: UnitKey, digest: bytes) -> bool:
-        content = self._contents.get(digest)
-        if content is None:
-            return False
-        try:
-            self._check(content)
-        except ContentChangedError:
-            return False
-        self._name(key, content)
-        return True
+        content = self._sound(digest)
+        if content is not None:
+            self._name(key, content)
+        return content is not None
 
     async def durable(self) -> None:
         if self.durability == "power":
@@ -158,12 +153,6 @@ class DiskStore(Store):
                 raise
             shutil.copyfile(content.path, target)
         return content
-
-    def drop(self, content: Content) -> None:
-        """Forget damaged content, with all units that name it."""
-        for run, units in list(self._runs.items()):
-            for unit in [unit for unit, named in units.items() if named is content]:
-                self._forget(UnitKey(*run, unit))
 
     # ----------------------------------------------------------------------------------------------------- freeing
 
@@ -203,6 +192,20 @@ class DiskStore(Store):
         if (status.st_size, status.st_mtime_ns) != (content.size, content.stamp):
             raise ContentChangedError(f"{content.path} was changed after its digest was made")
 
+    def _sound(self, digest: bytes) -> Content | None:
+        """Content that may get further units. If it was damaged it is dropped, with all units that name it."""
+        content = self._contents.get(digest)
+        if content is None:
+            return None
+        try:
+            self._check(content)
+        except ContentChangedError:
+            for run, units in list(self._runs.items()):
+                for unit in [unit for unit, named in units.items() if named is content]:
+                    self._forget(UnitKey(*run, unit))
+            return None
+        return content
+
     def _content_path(self, digest: bytes) -> Path:
         name = digest.hex()
         return self.root / "content" / name[:2] / name
@@ -211,7 +214,7 @@ class DiskStore(Store):
         return self.root / "units" / path_part(key.namespace) / path_part(key.run) / key.unit.hex()
 
     def _place(self, file: Path, key: UnitKey, digest: bytes, size: int) -> Content:
-        content = self._contents.get(digest)
+        content = self._sound(digest)
         if content is not None:
             file.unlink()
         else:

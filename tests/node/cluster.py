@@ -265,3 +265,10 @@ def logs_request(run: str = "run1", *, task: bytes = b"", follow: bool = False) 
 
 def unit_key(unit: model_pb2.Unit, run: str = "run1") -> node_pb2.UnitKey:
     return node_pb2.UnitKey(namespace=NAMESPACE, run=run, unit=unit.id)
+
+
+async def wait_until(true: Callable[[], bool]) -> None:
+    """Return when something is so that no event tells of, within the deadline."""
+    async with asyncio.timeout(DEADLINE):
+        while not true():
+            await asyncio.sleep(0.01)

@@ -6,69 +6,8 @@ from pathlib import Path
 
 from bdw_fed.v1 import model_pb2
 from tests.node.cluster import Cluster, command, content, given, order, python, source, splitter
+from tests.node.steps import bundle
 from wire.digests import unit_id
-
-STEPS = """
-import os, sys, subprocess
-from pathlib import Path
-
-def upper(rows: Path, out, times=1):
-    print("hello from", os.environ["BDW_FED_STEP"])
-    out["rows"].write_text(rows.read_text().upper() * times)
-
-def join(parts, out):
-    out["all"].write_text("|".join(p.read_text() for p in parts))
-
-def many(out):
-    out["files"].mkdir()
-    for name in "cab":
-        (out["files"] / name).write_text(name)
-
-def fail(out):
-    print("about to fail", file=sys.stderr)
-    raise ValueError("no such airport: ‘XYZ’")
-
-def nothing(out):
-    pass
-
-def greedy(out):
-    out["x"] = bytearray(1 << 30)
-
-def flood(out):
-    with (Path.cwd() / "tmp" / "big").open("wb") as f:
-        while True:
-            f.write(bytes(1 << 20))
-
-def die(out):
-    os.kill(os.getpid(), 9)
-
-def crash(out):
-    os.abort()
-
-def spin(out):
-    while True:
-        pass
-
-def litter(out):
-    subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    p = subprocess.Popen(["sleep", "1000"])
-    out["pids"].write_text(str(p.pid))
-
-def pid(out):
-    out["pid"].write_text(str(os.getpid()))
-
-def scribble(rows, out):
-    os.chmod(rows, 0o644)
-    rows.write_text("mine now")
-"""
-
-
-def bundle(edge: Cluster, tmp_path: Path) -> bytes:
-    directory = tmp_path / "steps"
-    directory.mkdir(exist_ok=True)
-    (directory / "steps.py").write_text(STEPS)
-    return edge.agent.add_bundle(directory)
-
 
 async def test_a_python_step_reads_its_input_and_its_output_becomes_a_unit(edge: Cluster, tmp_path: Path) -> None:
     node = await edge.start()

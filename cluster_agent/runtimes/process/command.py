@@ -28,7 +28,7 @@ class CommandWorker(Worker):
             check(spec.argv)
         except TemplateError as error:
             raise StartError(str(error)) from None
-        self.gone = asyncio.Event()
+        self.gone = link.gone
         self._link = link
         self._spec = spec
         self._env = dict(env)

@@ -69,6 +69,7 @@ class SpawnerLink:
         self._orders: asyncio.Queue[tuple[bytes, list[int]]] = asyncio.Queue()
         self._children: dict[int, Child] = {}
         self._numbers = itertools.count(1)
+        self.gone = asyncio.Event()
 
     @property
     def alive(self) -> bool:
@@ -191,6 +192,7 @@ class SpawnerLink:
 
     def _all_lost(self, *, kill: bool) -> None:
         """The spawner is gone, and its children with it; `kill`: it could not see to their groups, so we do."""
+        self.gone.set()
         children, self._children = self._children, {}
         for child in children.values():
             if not child.pid.done():

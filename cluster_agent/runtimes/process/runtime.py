@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 
@@ -19,7 +20,7 @@ class ProcessRuntime(Runtime):
     def __init__(self, python: str = sys.executable) -> None:
         self._python = python
         self._link = SpawnerLink(python)
-        self._workers: set[Worker] = set()
+        self._opening = asyncio.Lock()
 
     @property
     def spawner_pid(self) -> int:
@@ -30,10 +31,11 @@ class ProcessRuntime(Runtime):
         await self._link.open()
 
     async def start(self, spec: WorkerSpec) -> Worker:
-        if not self._link.alive:
-            await self._link.close()
-            self._link = SpawnerLink(self._python)
-            await self._link.open()
+        async with self._opening:
+            if not self._link.alive:
+                await self._link.close()
+                self._link = SpawnerLink(self._python)
+                await self._link.open()
         if spec.argv:
             return CommandWorker(self._link, spec, base_environment())
         return await PythonWorker.start(self._link, spec, base_environment())

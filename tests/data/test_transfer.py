@@ -1,0 +1,386 @@
+"""Bytes between nodes: whole or not at all, once for each content, going on after a cut, and only for members."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cluster_agent.data.base import UnitKey
+from cluster_agent.data.errors import TransferError
+from cluster_agent.data.store import DiskStore
+from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
+from cluster_agent.data.transfer.client import Source, TransferClient
+from cluster_agent.data.transfer.partial import CHUNK_BYTES, PartialFile
+from cluster_agent.data.transfer.server import DataServer
+from tests.data.counting import CountingProxy
+from wire.digests import bytes_digest
+from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
+from wire.identity.authority import Authority
+
+MIB = 1 << 20
+DEADLINE = 20.0
+
+
+def key(number: int = 1) -> UnitKey:
+    return UnitKey("default", "run1", number.to_bytes(16, "big"))
+
+
+def pattern(size: int) -> bytes:
+    return b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))[:size]
+
+
+@dataclass
+class Peer:
+    """One node's data side: store, server, client and arrivals."""
+
+    name: str
+    store: DiskStore
+    client: TransferClient
+    arrivals: Arrivals
+    server: DataServer
+    credentials: Credentials
+    address: str = ""
+    told: list[Arrived] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def source(self, number: int = 1, address: str = "") -> Source:
+        return Source(key(number), address or self.address, server_name(Identity(Role.NODE, self.name)))
+
+    async def put(self, content: bytes, number: int = 1) -> bytes:
+        path = self.store.partial / "put"
+        path.write_bytes(content)
+        return (await self.store.commit(path, key(number))).digest
+
+    async def arrived(self, count: int = 1) -> list[Arrived]:
+        async with asyncio.timeout(DEADLINE):
+            while len(self.told) < count:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.told
+
+
+class Network:
+    """Peers with certificates of one authority."""
+
+    def __init__(self, directory: Path, stack: contextlib.AsyncExitStack) -> None:
+        self.directory = directory
+        self._stack = stack
+        self.authority = Authority.create(directory / "ca")
+
+    def credentials(self, role: Role, name: str) -> Credentials:
+        return self.authority.issue(Identity(role, name), self.directory / role / name.replace("/", "-"))
+
+    async def peer(self, name: str) -> Peer:
+        credentials = self.credentials(Role.NODE, name)
+        store = DiskStore(self.directory / "stores" / name.replace("/", "-"))
+        client = await self._stack.enter_async_context(
+            TransferClient(ssl_client_context(credentials), backoff=0.01, max_backoff=0.05)
+        )
+        told: list[Arrived] = []
+        changed = asyncio.Event()
+
+        def tell(arrived: Arrived) -> None:
+            told.append(arrived)
+            changed.set()
+
+        arrivals = Arrivals(store, client, tell)
+        server = DataServer(store, arrivals, ssl_server_context(credentials))
+        port = await server.start("127.0.0.1", 0)
+        self._stack.push_async_callback(store.close)
+        self._stack.push_async_callback(arrivals.close)
+        self._stack.push_async_callback(server.stop)
+        return Peer(name, store, client, arrivals, server, credentials, f"127.0.0.1:{port}", told, changed)
+
+
+@pytest.fixture
+async def network(tmp_path: Path) -> AsyncIterator[Network]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield Network(tmp_path, stack)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 12345])
+async def test_a_unit_is_pulled_whole(network: Network, size: int) -> None:
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    content = pattern(size)
+    digest = await there.put(content)
+    here.arrivals.fetch(key(2), digest, size, [there.source()])
+    (arrived,) = await here.arrived()
+    assert (arrived.key, arrived.error, arrived.bytes) == (key(2), "", size)
+    assert here.store.find(key(2)).path.read_bytes() == content
+    assert list(here.store.partial.iterdir()) == []
+
+
+async def test_a_pull_that_is_cut_goes_on_where_it_was(network: Network) -> None:
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    content = pattern(4 * CHUNK_BYTES)
+    digest = await there.put(content)
+    proxy = CountingProxy(there.address, 3 * CHUNK_BYTES, lambda: proxy.cut())
+    async with proxy:
+        here.arrivals.fetch(key(), digest, len(content), [there.source(address=proxy.address)])
+        (arrived,) = await here.arrived()
+    assert arrived.error == ""
+    assert proxy.acted
+    assert here.store.find(key()).path.read_bytes() == content
+    assert proxy.forwarded < len(content) + 2 * CHUNK_BYTES
+
+
+async def test_a_pull_goes_on_after_a_restart(network: Network) -> None:
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    content = pattern(4 * CHUNK_BYTES)
+    digest = await there.put(content)
+    partial = PartialFile(here.store.partial, digest, len(content))
+    for chunk in (0, 2):
+        partial.write(chunk, content[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES])
+    partial.write(1, content[CHUNK_BYTES : CHUNK_BYTES + 5])
+    partial.close()
+    here.arrivals.fetch(key(), digest, len(content), [there.source()])
+    (arrived,) = await here.arrived()
+    assert (arrived.error, arrived.bytes) == ("", 2 * CHUNK_BYTES)
+    assert here.store.find(key()).path.read_bytes() == content
+
+
+async def test_damage_before_a_restart_is_found_and_all_is_pulled_again(network: Network) -> None:
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    content = pattern(2 * CHUNK_BYTES)
+    digest = await there.put(content)
+    partial = PartialFile(here.store.partial, digest, len(content))
+    partial.write(0, bytes(CHUNK_BYTES))
+    partial.close()
+    here.arrivals.fetch(key(), digest, len(content), [there.source()])
+    (arrived,) = await here.arrived()
+    assert (arrived.error, arrived.bytes) == ("", 3 * CHUNK_BYTES)
+
+
+async def test_many_units_of_one_content_cross_once(network: Network) -> None:
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    content = pattern(MIB)
+    digest = await there.put(content)
+    async with CountingProxy(there.address) as proxy:
+        for number in range(2, 12):
+            here.arrivals.fetch(key(number), digest, MIB, [there.source(address=proxy.address)])
+        told = await here.arrived(10)
+        here.arrivals.fetch(key(20), digest, MIB, [there.source(address=proxy.address)])
+        told = await here.arrived(11)
+    assert {arrived.error for arrived in told} == {""}
+    assert sum(arrived.bytes for arrived in told) == MIB
+    assert proxy.forwarded < 1.1 * MIB
+    assert here.store.find(key(20)).digest == digest
+
+
+async def test_wrong_bytes_are_refused(network: Network) -> None:
+    """A server that has other bytes under the name, and one whose file was damaged under its digest."""
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    await there.put(b"other bytes!")
+    here.arrivals.fetch(key(), bytes_digest(b"right bytes!"), 12, [there.source()])
+    (arrived,) = await here.arrived()
+    assert "other bytes under this unit's name" in arrived.error
+    digest = await there.put(b"right bytes!", 2)
+    stored = there.store.find(key(2))
+    stored.path.chmod(0o644)
+    stored.path.write_bytes(b"wrong bytes!")
+    stored.stamp = stored.path.stat().st_mtime_ns
+    here.arrivals.fetch(key(2), digest, 12, [there.source(2)])
+    assert "digest" in (await here.arrived(2))[1].error
+    assert list(here.store.units()) == []
+    assert list(here.store.partial.iterdir()) == [] or not here.arrivals.wanted()
+
+
+async def test_a_peer_without_the_unit_means_gone_and_another_is_tried(network: Network) -> None:
+    here, empty, there = [await network.peer(name) for name in ("edge1/n1", "cloud/n1", "cloud/n2")]
+    digest = await there.put(b"content")
+    here.arrivals.fetch(key(), digest, 7, [empty.source(), there.source()])
+    assert (await here.arrived())[0].error == ""
+    here.arrivals.fetch(key(3), bytes_digest(b"gone"), 4, [empty.source(3), there.source(3)])
+    arrived = (await here.arrived(2))[1]
+    assert arrived.gone
+    assert "no more" in arrived.error
+
+
+async def test_a_peer_that_can_not_be_reached_is_given_up_in_the_end(network: Network) -> None:
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    await there.server.stop()
+    here.arrivals.fetch(key(), bytes_digest(b"x"), 1, [there.source()])
+    arrived = (await here.arrived())[0]
+    assert "gave up after 6 attempts" in arrived.error
+    assert not arrived.gone
+
+
+async def test_the_wrong_server_is_not_believed(network: Network) -> None:
+    """Its certificate must name the node that was meant."""
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    digest = await there.put(b"x")
+    impostor = Source(key(), there.address, "n9.cloud.node.bdw-fed.internal")
+    here.arrivals.fetch(key(), digest, 1, [impostor])
+    assert "gave up" in (await here.arrived())[0].error
+
+
+async def test_a_unit_that_is_not_wanted_any_more_leaves_nothing(network: Network) -> None:
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    content = pattern(4 * CHUNK_BYTES)
+    digest = await there.put(content)
+    held = asyncio.Event()
+
+    async def hold() -> None:
+        await proxy.freeze()
+        held.set()
+
+    proxy = CountingProxy(there.address, CHUNK_BYTES, hold)
+    async with proxy:
+        here.arrivals.fetch(key(), digest, len(content), [there.source(address=proxy.address)])
+        await asyncio.wait_for(held.wait(), DEADLINE)
+        here.arrivals.forget_run("default", "run1")
+        async with asyncio.timeout(DEADLINE):
+            while list(here.store.partial.iterdir()):
+                await asyncio.sleep(0.01)
+    assert here.told == []
+    assert here.arrivals.wanted() == []
+
+
+@pytest.mark.parametrize("size", [0, 1000, 3 * CHUNK_BYTES])
+async def test_a_unit_is_pushed_whole(network: Network, size: int) -> None:
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    content = pattern(size)
+    digest = await here.put(content)
+    there.arrivals.expect(key(2), digest, size, "edge1")
+    stored = here.store.find(key())
+    await here.client.push(stored.path, size, digest, there.source(2))
+    (arrived,) = await there.arrived()
+    assert (arrived.key, arrived.error, arrived.bytes) == (key(2), "", size)
+    assert there.store.find(key(2)).path.read_bytes() == content
+    await here.client.push(stored.path, size, digest, there.source(2))
+
+
+async def test_a_push_that_is_cut_goes_on_where_it_was(network: Network) -> None:
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    content = pattern(4 * CHUNK_BYTES)
+    digest = await here.put(content)
+    there.arrivals.expect(key(), digest, len(content), "edge1")
+    proxy = CountingProxy(there.address, 3 * CHUNK_BYTES, lambda: proxy.cut())
+    async with proxy:
+        await here.client.push(here.store.find(key()).path, len(content), digest, there.source(address=proxy.address))
+    assert (await there.arrived())[0].error == ""
+    assert proxy.acted
+    assert proxy.forwarded < len(content) + 2 * CHUNK_BYTES
+
+
+async def test_a_push_is_taken_only_as_expected(network: Network) -> None:
+    """Not expected, of another size, from another cluster, or with the wrong bytes: refused, and nothing is kept."""
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    digest = await here.put(b"content")
+    path = here.store.find(key()).path
+    with pytest.raises(TransferError, match="not expected there"):
+        await here.client.push(path, 7, digest, there.source())
+    there.arrivals.expect(key(2), digest, 8, "edge1")
+    with pytest.raises(TransferError, match="422"):
+        await here.client.push(path, 7, digest, there.source(2))
+    there.arrivals.forget(key(2))
+    there.arrivals.expect(key(3), digest, 7, "edge2")
+    with pytest.raises(TransferError, match="403"):
+        await here.client.push(path, 7, digest, there.source(3))
+    there.arrivals.forget(key(3))
+    there.arrivals.expect(key(4), bytes_digest(b"CONTENT"), 7, "edge1")
+    with pytest.raises(TransferError, match="422"):
+        await here.client.push(path, 7, digest, there.source(4))
+    assert there.told == []
+    assert list(there.store.units()) == []
+
+
+async def request(
+    peer: Peer, context: ssl.SSLContext, method: str, path: str, **options: Any
+) -> tuple[int, Mapping[str, str], bytes]:
+    name = server_name(Identity(Role.NODE, peer.name))
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
+        session.request(method, f"https://{peer.address}{path}", server_hostname=name, **options) as response,
+    ):
+        return response.status, response.headers.copy(), await response.read()
+
+
+async def test_ranges_as_http_has_them(network: Network) -> None:
+    there = await network.peer("cloud/n1")
+    digest = await there.put(b"0123456789")
+    context = ssl_client_context(there.credentials)
+    path = f"/v1/default/run1/{key().unit.hex()}"
+    for asked, status, body, told in [
+        (None, 200, b"0123456789", None),
+        ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-3", 206, b"789", "bytes 7-9/10"),
+        ("bytes=5-100", 206, b"56789", "bytes 5-9/10"),
+        ("bytes=10-", 416, None, "bytes */10"),
+        ("bytes=0-1,3-4", 200, b"0123456789", None),
+        ("nonsense", 200, b"0123456789", None),
+    ]:
+        headers = {"Range": asked} if asked else {}
+        got, answer, data = await request(there, context, "GET", path, headers=headers)
+        assert (got, answer.get("Content-Range")) == (status, told), asked
+        assert body in (None, data)
+        assert answer["ETag"] == f'"{digest.hex()}"'
+    status, answer, data = await request(there, context, "HEAD", path)
+    assert (status, answer["Content-Length"], data) == (200, "10", b"")
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "get", "put"),
+    [
+        (Role.NODE, "edge1/n1", 200, 404),
+        (Role.AGENT, "edge1", 200, 403),
+        (Role.USER, "anna", 200, 403),
+        (Role.HUB, "hub", 403, 403),
+        (Role.ETCD, "etcd", 403, 403),
+    ],
+)
+async def test_who_may_do_what(network: Network, role: Role, name: str, get: int, put: int) -> None:
+    there = await network.peer("cloud/n1")
+    await there.put(b"x")
+    context = ssl_client_context(network.credentials(role, name))
+    path = f"/v1/default/run1/{key().unit.hex()}"
+    assert (await request(there, context, "GET", path))[0] == get
+    headers = {"Content-Range": "bytes 0-0/1"}
+    assert (await request(there, context, "PUT", path, headers=headers, data=b"y"))[0] == put
+
+
+async def test_nobody_without_a_certificate_of_ours_is_served(network: Network, tmp_path: Path) -> None:
+    there = await network.peer("cloud/n1")
+    stranger = Authority.create(tmp_path / "other").issue(Identity(Role.NODE, "edge1/n1"), tmp_path / "stranger")
+    bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    bare.load_verify_locations(there.credentials.ca)
+    foreign = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    foreign.load_verify_locations(there.credentials.ca)
+    foreign.load_cert_chain(stranger.certificate, stranger.key)
+    for context in (bare, foreign):
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            await request(there, context, "GET", f"/v1/default/run1/{key().unit.hex()}")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/default/run1/..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/v1/..%2f..%2f/run1/" + "00" * 16,
+        "/v1/../../../etc/passwd",
+        "/v1/default/%2e%2e/" + "00" * 16,
+        "/v1/default/run1/" + "zz" * 16,
+        "/v1/default/run1/00",
+        "/etc/passwd",
+    ],
+)
+async def test_names_in_a_request_never_become_paths(network: Network, path: str) -> None:
+    from yarl import URL
+
+    there = await network.peer("cloud/n1")
+    name = server_name(Identity(Role.NODE, there.name))
+    context = ssl_client_context(there.credentials)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
+        session.get(URL(f"https://{there.address}{path}", encoded=True), server_hostname=name) as response,
+    ):
+        assert response.status == 404
