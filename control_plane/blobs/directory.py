@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from control_plane.blobs.base import CHUNK_BYTES, BlobStore
 from control_plane.blobs.errors import CorruptBlob, NoSuchBlob, TooLarge, WrongDigest
@@ -35,7 +36,7 @@ class DirectoryBlobs(BlobStore):
         incoming = Path(name)
         hasher, size = ContentHasher(), 0
         try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
+            with os.fdopen(descriptor, "wb") as file:  # buffered: what a write leaves over is written too, or raises
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > self._most_bytes:
@@ -44,7 +45,7 @@ class DirectoryBlobs(BlobStore):
                     await asyncio.to_thread(file.write, chunk)
                 if hasher.digest() != digest:
                     raise WrongDigest(f"the content has the digest {hasher.digest().hex()}, not {digest.hex()}")
-                await asyncio.to_thread(_settle, file.fileno(), incoming, place)
+                await asyncio.to_thread(_settle, file, incoming, place)
         finally:
             incoming.unlink(missing_ok=True)
         return size
@@ -91,12 +92,14 @@ class DirectoryBlobs(BlobStore):
         return self._root / name[:2] / name
 
 
-def _settle(descriptor: int, incoming: Path, place: Path) -> None:
-    os.fsync(descriptor)
+def _settle(file: BinaryIO, incoming: Path, place: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
     place.parent.mkdir(mode=0o700, exist_ok=True)
     incoming.replace(place)
-    directory = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    for folder in (place.parent, place.parent.parent):  # the second may have a new entry too
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
