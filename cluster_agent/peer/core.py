@@ -27,8 +27,9 @@ RELAY = 0
 PROTOCOL = 1
 WINDOW = 2_048
 FRAME_BYTES = 64 * 1024
-_RETRY_SECONDS = 2.0
-_RETRY_MOST_SECONDS = 30.0
+_HELLO_SECONDS = 0.25  # after which a relayed hello is said again at first: the peer may just have come
+_DATA_SECONDS = 2.0  # after which relayed messages without an ack are asked about at first
+_MOST_SECONDS = 30.0
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Peering:
         self._ack_due = False
         self._renumbering = False
         self._deadline: float | None = None
-        self._patience = _RETRY_SECONDS
+        self._patience = 1  # how many times the first wait it takes until the next hello
 
     # ------------------------------------------------------------------------------------------ asked by others
 
@@ -146,7 +147,7 @@ class Peering:
         if self._deadline is None or now < self._deadline:
             return
         self._deadline = None
-        self._patience = min(2 * self._patience, _RETRY_MOST_SECONDS)
+        self._patience = min(2 * self._patience, 256)
         if self._relay_up:
             self._hellos.setdefault(RELAY, False)
             self._asked.add(RELAY)
@@ -184,12 +185,7 @@ class Peering:
             if self._ack_due:
                 frames.append((best, self._frame(lamport)))
                 self._ack_due = False
-        waits = not self.direct and (RELAY in self._asked or (best == RELAY and self._session.unacked > 0))
-        if not waits:
-            self._deadline = None
-            self._patience = _RETRY_SECONDS
-        elif self._deadline is None:
-            self._deadline = now + self._patience
+        self._set_deadline(now)
         return frames
 
     # ------------------------------------------------------------------------------------------ how
@@ -215,7 +211,7 @@ class Peering:
         elif self._session.acked(ack):
             heard.acked = ack
             self._deadline = None
-            self._patience = _RETRY_SECONDS
+            self._patience = 1
 
     def _take_hello(self, path: int, frame: PeerFrame) -> None:
         if path == RELAY and not self._relay_up:
@@ -269,6 +265,19 @@ class Peering:
     @property
     def _acked(self) -> int:
         return self._session.next_seq - 1 - self._session.unacked
+
+    def _set_deadline(self, now: float) -> None:
+        """When to ask, should nothing be heard: only the relay loses things."""
+        if not self.direct and RELAY in self._asked:
+            wait = _HELLO_SECONDS
+        elif not self.direct and RELAY in self._ready and self._session.unacked:
+            wait = _DATA_SECONDS
+        else:
+            self._deadline = None
+            self._patience = 1
+            return
+        if self._deadline is None:
+            self._deadline = now + min(wait * self._patience, _MOST_SECONDS)
 
     def _frame(self, lamport: int) -> PeerFrame:
         return PeerFrame(

@@ -55,7 +55,7 @@ class Peers:
         relay: Callable[[str, PeerFrame], None],
     ) -> None:
         self._cluster = cluster
-        self._log = log
+        self._log_id = log.log_id
         self._intake = intake
         self._bus = bus
         self._credentials = credentials
@@ -66,12 +66,7 @@ class Peers:
         self._addresses: dict[str, str] = {}
         self._paths = itertools.count(RELAY + 1)
         self._dials: asyncio.TaskGroup | None = None
-        self._known = log.received()
-        spoken_to = [name for name in log.destinations() if log.outbox(name)]
-        for name in {*spoken_to, *self._known}:
-            kind, _, of = name.partition("/")
-            if kind == "peer":
-                self._peer(of).wanted = True
+        self._restore(log)
 
     async def run(self) -> None:
         """Keep the streams that we open, until cancelled."""
@@ -183,21 +178,28 @@ class Peers:
 
     # ------------------------------------------------------------------------------- how
 
+    def _restore(self, log: CoordinatorLog) -> None:
+        """The sessions as the log has them; the log is not read again, for the driver may be writing it."""
+        received = log.received()
+        for name in {*log.destinations(), *received}:
+            kind, _, cluster = name.partition("/")
+            if kind != "peer":
+                continue
+            session = Peering(
+                self._cluster,
+                self._log_id,
+                outbox=log.outbox(name),
+                next_seq=log.next_seq(name),
+                known=received.get(name),
+            )
+            self._peers[cluster] = _Peer(cluster, session, wanted=name in received or session.unacked > 0)
+
     def _peer(self, cluster: str) -> _Peer:
         peer = self._peers.get(cluster)
         if peer is None:
-            name = named(cluster)
-            position = self._known.get(name)
-            session = Peering(
-                self._cluster,
-                self._log.log_id,
-                outbox=self._log.outbox(name),
-                next_seq=self._log.next_seq(name),
-                known=(position.log_id, position.seq) if position else None,
-            )
-            peer = self._peers[cluster] = _Peer(cluster, session)
+            peer = self._peers[cluster] = _Peer(cluster, Peering(self._cluster, self._log_id))
             if self._relay_up:
-                session.relay_up()
+                peer.session.relay_up()
         return peer
 
     def _take(self, peer: _Peer, path: int, frame: PeerFrame) -> None:

@@ -1,0 +1,175 @@
+"""The nodes' door: one live stream a node, results before the join, commands in batches, bundles pulled once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from bdw_fed.v1 import model_pb2 as m
+from bdw_fed.v1 import node_pb2 as n
+from cluster_agent.coordinator.messages import (
+    Action,
+    Event,
+    FetchEnded,
+    NodeJoined,
+    NodeLost,
+    RunKey,
+    SourceRead,
+    TaskDone,
+    TaskFailed,
+    TaskProduced,
+    TaskStarted,
+    TellNode,
+)
+from tests.agent.agents import NotingCore, running
+from tests.agent.federation import FakeHub, FakeNode, Members, Served, until, within
+from wire.digests import bytes_digest
+from wire.identity import Role
+
+NOWHERE = ["127.0.0.1:1"]
+KEY = n.TaskKey(namespace="default", run="r", task=b"t" * 16, attempt=2)
+RUN = RunKey("default", "r")
+
+
+def done(task: bytes) -> n.TaskFinished:
+    key = n.TaskKey(namespace="default", run="r", task=task, attempt=1)
+    unit = m.Unit(id=b"u" * 16, digest=b"d" * 32, size=5, name="rows.csv", origin="edge")
+    return n.TaskFinished(key=key, outputs=[n.ProducedUnit(port="rows", index=0, unit=unit)], execution_seconds=1.5)
+
+
+async def test_a_node_is_welcomed_and_its_results_are_heard_before_it_joins(members: Members, tmp_path: Path) -> None:
+    """Else the core would take their tasks for lost."""
+    async with running(members, tmp_path / "edge", "edge", NOWHERE) as agent:
+        node = FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1"), b"one")
+        node.hello.finished.append(done(b"1" * 16))
+        node.hello.running.append(KEY)
+        node.hello.units.append(n.UnitKey(namespace="default", run="r", unit=b"x" * 16))
+        async with node:
+            welcome = (await node.command("welcome")).welcome
+            assert (welcome.cluster, welcome.data_root, welcome.durability) == ("edge", "/data", "process")
+            await until(lambda: len(agent.core.events) == 2)
+            result, joined = agent.core.events
+            assert isinstance(result, TaskDone)
+            assert (result.task, result.outputs[0].unit.origin, result.seconds) == (b"1" * 16, "edge", 1.5)
+            assert isinstance(joined, NodeJoined)
+            assert (joined.node, joined.incarnation, joined.cpus) == ("n1", b"one", 4)
+            assert joined.running == ((RUN, b"t" * 16, 2),)
+            assert joined.units == ((RUN, b"x" * 16),)
+            assert (joined.place.cluster, joined.place.node, joined.place.address) == ("edge", "n1", "127.0.0.1:1")
+        await until(lambda: agent.core.events[2:] == [NodeLost("n1", b"one")])
+
+
+async def test_each_message_becomes_its_event_in_order(members: Members, tmp_path: Path) -> None:
+    async with (
+        running(members, tmp_path / "edge", "edge", NOWHERE) as agent,
+        FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1")) as node,
+    ):
+        unit = n.UnitKey(namespace="default", run="r", unit=b"u" * 16)
+        failed = n.TaskFinished(key=KEY, failure=m.Failure(kind="exit", message="status 3", detail="boom"))
+        source = n.SourceOpened(namespace="default", run="r", step="inputs.x", index=1, error="no such file")
+        await node.say(
+            n.NodeMessage(started=n.TaskStarted(key=KEY)),
+            n.NodeMessage(outputs=n.TaskOutputs(key=KEY, outputs=done(b"").outputs)),
+            n.NodeMessage(finished=failed),
+            n.NodeMessage(fetched=n.FetchFinished(unit=unit, bytes=7, error="gone", gone=True)),
+            n.NodeMessage(source=source),
+        )
+        await until(lambda: len(agent.core.events) == 6)
+        _, started, produced, failure, fetched, read = agent.core.events
+        assert started == TaskStarted("n1", RUN, b"t" * 16, 2)
+        assert isinstance(produced, TaskProduced)
+        assert isinstance(failure, TaskFailed)
+        assert (failure.failure.kind, failure.failure.detail, failure.attempt) == ("exit", "boom", 2)
+        assert fetched == FetchEnded("n1", RUN, b"u" * 16, 7, 0.0, "gone", True)
+        assert read == SourceRead("n1", RUN, "inputs.x", 1, (), "no such file")
+
+
+async def test_commands_of_one_tick_come_in_one_message(members: Members, tmp_path: Path) -> None:
+    command = n.NodeCommand(cancel=n.CancelTask(key=KEY)).SerializeToString()
+
+    def script(event: Event) -> list[Action]:
+        return [TellNode("n1", command)] * 100 if isinstance(event, TaskStarted) else []
+
+    async with (
+        running(members, tmp_path / "edge", "edge", NOWHERE, core=NotingCore(script)) as agent,
+        FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1")) as node,
+    ):
+        await node.command("welcome")
+        await node.say(n.NodeMessage(started=n.TaskStarted(key=KEY)))
+        await node.command("cancel", 100)
+
+
+async def test_a_new_stream_of_a_node_replaces_the_old_one(members: Members, tmp_path: Path) -> None:
+    """The core hears lost, then joined, and no late word of the old stream, although it is the same process."""
+    async with running(members, tmp_path / "edge", "edge", NOWHERE) as agent:
+        credentials = members.issue(Role.NODE, "edge/n1")
+        async with FakeNode(agent.node_door, "edge", "n1", credentials) as old:
+            await old.command("welcome")
+            async with FakeNode(agent.node_door, "edge", "n1", credentials) as new:
+                await new.command("welcome")
+                await old.closed()
+                kinds: Callable[[], list[str]] = lambda: [type(event).__name__ for event in agent.core.events]  # noqa: E731
+                await until(lambda: len(kinds()) >= 3)
+                await asyncio.sleep(0.05)
+                assert kinds() == ["NodeJoined", "NodeLost", "NodeJoined"]
+                assert [status.ready for status in agent.nodes.statuses()] == [True]
+        await until(lambda: kinds()[3:] == ["NodeLost"])
+        assert [(status.name, status.ready) for status in agent.nodes.statuses()] == [("n1", False)]
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "says"),
+    [
+        (Role.NODE, "other/n1", "not a node of cluster edge"),
+        (Role.NODE, "edge/n2", "the hello says edge/n1"),
+        (Role.USER, "ann", "it is for node"),
+    ],
+)
+async def test_nobody_attaches_under_a_name_that_is_not_his(
+    members: Members, tmp_path: Path, role: Role, name: str, says: str
+) -> None:
+    async with (
+        running(members, tmp_path / "edge", "edge", NOWHERE) as agent,
+        FakeNode(agent.node_door, "edge", "n1", members.issue(role, name)) as node,
+    ):
+        assert await within(node.call.code()) is grpc.StatusCode.PERMISSION_DENIED
+        assert says in str(await node.call.details())
+        assert agent.core.events == []
+
+
+async def test_a_bundle_is_pulled_from_the_hub_once_and_checked(
+    members: Members, hub: FakeHub, hub_server: Served, tmp_path: Path
+) -> None:
+    blob = bytes(range(256)) * 40
+    digest = bytes_digest(blob)
+    hub.blobs[digest] = blob
+    async with (
+        running(members, tmp_path / "edge", "edge", [hub_server.address]) as agent,
+        FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1")) as node,
+    ):
+
+        async def fetch(wanted: bytes) -> bytes:
+            call = node.stub.FetchBundle(n.FetchBundleRequest(namespace="default", digest=wanted))
+            return b"".join([part.chunk async for part in call])
+
+        assert set(await asyncio.gather(*(fetch(digest) for _ in range(5)))) == {blob}
+        assert await fetch(digest) == blob
+        assert hub.pulls == 1
+
+        wrong = bytes_digest(b"what was meant")
+        hub.blobs[wrong] = b"what was sent"
+        with pytest.raises(grpc.aio.AioRpcError, match="another digest"):
+            await fetch(wrong)
+        hub.blobs[wrong] = b"what was meant"
+        assert await fetch(wrong) == b"what was meant"
+
+        with pytest.raises(grpc.aio.AioRpcError) as missing:
+            await fetch(bytes_digest(b"nowhere"))
+        assert missing.value.code() is grpc.StatusCode.NOT_FOUND
+        kept = sorted(path.name for path in (tmp_path / "edge" / "bundles").iterdir())
+        assert kept == sorted(f"{each.hex()}.tar.zst" for each in (digest, wrong))
