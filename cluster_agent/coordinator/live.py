@@ -18,6 +18,7 @@ from cluster_agent.coordinator.state import (
     PENDING,
     QUEUED,
     READY,
+    RETRYING,
     Run,
     Task,
     Unit,
@@ -154,6 +155,16 @@ class LiveRun:
             return
         self.waiting -= 1
         self.requeued.discard(task.id)
+
+    def unpark(self, unit: bytes) -> None:
+        """A connected node has the unit (again): tasks that waited for it may be placed."""
+        for task_id in self.parked.pop(unit, ()):
+            task = self.run.tasks[task_id]
+            if task.state == RETRYING:
+                self.requeued.add(task_id)
+            elif task.state != READY:
+                continue  # its result came after all
+            self.make_ready(task)
 
     def inputs(self, task: Task) -> list[list[bytes]]:
         """A task's unit ids for each in port of its step, side inputs included."""

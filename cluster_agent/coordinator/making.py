@@ -70,5 +70,4 @@ def arrive(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
         live.relocated.append(unit.id)
     if node not in unit.copies:
         unit.copies.append(node)
-    for task in live.parked.pop(unit.id, ()):
-        live.make_ready(live.run.tasks[task])
+    live.unpark(unit.id)

@@ -102,8 +102,7 @@ def _reconcile_units(book: Book, live: LiveRun, node: Node, here: set[bytes]) ->
             if unit.id not in here:
                 lost.append(unit.id)
             else:
-                for task in live.parked.pop(unit.id, ()):
-                    live.make_ready(live.run.tasks[task])
+                live.unpark(unit.id)
         elif unit.id in here and not _being_made(live, node, unit.task):
             if unit.uses:
                 fetching.arrived(book, live, unit, node.name, unit.size, 0.0)  # we missed the word

@@ -40,8 +40,8 @@ OPENING: Final = 1
 OPENED: Final = 2
 
 
-class Stored(msgspec.Struct, array_like=True):
-    """A mutable part of the durable state."""
+class Stored(msgspec.Struct, array_like=True, gc=False):
+    """A mutable part of the durable state. None of it refers back to what holds it, so there is nothing to collect."""
 
 
 class Sum(Stored):
