@@ -63,13 +63,15 @@ class Tls:
 class Config:
     """Where etcd is (`host:port` each; a scheme before it is allowed and ignored), and how long to wait for it.
 
-    `timeout` bounds one attempt, `patience` all attempts of one call together; both in seconds.
+    `timeout` bounds one attempt, `patience` all attempts of one call together; both in seconds. `settle`: the only
+    member is an etcd before 3.5.5, which acknowledges a write before it is in its log; see `settling`.
     """
 
     endpoints: tuple[str, ...]
     tls: Tls | None = None
     timeout: float = 3.0
     patience: float = 10.0
+    settle: bool = False
 
     def __post_init__(self) -> None:
         if not self.endpoints:

@@ -1,0 +1,56 @@
+"""A second write that is shared settles only what was answered before it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+
+from control_plane.store.etcd.settling import Settler
+
+
+class Server:
+    """Answers second writes when it is told to."""
+
+    def __init__(self) -> None:
+        self.answers: list[asyncio.Future[None]] = []
+
+    async def write(self) -> None:
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.answers.append(answer)
+        await answer
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_write_is_settled_by_one_that_was_sent_after_it_and_many_share_one() -> None:
+    server = Server()
+    settler = Settler(server.write)
+    first = asyncio.create_task(settler.settled())
+    await turns()
+    assert len(server.answers) == 1
+    later = [asyncio.create_task(settler.settled()) for _ in range(3)]
+    await turns()
+    assert len(server.answers) == 1, "one at a time"
+    server.answers[0].set_result(None)
+    await turns()
+    assert first.done()
+    assert not any(task.done() for task in later), "the first was sent before these were answered"
+    assert len(server.answers) == 2
+    server.answers[1].set_result(None)
+    await asyncio.gather(*later)
+
+
+async def test_a_failed_second_write_is_the_failure_of_all_that_waited_for_it_and_of_no_other() -> None:
+    server = Server()
+    settler = Settler(server.write)
+    both = [asyncio.create_task(settler.settled()) for _ in range(2)]
+    await turns()
+    third = asyncio.create_task(settler.settled())
+    await turns()
+    server.answers[0].set_exception(ConnectionError())
+    assert [type(result) for result in await asyncio.gather(*both, return_exceptions=True)] == [ConnectionError] * 2
+    await turns()
+    server.answers[1].set_result(None)
+    await third
