@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cluster_agent.agent as agent_service
+import cluster_agent.node.daemon as node_service
+import control_plane.server as hub_service
 from bdw_fed.embedded.certificates import ETCD_CLIENT
 from bdw_fed.embedded.layout import Layout, Process
 from bdw_fed.embedded.ports import LOOPBACK
-from cluster_agent import agent as agent_service
-from cluster_agent.node import daemon as node_service
-from control_plane import server as hub_service
 from control_plane.store.etcd import embedded as etcd_program
 from wire.identity import Credentials
 from wire.logging import configure
