@@ -21,7 +21,6 @@ from bdw_fed.v1 import control_plane_pb2, model_pb2
 from cluster_agent.coordinator import (
     assigning,
     closing,
-    commands,
     committing,
     crossing,
     ending,
@@ -176,12 +175,7 @@ class Coordinator:
                 ending.end_if_due(book, live)
             if live.waiting:
                 book.hungry[key] = live
-        for node, freed in book.frees.items():
-            book.tell(node, commands.free(freed))
-        book.frees.clear()
-        for node, results in book.acks.items():
-            book.tell(node, commands.acknowledge(results))
-        book.acks.clear()
+        nodes.tell_gathered(book)
         placement.dispatch(book)
         pooling.look_after(book)
         return book.end()

@@ -46,7 +46,9 @@ def cross(book: Book, live: LiveRun, unit: Unit) -> None:
     key = (unit.id, incoming.node)
     fetch = live.fetches.get(key)
     if fetch is None:
-        fetch = live.fetches[key] = Fetch(unit.id, incoming.node, crossing=True)
+        fetch = live.fetches[key] = Fetch(unit.id, incoming.node)
+    if not fetch.crossing:  # it may have been wanted from a node that has lost it since
+        fetch.crossing = True
         book.node(incoming.node).fetching += unit.size
     if fetch.said:
         return

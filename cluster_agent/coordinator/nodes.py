@@ -18,6 +18,7 @@ from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING
 def on_joined(book: Book, event: NodeJoined) -> None:
     """A node daemon is connected."""
     node = book.node(event.node)
+    pending = _unknown_frees(book, event.node)
     same_process = book.state.incarnations.get(event.node) == event.incarnation
     if not same_process:
         node.warm.clear()
@@ -49,6 +50,8 @@ def on_joined(book: Book, event: NodeJoined) -> None:
             continue
         here = units.get(live.key, set())
         if not live.going:
+            for task, attempt in running.get(live.key, {}).items():
+                book.tell(node.name, commands.cancel(live.key, task, attempt))
             _reconcile_ended(book, live, node, here)
             continue
         _reconcile_tasks(book, live, node, running.get(live.key, {}), same_process=same_process)
@@ -57,6 +60,8 @@ def on_joined(book: Book, event: NodeJoined) -> None:
         _say_again(book, live, node, busy.get(live.key, set()))
         mending.drop_needless(book, live)
         book.touch(live)
+    if pending:
+        book.frees.setdefault(event.node, []).extend(pending)
 
 
 def _reconcile_ended(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:
@@ -78,10 +83,10 @@ def _reconcile_tasks(book: Book, live: LiveRun, node: Node, running: dict[bytes,
     for task_id, attempt in running.items():
         task = live.run.tasks.get(task_id)
         wanted = task is not None and task.state == ASSIGNED and task.node == node.name and task.attempt == attempt
-        if not wanted or not live.going:
+        if not wanted:
             book.tell(node.name, commands.cancel(live.key, task_id, attempt))
     for key, task_id in list(node.tasks):
-        if key != live.key or not live.going:
+        if key != live.key:
             continue
         task = live.run.tasks[task_id]
         if running.get(task_id) == task.attempt:
@@ -159,6 +164,7 @@ def on_lost(book: Book, event: NodeLost) -> None:
     if not node.connected or node.incarnation != event.incarnation:
         return
     node.connected = False
+    book.acks.pop(event.node, None)  # it repeats its results
     node.lost_at = book.now
     book.slots_known.clear()
     pooling.node_changed(book, event.node)
@@ -177,6 +183,7 @@ def on_lost_due(book: Book, name: str, incarnation: bytes) -> None:
     if book.now < node.lost_at + book.policy.node_lost_after:
         return  # it was here in between
     node.written_off = True
+    book.frees.pop(name, None)
     for key, task_id in list(node.tasks):
         live = book.lives[key]
         if live.going:
@@ -201,6 +208,20 @@ def _refetch_elsewhere(book: Book, live: LiveRun, name: str) -> None:
             live.fetches.pop((unit_id, name), None)
             book.commit(records.FetchPlaced(live.key, unit_id, ""))
             fetching.cross(book, live, live.run.units[unit_id])
+
+
+def tell_gathered(book: Book) -> None:
+    """Say what was gathered for nodes in bulk. Who is not connected hears it when it joins: its results come first."""
+    for name in [name for name in book.frees if book.node(name).connected]:
+        book.tell(name, commands.free(book.frees.pop(name)))
+    for name in [name for name in book.acks if book.node(name).connected]:
+        book.tell(name, commands.acknowledge(book.acks.pop(name)))
+
+
+def _unknown_frees(book: Book, name: str) -> list[tuple[RunKey, bytes]]:
+    """What a node should free that its list of units, set against ours, will not show."""
+    waiting = book.frees.pop(name, [])
+    return [(key, unit) for key, unit in waiting if key not in book.lives or unit not in book.lives[key].run.units]
 
 
 def resume(book: Book, live: LiveRun) -> None:
