@@ -45,7 +45,9 @@ Global___Change: _TypeAlias = Change  # noqa: Y015
 
 @_typing.final
 class Object(_message.Message):
-    """A stored definition. `spec_json` is the canonical form of what was applied; `source` says where it stood."""
+    """A stored definition; `spec_json` is the canonical form of what was applied. Runs and agents are shown as objects too,
+    by Get, List and (runs) Watch: their `spec_json` is the JSON form of Run and of ClusterStatus.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -66,7 +68,7 @@ class Object(_message.Message):
     revision: _builtins.int
     """counts from 1"""
     digest: _builtins.bytes
-    """of spec_json"""
+    """of spec_json, followed by the bundle's digest"""
     spec_json: _builtins.str
     applied_at: _builtins.float
     applied_by: _builtins.str
@@ -1025,7 +1027,7 @@ class LogsResponse(_message.Message):
     task: _builtins.bytes
     attempt: _builtins.int
     stream: _builtins.str
-    """stdout or stderr"""
+    """stdout or stderr; unreachable: data says why nothing more comes from this cluster"""
     data: _builtins.bytes
     left_out: _builtins.int
     """bytes that were dropped before data"""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import structlog
 
@@ -76,13 +77,14 @@ class Agents:
         """The live sessions."""
         return list(self._sessions.values())
 
-    async def ask(self, cluster: str, query: f.Query) -> AsyncIterator[f.QueryReply]:
+    async def ask(self, cluster: str, query: f.Query) -> AsyncGenerator[f.QueryReply]:
         """The agent's replies. AgentUnreachable if it is not connected or goes away."""
         session = self._sessions.get(cluster)
         if session is None:
             raise AgentUnreachable(f"{cluster} is not connected")
-        async for reply in session.queries.ask(query):
-            yield reply
+        async with aclosing(session.queries.ask(query)) as replies:
+            async for reply in replies:
+                yield reply
 
     # ------------------------------------------------------------------------------------- sessions
 

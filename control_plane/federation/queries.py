@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from bdw_fed.v1 import federation_pb2 as f
 
@@ -55,7 +55,7 @@ class Queries:
         self._next = 1
         self._closed = False
 
-    async def ask(self, query: f.Query) -> AsyncIterator[f.QueryReply]:
+    async def ask(self, query: f.Query) -> AsyncGenerator[f.QueryReply]:
         """The replies, the last of which has `end` set. AgentUnreachable if the session ends before.
 
         Leaving the iteration early (`aclose`) tells the agent to stop.

@@ -12,7 +12,7 @@ that have ended are left to the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 import structlog
@@ -65,7 +65,7 @@ class Board:
         self._something_dirty.set()
         self._wake(name)
 
-    async def watch(self, namespace: str, run: str) -> AsyncIterator[m.Run]:
+    async def watch(self, namespace: str, run: str) -> AsyncGenerator[m.Run]:
         """The run now and whenever it changes, until it has ended. NoSuchRun if there is none, or none any more."""
         name = (namespace, run)
         changed = asyncio.Event()

@@ -1,0 +1,245 @@
+"""The people's gRPC service: each call finds its way to what does the work. Only users and operators may call."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import model_pb2 as m
+from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceServicer
+from control_plane.api.calls import PEOPLE, answers, streams
+from control_plane.api.details import Details
+from control_plane.api.errors import EXPECTED, Wrong, abort
+from control_plane.api.objects import Objects, shown_run
+from control_plane.api.submitting import Submissions
+from control_plane.blobs.base import BlobStore
+from control_plane.federation.agents import Agents
+from control_plane.federation.directories import Directories
+from control_plane.patience import persistently
+from control_plane.runs import core
+from control_plane.runs.board import Board
+from control_plane.runs.driver import Runs
+from control_plane.runs.errors import Refused
+from wire.identity import Identity, Role, require, server_name
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ControlPlaneService(ControlPlaneServiceServicer):
+    """Objects, blobs, runs and the clusters' status."""
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        objects: Objects,
+        submissions: Submissions,
+        runs: Runs,
+        board: Board,
+        agents: Agents,
+        directories: Directories,
+        blobs: BlobStore,
+    ) -> None:
+        self._version = version
+        self._objects = objects
+        self._submissions = submissions
+        self._runs = runs
+        self._board = board
+        self._agents = agents
+        self._details = Details(agents)
+        self._directories = directories
+        self._blobs = blobs
+
+    # ------------------------------------------------------------------------------------- objects
+
+    @answers
+    async def Apply(self, request: cp.ApplyRequest, caller: Identity) -> cp.ApplyResponse:
+        """Store documents."""
+        return cp.ApplyResponse(applied=await self._objects.apply(request, caller.name, self._board.live()))
+
+    @answers
+    async def Diff(self, request: cp.DiffRequest, _: Identity) -> cp.DiffResponse:
+        """Say what applying documents would change."""
+        return cp.DiffResponse(entries=await self._objects.diff(request))
+
+    @answers
+    async def Get(self, request: cp.GetRequest, _: Identity) -> cp.GetResponse:
+        """One object."""
+        if request.kind == "Run":
+            return cp.GetResponse(object=shown_run(await self._run(request.namespace, request.name)))
+        found = await self._objects.get(request.namespace, request.kind, request.name, request.revision)
+        return cp.GetResponse(object=found)
+
+    @answers
+    async def List(self, request: cp.ListRequest, _: Identity) -> cp.ListResponse:
+        """Objects of a kind."""
+        return await self._objects.page(request)
+
+    @streams
+    async def Watch(self, request: cp.WatchRequest, _: Identity) -> AsyncGenerator[cp.WatchResponse]:
+        """What happens to objects."""
+        async for change in self._objects.watch(request):
+            yield change
+
+    @answers
+    async def Delete(self, request: cp.DeleteRequest, _: Identity) -> cp.DeleteResponse:
+        """Delete an object that nothing needs."""
+        if request.kind == "Run":
+            await self._runs.delete(request.namespace or "default", request.name)
+        else:
+            await self._objects.delete(request, self._board.live())
+        return cp.DeleteResponse()
+
+    # ------------------------------------------------------------------------------------- blobs
+
+    async def PutBlob(self, request_iterator: AsyncIterator[cp.PutBlobRequest], context: Context) -> cp.PutBlobResponse:
+        """Take a blob in pieces."""
+        await require(context, *PEOPLE)
+        try:
+            first = await anext(aiter(request_iterator), None)
+            if first is None:
+                raise Wrong("the first message of PutBlob names the blob's digest")
+
+            async def chunks() -> AsyncIterator[bytes]:
+                yield first.chunk
+                async for more in request_iterator:
+                    yield more.chunk
+
+            return cp.PutBlobResponse(digest=first.digest, size=await self._blobs.put(first.digest, chunks()))
+        except ValueError as error:
+            await abort(context, Wrong(str(error)))
+        except EXPECTED as error:
+            await abort(context, error)
+
+    @answers
+    async def HasBlobs(self, request: cp.HasBlobsRequest, _: Identity) -> cp.HasBlobsResponse:
+        """Which of these blobs are missing."""
+        missing = [digest for digest in request.digests if await self._blobs.size(digest) is None]
+        return cp.HasBlobsResponse(missing=missing)
+
+    @streams
+    async def GetBlob(self, request: cp.GetBlobRequest, _: Identity) -> AsyncGenerator[cp.GetBlobResponse]:
+        """A blob in pieces."""
+        async with self._blobs.get(request.digest) as chunks:
+            async for chunk in chunks:
+                yield cp.GetBlobResponse(chunk=chunk)
+
+    # ------------------------------------------------------------------------------------- runs
+
+    @answers
+    async def Submit(self, request: cp.SubmitRequest, caller: Identity) -> cp.SubmitResponse:
+        """Plan a workflow, and unless it is a dry run begin it."""
+        return await self._submissions.submit(request, caller.name)
+
+    @streams
+    async def WatchRun(self, request: cp.WatchRunRequest, _: Identity) -> AsyncGenerator[cp.WatchRunResponse]:
+        """A run now, and whenever it changes, until it has ended."""
+        async for run in self._board.watch(request.namespace or "default", request.run):
+            yield cp.WatchRunResponse(run=run)
+
+    @answers
+    async def CancelRun(self, request: cp.CancelRunRequest, caller: Identity) -> cp.CancelRunResponse:
+        """Stop a run for good."""
+        reason = request.reason or f"cancelled by {caller.name}"
+        event = core.CancelRequested(reason, time.time())
+        return cp.CancelRunResponse(run=await self._happened(request.namespace, request.run, event))
+
+    @answers
+    async def SuspendRun(self, request: cp.SuspendRunRequest, _: Identity) -> cp.SuspendRunResponse:
+        """Start no further task of a run."""
+        run = await self._happened(request.namespace, request.run, core.SuspendRequested())
+        return cp.SuspendRunResponse(run=run)
+
+    @answers
+    async def ResumeRun(self, request: cp.ResumeRunRequest, _: Identity) -> cp.ResumeRunResponse:
+        """Let a suspended run go on."""
+        run = await self._happened(request.namespace, request.run, core.ResumeRequested())
+        return cp.ResumeRunResponse(run=run)
+
+    @answers
+    async def Explain(self, request: cp.ExplainRequest, _: Identity) -> cp.ExplainResponse:
+        """The plan that a run was made with, or that a workflow would have now."""
+        if bool(request.run) == bool(request.workflow):
+            raise Wrong("what is to be explained is either a run or a workflow")
+        if request.run:
+            run = await self._run(request.namespace, request.run)
+            return cp.ExplainResponse(plan=await self._submissions.plan_of(run))
+        plan = await self._submissions.planned(request.namespace, request.workflow, request.parameters_json)
+        return cp.ExplainResponse(plan=plan)
+
+    @streams
+    async def Logs(self, request: cp.LogsRequest, _: Identity) -> AsyncGenerator[cp.LogsResponse]:
+        """What a run's tasks have printed."""
+        run = await self._run(request.namespace, request.run)
+        request.namespace = run.namespace
+        async for piece in self._details.logs(run, request):
+            yield piece
+
+    @streams
+    async def Events(self, request: cp.EventsRequest, _: Identity) -> AsyncGenerator[cp.EventsResponse]:
+        """What has happened in a run, or in the whole namespace."""
+        request.namespace = request.namespace or "default"
+        if request.run:
+            clusters = sorted((await self._run(request.namespace, request.run)).fragments)
+        else:
+            clusters = sorted(session.cluster for session in self._agents.connected())
+        async for event in self._details.events(clusters, request):
+            yield event
+
+    @answers
+    async def DescribeRun(self, request: cp.DescribeRunRequest, _: Identity) -> cp.DescribeRunResponse:
+        """A run with its plan, and the tasks that matter most just now."""
+        run = await self._run(request.namespace, request.run)
+        tasks, unreachable = await self._details.tasks(run)
+        plan = await self._submissions.plan_of(run) if run.plan else None
+        return cp.DescribeRunResponse(run=run, plan=plan, tasks=tasks, unreachable=unreachable)
+
+    @answers
+    async def Outputs(self, request: cp.OutputsRequest, _: Identity) -> cp.OutputsResponse:
+        """A run's results and where their bytes lie."""
+        run = await self._run(request.namespace, request.run)
+        if run.state != m.RUN_STATE_SUCCEEDED:
+            state = m.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
+            raise Refused(f"the run {run.name} is {state}: it has outputs once it has succeeded")
+        outputs = list(run.outputs)
+        if run.outputs_left_out:
+            outputs = await persistently(lambda: self._runs.outputs(run.namespace, run.name))
+        statuses = self._agents.statuses()
+        return cp.OutputsResponse(outputs=[_located(each, statuses.get(each.cluster)) for each in outputs])
+
+    # ------------------------------------------------------------------------------------- clusters
+
+    @answers
+    async def Status(self, request: cp.StatusRequest, _: Identity) -> cp.StatusResponse:
+        """The hub, and all clusters that are declared or were seen."""
+        statuses = self._agents.statuses()
+        known: dict[str, tuple[str, str]] = {}
+        for stored in self._directories.topologies(request.namespace or None):
+            for name in stored.questions.clusters:
+                known.setdefault(name, (stored.questions.zone(name).name, stored.questions.tier(name)))
+        clusters = []
+        for name in [*known, *sorted(statuses.keys() - known.keys())]:
+            status = statuses.get(name) or cp.ClusterStatus(name=name, state="never-seen")
+            status.zone, status.tier = known.get(name, ("", ""))
+            clusters.append(status)
+        return cp.StatusResponse(version=self._version, clusters=clusters, pid=os.getpid())
+
+    async def _run(self, namespace: str, name: str) -> m.Run:
+        run = await persistently(lambda: self._runs.get(namespace or "default", name))
+        return self._board.shown(run)
+
+    async def _happened(self, namespace: str, name: str, event: core.Event) -> m.Run:
+        return self._board.shown(await self._runs.happened(namespace or "default", name, event))
+
+
+def _located(output: m.RunOutput, status: cp.ClusterStatus | None) -> cp.OutputsResponse.Located:
+    nodes = status.nodes if status is not None else ()
+    addresses = [node.data_address for node in nodes if node.name == output.node and node.data_address]
+    identity = Identity(Role.NODE, f"{output.cluster}/{output.node}")
+    return cp.OutputsResponse.Located(output=output, addresses=addresses, server_name=server_name(identity))

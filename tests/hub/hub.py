@@ -1,0 +1,107 @@
+"""A real hub in this process: real etcd, real gRPC over mutual TLS, and clients for people and agents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
+from control_plane.server import HubConfig, serve
+from control_plane.store.etcd.client import Tls
+from tests.fixtures.etcd import free_port
+from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
+from wire.identity.authority import Authority
+
+SECONDS = 20.0
+
+
+@dataclass
+class Members:
+    """An authority, and credentials for whoever is asked for."""
+
+    directory: Path
+    authority: Authority
+
+    @classmethod
+    def create(cls, directory: Path) -> Members:
+        return cls(directory, Authority.create(directory / "authority"))
+
+    def credentials(self, role: Role, name: str) -> Credentials:
+        place = self.directory / role / name
+        if not place.exists():
+            self.authority.issue(Identity(role, name), place)
+        return Credentials.load(place)
+
+    @asynccontextmanager
+    async def channel(self, address: str, role: Role, name: str) -> AsyncIterator[grpc.aio.Channel]:
+        """A channel to the hub as this member."""
+        credentials = grpc_channel_credentials(self.credentials(role, name))
+        options = channel_options(Identity(Role.HUB, "hub"))
+        async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+            yield channel
+
+
+class RunningHub:
+    """A hub that can be stopped, killed as far as a task can be, and started again on the same address and etcd."""
+
+    def __init__(self, members: Members, etcd: str, tls: Tls, state: Path, heartbeat: float = 0.3) -> None:
+        assert tls.certificate is not None
+        assert tls.key is not None
+        self.members = members
+        self.address = f"127.0.0.1:{free_port()}"
+        self._etcd = etcd
+        self._tls = Credentials(tls.certificate, tls.key, tls.ca)
+        self._state = state
+        self._heartbeat = heartbeat
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._stop = asyncio.Event()
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        config = HubConfig(
+            state=self._state,
+            etcd=[self._etcd],
+            etcd_credentials=self._tls,
+            credentials=self.members.credentials(Role.HUB, "hub"),
+            listen=self.address,
+            heartbeat=self._heartbeat,
+        )
+        self._task = asyncio.create_task(serve(config, ready.set_result, self._stop))
+        await asyncio.wait([self._task, ready], timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            await self._task
+        assert ready.result() == self.address
+
+    async def stop(self) -> None:
+        self._stop.set()
+        if self._task is not None:
+            await asyncio.wait_for(self._task, SECONDS)
+            self._task = None
+
+    async def __aenter__(self) -> RunningHub:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @asynccontextmanager
+    async def person(self, name: str = "ada") -> AsyncIterator[ControlPlaneServiceStub]:
+        """The people's service, as a user."""
+        async with self.members.channel(self.address, Role.USER, name) as channel:
+            yield ControlPlaneServiceStub(channel)
+
+
+async def apply(person: ControlPlaneServiceStub, text: str, **more: object) -> cp.ApplyResponse:
+    """Apply YAML text as one document list."""
+    request = cp.ApplyRequest(namespace="default", documents=[cp.Document(file="all.yaml", line=1, yaml=text)], **more)  # type: ignore[arg-type]
+    response: cp.ApplyResponse = await person.Apply(request, timeout=SECONDS)
+    return response
