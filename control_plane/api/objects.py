@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 from bdw_fed.v1 import control_plane_pb2 as cp
@@ -244,6 +243,8 @@ def shown_agent(status: cp.ClusterStatus) -> cp.Object:
 
 
 def _json(message: Message) -> str:
+    from google.protobuf.json_format import MessageToJson  # takes long to import
+
     return MessageToJson(message, indent=None)
 
 

@@ -7,17 +7,22 @@ agent was told last in this session.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import structlog
 
 from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import federation_pb2 as f
 from control_plane.federation.agents import Agents
-from control_plane.federation.directory import StoredTopology, directory
 from control_plane.federation.session import AgentSession
 from control_plane.kinds import Kinds
 from control_plane.patience import persistently
 from control_plane.store.base import Deleted, Listing, Stored
 from control_plane.store.keys import Key
+
+if TYPE_CHECKING:
+    from control_plane.federation.directory import StoredTopology
 
 _log = structlog.get_logger(__name__)
 
@@ -66,13 +71,21 @@ class Directories:
             sessions = self._agents.connected()
             self._told = {session: told for session, told in self._told.items() if session in sessions}
             for session in sessions:
-                fresh = directory(session.cluster, self.topologies(), gateways)
+                fresh = self._directory(session.cluster, gateways)
                 raw = fresh.SerializeToString(deterministic=True)
                 if self._told.get(session) != raw:
                     self._told[session] = raw
                     session.send_peers(fresh)
 
+    def _directory(self, cluster: str, gateways: Mapping[str, str]) -> f.PeerDirectory:
+        if not self._topologies:
+            return f.PeerDirectory()  # the models, which take long to import, are not needed before
+        from control_plane.federation.directory import directory
+
+        return directory(cluster, self.topologies(), gateways)
+
     def _take(self, stored: Stored[cp.Object]) -> None:
+        from control_plane.federation.directory import StoredTopology
         from topology.model import Topology
         from workflow.canonical import from_canonical
 
