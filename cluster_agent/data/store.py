@@ -239,8 +239,8 @@ class DiskStore(Store):
         if former is not None:
             self._forget(key)
         path = self._unit_path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
+        if not units:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(content.path, path)
         except OSError as error:

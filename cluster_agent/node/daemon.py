@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,6 +29,7 @@ from cluster_agent.data.transfer.server import DataServer
 from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.data import DataWork, unit_key
+from cluster_agent.node.directory import Directories
 from cluster_agent.node.link import AgentLink
 from cluster_agent.node.logs import Logs
 from cluster_agent.node.queries import LogQueries
@@ -74,7 +74,6 @@ async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], sto
 
 @contextlib.asynccontextmanager
 async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
-    await asyncio.to_thread(shutil.rmtree, config.state / "tasks", True)
     async with contextlib.AsyncExitStack() as stack:
         runtime = ProcessRuntime(config.python)
         await runtime.open()
@@ -110,7 +109,7 @@ class NodeDaemon:
             self._bundles,
             store,
             self._logs,
-            directory=config.state / "tasks",
+            directories=Directories(config.state / "tasks"),
             cluster=config.cluster,
             node=config.node,
             tell=self._tell,

@@ -1,13 +1,19 @@
-"""A task's directory: its inputs linked in from the store, its outputs moved out of it into the store.
+"""Tasks' directories: inputs linked in from the store, outputs moved out of them into the store.
 
 <state>/tasks/<run>/<task hex>.<attempt>/in/<port><suffix>          one unit
                                         /in/<port>/<00000><suffix>  many, in order
                                         /out/<port><suffix>         written by the step: a file, or a directory of files
                                         /tmp                        HOME and TMPDIR
+<state>/tasks/.spare/<number>                                       emptied ones, to be renamed for the next task
+
+Making four directories costs more than all else that the daemon does for a small task, so they are used again.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import os
 import shutil
 import stat
@@ -19,6 +25,10 @@ from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.base import Content, Store, UnitKey, path_part, suffix
 from cluster_agent.data.errors import ContentChangedError, DataError
 from cluster_agent.node.core import TaskKey
+
+_PARTS = ("in", "out", "tmp")
+_MOST_SPARES = 64
+_MOST_LEFT = 32
 
 
 class MissingOutputError(DataError):
@@ -37,29 +47,20 @@ class Made:
 
 @dataclass
 class TaskDirectory:
-    """The directory of one attempt. `make` it, run the task, take its `outputs`, `remove` it."""
+    """The directory of one attempt, made by `Directories`. `fill` it, run the task, take what it `made`."""
 
     root: Path
     inputs: dict[str, Path | Sequence[Path]] = field(default_factory=dict)
     outputs: dict[str, Path] = field(default_factory=dict)
     _linked: list[tuple[str, Content]] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, tasks: Path, key: TaskKey) -> TaskDirectory:
-        """The directory for an attempt below `tasks`."""
-        return cls(tasks / path_part(key.run) / f"{key.task.hex()}.{key.attempt}")
-
     @property
     def temporary(self) -> Path:
         """Where the task may write what nobody needs afterwards."""
         return self.root / "tmp"
 
-    def make(self, key: TaskKey, store: Store, order: node_pb2.StartTask) -> None:
-        """Create it and link the inputs in. DataError if one is not in the store as it should be."""
-        if self.root.exists():
-            self.remove()
-        for name in ("in", "out", "tmp"):
-            (self.root / name).mkdir(parents=True)
+    def fill(self, key: TaskKey, store: Store, order: node_pb2.StartTask) -> None:
+        """Link the inputs in and name the outputs. DataError if an input is not in the store as it should be."""
         for told in order.inputs:
             self.inputs[told.port] = self._link(key, store, told)
         for port in order.outputs:
@@ -97,14 +98,6 @@ class TaskDirectory:
             total += _bytes_below(self.root / name, deep=name != ".")
         return total
 
-    def remove(self) -> None:
-        """Delete it with all that is left in it. Blocks."""
-        shutil.rmtree(self.root, ignore_errors=True)
-        try:
-            self.root.parent.rmdir()
-        except OSError:
-            return  # other tasks of the run are there
-
     def _link(self, key: TaskKey, store: Store, told: node_pb2.TaskInput) -> Path | Sequence[Path]:
         name, ending = path_part(told.port), suffix(told.format)
         if not told.many:
@@ -125,6 +118,76 @@ class TaskDirectory:
         if unit.digest and unit.digest != content.digest:
             raise DataError(f"unit {unit.id.hex()} on input {port} has other bytes here than it should have")
         self._linked.append((port, content))
+
+
+class Directories:
+    """All tasks' directories below `root`; what an earlier daemon left there is removed. Blocks."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._spare_root = root / ".spare"
+        self._spares: list[Path] = []
+        self._numbers = itertools.count()
+        self._removing: set[asyncio.Future[None]] = set()
+        shutil.rmtree(root, ignore_errors=True)
+        self._spare_root.mkdir(parents=True)
+
+    def make(self, key: TaskKey) -> TaskDirectory:
+        """An empty directory for an attempt. OSError."""
+        made = TaskDirectory(self._root / path_part(key.run) / f"{key.task.hex()}.{key.attempt}")
+        if self._spares:
+            spare = self._spares.pop()
+        else:
+            spare = self._spare_root / str(next(self._numbers))
+            for name in _PARTS:
+                (spare / name).mkdir(parents=True)
+        made.root.parent.mkdir(exist_ok=True)
+        spare.rename(made.root)
+        return made
+
+    def recycle(self, used: TaskDirectory) -> None:
+        """Take back a directory whose task has ended, with whatever is left in it."""
+        spare = self._spare_root / str(next(self._numbers))
+        with contextlib.suppress(OSError):
+            used.root.rename(spare)
+        if len(self._spares) < _MOST_SPARES and _is_emptied(spare):
+            self._spares.append(spare)
+            return
+        for left in (spare, used.root):
+            removing = asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, left, True)
+            self._removing.add(removing)
+            removing.add_done_callback(self._removing.discard)
+
+    async def close(self) -> None:
+        """Finish deleting."""
+        await asyncio.gather(*self._removing, return_exceptions=True)
+
+    def end_run(self, run: str) -> None:
+        """Remove the run's directory, if no task has one in it any more."""
+        with contextlib.suppress(OSError):
+            (self._root / path_part(run)).rmdir()
+
+
+def _is_emptied(directory: Path) -> bool:
+    """Empty a used directory if that is quickly done; else leave it as it is, to be deleted."""
+    try:
+        if {entry.name for entry in os.scandir(directory)} != set(_PARTS):
+            return False
+        left: list[str] = []
+        for name in _PARTS:
+            mode = (directory / name).lstat().st_mode
+            if not stat.S_ISDIR(mode) or stat.S_IMODE(mode) & 0o700 != 0o700:
+                return False
+            with os.scandir(directory / name) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False) or len(left) == _MOST_LEFT:
+                        return False
+                    left.append(entry.path)
+        for path in left:
+            Path(path).unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _files(root: Path, below: Path) -> Iterator[Path]:

@@ -13,14 +13,13 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
 
 from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import ContentChangedError, DataError, NoSpaceError
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node.core import TaskKey
-from cluster_agent.node.directory import MissingOutputError, TaskDirectory
+from cluster_agent.node.directory import Directories, MissingOutputError, TaskDirectory
 from cluster_agent.node.logs import LogName, Logs
 from cluster_agent.node.produced import produced
 from cluster_agent.node.splitting import split
@@ -35,7 +34,7 @@ _MEGABYTE = 1 << 20
 class Surroundings:
     """What an execution needs of the daemon; `splitters` are the threads of the built-in split."""
 
-    tasks: Path
+    directories: Directories
     store: DiskStore
     logs: Logs
     splitters: Executor
@@ -59,7 +58,6 @@ class Execution:
         self.order = order
         self.around = around
         self.tell = tell
-        self.directory = TaskDirectory.of(around.tasks, key)
         self.units: list[node_pb2.ProducedUnit] = []
 
     async def run(self) -> node_pb2.TaskFinished:
@@ -72,24 +70,24 @@ class Execution:
                 outcome = Outcome("disk", f"the store could not be synced: {error}", seconds=outcome.seconds)
         return self._result(outcome)
 
-    async def remove(self) -> None:
-        """Delete what the attempt left on the disk."""
-        await asyncio.to_thread(self.directory.remove)
-
     async def _outcome(self) -> Outcome:
         try:
-            self.directory.make(self.key, self.around.store, self.order)
-        except DataError as error:
-            return Outcome("data", str(error))
-        except OSError as error:
+            directory = self.around.directories.make(self.key)
+        except (DataError, OSError) as error:
             return Outcome("disk", f"the task's directory could not be made: {error}")
         try:
+            return await self._within(directory)
+        finally:
+            self.around.directories.recycle(directory)
+
+    async def _within(self, directory: TaskDirectory) -> Outcome:
+        try:
+            directory.fill(self.key, self.around.store, self.order)
             if self.worker is None:
-                return await self._split()
-            outcome = await self._work(self.worker)
-            if outcome.kind:
-                return outcome
-            await self._collect()
+                return await self._split(directory)
+            outcome = await self._work(self.worker, directory)
+            if not outcome.kind:
+                await self._collect(directory)
         except MissingOutputError as error:
             return Outcome("output", str(error))
         except ContentChangedError as error:
@@ -105,24 +103,24 @@ class Execution:
 
     # ----------------------------------------------------------------------------------------------------- workers
 
-    async def _work(self, worker: Worker) -> Outcome:
+    async def _work(self, worker: Worker, directory: TaskDirectory) -> Outcome:
         key, order = self.key, self.order
         parameters = json.loads(order.parameters_json or "{}")
         job = Job(
-            self.directory.root,
-            self.directory.inputs,
-            self.directory.outputs,
+            directory.root,
+            directory.inputs,
+            directory.outputs,
             parameters,
-            self._environment(),
+            self._environment(directory),
             order.timeout,
         )
         log = self.around.logs.open(LogName(key.namespace, key.run, order.step, key.task, key.attempt))
         try:
-            return await self._within_quota(worker, job, log)
+            return await self._within_quota(worker, job, log, directory)
         finally:
             log.close()
 
-    async def _within_quota(self, worker: Worker, job: Job, log: Sink) -> Outcome:
+    async def _within_quota(self, worker: Worker, job: Job, log: Sink, directory: TaskDirectory) -> Outcome:
         """The worker's outcome; or failure once all files of the task together are larger than it may write."""
         limit = self.order.resources.disk
         if not limit:
@@ -130,7 +128,7 @@ class Execution:
         running = asyncio.create_task(worker.execute(job, log))
         try:
             while not (await asyncio.wait([running], timeout=_DISK_CHECK_SECONDS))[0]:
-                if await asyncio.to_thread(self.directory.written) > limit:
+                if await asyncio.to_thread(directory.written) > limit:
                     break
         finally:
             if not running.done():
@@ -140,11 +138,11 @@ class Execution:
         if running.cancelled():
             return too_much
         outcome = running.result()
-        return too_much if not outcome.kind and self.directory.written() > limit else outcome
+        return too_much if not outcome.kind and directory.written() > limit else outcome
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, directory: TaskDirectory) -> dict[str, str]:
         key = self.key
-        temporary = str(self.directory.temporary)
+        temporary = str(directory.temporary)
         return {
             "HOME": temporary,
             "TMPDIR": temporary,
@@ -155,18 +153,18 @@ class Execution:
             "BDW_FED_NAMESPACE": key.namespace,
         }
 
-    async def _collect(self) -> None:
+    async def _collect(self, directory: TaskDirectory) -> None:
         """Move the outputs into the store."""
-        self.directory.unchanged()
+        directory.unchanged()
         key = self.key
-        for made in self.directory.made(self.order.outputs):
+        for made in directory.made(self.order.outputs):
             name = UnitKey(key.namespace, key.run, unit_id(key.task, made.port, made.index))
             content = await self.around.store.commit(made.path, name)
             self.units.append(produced(key.task, made.port, made.index, content, made.name))
 
     # ---------------------------------------------------------------------------------------------------- built in
 
-    async def _split(self) -> Outcome:
+    async def _split(self, directory: TaskDirectory) -> Outcome:
         loop = asyncio.get_running_loop()
         began = loop.time()
 
@@ -175,7 +173,7 @@ class Execution:
             self.tell(unit)
 
         try:
-            place = self.directory.temporary
+            place = directory.temporary
             await split(self.key, self.order, place, self.around.store, self.around.splitters, tell)
         except ValueError as error:
             return Outcome("internal", str(error))

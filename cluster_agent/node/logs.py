@@ -11,6 +11,7 @@ what is in memory; a following one is woken by the write itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import struct
@@ -73,7 +74,8 @@ class TaskLog:
         self.name = name
         self._logs = logs
         self._half = kept // 2
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        self._path = path
+        self._file = -1  # opened by the first write: most tasks say nothing
         self._position = 0
         self._tail: deque[tuple[int, int, bytes]] = deque()  # stream, position, bytes
         self._tail_bytes = 0
@@ -106,11 +108,16 @@ class TaskLog:
         for frame in self._tail:
             self._append(*frame)
         self._tail.clear()
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
         self._logs.closed(self)
 
     def _append(self, stream: int, position: int, data: bytes) -> None:
         try:
+            if self._file < 0:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                (self._path.parent.parent / _ENDED).unlink(missing_ok=True)
+                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
             os.writev(self._file, [_FRAME.pack(stream, position, len(data)), data])
         except OSError:  # a full disk loses logs, not tasks
             self._half = 0
@@ -129,11 +136,7 @@ class Logs:
 
     def open(self, name: LogName) -> TaskLog:
         """The log for an attempt that starts now; a former one of the same attempt is replaced."""
-        path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (path.parent.parent / _ENDED).unlink(missing_ok=True)
-        log = self._open[name] = TaskLog(self, name, path, self._kept)
-        self.changed(name)
+        log = self._open[name] = TaskLog(self, name, self._path(name), self._kept)
         return log
 
     def changed(self, name: LogName) -> None:
@@ -214,19 +217,16 @@ class Logs:
 
     def _frames(self, name: LogName, cursor: _Cursor) -> Iterator[tuple[int, int, bytes]]:
         log = self._open.get(name)
-        try:
-            with self._path(name).open("rb") as file:
-                file.seek(cursor.offset)
-                while len(head := file.read(_FRAME.size)) == _FRAME.size:
-                    stream, position, length = _FRAME.unpack(head)
-                    data = file.read(length)
-                    if len(data) < length:  # the daemon was killed within the write
-                        break
-                    cursor.offset += _FRAME.size + length
-                    if position >= cursor.position:
-                        yield stream, position, data
-        except FileNotFoundError:
-            return
+        with contextlib.suppress(FileNotFoundError), self._path(name).open("rb") as file:
+            file.seek(cursor.offset)
+            while len(head := file.read(_FRAME.size)) == _FRAME.size:
+                stream, position, length = _FRAME.unpack(head)
+                data = file.read(length)
+                if len(data) < length:  # the daemon was killed within the write
+                    break
+                cursor.offset += _FRAME.size + length
+                if position >= cursor.position:
+                    yield stream, position, data
         if log is not None:
             yield from list(log.tail(cursor.position))
 

@@ -20,6 +20,7 @@ from cluster_agent.data.store import DiskStore
 from cluster_agent.node import core
 from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore, PoolSpec, TaskKey
+from cluster_agent.node.directory import Directories
 from cluster_agent.node.execution import Execution, Surroundings, finished
 from cluster_agent.node.logs import Logs
 from cluster_agent.runtimes.base import Outcome, Runtime, Worker, WorkerSpec
@@ -52,7 +53,7 @@ class Tasks:
         store: DiskStore,
         logs: Logs,
         *,
-        directory: Path,
+        directories: Directories,
         cluster: str,
         node: str,
         tell: Tell,
@@ -62,7 +63,7 @@ class Tasks:
         self._bundles = bundles
         self._tell = tell
         self._splitters = ThreadPoolExecutor(max_workers=2, thread_name_prefix="split")
-        self._around = Surroundings(directory, store, logs, self._splitters, cluster, node)
+        self._around = Surroundings(directories, store, logs, self._splitters, cluster, node)
         self._orders: dict[TaskKey, node_pb2.StartTask] = {}
         self._results: dict[TaskKey, node_pb2.TaskFinished] = {}
         self._executions: dict[TaskKey, tuple[Execution, asyncio.Task[None]]] = {}
@@ -144,6 +145,7 @@ class Tasks:
         self._handle(core.RunEnded(namespace, run))
         if ending:
             await asyncio.wait(ending, timeout=_KILL_SECONDS)
+        self._around.directories.end_run(run)
 
     async def close(self) -> None:
         """Stop everything."""
@@ -157,6 +159,7 @@ class Tasks:
         workers = list(self._workers.values())
         await asyncio.gather(*(worker.stop() for worker in workers), return_exceptions=True)
         await self._runtime.close()
+        await self._around.directories.close()
         self._splitters.shutdown()
 
     # ------------------------------------------------------------------------------------------------ the core
@@ -278,7 +281,6 @@ class Tasks:
             _log.exception("an execution broke", step=execution.order.step)
             outcome = Outcome("internal", f"{type(error).__name__}: {error}")
             result = finished(execution.key, execution.order, outcome, [], *self._who)
-        self._own(execution.remove())
         self._end(execution, number, result)
 
     def _end(self, execution: Execution, number: int | None, result: node_pb2.TaskFinished | None) -> None:

@@ -15,7 +15,9 @@ from cluster_agent.data import split
 from cluster_agent.data.split import Part, SplitSpec, write_parts
 from wire.digests import bytes_digest
 
-LINES = st.lists(st.text(st.characters(exclude_characters="\n"), max_size=12).map(lambda text: text.encode("utf-8", "replace")))
+LINES = st.lists(
+    st.text(st.characters(exclude_characters="\n"), max_size=12).map(lambda text: text.encode("utf-8", "replace"))
+)
 CONTENTS = st.one_of(
     st.builds(
         lambda lines, end, last: end.join(lines) + (end if last else b""),

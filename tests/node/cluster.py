@@ -51,6 +51,7 @@ class FakeAgent(NodeServiceServicer):
         self.acknowledges = True
         self._changed = asyncio.Condition()
         self._out: asyncio.Queue[node_pb2.NodeCommand | None] = asyncio.Queue()
+        self._outs: dict[str, asyncio.Queue[node_pb2.NodeCommand | None]] = {}
 
     async def Attach(self, request_iterator: Any, context: Any) -> Any:  # type: ignore[override]
         self._out = out = asyncio.Queue()
@@ -71,7 +72,10 @@ class FakeAgent(NodeServiceServicer):
         yield node_pb2.FetchBundleResponse(chunk=archive)
 
     async def _read(self, requests: Any) -> None:
+        out = self._out
         async for request in requests:
+            if request.messages[0].HasField("hello"):
+                self._outs[request.messages[0].hello.node] = out
             async with self._changed:
                 self.heard.extend(request.messages)
                 self._changed.notify_all()
@@ -80,8 +84,9 @@ class FakeAgent(NodeServiceServicer):
                 if keys:
                     self.say(ack=node_pb2.AckResults(keys=keys))
 
-    def say(self, **command: Any) -> None:
-        self._out.put_nowait(node_pb2.NodeCommand(**command))
+    def say(self, node: str = "", **command: Any) -> None:
+        """Tell a node something; by default the one that has attached last."""
+        (self._outs[node] if node else self._out).put_nowait(node_pb2.NodeCommand(**command))
 
     def hang_up(self) -> None:
         self._out.put_nowait(None)
@@ -146,8 +151,7 @@ class Cluster:
             state=self.directory / name,
             agent=self.address,
             credentials=self.members.credentials(Role.NODE, f"{CLUSTER}/{name}"),
-            listen_data="127.0.0.1:0",
-            **{"cpus": 2.0, "memory": 2 << 30, **options},
+            **{"listen_data": "127.0.0.1:0", "cpus": 2.0, "memory": 2 << 30, **options},
         )
 
     async def start(self, name: str = "n1", **options: Any) -> Node:
@@ -270,5 +274,5 @@ def unit_key(unit: model_pb2.Unit, run: str = "run1") -> node_pb2.UnitKey:
 async def wait_until(true: Callable[[], bool]) -> None:
     """Return when something is so that no event tells of, within the deadline."""
     async with asyncio.timeout(DEADLINE):
-        while not true():
+        while not true():  # noqa: ASYNC110 - of files and processes nobody tells
             await asyncio.sleep(0.01)

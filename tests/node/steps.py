@@ -86,5 +86,3 @@ def bundle(edge: Cluster, tmp_path: Path) -> bytes:
     directory.mkdir(exist_ok=True)
     (directory / "steps.py").write_text(STEPS)
     return edge.agent.add_bundle(directory)
-
-

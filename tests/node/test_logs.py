@@ -30,9 +30,7 @@ async def test_each_task_has_what_it_wrote_itself(edge: Cluster, tmp_path: Path)
     """Two tasks, one after the other in the same worker, and two streams."""
     await edge.start()
     code = bundle(edge, tmp_path)
-    tasks = [
-        order("talk", python("steps:talk", code), parameters={"lines": lines}, number=lines) for lines in (2, 3)
-    ]
+    tasks = [order("talk", python("steps:talk", code), parameters={"lines": lines}, number=lines) for lines in (2, 3)]
     for task in tasks:
         edge.agent.say(start=task)
         await edge.agent.result(task.key)

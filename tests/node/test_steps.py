@@ -9,6 +9,7 @@ from tests.node.cluster import Cluster, command, content, given, order, python, 
 from tests.node.steps import bundle
 from wire.digests import unit_id
 
+
 async def test_a_python_step_reads_its_input_and_its_output_becomes_a_unit(edge: Cluster, tmp_path: Path) -> None:
     node = await edge.start()
     unit = await source(edge, "a.csv", b"x,y\n")
