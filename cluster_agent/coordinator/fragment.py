@@ -64,6 +64,7 @@ class Step:
     factor: float
     max_backoff: float
     start: bytes  # a NodeCommand's StartTask without key and inputs
+    file: str = ""  # an output's: the name that the workflow saves it under
     ports: tuple[str, ...] = ()
     inputs: list[Edge] = field(default_factory=list)
     outs: dict[str, list[Edge]] = field(default_factory=dict)
@@ -173,6 +174,7 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         factor=proto.retry.factor or 2.0,
         max_backoff=proto.retry.max_backoff or 60.0,
         start=start.SerializeToString(),
+        file=proto.execution.output.file,
         ports=tuple(port.name for port in proto.outputs),
         outs={port.name: [] for port in proto.outputs},
     )

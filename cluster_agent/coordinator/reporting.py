@@ -31,10 +31,11 @@ def fragment_status(
     status.state = model_pb2.FRAGMENT_STATE_SUSPENDED if suspended else model_pb2.FragmentState.ValueType(run.state)
     for step_index, unit_id in run.outputs if only is None else only:
         unit = run.units[unit_id]
-        name = live.graph.steps[step_index].name.removeprefix("outputs.")
+        step = live.graph.steps[step_index]
+        name = step.name.removeprefix("outputs.")
         status.outputs.add(
             name=name,
-            file=unit.name or name,
+            file=step.file or unit.name or name,
             unit=unit_proto(unit),
             cluster=book.cluster,
             node=unit.copies[0] if unit.copies else "",
