@@ -73,9 +73,9 @@ def _seconds(world: World, source: str, to: str, size: float) -> float:
 
 
 def _less(value: float, values: Iterable[float]) -> float:
-    """100 for nothing, -100 for the most."""
-    most = max(values, default=0.0)
-    return 100.0 - 200.0 * value / most if most > 0 else 100.0
+    """100 for the least, towards -100 for the most."""
+    seen = list(values)
+    return 100.0 - 200.0 * (value - min(seen)) / max(seen) if max(seen, default=0.0) > 0 else 100.0
 
 
 def _more(value: float, values: Iterable[float]) -> float:
