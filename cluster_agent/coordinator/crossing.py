@@ -8,6 +8,8 @@ of a unit are offered together, so that its bytes need to cross once.
 
 from __future__ import annotations
 
+from typing import Final
+
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import commands, fetching, mending, records, routing
 from cluster_agent.coordinator.book import Book
@@ -28,6 +30,8 @@ from cluster_agent.coordinator.state import (
     Unit,
 )
 
+_MOST_PATIENT: Final = 6  # doublings
+
 # ------------------------------------------------------------------------------------------------- the sender's side
 
 
@@ -44,7 +48,7 @@ def offer_queued(book: Book, live: LiveRun) -> None:
             continue
         if cluster not in live.watched:
             live.watched.add(cluster)
-            book.wake(book.now + book.policy.withdraw_after, "offers", live.key, cluster)
+            book.wake(book.now + patience(book, live, cluster), "offers", live.key, cluster)
         book.commit(records.Offered(live.key, cluster, tuple(batch)))
         for edge, unit in batch:
             say_offer(book, live, cluster, edge, live.run.units[unit])
@@ -79,6 +83,7 @@ def on_accept(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Accept)
     found = _out(live, message.edge, message.unit, cluster)
     if found is None or found[1].state != OFFERED:
         return
+    live.silent.pop(cluster, None)
     book.commit(records.GrantGiven(live.key, found[0], message.unit))
     reply = peer_pb2.PeerMessage.FromString(live.header)
     reply.grant.edge = message.edge
@@ -121,8 +126,11 @@ def on_offers_due(book: Book, run: RunKey, cluster: str) -> None:
         return
     live.watched.discard(cluster)
     pending = live.offered.get(cluster, {})
+    wait = patience(book, live, cluster)
+    if pending and next(iter(pending.values())) + wait <= book.now:
+        live.silent[cluster] = live.silent.get(cluster, 0) + 1
     for (edge_index, unit_id), since in list(pending.items()):
-        if since + book.policy.withdraw_after > book.now:
+        if since + wait > book.now:
             break
         edge = live.graph.edges[edge_index]
         unit = live.run.units[unit_id]
@@ -139,7 +147,12 @@ def on_offers_due(book: Book, run: RunKey, cluster: str) -> None:
     if pending:
         live.watched.add(cluster)
         first = next(iter(pending.values()))
-        book.wake(first + book.policy.withdraw_after, "offers", live.key, cluster)
+        book.wake(first + patience(book, live, cluster), "offers", live.key, cluster)
+
+
+def patience(book: Book, live: LiveRun, cluster: str) -> float:
+    """How long an offer to the cluster may be without an answer: longer each time that none came."""
+    return book.policy.withdraw_after * 2.0 ** min(live.silent.get(cluster, 0), _MOST_PATIENT)
 
 
 def on_push_request(book: Book, live: LiveRun, cluster: str, message: peer_pb2.PushRequest) -> None:

@@ -86,6 +86,7 @@ class LiveRun:
         "run",
         "sent",
         "sides",
+        "silent",
         "started",
         "twins",
         "unclosed",
@@ -110,6 +111,7 @@ class LiveRun:
         self.queued: dict[str, deque[tuple[int, bytes]]] = {}  # cluster -> (edge, unit) to be offered
         self.offered: dict[str, dict[tuple[int, bytes], float]] = {}  # not granted yet -> since when
         self.sent: dict[tuple[str, int], int] = {}  # (cluster, step) -> units sent and not released
+        self.silent: dict[str, int] = {}  # cluster -> times in a row that offers to it were left without an answer
         self.watched: set[str] = set()  # clusters whose offers a timer looks after
         self.owed = 0  # units on their way out
         self.unclosed = len(graph.concerned)

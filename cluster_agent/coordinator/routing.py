@@ -112,9 +112,9 @@ def _finish_here(book: Book, live: LiveRun, step: Step, more: int) -> float:
 
 def _finish_there(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more: int) -> float:
     queue = live.sent.get((cluster, step.index), 0) + more
-    return transfer_seconds(book, live, cluster, size) + _wait(
-        queue, _slots_there(book, live, step, cluster), service_seconds(live, step)
-    )
+    waiting = _wait(queue, _slots_there(book, live, step, cluster), service_seconds(live, step))
+    silence = live.silent.get(cluster, 0) * book.policy.withdraw_after
+    return transfer_seconds(book, live, cluster, size) + waiting + silence
 
 
 def _wait(queue: int, places: float, service: float) -> float:
