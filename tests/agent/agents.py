@@ -47,7 +47,7 @@ class NotingCore:
         self.script = script
         self.events: list[Event] = []
         self.held: dict[tuple[str, str], tuple[int, int]] = {}
-        self.states: dict[str, int] = {}
+        self.states: dict[str, model_pb2.FragmentState.ValueType] = {}
 
     def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
         actions: list[Action] = []
@@ -78,7 +78,7 @@ class NotingCore:
         if (run.namespace, run.run) not in self.held:
             return None
         state = self.states.get(run.run, model_pb2.FRAGMENT_STATE_RUNNING)
-        return model_pb2.FragmentStatus(namespace=run.namespace, run=run.run, state=state)  # type: ignore[arg-type]
+        return model_pb2.FragmentStatus(namespace=run.namespace, run=run.run, state=state)
 
     def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
         return [control_plane_pb2.TaskInfo(step="clean", state="running")]
@@ -92,7 +92,7 @@ class NotingCore:
     def restore(self, snapshot: bytes, /) -> None:
         raise AssertionError("there is no snapshot")
 
-    def of(self, kind: type[Event]) -> list[Event]:  # type: ignore[valid-type]
+    def of(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kind)]
 
 

@@ -133,7 +133,7 @@ class FakeHub(FederationServiceServicer):
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def PullBundle(self, request: Any, context: Any) -> AsyncIterator[f.PullBundleResponse]:  # type: ignore[override]
+    async def PullBundle(self, request: Any, context: Any) -> AsyncIterator[f.PullBundleResponse]:
         self.pulls += 1
         if request.digest not in self.blobs:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such bundle")

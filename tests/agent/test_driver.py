@@ -31,7 +31,7 @@ from cluster_agent.coordinator.messages import (
 )
 from cluster_agent.coordinator.records import AnyRecord, DesiredSet
 from cluster_agent.events import EventBus
-from cluster_agent.log import CoordinatorLog, LogFullError, Sent
+from cluster_agent.log import Batch, CoordinatorLog, LogFullError, Sent
 from tests.agent.federation import until, within
 
 RUN = RunKey("default", "r")
@@ -49,7 +49,7 @@ class ScriptedCore:
         self.state: list[int] = []
         self.batches: list[list[Event]] = []
         self.resumed = 0
-        self.run_state: int = model_pb2.FRAGMENT_STATE_RUNNING
+        self.run_state = model_pb2.FRAGMENT_STATE_RUNNING
 
     def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
         batch = list(events)
@@ -155,7 +155,12 @@ async def test_what_is_ready_is_one_batch_and_one_commit(tmp_path: Path, durabil
     async with driving(tmp_path, ScriptedCore(), durability) as driven:
         commits = []
         commit = driven.log.commit
-        driven.log.commit = lambda batch: (commits.append(len(batch.records)), commit(batch))[1]  # type: ignore[method-assign]
+
+        def counted(batch: Batch) -> list[Sent]:
+            commits.append(len(batch.records))
+            return commit(batch)
+
+        driven.log.commit = counted  # type: ignore[method-assign]
         for number in range(6):
             driven.intake.submit(event(number))
         await until(lambda: list(driven.log.records()) if durability == "process" else commits)
@@ -181,11 +186,11 @@ async def test_everything_that_a_batch_entails_follows_its_commit(tmp_path: Path
         order = driven.outside.said
         commit = driven.log.commit
 
-        def noted(batch: object) -> list[Sent]:
+        def noted(batch: Batch) -> list[Sent]:
             order.append(("commit",))
-            return commit(batch)  # type: ignore[arg-type]
+            return commit(batch)
 
-        driven.log.commit = noted  # type: ignore[method-assign, assignment]
+        driven.log.commit = noted  # type: ignore[method-assign]
         driven.intake.submit(PeerSaid("b", b"hello"), Mark("peer/b", b"B", 5))
         await until(lambda: driven.outside.statuses)
         assert order == [
@@ -213,12 +218,12 @@ async def test_the_core_goes_on_while_the_disk_syncs_and_nothing_leaves_before_i
         commit = driven.log.commit
         groups: list[int] = []
 
-        def slow(batch: object) -> list[Sent]:
+        def slow(batch: Batch) -> list[Sent]:
             may_sync.wait(20)
-            groups.append(len(batch.records))  # type: ignore[attr-defined]
-            return commit(batch)  # type: ignore[arg-type]
+            groups.append(len(batch.records))
+            return commit(batch)
 
-        driven.log.commit = slow  # type: ignore[method-assign, assignment]
+        driven.log.commit = slow  # type: ignore[method-assign]
         driven.intake.submit(event(1))
         await until(lambda: core.state == [1])
         for number in (2, 3, 4):

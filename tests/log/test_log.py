@@ -131,9 +131,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
         CoordinatorLog.open(tmp_path)
 
 
-def test_an_older_schema_is_copied_aside_before_it_is_upgraded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_schema_is_copied_aside_before_it_is_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = CoordinatorLog.open(tmp_path)
     log.commit(batch(b"old"))
     log.close()
