@@ -125,7 +125,8 @@ def _show(client: SyncClient, run: model.Run, to: Path, saved: list[Path], took:
     show_table(["FROM", "TO", ">UNITS", ">BYTES", ">SECONDS"], crossed or [["-", "-", "0", size(0), "0.0"]])
     total = sum(link.bytes for fragment in run.fragments.values() for link in fragment.traffic)
     print(f"\n{size(total)} crossed in all. What was planned, and the alternatives:")
-    show_table(*alternative_rows(plan))
+    columns, plans = alternative_rows(plan)
+    show_table(columns, [["this run, as measured", size(total), f"{took:.1f}", "-"], *plans])
     for alternative in plan.alternatives:
         if alternative.transfers:
             print(f"\n{alternative.name} would have meant:")

@@ -54,11 +54,15 @@ class Board:
         return core.overlaid(run, self._progress.get((run.namespace, run.name), {}).values())
 
     def progress(self, status: m.FragmentStatus) -> None:
-        """An agent's newest counters of a run's fragment."""
+        """An agent's newest counters of a run's fragment.
+
+        The word that it has ended comes sequenced and is stored; taken from here, it would make way for the counters
+        stored last, which are older than those shown.
+        """
         name = (status.namespace, status.run)
         run = self._live.get(name)
         kept = run.fragments.get(status.cluster) if run is not None else None
-        if kept is None or kept.epoch != status.epoch:
+        if kept is None or kept.epoch != status.epoch or status.state in core.FRAGMENT_ENDED:
             return
         self._progress.setdefault(name, {})[status.cluster] = status
         self._dirty.add(name)
