@@ -134,7 +134,7 @@ class Execution:
             if not running.done():
                 running.cancel()
                 await asyncio.wait([running])
-        too_much = Outcome("disk", f"the task wrote more than its limit of {limit / _MEGABYTE:.0f} MiB")
+        too_much = Outcome("disk", f"the task wrote too much (its limit is {limit / _MEGABYTE:g} MiB)")
         if running.cancelled():
             return too_much
         outcome = running.result()

@@ -118,7 +118,9 @@ async def test_more_on_the_disk_than_allowed_is_told_as_that(edge: Cluster, tmp_
     node = await edge.start()
     limits = model_pb2.Resources(cpus=1, disk=20 * MIB)
     task = order(function, python(f"steps:{function}", bundle(edge, tmp_path)), resources=limits)
-    assert (await failure_of(edge, task)).kind == "disk"
+    failure = await failure_of(edge, task)
+    assert failure.kind == "disk"
+    assert "limit is 20 MiB" in failure.message
     await wait_until(lambda: not list((node.state / "tasks").glob("run1/*")))
 
 

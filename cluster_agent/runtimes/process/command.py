@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from cluster_agent.runtimes.base import Job, Outcome, Sink, Worker, WorkerSpec, last_bytes
 from cluster_agent.runtimes.errors import StartError, TemplateError
 from cluster_agent.runtimes.process.argv import check, fill
-from cluster_agent.runtimes.process.ending import GRACE_SECONDS, describe_exit, timed_out
+from cluster_agent.runtimes.process.ending import GRACE_SECONDS, describe_exit, timed_out, with_limit
 from cluster_agent.runtimes.process.link import Child, Exit, SpawnerLink
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
 
@@ -101,4 +101,5 @@ class CommandWorker(Worker):
             kind = "disk"
         elif self._spec.memory and (_NO_MEMORY.search(said) or exited.peak_memory >= self._spec.memory):
             kind = "memory"
-        return Outcome(kind, f"{program} {describe_exit(exited)}", said, seconds, exited.peak_memory)
+        message = with_limit(kind, f"{program} {describe_exit(exited)}", self._spec)
+        return Outcome(kind, message, said, seconds, exited.peak_memory)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 
-from cluster_agent.runtimes.base import Outcome, last_bytes
+from cluster_agent.runtimes.base import Outcome, WorkerSpec, last_bytes
 from cluster_agent.runtimes.process.link import Exit
 from cluster_agent.runtimes.process.streams import LastWords
 
+_MEBIBYTE = 1 << 20
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
 
 
@@ -23,6 +24,12 @@ def describe_exit(exited: Exit) -> str:
         except ValueError:
             return f"was killed by signal {exited.signal}"
     return f"ended with exit code {exited.code}"
+
+
+def with_limit(kind: str, message: str, spec: WorkerSpec) -> str:
+    """The message of a failure of this kind, with the limit that was met."""
+    limit = {"memory": spec.memory, "disk": spec.disk}.get(kind, 0)
+    return f"{message} (its limit is {limit / _MEBIBYTE:g} MiB)" if limit else message
 
 
 def timed_out(limit: float, seconds: float, words: LastWords) -> Outcome:

@@ -14,13 +14,12 @@ from typing import Any
 
 from cluster_agent.runtimes.base import Job, Outcome, Sink, Worker, WorkerSpec, last_bytes
 from cluster_agent.runtimes.errors import StartError
-from cluster_agent.runtimes.process.ending import GRACE_SECONDS, describe_exit, timed_out
+from cluster_agent.runtimes.process.ending import GRACE_SECONDS, describe_exit, timed_out, with_limit
 from cluster_agent.runtimes.process.link import Child, SpawnerLink
 from cluster_agent.runtimes.process.spawner import MARK
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
 
 _LENGTH = struct.Struct("<I")
-_MEGABYTE = 1 << 20
 
 
 class PythonWorker(Worker):
@@ -136,9 +135,7 @@ class PythonWorker(Worker):
             return Outcome(seconds=answer["seconds"], peak_memory=answer["peak_memory"])
         if answer["kind"] == "memory":
             self._usable = False
-        message = answer["message"]
-        if answer["kind"] == "memory" and self._spec.memory:
-            message = f"{message} (its limit is {self._spec.memory / _MEGABYTE:.0f} MiB)"
+        message = with_limit(answer["kind"], answer["message"], self._spec)
         return Outcome(answer["kind"], message, answer["detail"], answer["seconds"], answer["peak_memory"])
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any] | None:
