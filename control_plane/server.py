@@ -35,6 +35,7 @@ from control_plane.kinds import Kinds
 from control_plane.patience import persistently
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
+from control_plane.runs.measuring import Measurements
 from control_plane.store.etcd.client import Client, Config, Tls
 from control_plane.store.repository import Store
 from wire.identity import Credentials, grpc_server_credentials, server_options
@@ -89,6 +90,8 @@ class Hub:
         self._blobs = DirectoryBlobs(config.state / "blobs")
         self._runs = Runs(kinds)
         self._board = Board(kinds, self._runs)
+        self._measurements = Measurements(kinds)
+        self._board.ended = self._measurements.ended
         self._feed = Feed(kinds)
         self._agents = Agents(
             kinds,
@@ -111,6 +114,7 @@ class Hub:
         for part in (
             self._board.keep(runs),
             self._board.flush(),
+            self._measurements.keep(),
             self._feed.keep(fragments),
             self._directories.keep(topologies),
             self._directories.push(),

@@ -12,7 +12,7 @@ that have ended are left to the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
 import structlog
@@ -34,7 +34,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Board:
-    """Live runs by (namespace, name). `keep` and `flush` are run by the hub as long as it lives."""
+    """Live runs by (namespace, name). `keep` and `flush` are run by the hub as long as it lives.
+
+    `ended` is called with each run that ends while the hub looks on.
+    """
 
     def __init__(self, kinds: Kinds, runs: Runs) -> None:
         self._kinds = kinds
@@ -44,6 +47,7 @@ class Board:
         self._dirty: set[Name] = set()
         self._something_dirty = asyncio.Event()
         self._watchers: dict[Name, set[asyncio.Event]] = {}
+        self.ended: Callable[[m.Run], None] = lambda _: None
 
     def live(self) -> list[m.Run]:
         """All runs that have not ended, as they are now."""
@@ -130,6 +134,8 @@ class Board:
     def _take(self, run: m.Run) -> None:
         name = (run.namespace, run.name)
         if run.state in core.ENDED:
+            if name in self._live:
+                self.ended(run)
             self._drop(name)
             return
         self._live[name] = run
