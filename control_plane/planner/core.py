@@ -74,7 +74,7 @@ def plan(request: Request) -> Planned:
     result.transfers.extend(estimate.transfers)
     result.expected_seconds = estimate.seconds
     result.expected_cost = estimate.cost
-    result.alternatives.extend(shipping_all(data, graph, world))
+    result.alternatives.extend(shipping_all(estimate, data, graph, world))
     result.warnings.extend(_warnings(graph, data, estimate, executors, world))
     steps = [vertex.step for vertex in graph]
     fragments = {cluster: _fragment(cluster, request, result, steps, data, world) for cluster in taking_part}

@@ -31,6 +31,7 @@ class Estimate:
         self._made: dict[str, Amounts] = {}
         self._bound: set[str] = set()  # vertices whose output's size is an upper bound only
         self._done_at: dict[str, float] = {}
+        self._units: dict[str, float] = {}
         self.transfers: list[m.PlannedTransfer] = []
 
     @property
@@ -75,6 +76,7 @@ class Estimate:
         if inherited or (vertex.kind == "step" and measured.selectivity is None):
             self._bound.add(vertex.name)
         seconds = self._seconds(vertex, here, measured)
+        self._units[vertex.name] = 1.0 if vertex.single else units
         self._done_at[vertex.name] = seconds + max(
             (self._done_at[port.from_step] + self._edge_seconds(vertex, port) for port in vertex.step.inputs),
             default=0.0,
@@ -88,6 +90,16 @@ class Estimate:
             expected_seconds=seconds,
             upper_bound=vertex.name in self._bound,
         )
+
+    def seconds_on(self, cluster: str) -> float:
+        """The longest way through the graph if everything ran on one cluster that has all the data."""
+        done_at: dict[str, float] = {}
+        for vertex in self._graph:
+            here: Amounts = {cluster: (self._units[vertex.name], 0.0)}
+            measured = self._measured.get(vertex.step.definition, Measured())
+            before = max((done_at[port.from_step] for port in vertex.step.inputs), default=0.0)
+            done_at[vertex.name] = before + self._seconds(vertex, here, measured)
+        return max(done_at.values(), default=0.0)
 
     def _output(self, vertex: Vertex, amount: tuple[float, float], measured: Measured) -> tuple[float, float]:
         units, size = amount
@@ -143,8 +155,8 @@ class Estimate:
         return max((transfer.seconds for transfer in self.transfers if transfer.edge == edge), default=0.0)
 
 
-def shipping_all(data: Data, graph: Graph, world: World) -> list[m.Alternative]:
-    """For each cluster of the cloud: what sending it all raw data that the run reads would move, take and cost.
+def shipping_all(estimate: Estimate, data: Data, graph: Graph, world: World) -> list[m.Alternative]:
+    """For each cluster of the cloud: what sending it all raw data, and executing everything there, would take and cost.
 
     A cluster that some of the data can't get to over a declared link is left out.
     """
@@ -173,7 +185,7 @@ def shipping_all(data: Data, graph: Graph, world: World) -> list[m.Alternative]:
             m.Alternative(
                 name=f"ship all raw data to {target}",
                 bytes=sum(sizes.values()),
-                seconds=max(transfer.seconds for transfer in transfers),
+                seconds=max(transfer.seconds for transfer in transfers) + estimate.seconds_on(target),
                 cost=sum(transfer.cost for transfer in transfers),
                 transfers=transfers,
             )
