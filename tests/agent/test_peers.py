@@ -59,6 +59,7 @@ async def test_messages_cross_a_stream_both_ways_without_a_hub(
         await a.heard("b", messages(500, 1000))
         assert a.peers.is_direct("b")
         assert b.peers.is_direct("a")
+        await until(lambda: not b.peers._peer("a").session.unacked)
         assert a.log.received()["peer/b"] == (b.log.log_id, 500)
 
 
