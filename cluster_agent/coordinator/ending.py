@@ -123,7 +123,9 @@ def apply_ended(book: Book, record: records.Ended) -> None:
     run = live.run
     run.state = record.state
     if record.failure is not None:
-        keep_mishap(book, live, Mishap(record.step, record.task, "", 0, record.failure))
+        task = run.tasks.get(record.task)
+        node, attempt = (task.node, task.attempt) if task is not None else ("", 0)
+        keep_mishap(book, live, Mishap(record.step, record.task, node, attempt, record.failure))
     stop_work(book, live)
     if record.state != SUCCEEDED:
         _sweep(live, forget_tasks=False)

@@ -1,7 +1,7 @@
 """Attempts that ended badly: when a task is tried again, and when no more.
 
-What the step itself did wrong uses up its attempts, with a wait that grows as the step says. What happened to it (a
-node or a worker lost, bytes that did not come) does not, up to a bound, so that a broken node can't spin for ever. The
+What the step itself did wrong uses up its attempts, with a wait that grows as the step says; that it can't be started
+is its own fault too, since a user waits for that word. What happened to it (a node or a worker lost, bytes that did not come) does not, up to a bound, so that a broken node can't spin for ever. The
 wait is not logged: after a restart it begins anew.
 """
 
@@ -17,7 +17,7 @@ from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import Failure, RunKey, TaskFailed
 from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap, Task
 
-NOT_THE_STEPS_FAULT: Final = frozenset(("start", "data", "lost"))
+NOT_THE_STEPS_FAULT: Final = frozenset(("data", "lost"))
 
 NEVER_MADE: Final = 0
 BLAMELESS: Final = 1

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bdw_fed import SyncClient
+
 HERE = Path(__file__).parent
 CASES = HERE / "cases"
 PATIENCE = 120.0  # seconds after which a command that should have come back is taken to hang
@@ -96,20 +98,10 @@ class Federation:
 
     def wait_until_running(self, run: str) -> None:
         """Until tasks of the run have been committed, so that it is in the middle of things."""
-        watched = subprocess.Popen(
-            [sys.executable, "-m", "bdw_fed.cli", "watch", run, "-o", "json"],
-            env={**os.environ, "BDW_FED_STATE": str(self.state)},
-            stdout=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-        with watched:
-            assert watched.stdout
-            for line in watched.stdout:
-                fragments = json.loads(line).get("fragments", {}).values()
-                if any(int(step.get("done", 0)) for fragment in fragments for step in fragment.get("steps", [])):
-                    break
-            watched.terminate()
+        with SyncClient(state=self.state) as client:
+            for seen in client.watch_run(run):
+                if any(step.done for fragment in seen.fragments.values() for step in fragment.steps):
+                    return
 
     def _last_words(self) -> str:
         logs = sorted((self.state / "logs").glob("*.log"))

@@ -51,7 +51,7 @@ def test_the_report_equals_one_pass_and_only_sums_cross_a_link(flights: Federati
 
 
 def test_explain_says_why_the_edge_steps_stay_at_the_edges_and_what_that_saves(flights: Federation) -> None:
-    plan: dict[str, Any] = flights.ask("explain", "delays")["plan"]
+    plan: dict[str, Any] = flights.ask("explain", "delays")
     steps = {step["step"]: step for step in plan["steps"]}
     for name in ("clean", "join", "aggregate"):
         assert {share["cluster"] for share in steps[name]["shares"]} == EDGES
