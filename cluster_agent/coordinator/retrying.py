@@ -1,8 +1,9 @@
 """Attempts that ended badly: when a task is tried again, and when no more.
 
-What the step itself did wrong uses up its attempts, with a wait that grows as the step says; that it can't be started
-is its own fault too, since a user waits for that word. What happened to it (a node or a worker lost, bytes that did not come) does not, up to a bound, so that a broken node can't spin for ever. The
-wait is not logged: after a restart it begins anew.
+What the step itself did wrong uses up its attempts, with a wait that grows as the step says; so does a step that can't
+be started, since who wrote it waits for that word. What happened to it (a node or a worker lost, bytes that did not
+come) does not, up to a bound, so that a broken node can't spin for ever. The wait is not logged: after a restart it
+begins anew.
 """
 
 from __future__ import annotations
