@@ -43,7 +43,8 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-uv requirements-dev.lock requirements.lock py
 	@touch $(VENV)/.stamp-run $@
 
 demo: setup-run  ## a federation of four clusters on this machine runs the flights example
-	examples/flights/demo.sh
+	$(BIN)/python examples/flights/prepare.py
+	$(BIN)/bdw-fed demo
 
 test: setup  ## the quick tests
 	$(BIN)/pytest -n 2 -m "not slow and not kind and not fault and not browser" tests

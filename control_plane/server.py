@@ -27,9 +27,11 @@ from control_plane.api.objects import Objects
 from control_plane.api.service import ControlPlaneService
 from control_plane.api.submitting import Submissions
 from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.federation.absent import give_up_on_absent
 from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
 from control_plane.federation.feed import Feed
+from control_plane.federation.intake import Intake
 from control_plane.federation.service import FederationService
 from control_plane.kinds import Kinds
 from control_plane.patience import persistently
@@ -57,6 +59,7 @@ class HubConfig:
     listen: str
     name: str = "hub"
     heartbeat: float = 2.0  # seconds between the agents' heartbeats
+    settle: bool = False  # etcd is the embedded one, whose acknowledgements come early
     hub_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))  # of this process
 
 
@@ -70,7 +73,7 @@ async def serve(config: HubConfig, ready: Callable[[str], None], stop: asyncio.E
         certificate=config.etcd_credentials.certificate,
         key=config.etcd_credentials.key,
     )
-    async with Client(Config(tuple(config.etcd), tls)) as client:
+    async with Client(Config(tuple(config.etcd), tls, settle=config.settle)) as client:
         hub = Hub(config, Kinds(Store(client)))
         async with asyncio.TaskGroup() as group:
             server, address = await hub.start(group)
@@ -78,6 +81,7 @@ async def serve(config: HubConfig, ready: Callable[[str], None], stop: asyncio.E
                 ready(address)
                 await stop.wait()
             finally:
+                hub.end_sessions()
                 await server.stop(_GRACE_SECONDS)
                 hub.end()
 
@@ -93,9 +97,9 @@ class Hub:
         self._measurements = Measurements(kinds)
         self._board.ended = self._measurements.ended
         self._feed = Feed(kinds)
+        self._intake = Intake(kinds, self._runs)
         self._agents = Agents(
-            kinds,
-            self._runs,
+            self._intake,
             self._board,
             self._feed,
             hub_id=config.hub_id,
@@ -118,7 +122,8 @@ class Hub:
             self._feed.keep(fragments),
             self._directories.keep(topologies),
             self._directories.push(),
-            self._agents.keep(),
+            self._intake.keep(),
+            give_up_on_absent(self._board, self._runs, self._agents),
             self._mend(),
         ):
             self._tasks.append(group.create_task(part))
@@ -132,6 +137,10 @@ class Hub:
             raise OSError(f"the hub can't listen on {self._config.listen}: {error}") from error
         await server.start()
         return server, f"{host}:{port}"
+
+    def end_sessions(self) -> None:
+        """Let the agents go, so that they look for the hub again at once."""
+        self._agents.end()
 
     def end(self) -> None:
         """End the tasks; the group that owns them waits for that."""

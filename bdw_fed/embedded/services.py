@@ -68,6 +68,7 @@ def _hub(process: Process, layout: Layout) -> hub_service.HubConfig:
         listen=f"{LOOPBACK}:{process.ports['api']}",
         name="hub",
         heartbeat=layout.heartbeat,
+        settle=True,
     )
 
 
