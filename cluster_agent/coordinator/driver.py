@@ -138,9 +138,9 @@ class Driver:
         for timer in (self._timer, *self._progress_timers.values()):
             if timer is not None:
                 timer.cancel()
-        waiting = [task for task in (self._checkpoint, self._committing and self._committing[1]) if task is not None]
-        if waiting:
-            await asyncio.wait(waiting)
+        committing = self._committing[1] if self._committing is not None else None
+        waiting = [task for task in (self._checkpoint, committing) if task is not None]
+        await asyncio.gather(*waiting, return_exceptions=True)
         for executor in (self._thread, self._checkpoints):
             if executor is not None:
                 executor.shutdown()

@@ -61,6 +61,7 @@ PROTOCOL = 1
 PROTOCOL_MIN = 1
 _BUNDLE_WAIT = 30.0
 _HEARTBEAT = 5.0
+_WELCOME_SECONDS = 15.0  # a hub that takes connections and says nothing is no hub
 
 if TYPE_CHECKING:
     from bdw_fed.v1.federation_pb2_grpc import FederationServiceAsyncStub
@@ -150,7 +151,8 @@ class HubLink:
         self._out.wake()
 
     def progress(self, status: FragmentStatus) -> None:
-        """A run's newest counters."""
+        """A run's newest counters. Outputs are told reliably, so not here too."""
+        status.ClearField("outputs")
         self._out.progress(status)
 
     # ------------------------------------------------------------------------------- the others' side
@@ -194,8 +196,8 @@ class HubLink:
                 (_log.info if known else _log.warning)(
                     "no session with the hub", address=address, code=error.code().name, details=error.details()
                 )
-            except (LinkError, OutOfOrderError, OSError) as error:
-                _log.warning("the session with the hub broke", address=address, error=str(error))
+            except (LinkError, OutOfOrderError, OSError, asyncio.InvalidStateError) as error:
+                _log.warning("the session with the hub broke", address=address, error=str(error) or repr(error))
             turn += 1
             await backoff.wait()
 
@@ -206,8 +208,9 @@ class HubLink:
         async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
             stub = FederationServiceStub(channel)
             call: grpc.aio.StreamStreamCall[SessionRequest, SessionResponse] = stub.Session()
-            await call.write(SessionRequest(hello=self._hello()))
-            first = await call.read()
+            async with asyncio.timeout(_WELCOME_SECONDS):
+                await call.write(SessionRequest(hello=self._hello()))
+                first = await call.read()
             if not isinstance(first, SessionResponse) or not first.HasField("welcome"):
                 raise LinkError(f"the hub's first word is no welcome: {_what(first)}")
             backoff.reset()

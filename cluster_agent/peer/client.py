@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -38,6 +39,8 @@ async def dial(streams: Streams, cluster: str, address: str, credentials: Creden
             await _exchange(streams, cluster, address, credentials, backoff)
         except grpc.aio.AioRpcError as error:
             _log.info("no stream to a peer", peer=cluster, address=address, code=error.code().name)
+        except asyncio.InvalidStateError:
+            _log.info("a stream to a peer broke", peer=cluster, address=address)
         except OSError as error:  # our own credentials are being replaced
             _log.warning("credentials can't be read", error=str(error))
         await backoff.wait()

@@ -103,12 +103,15 @@ class FakeHub(FederationServiceServicer):
         self.pulls = 0
         self.drop_relayed: Callable[[f.PeerRelay], bool] = lambda relay: False
         self.relayed = 0
+        self.mute = False
 
     async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
         cluster = (await require(context, Role.AGENT)).name
         requests = aiter(request_iterator)
         hello = (await anext(requests)).hello
         assert hello.cluster == cluster
+        if self.mute:
+            await asyncio.Event().wait()
         session = self.live[cluster] = FakeSession(hello)
         session.say(
             welcome=f.HubWelcome(

@@ -18,7 +18,7 @@ import pytest
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.agent import AgentConfig, serve
-from cluster_agent.log import LogBusyError
+from cluster_agent.log import Batch, CoordinatorLog, LogBusyError, LogFullError, Sent
 from tests.agent.federation import FakeHub, Members, Served, directory, until, within
 from tests.agent.working_node import WorkingNode
 from tests.coordinator.workflows import EACH, Use, fragments, output, source
@@ -253,3 +253,27 @@ async def test_two_agents_do_not_share_a_state(members: Members, tmp_path: Path)
         await within(serve(config(tmp_path, members), lambda _: None, asyncio.Event()))
     stop.set()
     await within(serving)
+
+
+async def test_a_log_that_cannot_be_written_ends_the_agent_with_what_to_do(
+    members: Members, hub: FakeHub, hub_server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing that was not logged is acknowledged."""
+
+    def full(log: CoordinatorLog, batch: Batch) -> list[Sent]:
+        raise LogFullError("no room left on its disk")
+
+    monkeypatch.setattr(CoordinatorLog, "commit", full)
+    serving = asyncio.create_task(
+        serve(config(tmp_path, members, hub=[hub_server.address]), lambda _: None, asyncio.Event())
+    )
+    session = await within(hub.sessions.get())
+    session.say(
+        seq=1,
+        assign=m.Assignment(
+            fragment=m.Fragment.FromString(graph(["a"], {"a": 1})["a"]), desired=m.DESIRED_STATE_RUNNING
+        ),
+    )
+    with pytest.raises(LogFullError, match="no room"):
+        await within(serving)
+    assert all(frame.ack == 0 for frame in session.frames)

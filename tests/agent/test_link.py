@@ -19,6 +19,7 @@ from cluster_agent.coordinator.messages import (
     RunKey,
     SendHub,
 )
+from cluster_agent.link import hub as link_hub
 from cluster_agent.log import CoordinatorLog
 from tests.agent.agents import NotingCore, running
 from tests.agent.federation import FakeHub, FakeNode, Members, Served, directory, fragment, served_hub, until, within
@@ -215,6 +216,19 @@ async def test_any_of_the_hubs_addresses_will_do(members: Members, tmp_path: Pat
             session = await within(two.sessions.get())
             await session.wait_kind("heartbeat")
             await first.__aenter__()
+
+
+async def test_a_hub_that_says_nothing_is_left_for_another(
+    members: Members, hub: FakeHub, hub_server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_hub, "_WELCOME_SECONDS", 0.3)
+    mute = FakeHub()
+    mute.mute = True
+    async with (
+        served_hub(members, mute) as first,
+        running(members, tmp_path / "edge", "edge", [first.address, hub_server.address]),
+    ):
+        await within(hub.sessions.get())
 
 
 async def test_the_directory_reaches_core_and_peers_and_is_kept(
