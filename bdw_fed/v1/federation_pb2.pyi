@@ -349,6 +349,11 @@ Global___FragmentAccepted: _TypeAlias = FragmentAccepted  # noqa: Y015
 
 @_typing.final
 class AssignmentSet(_message.Message):
+    """All that is wanted of the agent: what it holds and is not in here has been deleted. Where a run is only to end (and,
+    if the set would be too large, for every run, each after an `assign` of its own) the fragment has its names, epoch
+    and revision only.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int

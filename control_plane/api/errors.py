@@ -10,7 +10,7 @@ from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.blobs.errors import BlobError, NoSuchBlob
 from control_plane.runs.errors import NoSuchRun, Refused, RunError, RunExists
 from control_plane.store import errors as store
-from control_plane.store.etcd.errors import EtcdError
+from control_plane.store.etcd.errors import Compacted, EtcdError
 from wire.errors import ProblemError, problems_to_metadata
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ async def abort(context: Context, error: Exception) -> NoReturn:
         first = error.problems[0] if error.problems else Problem(message="something is wrong")
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         await context.abort(_Code.INVALID_ARGUMENT, _sentence(first) + more, problems_to_metadata(error.problems))
+    if isinstance(error, Compacted):
+        await context.abort(_Code.OUT_OF_RANGE, "this revision of the store is no longer kept: list again, then watch")
     if isinstance(error, EtcdError):
         await context.abort(_Code.UNAVAILABLE, f"the store is away, nothing was done or all of it was: {error}")
     code = next((code for kind, code in _CODES if isinstance(error, kind)), _Code.INTERNAL)

@@ -19,7 +19,7 @@ from control_plane.blobs.base import BlobStore
 from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
 from control_plane.patience import persistently
-from control_plane.runs import core
+from control_plane.runs import messages
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import Refused
@@ -147,19 +147,19 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     async def CancelRun(self, request: cp.CancelRunRequest, caller: Identity) -> cp.CancelRunResponse:
         """Stop a run for good."""
         reason = request.reason or f"cancelled by {caller.name}"
-        event = core.CancelRequested(reason, time.time())
+        event = messages.CancelRequested(reason, time.time())
         return cp.CancelRunResponse(run=await self._happened(request.namespace, request.run, event))
 
     @answers
     async def SuspendRun(self, request: cp.SuspendRunRequest, _: Identity) -> cp.SuspendRunResponse:
         """Start no further task of a run."""
-        run = await self._happened(request.namespace, request.run, core.SuspendRequested())
+        run = await self._happened(request.namespace, request.run, messages.SuspendRequested())
         return cp.SuspendRunResponse(run=run)
 
     @answers
     async def ResumeRun(self, request: cp.ResumeRunRequest, _: Identity) -> cp.ResumeRunResponse:
         """Let a suspended run go on."""
-        run = await self._happened(request.namespace, request.run, core.ResumeRequested())
+        run = await self._happened(request.namespace, request.run, messages.ResumeRequested())
         return cp.ResumeRunResponse(run=run)
 
     @answers
@@ -234,7 +234,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         run = await persistently(lambda: self._runs.get(namespace or "default", name))
         return self._board.shown(run)
 
-    async def _happened(self, namespace: str, name: str, event: core.Event) -> m.Run:
+    async def _happened(self, namespace: str, name: str, event: messages.Event) -> m.Run:
         return self._board.shown(await self._runs.happened(namespace or "default", name, event))
 
 

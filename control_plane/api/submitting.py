@@ -19,7 +19,7 @@ from control_plane.api.errors import Changed, NotFound, Wrong
 from control_plane.blobs.base import BlobStore
 from control_plane.kinds import Kinds, object_names
 from control_plane.patience import persistently
-from control_plane.runs import core
+from control_plane.runs import messages
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import RunExists
 from control_plane.store.base import Stored
@@ -111,7 +111,7 @@ class Submissions:
         packed = planned.plan.SerializeToString(deterministic=True)
         plan_digest = bytes_digest(packed)
         await self._blobs.put(plan_digest, _once(packed))
-        event = core.Planned(
+        event = messages.Planned(
             revision=planned.plan.revision,
             plan=plan_digest,
             fragments=tuple(planned.fragments.values()),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from bdw_fed.v1 import federation_pb2 as f
@@ -28,6 +28,8 @@ PROTOCOL = 1
 CREDITS = 256
 _RELAYED_WAITING = 512
 _WINDOW = 256
+_SET_BYTES = 8 << 20
+_UNWANTED = (m.DESIRED_STATE_CANCELLED, m.DESIRED_STATE_FINISHED, m.DESIRED_STATE_FORGOTTEN)
 
 
 class Connection(Protocol):
@@ -181,25 +183,31 @@ class AgentSession:
 
     async def _want(self) -> None:
         """Number what is wanted of the agent: all of it where the inventories differ, then every change."""
-        held: bytes | None = self.hello.inventory
         async for change in self._assignments:
             if change.everything:
-                wanted = inventory_digest(
-                    (each.fragment.namespace, each.fragment.run, each.fragment.epoch, each.desired)
-                    for each in change.assignments
-                )
-                if wanted != held:
-                    frame = f.SessionResponse(assignments=f.AssignmentSet(assignments=change.assignments))
-                    self._push(frame, change.assignments)
-                else:
-                    for assignment in change.assignments:
-                        self._delivered.put_nowait(assignment)
-                held = None
+                self._want_all(change.assignments)
                 continue
             for assignment in change.assignments:
-                self._push(f.SessionResponse(assign=assignment), [assignment])
+                self._push(f.SessionResponse(assign=_as_needed(assignment)), [assignment])
             for removed in change.removed:
                 self._push(f.SessionResponse(removed=removed), [])
+
+    def _want_all(self, assignments: list[m.Assignment]) -> None:
+        """What is not in the set is forgotten by the agent. A set too large for a frame follows on its members."""
+        wanted = inventory_digest(
+            (each.fragment.namespace, each.fragment.run, each.fragment.epoch, each.desired) for each in assignments
+        )
+        if wanted == self.hello.inventory:
+            for assignment in assignments:
+                self._delivered.put_nowait(assignment)
+            return
+        everything = f.AssignmentSet(assignments=[_as_needed(each) for each in assignments])
+        if everything.ByteSize() > _SET_BYTES:
+            for assignment in assignments:
+                if assignment.desired not in _UNWANTED:
+                    self._push(f.SessionResponse(assign=assignment), [])
+            everything = f.AssignmentSet(assignments=[_named(each) for each in assignments])
+        self._push(f.SessionResponse(assignments=everything), assignments)
 
     def _push(self, frame: f.SessionResponse, assignments: list[m.Assignment]) -> None:
         self._waiting_delivery[self._numbers.push(frame)] = assignments
@@ -231,11 +239,25 @@ class AgentSession:
                 yield frame
 
 
+def _as_needed(assignment: m.Assignment) -> m.Assignment:
+    """Without the steps, where the agent is only to end the run: one that does not know it has nothing to end."""
+    return _named(assignment) if assignment.desired in _UNWANTED else assignment
+
+
+def _named(assignment: m.Assignment) -> m.Assignment:
+    fragment = assignment.fragment
+    name = m.Fragment(
+        namespace=fragment.namespace,
+        run=fragment.run,
+        cluster=fragment.cluster,
+        epoch=fragment.epoch,
+        revision=fragment.revision,
+    )
+    return m.Assignment(fragment=name, desired=assignment.desired)
+
+
 def _numbered(frame: f.SessionResponse, seq: int) -> f.SessionResponse:
     numbered = f.SessionResponse()
     numbered.CopyFrom(frame)
     numbered.seq = seq
     return numbered
-
-
-ServeSession = Callable[[AgentSession, Connection], Awaitable[None]]

@@ -20,7 +20,7 @@ import structlog
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.kinds import Kinds
 from control_plane.patience import persistently
-from control_plane.runs import core
+from control_plane.runs import forms, messages
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import RunError
 from control_plane.store.base import Deleted, Listing
@@ -46,6 +46,7 @@ class Board:
         self._progress: dict[Name, dict[str, m.FragmentStatus]] = {}
         self._dirty: set[Name] = set()
         self._something_dirty = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._watchers: dict[Name, set[asyncio.Event]] = {}
         self.ended: Callable[[m.Run], None] = lambda _: None
 
@@ -55,7 +56,7 @@ class Board:
 
     def shown(self, run: m.Run) -> m.Run:
         """A run that was read from the store, with newer progress."""
-        return core.overlaid(run, self._progress.get((run.namespace, run.name), {}).values())
+        return forms.overlaid(run, self._progress.get((run.namespace, run.name), {}).values())
 
     def progress(self, status: m.FragmentStatus) -> None:
         """An agent's newest counters of a run's fragment.
@@ -66,12 +67,18 @@ class Board:
         name = (status.namespace, status.run)
         run = self._live.get(name)
         kept = run.fragments.get(status.cluster) if run is not None else None
-        if kept is None or kept.epoch != status.epoch or status.state in core.FRAGMENT_ENDED:
+        if kept is None or kept.epoch != status.epoch or status.state in forms.FRAGMENT_ENDED:
             return
         self._progress.setdefault(name, {})[status.cluster] = status
         self._dirty.add(name)
         self._something_dirty.set()
         self._wake(name)
+
+    async def some_run_stops(self) -> None:
+        """Wait until there is a run that is being stopped."""
+        while not any(run.state == m.RUN_STATE_STOPPING for run in self._live.values()):
+            self._stopping.clear()
+            await self._stopping.wait()
 
     async def watch(self, namespace: str, run: str) -> AsyncGenerator[m.Run]:
         """The run now and whenever it changes, until it has ended. NoSuchRun if there is none, or none any more."""
@@ -80,7 +87,7 @@ class Board:
         self._watchers.setdefault(name, set()).add(changed)
         try:
             before: m.Run | None = None
-            while before is None or before.state not in core.ENDED:
+            while before is None or before.state not in forms.ENDED:
                 changed.clear()
                 newest = self._shown(name) if name in self._live else None
                 if newest is None:  # ended, deleted, or too new for the watch to have brought it
@@ -88,7 +95,7 @@ class Board:
                 if newest != before:
                     yield newest
                 before = newest
-                if newest.state not in core.ENDED:
+                if newest.state not in forms.ENDED:
                     await changed.wait()
         finally:
             self._watchers[name].discard(changed)
@@ -122,23 +129,25 @@ class Board:
             for namespace, run in names & self._live.keys():
                 told = tuple(self._progress.get((namespace, run), {}).values())
                 try:
-                    await self._runs.happened(namespace, run, core.Progress(told), seconds=_FLUSH_SECONDS)
+                    await self._runs.happened(namespace, run, messages.Progress(told), seconds=_FLUSH_SECONDS)
                 except (EtcdError, StoreError) as error:
                     _log.info("progress was not stored", run=run, error=str(error))
                 except RunError:
                     continue
 
     def _shown(self, name: Name) -> m.Run:
-        return core.overlaid(self._live[name], self._progress.get(name, {}).values())
+        return forms.overlaid(self._live[name], self._progress.get(name, {}).values())
 
     def _take(self, run: m.Run) -> None:
         name = (run.namespace, run.name)
-        if run.state in core.ENDED:
+        if run.state in forms.ENDED:
             if name in self._live:
                 self.ended(run)
             self._drop(name)
             return
         self._live[name] = run
+        if run.state == m.RUN_STATE_STOPPING:
+            self._stopping.set()
         self._wake(name)
 
     def _drop(self, name: Name) -> None:

@@ -16,155 +16,30 @@ ended; an ended run never changes again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 from bdw_fed.v1 import model_pb2 as m
-
-ENDED = frozenset([m.RUN_STATE_SUCCEEDED, m.RUN_STATE_FAILED, m.RUN_STATE_CANCELLED])
-FRAGMENT_ENDED = frozenset([m.FRAGMENT_STATE_SUCCEEDED, m.FRAGMENT_STATE_FAILED, m.FRAGMENT_STATE_CANCELLED])
-INLINE_OUTPUTS = 100
-_FAILURES_KEPT = 3
-_DETAIL_CHARACTERS = 1024
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """Somebody wants this run: names, revisions, parameters and `submitted_at` are filled in."""
-
-    run: m.Run
-
-
-@dataclass(frozen=True)
-class Planned:
-    """The run has a plan (`plan` is its digest among the blobs) and a fragment for each cluster in it.
-
-    With `handed_out` unset the run stays PENDING: its fragments are stored one after the other, and what they say
-    counts, but should it stop there, it has to be abandoned. The same event with it set makes the run RUNNING.
-    """
-
-    revision: int
-    plan: bytes
-    fragments: tuple[m.Fragment, ...]
-    at: float
-    handed_out: bool = True
-
-
-@dataclass(frozen=True)
-class Abandoned:
-    """The hub could not go on with this run; what there is of it is stopped."""
-
-    reason: str
-    at: float
-
-
-@dataclass(frozen=True)
-class FragmentAccepted:
-    """The fragment is in the coordinator's log."""
-
-    cluster: str
-    epoch: int
-    at: float
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Newest counters of some clusters."""
-
-    statuses: tuple[m.FragmentStatus, ...]
-
-
-@dataclass(frozen=True)
-class OutputMade:
-    """A fragment has made outputs of the run; `number` tells this piece from the fragment's others."""
-
-    status: m.FragmentStatus
-    number: int
-
-
-@dataclass(frozen=True)
-class FragmentEnded:
-    """The fragment's last word. `outputs` are all that it has told of, with those of this status."""
-
-    status: m.FragmentStatus
-    number: int
-    at: float
-    outputs: tuple[m.RunOutput, ...]  # of the whole run, as far as stored, without this status's own
-
-
-@dataclass(frozen=True)
-class CancelRequested:
-    """A person wants the run stopped."""
-
-    reason: str
-    at: float
-
-
-@dataclass(frozen=True)
-class SuspendRequested:
-    """A person wants that no further task is started."""
-
-
-@dataclass(frozen=True)
-class ResumeRequested:
-    """A person wants the run to go on."""
-
-
-Event = (
-    Submitted
-    | Planned
-    | Abandoned
-    | FragmentAccepted
-    | Progress
-    | OutputMade
-    | FragmentEnded
-    | CancelRequested
-    | SuspendRequested
-    | ResumeRequested
+from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, copy_of, overlaid, published, trimmed
+from control_plane.runs.messages import (
+    Abandoned,
+    Action,
+    CancelRequested,
+    Event,
+    FragmentAccepted,
+    FragmentEnded,
+    OutOfTouch,
+    OutputMade,
+    Planned,
+    Progress,
+    Refuse,
+    ResumeRequested,
+    SetDesired,
+    StoreFragments,
+    StoreOutputs,
+    StoreRun,
+    Submitted,
+    SuspendRequested,
 )
 
-
-@dataclass(frozen=True)
-class StoreRun:
-    """The run as it is now."""
-
-    run: m.Run
-
-
-@dataclass(frozen=True)
-class StoreFragments:
-    """New fragments, and what is wanted of them."""
-
-    fragments: tuple[m.Fragment, ...]
-    desired: m.DesiredState.ValueType
-
-
-@dataclass(frozen=True)
-class SetDesired:
-    """What is wanted of these clusters' fragments from now on."""
-
-    clusters: tuple[str, ...]
-    desired: m.DesiredState.ValueType
-
-
-@dataclass(frozen=True)
-class StoreOutputs:
-    """One piece of a fragment's outputs. They count once the run has succeeded."""
-
-    cluster: str
-    epoch: int
-    number: int
-    outputs: tuple[m.RunOutput, ...]
-
-
-@dataclass(frozen=True)
-class Refuse:
-    """It can't be done, and why."""
-
-    message: str
-
-
-Action = StoreRun | StoreFragments | SetDesired | StoreOutputs | Refuse
+INLINE_OUTPUTS = 100
 
 
 def handle(run: m.Run | None, event: Event) -> list[Action]:
@@ -186,24 +61,14 @@ def handle(run: m.Run | None, event: Event) -> list[Action]:
             return _output(run, event)
         case FragmentEnded():
             return _fragment_ended(run, event)
+        case OutOfTouch():
+            return _out_of_touch(run, event)
         case CancelRequested():
             return _cancel(run, event)
         case SuspendRequested():
             return _switch(run, m.RUN_STATE_RUNNING, m.RUN_STATE_SUSPENDED, m.DESIRED_STATE_SUSPENDED, "suspended")
         case ResumeRequested():
             return _switch(run, m.RUN_STATE_SUSPENDED, m.RUN_STATE_RUNNING, m.DESIRED_STATE_RUNNING, "resumed")
-
-
-def overlaid(run: m.Run, statuses: Iterable[m.FragmentStatus]) -> m.Run:
-    """The run with newer counters laid over those that are stored; the run itself where none are newer."""
-    shown: m.Run | None = None
-    for status in statuses:
-        kept = (shown or run).fragments.get(status.cluster)
-        if run.state in ENDED or kept is None or not _is_news(kept, status):
-            continue
-        shown = shown or _copy(run)
-        shown.fragments[status.cluster].CopyFrom(trimmed(status))
-    return shown or run
 
 
 def concerned(run: m.Run) -> tuple[str, ...]:
@@ -217,29 +82,10 @@ def concerned(run: m.Run) -> tuple[str, ...]:
     )
 
 
-def trimmed(status: m.FragmentStatus) -> m.FragmentStatus:
-    """A status as it is kept in a run: bounded, and without outputs, which are kept by themselves."""
-    kept = m.FragmentStatus()
-    kept.CopyFrom(status)
-    del kept.outputs[:]
-    dropped = max(0, len(kept.failures) - _FAILURES_KEPT)
-    del kept.failures[:dropped]
-    kept.failures_left_out += dropped
-    for failure in kept.failures:
-        failure.detail = failure.detail[-_DETAIL_CHARACTERS:]
-    return kept
-
-
-def published(outputs: Iterable[m.RunOutput]) -> list[m.RunOutput]:
-    """Outputs in the order people see them, each unit once per output name."""
-    distinct = {(output.name, output.unit.id): output for output in outputs}
-    return sorted(distinct.values(), key=lambda output: (output.name, output.file, output.unit.id))
-
-
 def _submitted(run: m.Run | None, event: Submitted) -> list[Action]:
     if run is not None:
         return [Refuse(f"there is a run {run.name} already")]
-    fresh = _copy(event.run)
+    fresh = copy_of(event.run)
     fresh.state = m.RUN_STATE_PENDING
     fresh.desired = m.DESIRED_STATE_RUNNING
     return [StoreRun(fresh)]
@@ -248,7 +94,7 @@ def _submitted(run: m.Run | None, event: Submitted) -> list[Action]:
 def _planned(run: m.Run, event: Planned) -> list[Action]:
     if run.state != m.RUN_STATE_PENDING or event.revision < run.plan_revision:
         return []
-    fresh = _copy(run)
+    fresh = copy_of(run)
     if event.handed_out:
         fresh.state = m.RUN_STATE_RUNNING
     if event.revision == run.plan_revision:
@@ -272,7 +118,7 @@ def _planned(run: m.Run, event: Planned) -> list[Action]:
 def _abandoned(run: m.Run, event: Abandoned) -> list[Action]:
     if run.state in ENDED or run.state == m.RUN_STATE_STOPPING:
         return []
-    fresh = _copy(run)
+    fresh = copy_of(run)
     actions = _stop(fresh, m.RUN_STATE_FAILED, event.reason)
     if not fresh.fragments:
         fresh.state = m.RUN_STATE_FAILED
@@ -286,7 +132,7 @@ def _accepted(run: m.Run, event: FragmentAccepted) -> list[Action]:
         return []
     if kept.state != m.FRAGMENT_STATE_ASSIGNED:
         return []
-    fresh = _copy(run)
+    fresh = copy_of(run)
     fresh.fragments[event.cluster].state = m.FRAGMENT_STATE_RUNNING
     return [StoreRun(fresh)]
 
@@ -313,7 +159,7 @@ def _fragment_ended(run: m.Run, event: FragmentEnded) -> list[Action]:
         return []
     if status.state not in FRAGMENT_ENDED:
         return []
-    fresh = _copy(run)
+    fresh = copy_of(run)
     fresh.fragments[status.cluster].CopyFrom(trimmed(status))
     actions: list[Action] = []
     if status.outputs:
@@ -324,6 +170,19 @@ def _fragment_ended(run: m.Run, event: FragmentEnded) -> list[Action]:
         actions = [action for action in actions if not isinstance(action, SetDesired)]
         actions += _end(fresh, event)
     return [*actions, StoreRun(fresh)]
+
+
+def _out_of_touch(run: m.Run, event: OutOfTouch) -> list[Action]:
+    """A run that is being stopped does not wait for who can't be told: it will hear on its return."""
+    kept = run.fragments.get(event.cluster)
+    if run.state != m.RUN_STATE_STOPPING or kept is None or kept.state in FRAGMENT_ENDED:
+        return []
+    status = m.FragmentStatus()
+    status.CopyFrom(kept)
+    status.state = m.FRAGMENT_STATE_CANCELLED
+    message = "the agent was out of touch when the run was stopped; it stops its part when it is back"
+    status.failures.add(cluster=event.cluster, kind="lost", message=message)
+    return _fragment_ended(run, FragmentEnded(status, 0, event.at, ()))
 
 
 def _why(status: m.FragmentStatus) -> tuple[m.RunState.ValueType, str]:
@@ -370,7 +229,7 @@ def _cancel(run: m.Run, event: CancelRequested) -> list[Action]:
         return [Refuse(f"the run {run.name} has ended ({_word(run.state)}): there is nothing to cancel")]
     if run.state == m.RUN_STATE_STOPPING:
         return []
-    fresh = _copy(run)
+    fresh = copy_of(run)
     actions = _stop(fresh, m.RUN_STATE_CANCELLED, event.reason or "cancelled")
     if not fresh.fragments:
         fresh.state = m.RUN_STATE_CANCELLED
@@ -385,22 +244,12 @@ def _switch(
         return []
     if run.state != before:
         return [Refuse(f"the run {run.name} is {_word(run.state)}: it can't be {word}")]
-    fresh = _copy(run)
+    fresh = copy_of(run)
     fresh.state = after
     fresh.desired = desired
     live = tuple(sorted(name for name, fragment in fresh.fragments.items() if fragment.state not in FRAGMENT_ENDED))
     return [SetDesired(live, desired), StoreRun(fresh)]
 
 
-def _is_news(kept: m.FragmentStatus, status: m.FragmentStatus) -> bool:
-    return kept.epoch == status.epoch and kept.state not in FRAGMENT_ENDED and status.state not in FRAGMENT_ENDED
-
-
 def _word(state: m.RunState.ValueType) -> str:
     return m.RunState.Name(state).removeprefix("RUN_STATE_").lower()
-
-
-def _copy(run: m.Run) -> m.Run:
-    fresh = m.Run()
-    fresh.CopyFrom(run)
-    return fresh

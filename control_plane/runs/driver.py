@@ -17,14 +17,15 @@ from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.kinds import Kinds, fit_together, piece_name, writing
 from control_plane.patience import REQUEST_SECONDS, persistently
-from control_plane.runs import core
+from control_plane.runs import core, forms, messages
 from control_plane.runs.errors import NoSuchRun, Refused, RunExists
 from control_plane.store.base import Stored
 from control_plane.store.keys import Key
 from control_plane.store.transaction import Operation
 
 _OUTPUTS_A_PIECE = 400
-EventOf = Callable[[m.Run], Awaitable[core.Event]]
+_MOST_RUN_BYTES = 200 << 10
+EventOf = Callable[[m.Run], Awaitable[messages.Event]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Runs:
     async def outputs(self, namespace: str, name: str) -> list[m.RunOutput]:
         """All outputs that the run's fragments have told of, in the order people see them."""
         pieces = await self._kinds.outputs.list(namespace, name)
-        return core.published(output for piece in pieces.items for output in piece.value.outputs)
+        return forms.published(output for piece in pieces.items for output in piece.value.outputs)
 
     async def submitted_before(self, namespace: str, key_digest: str) -> m.Run | None:
         """The run that an earlier submission with the same key has made, if it is still there."""
@@ -62,7 +63,7 @@ class Runs:
         return stored.value if stored else None
 
     async def submit(
-        self, run: m.Run, planned: core.Planned, key_digest: str = "", also: Sequence[Operation] = ()
+        self, run: m.Run, planned: messages.Planned, key_digest: str = "", also: Sequence[Operation] = ()
     ) -> m.Run:
         """Store a run with its fragments; a repetition gives what is there.
 
@@ -70,7 +71,7 @@ class Runs:
         """
         if key_digest and (before := await self.submitted_before(run.namespace, key_digest)):
             return before
-        pending = _stored_run(core.handle(None, core.Submitted(run)))
+        pending = _stored_run(core.handle(None, messages.Submitted(run)))
         fragments = self._fragments(planned.fragments)
         result = _stored_run(core.handle(pending, planned))
         operations = [self._kinds.runs.creating(self._key(run), result), *also]
@@ -92,11 +93,11 @@ class Runs:
         return await self.happened(run.namespace, run.name, planned)
 
     async def happened(
-        self, namespace: str, name: str, event: core.Event, *, seconds: float | None = REQUEST_SECONDS
+        self, namespace: str, name: str, event: messages.Event, *, seconds: float | None = REQUEST_SECONDS
     ) -> m.Run:
         """Let something happen to a run; returns it as it is then. NoSuchRun, or Refused with the reason."""
 
-        async def same(_: m.Run) -> core.Event:
+        async def same(_: m.Run) -> messages.Event:
             return event
 
         async def attempt() -> m.Run:
@@ -116,16 +117,17 @@ class Runs:
         decision = Decision(stored.value)
         for action in core.handle(stored.value, await event_of(stored.value)):
             match action:
-                case core.Refuse(message):
+                case messages.Refuse(message):
                     raise Refused(message)
-                case core.StoreRun(run):
-                    decision = replace(decision, run=run)
-                    decision.writes.append(self._kinds.runs.updating(stored.key, run, stored.revision))
-                case core.SetDesired(clusters, desired):
+                case messages.StoreRun(run):
+                    small = forms.compacted(run, _MOST_RUN_BYTES)
+                    decision = replace(decision, run=small)
+                    decision.writes.append(self._kinds.runs.updating(stored.key, small, stored.revision))
+                case messages.SetDesired(clusters, desired):
                     decision.late.extend(await self._desired(stored.value, clusters, desired))
-                case core.StoreOutputs():
+                case messages.StoreOutputs():
                     decision.early.extend(await self._outputs(stored.value, action))
-                case core.StoreFragments():
+                case messages.StoreFragments():
                     pass  # handed out by `submit`
         if decision.run is stored.value and (decision.early or decision.late):
             decision.writes.append(self._kinds.runs.unchanged(stored.key, stored.revision))
@@ -164,19 +166,19 @@ class Runs:
 
     async def _abandon(self, run: m.Run, never_handed_out: set[str], at: float) -> None:
         reason = "the hub ended while it handed this run out: submit it again"
-        await self.happened(run.namespace, run.name, core.Abandoned(reason, at))
+        await self.happened(run.namespace, run.name, messages.Abandoned(reason, at))
         for cluster in never_handed_out:
             status = m.FragmentStatus()
             status.CopyFrom(run.fragments[cluster])
             status.state = m.FRAGMENT_STATE_CANCELLED
-            await self.happened(run.namespace, run.name, core.FragmentEnded(status, 0, at, ()))
+            await self.happened(run.namespace, run.name, messages.FragmentEnded(status, 0, at, ()))
 
     async def delete(self, namespace: str, name: str) -> None:
         """Forget an ended run. Its fragments stay as FORGOTTEN until their agents have heard it."""
 
         async def attempt() -> None:
             stored = await self._there(namespace, name)
-            if stored.value.state not in core.ENDED:
+            if stored.value.state not in forms.ENDED:
                 raise Refused(f"the run {name} has not ended: cancel it first")
             clusters = tuple(sorted(stored.value.fragments))
             operations = await self._desired(stored.value, clusters, m.DESIRED_STATE_FORGOTTEN)
@@ -225,7 +227,7 @@ class Runs:
         wanted = m.Assignment(fragment=stored.value.fragment, desired=desired)
         return self._kinds.fragments.updating(stored.key, wanted, stored.revision)
 
-    async def _outputs(self, run: m.Run, action: core.StoreOutputs) -> list[Operation]:
+    async def _outputs(self, run: m.Run, action: messages.StoreOutputs) -> list[Operation]:
         repository = self._kinds.outputs
         operations = []
         for at in range(0, len(action.outputs), _OUTPUTS_A_PIECE):
@@ -238,8 +240,8 @@ class Runs:
         return operations
 
 
-def _stored_run(actions: Sequence[core.Action]) -> m.Run:
-    return next(action.run for action in actions if isinstance(action, core.StoreRun))
+def _stored_run(actions: Sequence[messages.Action]) -> m.Run:
+    return next(action.run for action in actions if isinstance(action, messages.StoreRun))
 
 
 def _no_such_run(namespace: str, name: str) -> NoSuchRun:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.runs import core
+from control_plane.runs import core, forms, messages
 
 CLUSTERS = ("cloud", "edge1", "edge2")
 EPOCH = 7
@@ -24,19 +24,19 @@ class Store:
         self.outputs: dict[tuple[str, int, int], tuple[m.RunOutput, ...]] = {}
         self.refused: list[str] = []
 
-    def give(self, event: core.Event) -> list[core.Action]:
+    def give(self, event: messages.Event) -> list[messages.Action]:
         actions = core.handle(self.run, event)
         for action in actions:
             match action:
-                case core.StoreRun(run):
+                case messages.StoreRun(run):
                     self.run = run
-                case core.StoreFragments(fragments, desired):
+                case messages.StoreFragments(fragments, desired):
                     self.desired |= {fragment.cluster: desired for fragment in fragments}
-                case core.SetDesired(clusters, desired):
+                case messages.SetDesired(clusters, desired):
                     self.desired |= dict.fromkeys(clusters, desired)
-                case core.StoreOutputs(cluster, epoch, number, outputs):
+                case messages.StoreOutputs(cluster, epoch, number, outputs):
                     self.outputs[cluster, epoch, number] = outputs
-                case core.Refuse(message):
+                case messages.Refuse(message):
                     self.refused.append(message)
         return actions
 
@@ -54,14 +54,14 @@ def output(name: str, unit: int) -> m.RunOutput:
 
 def running(clusters: Sequence[str] = CLUSTERS) -> Store:
     store = Store()
-    store.give(core.Submitted(m.Run(namespace="default", name="r", workflow="w", submitted_at=1.0)))
+    store.give(messages.Submitted(m.Run(namespace="default", name="r", workflow="w", submitted_at=1.0)))
     fragments = tuple(m.Fragment(namespace="default", run="r", cluster=name, epoch=EPOCH) for name in clusters)
-    store.give(core.Planned(revision=1, plan=b"p", fragments=fragments, at=2.0))
+    store.give(messages.Planned(revision=1, plan=b"p", fragments=fragments, at=2.0))
     return store
 
 
-def ended(store: Store, cluster: str, state: m.FragmentState.ValueType, **more: object) -> list[core.Action]:
-    return store.give(core.FragmentEnded(status(cluster, state, **more), 99, 9.0, store.all_outputs()))
+def ended(store: Store, cluster: str, state: m.FragmentState.ValueType, **more: object) -> list[messages.Action]:
+    return store.give(messages.FragmentEnded(status(cluster, state, **more), 99, 9.0, store.all_outputs()))
 
 
 def state_of(store: Store) -> m.RunState.ValueType:
@@ -71,7 +71,7 @@ def state_of(store: Store) -> m.RunState.ValueType:
 
 def test_a_run_succeeds_once_all_fragments_have_and_publishes_their_outputs() -> None:
     store = running()
-    store.give(core.OutputMade(status("cloud", m.FRAGMENT_STATE_RUNNING, outputs=[output("report", 1)]), 3))
+    store.give(messages.OutputMade(status("cloud", m.FRAGMENT_STATE_RUNNING, outputs=[output("report", 1)]), 3))
     for cluster in CLUSTERS[:-1]:
         ended(store, cluster, m.FRAGMENT_STATE_SUCCEEDED)
         assert state_of(store) == m.RUN_STATE_RUNNING
@@ -109,7 +109,7 @@ def test_one_failed_fragment_cancels_the_others_and_fails_the_run_when_all_have_
 
 def test_a_cancelled_run_ends_cancelled_also_when_a_fragment_fails_meanwhile() -> None:
     store = running()
-    store.give(core.CancelRequested("enough", at=5.0))
+    store.give(messages.CancelRequested("enough", at=5.0))
     assert set(store.desired.values()) == {m.DESIRED_STATE_CANCELLED}
     ended(store, "edge1", m.FRAGMENT_STATE_FAILED)
     ended(store, "edge2", m.FRAGMENT_STATE_SUCCEEDED)
@@ -120,30 +120,30 @@ def test_a_cancelled_run_ends_cancelled_also_when_a_fragment_fails_meanwhile() -
 
 def test_a_run_without_fragments_is_cancelled_at_once() -> None:
     store = Store()
-    store.give(core.Submitted(m.Run(name="r")))
-    store.give(core.CancelRequested("", at=5.0))
+    store.give(messages.Submitted(m.Run(name="r")))
+    store.give(messages.CancelRequested("", at=5.0))
     assert state_of(store) == m.RUN_STATE_CANCELLED
 
 
 def test_suspend_and_resume_go_to_the_live_fragments_only() -> None:
     store = running()
     ended(store, "edge1", m.FRAGMENT_STATE_SUCCEEDED)
-    store.give(core.SuspendRequested())
+    store.give(messages.SuspendRequested())
     assert state_of(store) == m.RUN_STATE_SUSPENDED
     assert store.desired["edge2"] == m.DESIRED_STATE_SUSPENDED
     assert store.desired["edge1"] == m.DESIRED_STATE_RUNNING
-    assert store.give(core.SuspendRequested()) == []
-    store.give(core.ResumeRequested())
+    assert store.give(messages.SuspendRequested()) == []
+    store.give(messages.ResumeRequested())
     assert state_of(store) == m.RUN_STATE_RUNNING
     assert store.desired["edge2"] == m.DESIRED_STATE_RUNNING
 
 
 def test_what_cannot_be_done_is_refused_with_the_state_that_forbids_it() -> None:
     store = running(["cloud"])
-    store.give(core.Submitted(m.Run(name="r")))
+    store.give(messages.Submitted(m.Run(name="r")))
     ended(store, "cloud", m.FRAGMENT_STATE_SUCCEEDED)
-    store.give(core.SuspendRequested())
-    store.give(core.CancelRequested("", at=1.0))
+    store.give(messages.SuspendRequested())
+    store.give(messages.CancelRequested("", at=1.0))
     assert store.refused == [
         "there is a run r already",
         "the run r is succeeded: it can't be suspended",
@@ -157,7 +157,7 @@ def test_progress_is_laid_over_and_bounded() -> None:
     failures = [m.Failure(message=str(number), detail="x" * 5000) for number in range(20)]
     step = m.StepProgress(step="clean", done=4)
     told = status("edge1", m.FRAGMENT_STATE_RUNNING, steps=[step], failures=failures, outputs=[output("a", 1)])
-    shown = core.overlaid(store.run, [told])
+    shown = forms.overlaid(store.run, [told])
     assert shown.fragments["edge1"].steps[0].done == 4
     assert not store.run.fragments["edge1"].steps
     assert len(shown.fragments["edge1"].failures) == 3
@@ -171,11 +171,11 @@ def test_a_word_under_another_epoch_changes_nothing(event: str) -> None:
     store = running()
     late = status("edge1", m.FRAGMENT_STATE_FAILED, outputs=[output("a", 1)])
     late.epoch = EPOCH - 1
-    events: dict[str, core.Event] = {
-        "accepted": core.FragmentAccepted("edge1", EPOCH - 1, 3.0),
-        "progress": core.Progress((late,)),
-        "output": core.OutputMade(late, 1),
-        "ended": core.FragmentEnded(late, 1, 3.0, ()),
+    events: dict[str, messages.Event] = {
+        "accepted": messages.FragmentAccepted("edge1", EPOCH - 1, 3.0),
+        "progress": messages.Progress((late,)),
+        "output": messages.OutputMade(late, 1),
+        "ended": messages.FragmentEnded(late, 1, 3.0, ()),
     }
     assert store.give(events[event]) == []
 
@@ -192,27 +192,27 @@ def happenings(draw: st.DrawFn) -> tuple[str, str, m.FragmentState.ValueType, in
     return kind, cluster, draw(FRAGMENT_STATES), draw(st.sampled_from([EPOCH, EPOCH, EPOCH, EPOCH - 1]))
 
 
-def event_of(store: Store, happening: tuple[str, str, m.FragmentState.ValueType, int], number: int) -> core.Event:
+def event_of(store: Store, happening: tuple[str, str, m.FragmentState.ValueType, int], number: int) -> messages.Event:
     kind, cluster, state, epoch = happening
     told = status(cluster, state, outputs=[output("o", number % 250)])
     told.epoch = epoch
     match kind:
         case "accepted":
-            return core.FragmentAccepted(cluster, epoch, 3.0)
+            return messages.FragmentAccepted(cluster, epoch, 3.0)
         case "progress":
-            return core.Progress((told,))
+            return messages.Progress((told,))
         case "output":
-            return core.OutputMade(told, number)
+            return messages.OutputMade(told, number)
         case "ended":
-            return core.FragmentEnded(told, number, 4.0, store.all_outputs())
+            return messages.FragmentEnded(told, number, 4.0, store.all_outputs())
         case "cancel":
-            return core.CancelRequested("why", 4.0)
+            return messages.CancelRequested("why", 4.0)
         case "suspend":
-            return core.SuspendRequested()
+            return messages.SuspendRequested()
         case "resume":
-            return core.ResumeRequested()
+            return messages.ResumeRequested()
         case _:
-            return core.Planned(1, b"other", (), 3.0)
+            return messages.Planned(1, b"other", (), 3.0)
 
 
 @given(st.lists(happenings(), max_size=40))
@@ -226,17 +226,17 @@ def test_an_ended_run_never_changes_and_an_ended_fragment_neither(
         outputs = dict(store.outputs)
         actions = store.give(event_of(store, happening, number))
         assert before.SerializeToString(deterministic=True) is not None
-        if before.state in core.ENDED:
+        if before.state in forms.ENDED:
             assert store.run == before
             assert store.outputs == outputs
-            assert all(isinstance(action, core.Refuse) for action in actions)
+            assert all(isinstance(action, messages.Refuse) for action in actions)
         for cluster, fragment in before.fragments.items():
-            if fragment.state in core.FRAGMENT_ENDED:
+            if fragment.state in forms.FRAGMENT_ENDED:
                 assert store.run.fragments[cluster] == fragment
-        all_ended = all(part.state in core.FRAGMENT_ENDED for part in store.run.fragments.values())
-        assert all_ended == (store.run.state in core.ENDED)
+        all_ended = all(part.state in forms.FRAGMENT_ENDED for part in store.run.fragments.values())
+        assert all_ended == (store.run.state in forms.ENDED)
         assert "stranger" not in store.run.fragments
-        if store.run.state in core.ENDED:
+        if store.run.state in forms.ENDED:
             assert set(store.desired.values()) == {m.DESIRED_STATE_FINISHED}
 
 
@@ -246,7 +246,7 @@ def test_the_order_and_repetition_of_last_words_do_not_matter(order: list[tuple[
     for number, (cluster, _) in enumerate(order):
         said = output("report", CLUSTERS.index(cluster))
         store.give(
-            core.FragmentEnded(
+            messages.FragmentEnded(
                 status(cluster, m.FRAGMENT_STATE_SUCCEEDED, outputs=[said]), number, 9.0, store.all_outputs()
             )
         )

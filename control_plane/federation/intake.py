@@ -1,0 +1,215 @@
+"""What agents say for good: the effects of their sequenced frames, and their own records.
+
+A frame's effect on its run and the frame's number, in the agent's record, are stored in one transaction. So after any
+crash the agent sends again exactly what had no effect yet. The one live session of a cluster is the one writer of its
+record, apart from `keep`, which notes how the agent is; both write on the condition that nobody else did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import federation_pb2 as f
+from bdw_fed.v1 import model_pb2 as m
+from bdw_fed.v1 import store_pb2 as s
+from control_plane.federation.session import SessionOver
+from control_plane.kinds import Kinds, writing
+from control_plane.patience import persistently
+from control_plane.runs import messages
+from control_plane.runs.driver import Decision, EventOf, Runs
+from control_plane.store.base import Stored
+from control_plane.store.errors import Conflict, InvalidName
+
+_log = structlog.get_logger(__name__)
+
+
+class Intake:
+    """The agents' records by cluster, and what becomes of their frames."""
+
+    def __init__(self, kinds: Kinds, runs: Runs) -> None:
+        self._kinds = kinds
+        self._runs = runs
+        self._stored: dict[str, Stored[s.AgentRecord]] = {}
+        self._to_store: dict[str, cp.ClusterStatus] = {}
+        self._something_to_store = asyncio.Event()
+
+    async def load(self) -> Mapping[str, s.AgentRecord]:
+        """What an earlier hub knew of the agents, by cluster."""
+        listing = await persistently(self._kinds.agents.list, None)
+        for stored in listing.items:
+            self._stored.setdefault(stored.value.cluster, stored)
+        return {stored.value.cluster: stored.value for stored in listing.items}
+
+    def gateways(self) -> dict[str, str]:
+        """Where clusters can be dialled, as their agents said last."""
+        return {name: stored.value.gateway_address for name, stored in self._stored.items()}
+
+    async def opened(self, hello: f.AgentHello) -> s.AgentRecord:
+        """The agent's record as it is for the session that this hello begins, however long the store is away."""
+        return await persistently(lambda: self._opened(hello), None)
+
+    async def take(self, cluster: str, frame: f.SessionRequest) -> None:
+        """Store the effect of a sequenced frame and its number, however long the store is away."""
+
+        async def attempt() -> None:
+            stored = self._stored[cluster]
+            if stored.value.received >= frame.seq:
+                return
+            record = s.AgentRecord()
+            record.CopyFrom(stored.value)
+            record.received = frame.seq
+            record.last_seen = time.time()
+            try:
+                decision = await self._decided(cluster, frame)
+            except InvalidName as error:
+                _log.warning("a frame of an agent names no run", cluster=cluster, error=str(error))
+                decision = Decision(None)
+            try:
+                revision = await self._runs.commit(
+                    decision, [self._kinds.agents.updating(stored.key, record, stored.revision)]
+                )
+            except Conflict:
+                await self._reread(cluster, stored)
+                raise
+            self._stored[cluster] = Stored(stored.key, record, revision, stored.created)
+
+        await persistently(attempt, None)
+
+    async def delivered(self, assignment: m.Assignment) -> None:
+        """A fragment that the agent has heard to be forgotten needs not be kept any longer."""
+        if assignment.desired != m.DESIRED_STATE_FORGOTTEN:
+            return
+        fragment = assignment.fragment
+        fragments = self._kinds.fragments
+
+        async def attempt() -> None:
+            stored = await fragments.get(fragments.key(fragment.cluster, fragment.namespace, fragment.run))
+            if stored is not None and stored.value == assignment:
+                await fragments.delete(stored.key, stored.revision)
+
+        await persistently(attempt, None)
+
+    def note(self, status: cp.ClusterStatus) -> None:
+        """How an agent is, worth storing for a later hub."""
+        self._to_store[status.name] = status
+        self._something_to_store.set()
+
+    async def keep(self) -> None:
+        """Store what was noted. Run by the hub as long as it lives."""
+        while True:
+            await self._something_to_store.wait()
+            self._something_to_store.clear()
+            noted, self._to_store = self._to_store, {}
+            for status in noted.values():
+                await persistently(lambda status=status: self._store_status(status), None)  # type: ignore[misc]
+
+    async def _opened(self, hello: f.AgentHello) -> s.AgentRecord:
+        before = await self._kinds.agents.get(self._kinds.agents.key(hello.cluster))
+        record = s.AgentRecord(cluster=hello.cluster, first_seen=time.time())
+        if before is not None:
+            record.CopyFrom(before.value)
+            if record.log_id and record.log_id != hello.log_id:
+                await self._log_lost(hello.cluster)
+        if record.log_id != hello.log_id:
+            record.received = 0
+        record.log_id = hello.log_id
+        record.version = hello.version
+        record.gateway_address = hello.gateway_address
+        record.last_seen = time.time()
+        record.status.name = hello.cluster
+        record.status.version = hello.version
+        record.status.gateway_address = hello.gateway_address
+        record.status.pid = hello.pid
+        record.status.last_seen = record.last_seen
+        await self._write(before, record)
+        return record
+
+    async def _log_lost(self, cluster: str) -> None:
+        """The coordinator has a new log: what it had accepted under the old one is lost, and can't be told apart."""
+        for stored in (await self._kinds.fragments.list(cluster)).items:
+            fragment = stored.value.fragment
+            message = "its coordinator has lost its log and begun a new one"
+            status = m.FragmentStatus(
+                namespace=fragment.namespace,
+                run=fragment.run,
+                cluster=cluster,
+                epoch=fragment.epoch,
+                state=m.FRAGMENT_STATE_FAILED,
+                failures=[m.Failure(cluster=cluster, kind="lost", message=message)],
+            )
+            decision = await self._runs.decide(fragment.namespace, fragment.run, _unless_not_begun(status))
+            await self._runs.commit(decision)
+
+    async def _decided(self, cluster: str, frame: f.SessionRequest) -> Decision:
+        at = time.time()
+        match frame.WhichOneof("kind"):
+            case "accepted":
+                said = frame.accepted
+                accepted = messages.FragmentAccepted(cluster, said.epoch, at)
+                return await self._runs.decide(said.namespace, said.run, _always(accepted))
+            case "output" if frame.output.cluster == cluster:
+                made = messages.OutputMade(frame.output, frame.seq)
+                return await self._runs.decide(frame.output.namespace, frame.output.run, _always(made))
+            case "ended" if frame.ended.cluster == cluster:
+                status = frame.ended
+
+                async def ended(run: m.Run) -> messages.Event:
+                    outputs = await self._runs.outputs(run.namespace, run.name)
+                    return messages.FragmentEnded(status, frame.seq, at, tuple(outputs))
+
+                return await self._runs.decide(status.namespace, status.run, ended)
+            case other:
+                _log.warning("a frame of an agent means nothing", cluster=cluster, kind=other)
+                return Decision(None)
+
+    async def _reread(self, cluster: str, before: Stored[s.AgentRecord]) -> None:
+        """Another writer came first, of the run or of the record. A record of another log: this session is over."""
+        there = await self._kinds.agents.get(before.key)
+        if there is None or there.value.log_id != before.value.log_id:
+            raise SessionOver
+        self._stored[cluster] = there
+
+    async def _store_status(self, status: cp.ClusterStatus) -> None:
+        stored = self._stored.get(status.name)
+        if stored is None:
+            return
+        record = s.AgentRecord()
+        record.CopyFrom(stored.value)
+        record.status.CopyFrom(status)
+        record.last_seen = time.time()
+        try:
+            await self._write(stored, record)
+        except Conflict:
+            there = await self._kinds.agents.get(stored.key)
+            if there is not None:
+                self._stored[status.name] = there
+            raise
+
+    async def _write(self, before: Stored[s.AgentRecord] | None, record: s.AgentRecord) -> None:
+        key = self._kinds.agents.key(record.cluster)
+        revision = await self._kinds.commit([writing(self._kinds.agents, key, before, record)])
+        self._stored[record.cluster] = Stored(key, record, revision, before.created if before else revision)
+
+
+def _always(event: messages.Event) -> EventOf:
+    async def same(_: m.Run) -> messages.Event:
+        return event
+
+    return same
+
+
+def _unless_not_begun(status: m.FragmentStatus) -> EventOf:
+    """The fragment has ended so; but one that was not begun is still to be."""
+
+    async def ended(run: m.Run) -> messages.Event:
+        kept = run.fragments.get(status.cluster)
+        if kept is None or kept.state == m.FRAGMENT_STATE_ASSIGNED:
+            return messages.Progress(())
+        return messages.FragmentEnded(status, 0, time.time(), ())
+
+    return ended

@@ -1,0 +1,66 @@
+"""A run in its various forms, pure: with newer progress laid over it, bounded for the store, its outputs sorted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bdw_fed.v1 import model_pb2 as m
+
+ENDED = frozenset([m.RUN_STATE_SUCCEEDED, m.RUN_STATE_FAILED, m.RUN_STATE_CANCELLED])
+FRAGMENT_ENDED = frozenset([m.FRAGMENT_STATE_SUCCEEDED, m.FRAGMENT_STATE_FAILED, m.FRAGMENT_STATE_CANCELLED])
+_FAILURES_KEPT = 3
+_DETAIL_CHARACTERS = 1024
+
+
+def overlaid(run: m.Run, statuses: Iterable[m.FragmentStatus]) -> m.Run:
+    """The run with newer counters laid over those that are stored; the run itself where none are newer."""
+    shown: m.Run | None = None
+    for status in statuses:
+        kept = (shown or run).fragments.get(status.cluster)
+        if run.state in ENDED or kept is None or not _is_news(kept, status):
+            continue
+        shown = shown or copy_of(run)
+        shown.fragments[status.cluster].CopyFrom(trimmed(status))
+    return shown or run
+
+
+def compacted(run: m.Run, most_bytes: int) -> m.Run:
+    """The run, without details of its fragments as far as that is needed to make it small enough to be stored."""
+    fresh = run
+    for detail in ("traffic", "failures", "steps"):
+        if fresh.ByteSize() <= most_bytes:
+            break
+        fresh = copy_of(fresh) if fresh is run else fresh
+        for fragment in fresh.fragments.values():
+            fragment.ClearField(detail)
+    return fresh
+
+
+def trimmed(status: m.FragmentStatus) -> m.FragmentStatus:
+    """A status as it is kept in a run: bounded, and without outputs, which are kept by themselves."""
+    kept = m.FragmentStatus()
+    kept.CopyFrom(status)
+    del kept.outputs[:]
+    dropped = max(0, len(kept.failures) - _FAILURES_KEPT)
+    del kept.failures[:dropped]
+    kept.failures_left_out += dropped
+    for failure in kept.failures:
+        failure.detail = failure.detail[-_DETAIL_CHARACTERS:]
+    return kept
+
+
+def published(outputs: Iterable[m.RunOutput]) -> list[m.RunOutput]:
+    """Outputs in the order people see them, each unit once per output name."""
+    distinct = {(output.name, output.unit.id): output for output in outputs}
+    return sorted(distinct.values(), key=lambda output: (output.name, output.file, output.unit.id))
+
+
+def _is_news(kept: m.FragmentStatus, status: m.FragmentStatus) -> bool:
+    return kept.epoch == status.epoch and kept.state not in FRAGMENT_ENDED and status.state not in FRAGMENT_ENDED
+
+
+def copy_of(run: m.Run) -> m.Run:
+    """A run that may be changed."""
+    fresh = m.Run()
+    fresh.CopyFrom(run)
+    return fresh
