@@ -91,7 +91,9 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     graph = fragment.read(record.fragment, book.cluster)
     key = RunKey(graph.namespace, graph.run)
     old = book.lives.get(key)
-    if old is not None:
+    attempts_before = 0
+    if old is not None:  # so that no late word of its attempts is taken for one of ours
+        attempts_before = max((task.attempt for task in old.run.tasks.values()), default=old.run.attempts_before)
         ending.drop(book, old)
     run = Run(
         key,
@@ -102,6 +104,7 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
         [EdgeState() for _ in graph.edges],
         [Part(step, index, path, size) for step, index, path, size in graph.parts],
     )
+    run.attempts_before = attempts_before
     live = LiveRun(run, graph)
     live.pending_parts.extend(range(len(run.parts)))
     live.check.update(range(len(graph.steps)))

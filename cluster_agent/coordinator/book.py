@@ -15,7 +15,7 @@ import msgspec
 
 from bdw_fed.v1 import federation_pb2
 from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.live import LiveRun, Nodes
 from cluster_agent.coordinator.messages import Action, Append, ProgressChanged, Publish, RunKey, TellNode, WakeAt
 from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.coordinator.state import State
@@ -54,7 +54,7 @@ class Book:
         self._appliers: Final = appliers
         self.state = State()
         self.lives: dict[RunKey, LiveRun] = {}
-        self.nodes: dict[str, Node] = {}
+        self.nodes = Nodes()
         self.peers: dict[str, Peer] = {}
         self.pools = Autoscaler()
         self.now = 0.0
@@ -80,13 +80,6 @@ class Book:
     def apply(self, record: AnyRecord) -> None:
         """Change the state by a record, decided now or read from the log."""
         self._appliers[type(record)](self, record)
-
-    def node(self, name: str) -> Node:
-        """The node of that name, which may never have been connected."""
-        node = self.nodes.get(name)
-        if node is None:
-            node = self.nodes[name] = Node(name)
-        return node
 
     def touch(self, live: LiveRun) -> None:
         """The run is looked at when the batch ends."""

@@ -155,7 +155,8 @@ class Coordinator:
             retrying.resume(book, live)
             crossing.resume(book, live)
             book.touch(live)
-        for name in book.nodes:
+        for name in {**book.nodes, **book.state.incarnations}:
+            book.nodes[name].lost_at = now
             book.wake(now + book.policy.node_lost_after, "node", name, b"")
         return self._settle()
 
@@ -215,7 +216,7 @@ class Coordinator:
         book = self._book
         book.state = _decoder.decode(snapshot)
         book.lives = {}
-        book.nodes = {}
+        book.nodes.clear()
         for run in book.state.runs.values():
             graph = fragment.read(run.fragment, book.cluster)
             book.lives[run.key] = rebuilt(run, graph, book.nodes, book.now)

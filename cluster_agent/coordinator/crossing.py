@@ -63,7 +63,7 @@ def say_offer(book: Book, live: LiveRun, cluster: str, edge: int, unit: Unit) ->
     offer.location.cluster = book.cluster
     name = next((name for name in unit.copies if book.nodes[name].connected), unit.copies[0] if unit.copies else "")
     if name:
-        place = book.node(name).place
+        place = book.nodes[name].place
         offer.location.node = name
         offer.location.address = place.address
         offer.location.server_name = place.server_name
@@ -182,20 +182,28 @@ def on_push_ended(book: Book, event: PushEnded) -> None:
     live = book.lives.get(event.run)
     if live is None:
         return
-    pushes = live.run.pushes.get(event.unit, [])
-    if pushes and event.error:
-        book.wake(book.now + 5 * book.policy.first_backoff, "push", live.key, event.unit)
-    elif len(pushes) == 1:  # of several we can't tell which; they are settled by the release
-        book.commit(records.PushSettled(live.key, event.unit, pushes[0].cluster))
+    for push in live.run.pushes.get(event.unit, ()):
+        if push.place.address != event.address:
+            continue
+        key = (event.unit, push.cluster)
+        if not event.error:
+            live.push_tries.pop(key, None)
+            book.commit(records.PushSettled(live.key, event.unit, push.cluster))
+            return
+        tries = live.push_tries[key] = live.push_tries.get(key, 0) + 1
+        delay = min(book.policy.most_backoff, book.policy.first_backoff * 2.0**tries)
+        book.wake(book.now + delay, "push", live.key, event.unit, push.cluster)
+        return
 
 
-def on_push_due(book: Book, run: RunKey, unit: bytes) -> None:
+def on_push_due(book: Book, run: RunKey, unit: bytes, cluster: str) -> None:
     """A push that failed is to be tried again."""
     live = book.lives.get(run)
     if live is None or not live.going:
         return
     for push in live.run.pushes.get(unit, ()):
-        say_push(book, live, live.run.units[unit], push.place)
+        if push.cluster == cluster:
+            say_push(book, live, live.run.units[unit], push.place)
 
 
 # ----------------------------------------------------------------------------------------------- the receiver's side
@@ -333,10 +341,8 @@ def apply_out_released(book: Book, record: records.OutReleased) -> None:
     out = live.run.edges[record.edge].outs.pop(record.unit)
     live.offered.get(out.cluster, {}).pop((record.edge, record.unit), None)
     live.count_out(out.cluster, record.edge, -1)
-    unit = live.run.units[record.unit]
-    drop_use(book, live, unit)
-    if not unit.uses:
-        live.run.pushes.pop(unit.id, None)
+    _settle_push(live, record.unit, out.cluster)  # it has the bytes, whatever became of our node's word
+    drop_use(book, live, live.run.units[record.unit])
     book.touch(live)
 
 
@@ -391,9 +397,12 @@ def apply_push_wanted(book: Book, record: records.PushWanted) -> None:
 
 def apply_push_settled(book: Book, record: records.PushSettled) -> None:
     """See records."""
-    run = book.lives[record.run].run
-    others = [push for push in run.pushes.get(record.unit, ()) if push.cluster != record.cluster]
-    if others:
-        run.pushes[record.unit] = others
-    else:
-        run.pushes.pop(record.unit, None)
+    _settle_push(book.lives[record.run], record.unit, record.cluster)
+
+
+def _settle_push(live: LiveRun, unit: bytes, cluster: str) -> None:
+    pushes = live.run.pushes.pop(unit, None)
+    if pushes:
+        others = [push for push in pushes if push.cluster != cluster]
+        if others:
+            live.run.pushes[unit] = others

@@ -49,7 +49,7 @@ def cross(book: Book, live: LiveRun, unit: Unit) -> None:
         fetch = live.fetches[key] = Fetch(unit.id, incoming.node)
     if not fetch.crossing:  # it may have been wanted from a node that has lost it since
         fetch.crossing = True
-        book.node(incoming.node).fetching += unit.size
+        book.nodes[incoming.node].fetching += unit.size
     if fetch.said:
         return
     twin = _twin(live, unit)
@@ -66,7 +66,7 @@ def going_on(book: Book, live: LiveRun, unit: Unit) -> None:
     node = live.run.incoming[unit.id].node
     if not live.fetching(unit.id, node):
         live.fetches[unit.id, node] = Fetch(unit.id, node, crossing=True, said=True)
-        book.node(node).fetching += unit.size
+        book.nodes[node].fetching += unit.size
 
 
 def _twin(live: LiveRun, unit: Unit) -> bytes:
@@ -96,7 +96,7 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
     if not unit.uses or (fetch.crossing and unit.id not in live.run.incoming):
         del live.fetches[fetch.unit, fetch.node]  # it was needed once
         return
-    if not book.node(fetch.node).connected:
+    if not book.nodes[fetch.node].connected:
         return
     if not fetch.crossing:
         source = next((name for name in unit.copies if book.nodes[name].connected), "")
@@ -114,7 +114,7 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
     book.tell(fetch.node, commands.expect(live.key, unit, incoming.cluster))
     message = peer_pb2.PeerMessage.FromString(live.header)
     message.push.unit.CopyFrom(unit_proto(unit))
-    place = book.node(fetch.node).place
+    place = book.nodes[fetch.node].place
     message.push.to.cluster = book.cluster
     message.push.to.node = place.node
     message.push.to.address = place.address
@@ -141,7 +141,7 @@ def arrived(book: Book, live: LiveRun, unit: Unit, node: str, size: int, seconds
     fetch = live.fetches.pop((unit.id, node), None)
     incoming = live.run.incoming.get(unit.id)
     if fetch is not None and fetch.crossing:
-        book.node(node).fetching -= unit.size
+        book.nodes[node].fetching -= unit.size
     if node not in unit.copies:
         crossed = incoming is not None and incoming.node == node and (fetch is None or fetch.crossing)
         cluster = incoming.cluster if crossed and incoming is not None else ""

@@ -12,7 +12,7 @@ from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, OUTPUT, SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.state import Sum, Task, Unit
+from cluster_agent.coordinator.state import READY, Sum, Task, Unit
 from wire.digests import task_id
 
 
@@ -111,7 +111,7 @@ def apply_gathered(book: Book, record: records.Gathered) -> None:
 
 def _form(live: LiveRun, step: Step, inputs: list[list[bytes]], origin: str) -> None:
     graph = live.graph
-    task = Task(b"", step.index, inputs, origin)
+    task = Task(b"", step.index, inputs, origin, READY, live.run.attempts_before)
     named = [(edge.port, units) for edge, units in zip(step.inputs, live.inputs(task), strict=True)]
     task.id = task_id(graph.namespace, graph.run, step.name, named)
     live.run.tasks[task.id] = task

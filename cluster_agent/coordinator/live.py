@@ -60,6 +60,14 @@ class Fetch:
     said: bool = False  # the node was told, and has not answered
 
 
+class Nodes(dict[str, Node]):
+    """Nodes by name. One that never joined is there, and not connected, as soon as anything names it."""
+
+    def __missing__(self, name: str) -> Node:
+        node = self[name] = Node(name)
+        return node
+
+
 class LiveRun:
     """The derived side of a run."""
 
@@ -77,6 +85,7 @@ class LiveRun:
         "owed",
         "parked",
         "pending_parts",
+        "push_tries",
         "queued",
         "ready",
         "released",
@@ -111,6 +120,7 @@ class LiveRun:
         self.queued: dict[str, deque[tuple[int, bytes]]] = {}  # cluster -> (edge, unit) to be offered
         self.offered: dict[str, dict[tuple[int, bytes], float]] = {}  # not granted yet -> since when
         self.sent: dict[tuple[str, int], int] = {}  # (cluster, step) -> units sent and not released
+        self.push_tries: dict[tuple[bytes, str], int] = {}  # (unit, cluster) -> pushes that failed
         self.silent: dict[str, int] = {}  # cluster -> times in a row that offers to it were left without an answer
         self.watched: set[str] = set()  # clusters whose offers a timer looks after
         self.owed = 0  # units on their way out
@@ -211,7 +221,7 @@ class LiveRun:
         return all(part.known for part in self.run.parts if part.step == step)
 
 
-def rebuilt(run: Run, graph: Graph, nodes: dict[str, Node], now: float) -> LiveRun:
+def rebuilt(run: Run, graph: Graph, nodes: Nodes, now: float) -> LiveRun:
     """The live side of a durable run, with its tasks counted against their nodes' room."""
     live = LiveRun(run, graph)
     for step in graph.concerned:
@@ -237,11 +247,9 @@ def rebuilt(run: Run, graph: Graph, nodes: dict[str, Node], now: float) -> LiveR
     return live
 
 
-def take_room(nodes: dict[str, Node], live: LiveRun, task: Task) -> None:
+def take_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     """Count a task against the room of the node that it is assigned to."""
-    node = nodes.get(task.node)
-    if node is None:
-        node = nodes[task.node] = Node(task.node)
+    node = nodes[task.node]
     step = live.graph.steps[task.step]
     node.used_cpus += step.cpus
     node.used_memory += step.memory
@@ -249,7 +257,7 @@ def take_room(nodes: dict[str, Node], live: LiveRun, task: Task) -> None:
     node.tasks[live.key, task.id] = None
 
 
-def give_room(nodes: dict[str, Node], live: LiveRun, task: Task) -> None:
+def give_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     """The task is not on its node any more."""
     node = nodes[task.node]
     step = live.graph.steps[task.step]

@@ -174,11 +174,12 @@ class FetchEnded(Struct, frozen=True):
 
 
 class PushEnded(Struct, frozen=True):
-    """A push that we were asked for ended; the receiver tells its own coordinator when the bytes are there."""
+    """A push to `address` ended; the receiver tells its own coordinator when the bytes are there."""
 
     node: str
     run: RunKey
     unit: bytes
+    address: str
     error: str = ""
 
 

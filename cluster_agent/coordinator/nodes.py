@@ -17,7 +17,7 @@ from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING
 
 def on_joined(book: Book, event: NodeJoined) -> None:
     """A node daemon is connected."""
-    node = book.node(event.node)
+    node = book.nodes[event.node]
     pending = _unknown_frees(book, event.node)
     same_process = book.state.incarnations.get(event.node) == event.incarnation
     if not same_process:
@@ -160,7 +160,7 @@ def _say_again(book: Book, live: LiveRun, node: Node, busy: set[bytes]) -> None:
 
 def on_lost(book: Book, event: NodeLost) -> None:
     """A node's stream ended."""
-    node = book.node(event.node)
+    node = book.nodes[event.node]
     if not node.connected or node.incarnation != event.incarnation:
         return
     node.connected = False
@@ -177,7 +177,7 @@ def on_lost(book: Book, event: NodeLost) -> None:
 
 def on_lost_due(book: Book, name: str, incarnation: bytes) -> None:
     """A node has been away for so long that its work goes to others."""
-    node = book.node(name)
+    node = book.nodes[name]
     if node.connected or node.written_off or node.incarnation != incarnation:
         return
     if book.now < node.lost_at + book.policy.node_lost_after:
@@ -212,9 +212,9 @@ def _refetch_elsewhere(book: Book, live: LiveRun, name: str) -> None:
 
 def tell_gathered(book: Book) -> None:
     """Say what was gathered for nodes in bulk. Who is not connected hears it when it joins: its results come first."""
-    for name in [name for name in book.frees if book.node(name).connected]:
+    for name in [name for name in book.frees if book.nodes[name].connected]:
         book.tell(name, commands.free(book.frees.pop(name)))
-    for name in [name for name in book.acks if book.node(name).connected]:
+    for name in [name for name in book.acks if book.nodes[name].connected]:
         book.tell(name, commands.acknowledge(book.acks.pop(name)))
 
 
@@ -226,8 +226,6 @@ def _unknown_frees(book: Book, name: str) -> list[tuple[RunKey, bytes]]:
 
 def resume(book: Book, live: LiveRun) -> None:
     """After a restart: no node is connected; those that do not come are given up in time."""
-    for name in book.state.incarnations:
-        book.node(name)
     for index in range(len(live.graph.steps)):
         book.stirred[live, index] = None
 
@@ -235,4 +233,3 @@ def resume(book: Book, live: LiveRun) -> None:
 def apply_met(book: Book, record: records.NodeMet) -> None:
     """See records."""
     book.state.incarnations[record.node] = record.incarnation
-    book.node(record.node)

@@ -29,22 +29,26 @@ _EPSILON: Final = 1e-9
 def dispatch(book: Book) -> None:
     """Give tasks to nodes until no task or no room is left. Later steps come first: they free data."""
     for key, live in list(book.hungry.items()):
-        del book.hungry[key]
-        if not live.dispatching:
+        if not live.dispatching or not live.waiting:
+            del book.hungry[key]
             continue
+        served = False
         for step in reversed(live.graph.steps):
             if live.ready[step.index]:
-                _dispatch_step(book, live, step)
-        if live.waiting:
-            book.hungry[key] = live  # at the end: other runs come first next time
+                served |= _dispatch_step(book, live, step)
+        if served:
+            del book.hungry[key]
+            if live.waiting:
+                book.hungry[key] = live  # at the end: other runs come first next time
 
 
-def _dispatch_step(book: Book, live: LiveRun, step: Step) -> None:
+def _dispatch_step(book: Book, live: LiveRun, step: Step) -> bool:
+    served = False
     queue = live.ready[step.index]
     while queue:
         nodes = _with_room(book, live, step)
         if not nodes:
-            return
+            return served
         task = live.run.tasks[queue[0]]
         node = _choose(book, live, step, task, nodes)
         if node is None:
@@ -52,6 +56,8 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step) -> None:
             continue
         book.commit(records.Assigned(live.key, task.id, node.name))
         send(book, live, step, task)
+        served = True
+    return served
 
 
 def _with_room(book: Book, live: LiveRun, step: Step) -> list[Node]:

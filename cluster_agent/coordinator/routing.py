@@ -156,7 +156,7 @@ def spill(book: Book, live: LiveRun, step: Step) -> None:
     while queue:
         task = live.run.tasks[queue[-1]]
         unit = live.run.units[task.inputs[0][0]]
-        if task.attempt or task.remake or unit.sender:
+        if task.attempt > live.run.attempts_before or task.remake or unit.sender:
             return
         cluster = choose(book, live, edge, unit.size)
         if cluster == book.cluster:

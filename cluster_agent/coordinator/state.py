@@ -208,6 +208,7 @@ class Run(Stored):
     failures: list[Mishap] = []
     failures_left_out: int = 0
     swept: bool = False  # all but its outputs was freed
+    attempts_before: int = 0  # highest attempt of a task in the fragments that this one replaced
 
 
 class State(Stored):

@@ -111,7 +111,8 @@ class DataWork:
                 await self._client.push(content.path, content.size, content.digest, target)
         except (DataError, OSError) as failure:
             error = str(failure) or type(failure).__name__
-        self._tell(node_pb2.NodeMessage(pushed=node_pb2.PushFinished(unit=order.key, error=error)))
+        pushed = node_pb2.PushFinished(unit=order.key, error=error, address=order.address)
+        self._tell(node_pb2.NodeMessage(pushed=pushed))
 
     def _arrived(self, arrived: Arrived) -> None:
         key = arrived.key

@@ -79,7 +79,8 @@ def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
             return FetchEnded(node, run, fetched.unit.unit, fetched.bytes, fetched.seconds, fetched.error, fetched.gone)
         case "pushed":
             pushed = message.pushed
-            return PushEnded(node, RunKey(pushed.unit.namespace, pushed.unit.run), pushed.unit.unit, pushed.error)
+            run = RunKey(pushed.unit.namespace, pushed.unit.run)
+            return PushEnded(node, run, pushed.unit.unit, pushed.address, pushed.error)
         case "source":
             source = message.source
             return SourceRead(

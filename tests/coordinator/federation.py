@@ -213,16 +213,16 @@ class FakeNode:
         key = (key_of(push.key), push.key.unit)
         target = self.federation.node_at(push.address)
         if target is None or not target.alive or (key not in target.expected and key not in target.store):
-            self.say(messages.PushEnded(self.name, *key, error="it is not expected"))
+            self.say(messages.PushEnded(self.name, *key, push.address, error="it is not expected"))
         elif key not in self.store:
-            self.say(messages.PushEnded(self.name, *key, error="it is not here"))
+            self.say(messages.PushEnded(self.name, *key, push.address, error="it is not here"))
         else:
             if key not in target.store:
                 target.store.add(key)
                 target.expected.pop(key)
                 self.federation.crossed[push.unit.digest, target.agent.cluster] += 1
                 target.say(messages.FetchEnded(target.name, *key, bytes=push.unit.size, seconds=0.01))
-            self.say(messages.PushEnded(self.name, *key))
+            self.say(messages.PushEnded(self.name, *key, push.address))
 
     def finish_one(self) -> None:
         room = self.cpus  # the first tasks that fit are with workers; any of these may end
@@ -408,13 +408,14 @@ class Federation:
         self.broken_steps: set[str] = set()
         self.units_per_split = 3
         self.misfortunes = 0
+        self.replaced = False
         self.steps_taken = 0
         self.agents = {cluster: Agent(self, cluster, nodes) for cluster, nodes in self.clusters.items()}
         self.undialled: set[tuple[str, str]] = set()  # (from, to) that cannot be dialled
 
     @property
     def faulty(self) -> bool:
-        return self.misfortunes > 0
+        return self.misfortunes > 0 or self.replaced
 
     def chance(self, probability: float) -> bool:
         return probability > 0 and self.random.random() < probability
@@ -463,6 +464,8 @@ class Federation:
 
     def submit(self, steps: list[Use], parts: dict[str, dict[str, int]], *, run: str = "run-1", epoch: int = 1) -> None:
         self.uses = {step.name: step for step in steps}
+        self.parts = parts
+        self.replaced |= epoch > 1
         for cluster, fragment in fragments(steps, parts, self.agents, run=run, epoch=epoch).items():
             self.agents[cluster].hub.append(messages.FragmentAssigned(fragment, RUNNING))
 
@@ -517,7 +520,7 @@ class Federation:
         if self.cut and self.random.random() < 0.01:
             self.cut.clear()
 
-    def run(self, *, until: Callable[[], bool] | None = None, most: int = 200_000) -> None:
+    def run(self, *, until: Callable[[], bool] | None = None, most: int = 30_000) -> None:
         """Go on until `until`, or until nothing happens any more."""
         for _ in range(most):
             if until is not None and until():
@@ -531,7 +534,7 @@ class Federation:
         lines = []
         for cluster, agent in self.agents.items():
             for key in agent.core.runs():
-                live = agent.core._book.lives[key]  # noqa: SLF001
+                live = agent.core._book.lives[key]
                 lines.append(f"{cluster} {key.run}: state {live.run.state} owed {live.owed} unclosed {live.unclosed}")
                 for step in live.graph.concerned:
                     state = live.run.steps[step.index]
@@ -548,7 +551,7 @@ class Federation:
     def observe(self, agent: Agent, record: records.Record) -> None:
         """Count what was committed."""
         if isinstance(record, records.Committed):
-            live = agent.core._book.lives.get(record.run)  # noqa: SLF001
+            live = agent.core._book.lives.get(record.run)
             if live is None:
                 return
             task = live.run.tasks[record.task]
@@ -562,7 +565,7 @@ class Federation:
                 for unit in units:
                     self.consumed[edge.id, unit] += 1
         elif isinstance(record, records.Closed):
-            live = agent.core._book.lives[record.run]  # noqa: SLF001
+            live = agent.core._book.lives[record.run]
             step = live.graph.steps[record.step]
             if step.counts:
                 self.closed[step.name] += 1
@@ -572,8 +575,8 @@ class Federation:
         if kind == "ended":
             status = model_pb2.FragmentStatus.FromString(message)
             self.ended[agent.cluster, status.epoch] = status.state
-            self.failures += status.failures
             if status.state == model_pb2.FRAGMENT_STATE_FAILED:
+                self.failures.append(status.failures[-1])
                 for other in self.agents.values():
                     cancel = messages.DesiredChanged(RunKey(status.namespace, status.run), CANCELLED)
                     other.hub.append(cancel)
@@ -584,7 +587,7 @@ class Federation:
         for agent in self.agents.values():
             assert agent.state() in over, self.story()
             agent.rebuilt(check=True)
-            for node in agent.core._book.nodes.values():  # noqa: SLF001
+            for node in agent.core._book.nodes.values():
                 assert not node.tasks and not node.used_cpus, "a slot leaked"
             for fake in agent.nodes.values():
                 assert not fake.running, "a task of a run that failed is still running"
@@ -599,7 +602,7 @@ class Federation:
         assert {step: count for step, count in self.closed.items() if count != 1} == {}
         for agent in self.agents.values():
             agent.rebuilt(check=True)
-            for node in agent.core._book.nodes.values():  # noqa: SLF001
+            for node in agent.core._book.nodes.values():
                 assert not node.tasks and not node.used_cpus and not node.used_memory, "a slot leaked"
                 assert not any(node.running.values())
         self.check_let_go()
@@ -608,7 +611,7 @@ class Federation:
         """Nothing holds a unit any more, but the results, and offers that were taken back when all was over."""
         for agent in self.agents.values():
             for key in agent.core.runs():
-                run = agent.core._book.lives[key].run  # noqa: SLF001
+                run = agent.core._book.lives[key].run
                 offers = {unit for unit, incoming in run.incoming.items() if not any(incoming.edges.values())}
                 for unit in run.units.values():
                     assert not unit.uses or unit.kept or unit.id in offers, f"a unit with {unit.uses} uses is left"
@@ -616,7 +619,7 @@ class Federation:
     def check_freed(self) -> None:
         """Nothing but results is left in any store."""
         for cluster, agent in self.agents.items():
-            live = agent.core._book.lives[RUN]  # noqa: SLF001
+            live = agent.core._book.lives[RUN]
             kept = {unit for _, unit in live.run.outputs}
             for node in agent.nodes.values():
                 left = {unit for _, unit in node.store} - kept

@@ -49,7 +49,7 @@ def test_a_task_out_of_attempts_fails_the_run_and_says_why() -> None:
     assert desk.core.tasks(RUN)[0].state == "failed"
 
 
-@pytest.mark.parametrize("kind", ["start", "data", "lost"])
+@pytest.mark.parametrize("kind", ["data", "lost"])
 def test_what_is_not_the_steps_fault_does_not_use_up_its_attempts(kind: str) -> None:
     desk = Desk(STEPS, PARTS)
     (task,) = desk.read("inputs.flights").starts
@@ -63,11 +63,11 @@ def test_what_is_not_the_steps_fault_has_a_bound_all_the_same() -> None:
     desk = Desk(STEPS, PARTS, policy=Policy(lost_bound=4))
     (task,) = desk.read("inputs.flights").starts
     for _ in range(3):
-        desk.failed(task, kind="start")
+        desk.failed(task, kind="data")
         (task,) = desk.at(desk.now + 100).starts
-    ended = desk.failed(task, kind="start").ended
+    ended = desk.failed(task, kind="data").ended
     assert ended is not None
-    assert ended.failures[-1].kind == "start"
+    assert ended.failures[-1].kind == "data"
 
 
 def test_a_second_try_goes_to_another_node_if_there_is_one() -> None:
