@@ -6,7 +6,7 @@
     <root>/partial/                            transfers that are not complete
     <root>/trash/                              what a thread is removing
 
-The index is in memory, and made again from the directories at start: a unit's inode tells its content. What counts is
+The index is in memory, and made again from the directories at start (see `inventory`). What counts is
 done on the event loop, so that index and directories change together; hashing, syncing and removing large files happen
 in threads, on files that nobody else can reach. Content goes when its last unit does: it is renamed into the trash at
 once, and removed when there is time. `.<n>` are further copies for content that more units name than a file can have
@@ -19,24 +19,29 @@ import asyncio
 import errno
 import itertools
 import json
+import math
 import os
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from cluster_agent.data.base import Content, Store, UnitKey, path_part
 from cluster_agent.data.errors import ContentChangedError, NoSpaceError, NotAFileError, UnitMissingError
+from cluster_agent.data.inventory import Runs, take_inventory
 from cluster_agent.data.sync import GroupSync
-from wire.digests import ID_BYTES, content_digest
+from wire.digests import content_digest
 
 _HASH_INLINE_BYTES = 128 << 10
 _FREE_AT_ONCE = 256
+_DATASETS_REMEMBERED = 10_000
+_RESTING_SECONDS = 2.0
+_ABANDONED_SECONDS = 7 * 86_400.0
 _RESERVE_BYTES = 64 << 20  # kept free for tasks, which free space by getting on
 
-Run = tuple[str, str]
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -50,7 +55,8 @@ class DiskStore(Store):
         self.stored_bytes = 0
         self._capacity = capacity
         self._contents: dict[bytes, Content] = {}
-        self._runs: dict[Run, dict[bytes, Content]] = {}
+        self._datasets: dict[tuple[int, int, int, int], bytes] = {}
+        self._runs: Runs = {}
         self._executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="store")
         self._sync = GroupSync(root, self._executor)
         self._numbers = itertools.count()
@@ -58,7 +64,10 @@ class DiskStore(Store):
         for name in ("content", "units", "partial", "trash"):
             (root / name).mkdir(parents=True, exist_ok=True)
         _empty(root / "trash")
-        self._take_inventory()
+        _empty(root / "partial", older_than=time.time() - _ABANDONED_SECONDS)
+        for content in take_inventory(root, self._runs):
+            self._contents[content.digest] = content
+            self.stored_bytes += 0 if content.foreign else content.size
 
     @property
     def partial(self) -> Path:
@@ -111,9 +120,8 @@ class DiskStore(Store):
     async def reference(self, file: Path, key: UnitKey) -> Content:
         before = _stamp(file)
         size, changed = before
-        digest = await self._hash(file, size)
-        after = _stamp(file)
-        if before != after:
+        digest = await self._digest_of_dataset(file)
+        if before != _stamp(file):
             raise ContentChangedError(f"{file} was written to while its digest was made; try again when it rests")
         content = self._sound(digest)
         if content is None:
@@ -183,6 +191,20 @@ class DiskStore(Store):
         if size <= _HASH_INLINE_BYTES:
             return content_digest(file)
         return await self._in_thread(content_digest, file)
+
+    async def _digest_of_dataset(self, file: Path) -> bytes:
+        """The digest, remembered for the next run that opens the same file unchanged."""
+        status = file.stat()
+        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        digest = self._datasets.pop(stamp, None)
+        resting = time.time() - status.st_mtime > _RESTING_SECONDS
+        if digest is None:
+            digest = await self._hash(file, status.st_size)
+        if resting:  # else it may change within what the clock of the file system can tell
+            self._datasets[stamp] = digest
+            while len(self._datasets) > _DATASETS_REMEMBERED:
+                del self._datasets[next(iter(self._datasets))]
+        return digest
 
     def _check(self, content: Content) -> None:
         try:
@@ -320,51 +342,6 @@ class DiskStore(Store):
         finally:
             self._trash_task = None
 
-    # --------------------------------------------------------------------------------------------------- inventory
-
-    def _take_inventory(self) -> None:
-        by_inode: dict[int, Content] = {}
-        for directory in os.scandir(self.root / "content"):
-            for entry in os.scandir(directory.path):
-                status = entry.stat(follow_symlinks=False)
-                digest = bytes.fromhex(entry.name.partition(".")[0])
-                # Ours are read-only; what is writable is a link to a dataset's file.
-                foreign = stat.S_IMODE(status.st_mode) != 0o444
-                content = Content(digest, status.st_size, Path(entry.path), status.st_mtime_ns, foreign)
-                by_inode[status.st_ino] = content
-        for key, entry in self._unit_files():
-            referring = entry.name.endswith(".ref")
-            named = _read_reference(Path(entry.path)) if referring else by_inode.get(entry.inode())
-            if named is None:  # its content was never completed, or not synced before the power went
-                Path(entry.path).unlink()
-                continue
-            named.refs += 1
-            self._runs.setdefault((key.namespace, key.run), {})[key.unit] = named
-        for content in by_inode.values():
-            if content.refs == 0:
-                content.path.unlink()
-                continue
-            self._contents[content.digest] = content
-            if not content.foreign:
-                self.stored_bytes += content.size
-
-    def _unit_files(self) -> Iterable[tuple[UnitKey, os.DirEntry[str]]]:
-        for namespace in os.scandir(self.root / "units"):
-            for run in os.scandir(namespace.path):
-                for entry in os.scandir(run.path):
-                    unit = bytes.fromhex(entry.name.partition(".")[0])
-                    if len(unit) == ID_BYTES:
-                        yield UnitKey(namespace.name, run.name, unit), entry
-
-
-def _read_reference(path: Path) -> Content | None:
-    try:
-        told = json.loads(path.read_text())
-        digest = bytes.fromhex(told["digest"])
-        return Content(digest, told["size"], Path(told["path"]), told["mtime_ns"], foreign=True, shared=False)
-    except (ValueError, KeyError):
-        return None
-
 
 def _stamp(file: Path) -> tuple[int, int]:
     """What changes when a file is written to: its size, and when that was."""
@@ -372,12 +349,13 @@ def _stamp(file: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _empty(directory: Path) -> int:
-    """Remove the files in a directory; how many there were. Blocks."""
+def _empty(directory: Path, older_than: float = math.inf) -> int:
+    """Remove the files in a directory that were last written before a Unix time; how many they were. Blocks."""
     removed = 0
     for entry in os.scandir(directory):
-        Path(entry.path).unlink(missing_ok=True)
-        removed += 1
+        if entry.stat(follow_symlinks=False).st_mtime < older_than:
+            Path(entry.path).unlink(missing_ok=True)
+            removed += 1
     return removed
 
 

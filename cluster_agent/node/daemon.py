@@ -37,6 +37,7 @@ from cluster_agent.node.tasks import Tasks, task_key
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
 
+_HELLO_RESULTS_BYTES = 4 << 20  # the rest follows in messages of its own
 _log = structlog.get_logger(__name__)
 
 
@@ -100,7 +101,13 @@ class NodeDaemon:
         self._server = DataServer(store, self._data.arrivals, ssl_server_context(config.credentials))
         self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)
         self._link = AgentLink(
-            config.agent, config.cluster, config.credentials, self._hello, self._handle, self._queries.lost
+            config.agent,
+            config.cluster,
+            config.credentials,
+            hello=self._hello,
+            news=self._news,
+            handle=self._handle,
+            lost=self._queries.lost,
         )
         self._bundles = Bundles(config.state / "bundles", self._link.bundle)
         self._tasks = Tasks(
@@ -113,8 +120,10 @@ class NodeDaemon:
             cluster=config.cluster,
             node=config.node,
             tell=self._tell,
+            nudge=self._link.nudge,
         )
         self.data_address = ""
+        self._told = control_plane_pb2.NodeStatus()
 
     async def open(self) -> None:
         """Serve data."""
@@ -152,20 +161,42 @@ class NodeDaemon:
     def _hello(self) -> list[node_pb2.NodeMessage]:
         """All that the coordinator must know to go on with this node."""
         results = self._tasks.results()
+        self._tasks.stir_pools()
+        self._told = self._status()
         hello = node_pb2.NodeHello(
             cluster=self._config.cluster,
             node=self._config.node,
             incarnation=self._incarnation,
-            status=self._status(),
+            status=self._told,
             # What is done and not acknowledged counts as running: its result comes with the same hello.
             running=[_proto_task(key) for key in self._tasks.unfinished()] + [result.key for result in results],
-            finished=results,
             units=[_proto_unit(key) for key in self._store.units()],
             data_address=self.data_address,
             server_name=server_name(self._identity),
             fetching=[_proto_unit(key) for key in self._data.arrivals.wanted()],
         )
-        return [node_pb2.NodeMessage(hello=hello), *self._tasks.so_far(), *self._tasks.pool_messages()]
+        size = 0
+        more = []
+        for result in results:
+            size += result.ByteSize()
+            if size < _HELLO_RESULTS_BYTES:
+                hello.finished.append(result)
+            else:
+                more.append(node_pb2.NodeMessage(finished=result))
+        return [node_pb2.NodeMessage(hello=hello), *more, *self._tasks.so_far()]
+
+    def _news(self) -> list[node_pb2.NodeMessage]:
+        """What is told once a batch, if it has changed."""
+        news = self._tasks.news_of_pools()
+        status = self._status()
+        if (status.workers, status.running, status.stored_bytes) != (
+            self._told.workers,
+            self._told.running,
+            self._told.stored_bytes,
+        ):
+            self._told = status
+            news.append(node_pb2.NodeMessage(status=status))
+        return news
 
     def _status(self) -> control_plane_pb2.NodeStatus:
         return control_plane_pb2.NodeStatus(
@@ -198,7 +229,6 @@ class NodeDaemon:
                 self._tasks.cancel(task_key(command.cancel.key))
             case "ack":
                 self._tasks.ack(task_key(key) for key in command.ack.keys)
-                self._tell(node_pb2.NodeMessage(status=self._status()))
             case "fetch":
                 self._data.fetch(command.fetch)
             case "expect":
@@ -220,7 +250,7 @@ class NodeDaemon:
                 await self._tasks.end_run(order.namespace, order.run)
                 await self._data.end_run(order.namespace, order.run, order.keep)
                 await self._logs.end_run(order.namespace, order.run)
-                self._tell(node_pb2.NodeMessage(status=self._status()))
+                self._link.nudge()
 
 
 @contextlib.contextmanager

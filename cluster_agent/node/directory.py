@@ -24,7 +24,7 @@ from pathlib import Path
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.base import Content, Store, UnitKey, path_part, suffix
 from cluster_agent.data.errors import ContentChangedError, DataError
-from cluster_agent.node.core import TaskKey
+from cluster_agent.node.messages import TaskKey
 
 _PARTS = ("in", "out", "tmp")
 _MOST_SPARES = 64

@@ -18,15 +18,16 @@ from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import ContentChangedError, DataError, NoSpaceError
 from cluster_agent.data.store import DiskStore
-from cluster_agent.node.core import TaskKey
 from cluster_agent.node.directory import Directories, MissingOutputError, TaskDirectory
 from cluster_agent.node.logs import LogName, Logs
+from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.produced import produced
 from cluster_agent.node.splitting import split
 from cluster_agent.runtimes.base import Job, Outcome, Sink, Worker
 from wire.digests import unit_id
 
 _DISK_CHECK_SECONDS = 1.0
+_RESULT_BYTES = 8 << 20  # a message has at most 16 MiB
 _MEGABYTE = 1 << 20
 
 
@@ -182,9 +183,13 @@ class Execution:
     # ------------------------------------------------------------------------------------------------------ results
 
     def _result(self, outcome: Outcome) -> node_pb2.TaskFinished:
-        return finished(
-            self.key, self.order, outcome, [] if outcome.kind else self.units, self.around.cluster, self.around.node
-        )
+        who = self.around.cluster, self.around.node
+        result = finished(self.key, self.order, outcome, [] if outcome.kind else self.units, *who)
+        if result.ByteSize() > _RESULT_BYTES:
+            message = f"the task made {len(self.units)} units, more than one task's result can tell of"
+            outcome = Outcome("output", f"{message}; put many small files into fewer, larger ones")
+            result = finished(self.key, self.order, outcome, [], *who)
+        return result
 
 
 def finished(

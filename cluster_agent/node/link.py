@@ -27,7 +27,11 @@ LOGS_AHEAD = 64  # messages that may wait before log readers do
 
 
 class AgentLink:
-    """The connection to the agent at `address`. `hello` gives a stream's first messages, `handle` takes commands."""
+    """The connection to the agent at `address`.
+
+    `hello` gives a stream's first messages, `news` is asked for more whenever something is sent, so that what changes
+    often is told once a batch; `handle` takes commands, `lost` hears that the stream has ended.
+    """
 
     def __init__(
         self,
@@ -35,10 +39,12 @@ class AgentLink:
         cluster: str,
         credentials: Credentials,
         hello: Callable[[], list[node_pb2.NodeMessage]],
+        news: Callable[[], list[node_pb2.NodeMessage]],
         handle: Callable[[node_pb2.NodeCommand], Awaitable[None]],
         lost: Callable[[], None],
     ) -> None:
         self._hello = hello
+        self._news = news
         self._handle = handle
         self._lost = lost
         self._channel = grpc.aio.secure_channel(
@@ -60,6 +66,10 @@ class AgentLink:
             if len(self._waiting) >= LOGS_AHEAD:
                 self._room.clear()
             self._wake.set()
+
+    def nudge(self) -> None:
+        """There is news."""
+        self._wake.set()
 
     async def room(self) -> None:
         """Return when little waits to be sent; for those who could say much."""
@@ -114,6 +124,7 @@ class AgentLink:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._waiting.extend(self._news())
             while self._waiting:
                 request = node_pb2.AttachRequest()
                 size = 0

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.base import Store, UnitKey
 from cluster_agent.data.split import Part, SplitSpec, write_parts
-from cluster_agent.node.core import TaskKey
+from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.produced import produced
 from wire.digests import unit_id
 

@@ -17,12 +17,13 @@ import structlog
 
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.store import DiskStore
-from cluster_agent.node import core
+from cluster_agent.node import messages
 from cluster_agent.node.bundles import Bundles
-from cluster_agent.node.core import NodeCore, PoolSpec, TaskKey
+from cluster_agent.node.core import NodeCore
 from cluster_agent.node.directory import Directories
 from cluster_agent.node.execution import Execution, Surroundings, finished
 from cluster_agent.node.logs import Logs
+from cluster_agent.node.messages import PoolSpec, TaskKey
 from cluster_agent.runtimes.base import Outcome, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError
 
@@ -57,7 +58,9 @@ class Tasks:
         cluster: str,
         node: str,
         tell: Tell,
+        nudge: Callable[[], None],
     ) -> None:
+        self._nudge = nudge
         self._core = node_core
         self._runtime = runtime
         self._bundles = bundles
@@ -69,6 +72,8 @@ class Tasks:
         self._executions: dict[TaskKey, tuple[Execution, asyncio.Task[None]]] = {}
         self._pools: dict[str, _Pool] = {}
         self._workers: dict[int, Worker] = {}
+        self._watches: dict[int, asyncio.Task[None]] = {}  # of workers, for one that dies when idle
+        self._stirred: dict[str, messages.PoolChanged] = {}  # pools of which there is something to tell
         self._background: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
@@ -86,15 +91,33 @@ class Tasks:
     def so_far(self) -> Iterable[node_pb2.NodeMessage]:
         """What is to be said again, after a new connection, of tasks that run: that they do, and their units."""
         for key, (execution, _) in self._executions.items():
-            if self._core.phase(key) is core.Phase.RUNNING:
+            if self._core.phase(key) is messages.Phase.RUNNING:
                 yield node_pb2.NodeMessage(started=node_pb2.TaskStarted(key=execution.order.key))
                 if execution.units:
                     outputs = node_pb2.TaskOutputs(key=execution.order.key, outputs=execution.units)
                     yield node_pb2.NodeMessage(outputs=outputs)
 
-    def pool_messages(self) -> Iterable[node_pb2.NodeMessage]:
-        """The numbers of all pools."""
-        return [self._pool_message(name) for name in self._pools]
+    def news_of_pools(self) -> list[node_pb2.NodeMessage]:
+        """The numbers of the pools that have changed since this was asked; whoever sends asks when it can."""
+        news = []
+        for change in self._stirred.values():
+            starting, idle, busy = self._core.counts(change.pool)
+            changed = node_pb2.WorkersChanged(
+                step=self._pools[change.pool].spec.definition,
+                starting=starting,
+                idle=idle,
+                busy=busy,
+                start_seconds=change.start_seconds,
+                error=change.error.partition("\0")[0],
+            )
+            news.append(node_pb2.NodeMessage(workers=changed))
+        self._stirred.clear()
+        return news
+
+    def stir_pools(self) -> None:
+        """All pools are news again: the agent is new to us."""
+        for name in self._pools:
+            self._stirred.setdefault(name, messages.PoolChanged(name))
 
     @property
     def running(self) -> int:
@@ -120,11 +143,11 @@ class Tasks:
         pool = None
         if kind != "split":
             pool = self._pool(order.definition, order.execution, order.resources, order.key.namespace)
-        self._handle(core.TaskWanted(key, pool))
+        self._handle(messages.TaskWanted(key, pool))
 
     def cancel(self, key: TaskKey) -> None:
         """Stop a task, and forget it."""
-        self._handle(core.TaskCancelled(key))
+        self._handle(messages.TaskCancelled(key))
 
     def ack(self, keys: Iterable[TaskKey]) -> None:
         """Forget results that the coordinator has."""
@@ -132,17 +155,17 @@ class Tasks:
             if self._core.phase(key) is None:
                 self._results.pop(key, None)
             else:
-                self._handle(core.ResultsAcked((key,)))
+                self._handle(messages.ResultsAcked((key,)))
 
     def size_pool(self, order: node_pb2.SizePool) -> None:
         """Keep so many workers."""
         pool = self._pool(order.definition, order.execution, order.resources, "")
-        self._handle(core.PoolSized(pool, order.workers))
+        self._handle(messages.PoolSized(pool, order.workers))
 
     async def end_run(self, namespace: str, run: str) -> None:
         """Stop and forget all tasks of a run; returns when none of them can write any more."""
         ending = [task for key, (_, task) in self._executions.items() if key[:2] == (namespace, run)]
-        self._handle(core.RunEnded(namespace, run))
+        self._handle(messages.RunEnded(namespace, run))
         if ending:
             await asyncio.wait(ending, timeout=_KILL_SECONDS)
         self._around.directories.end_run(run)
@@ -152,7 +175,8 @@ class Tasks:
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
-        tasks = [task for _, task in self._executions.values()] + list(self._background)
+        executions = [task for _, task in self._executions.values()]
+        tasks = [*executions, *self._watches.values(), *self._background]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -164,47 +188,44 @@ class Tasks:
 
     # ------------------------------------------------------------------------------------------------ the core
 
-    def _handle(self, event: core.Event) -> None:
+    def _handle(self, event: messages.Event) -> None:
         if self._closing:
             return
-        changed: dict[str, core.PoolChanged] = {}
         for action in self._core.handle(event, time.monotonic()):
             match action:
-                case core.Execute():
+                case messages.Execute():
                     self._execute(action)
-                case core.Abort():
+                case messages.Abort():
                     self._executions[action.key][1].cancel()
-                case core.FailToStart():
+                case messages.FailToStart():
                     order = self._orders[action.key]
                     message, _, detail = action.error.partition("\0")
                     outcome = Outcome("start", message, detail)
                     self._tell_result(action.key, finished(action.key, order, outcome, [], *self._who))
-                case core.TellAgain():
+                case messages.TellAgain():
                     self._tell(node_pb2.NodeMessage(finished=self._results[action.key]))
-                case core.Forget():
+                case messages.Forget():
                     self._results.pop(action.key, None)
                     self._orders.pop(action.key, None)
-                case core.StartWorker():
+                case messages.StartWorker():
                     self._own(self._start_worker(action.worker, action.pool))
-                case core.StopWorker():
-                    self._own(self._workers.pop(action.worker).stop())
-                case core.PoolChanged():
-                    changed[action.pool] = (
-                        action if action.error or action.start_seconds else changed.get(action.pool, action)
-                    )
-                case core.WakeAt():
+                case messages.StopWorker():
+                    self._own(self._drop(action.worker).stop())
+                case messages.PoolChanged():
+                    if action.error or action.start_seconds:
+                        self._stirred[action.pool] = action
+                    else:
+                        self._stirred.setdefault(action.pool, action)
+                case messages.WakeAt():
                     self._wake_at(action.at)
-        for change in changed.values():
-            told = self._pool_message(change.pool)
-            told.workers.start_seconds = change.start_seconds
-            told.workers.error = change.error.partition("\0")[0]
-            self._tell(told)
+        if self._stirred:
+            self._nudge()
 
     def _wake_at(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         delay = max(0.0, at - time.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._handle, core.Tick())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._handle, messages.Tick())
 
     def _pool(
         self, definition: str, execution: model_pb2.Execution, resources: model_pb2.Resources, namespace: str
@@ -218,12 +239,6 @@ class Tasks:
             known = self._pools[name] = _Pool(spec, execution, resources.disk, namespace)
         return known.spec
 
-    def _pool_message(self, name: str) -> node_pb2.NodeMessage:
-        starting, idle, busy = self._core.counts(name)
-        definition = self._pools[name].spec.definition
-        changed = node_pb2.WorkersChanged(step=definition, starting=starting, idle=idle, busy=busy)
-        return node_pb2.NodeMessage(workers=changed)
-
     # -------------------------------------------------------------------------------------------------- workers
 
     async def _start_worker(self, worker: int, pool: PoolSpec) -> None:
@@ -235,27 +250,28 @@ class Tasks:
             started = await self._runtime.start(_worker_spec(made_of, bundle))
         except StartError as error:
             _log.warning("a worker could not start", step=pool.definition, error=str(error))
-            self._handle(core.WorkerFailed(worker, f"{error}\0{error.detail}"))
+            self._handle(messages.WorkerFailed(worker, f"{error}\0{error.detail}"))
             return
         except OSError as error:
-            self._handle(core.WorkerFailed(worker, f"a worker could not start: {error}\0"))
+            self._handle(messages.WorkerFailed(worker, f"a worker could not start: {error}\0"))
             return
         self._workers[worker] = started
-        self._own(self._watch(worker, started))
-        self._handle(core.WorkerReady(worker, time.monotonic() - began))
+        self._watches[worker] = asyncio.create_task(self._watch(worker, started))
+        self._handle(messages.WorkerReady(worker, time.monotonic() - began))
 
     async def _watch(self, worker: int, watched: Worker) -> None:
         await watched.gone.wait()
-        if self._workers.get(worker) is watched and not any(
-            execution.worker is watched for execution, _ in self._executions.values()
-        ):
-            del self._workers[worker]
-            self._handle(core.WorkerGone(worker))
-            await watched.stop()
+        if not any(execution.worker is watched for execution, _ in self._executions.values()):
+            self._own(self._drop(worker).stop())
+            self._handle(messages.WorkerGone(worker))
+
+    def _drop(self, worker: int) -> Worker:
+        self._watches.pop(worker).cancel()
+        return self._workers.pop(worker)
 
     # ------------------------------------------------------------------------------------------------ executions
 
-    def _execute(self, action: core.Execute) -> None:
+    def _execute(self, action: messages.Execute) -> None:
         key = action.key
         order = self._orders[key]
         worker = self._workers[action.worker] if action.worker is not None else None
@@ -288,11 +304,10 @@ class Tasks:
         del self._executions[key]
         usable = worker is not None and worker.alive
         if worker is not None and number is not None and not usable:
-            del self._workers[number]
-            self._own(worker.stop())
+            self._own(self._drop(number).stop())
         if result is not None and self._core.phase(key) is not None:
             self._tell_result(key, result)
-        self._handle(core.TaskEnded(key, usable))
+        self._handle(messages.TaskEnded(key, usable))
 
     @property
     def _who(self) -> tuple[str, str]:

@@ -167,6 +167,22 @@ async def test_a_restart_finds_all_units_and_drops_what_nobody_names(store: Disk
     await again.close()
 
 
+async def test_after_a_power_failure_content_is_believed_only_if_its_digest_is_right(
+    store: DiskStore, tmp_path: Path
+) -> None:
+    sound = await store.commit(file(tmp_path, b"sound"), key(1))
+    lost = await store.commit(file(tmp_path, b"never reached the disk"), key(2))
+    os.truncate(lost.path, 0)
+    (store.root / "boot").write_text("another life of the machine")
+    (store.root / "content" / "stray").mkdir()
+    (store.root / "content" / "stray" / "not-a-digest").touch()
+    again = DiskStore(store.root)
+    assert list(again.units()) == [key(1)]
+    assert again.find(key(1)).digest == sound.digest
+    assert not again.has(lost.digest)
+    await again.close()
+
+
 async def test_ending_a_run_keeps_what_is_named_and_other_runs(store: DiskStore, tmp_path: Path) -> None:
     for number in range(3):
         await store.commit(file(tmp_path, b"%d" % number), key(number))

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cluster_agent.node import core
-from cluster_agent.node.core import LINGER_SECONDS, NodeCore, Phase, PoolSpec, TaskKey
+from cluster_agent.node import messages
+from cluster_agent.node.core import LINGER_SECONDS, NodeCore
+from cluster_agent.node.messages import Phase, PoolSpec, TaskKey
 
 CPUS, MEMORY = 3.0, 1000
 POOLS = [
@@ -36,33 +37,33 @@ class Node(RuleBasedStateMachine):
         self.wanted: dict[TaskKey, PoolSpec | None] = {}
         self.results: set[TaskKey] = set()
 
-    def do(self, event: core.Event) -> None:
+    def do(self, event: messages.Event) -> None:
         for action in self.core.handle(event, self.now):
             match action:
-                case core.StartWorker(worker, pool):
+                case messages.StartWorker(worker, pool):
                     assert worker not in self.starting | self.idle | self.busy
                     self.starting[worker] = pool
-                case core.StopWorker(worker):
+                case messages.StopWorker(worker):
                     del self.idle[worker]
-                case core.Execute(task, worker):
+                case messages.Execute(task, worker):
                     assert task not in self.executing
                     self.executing[task] = worker
                     if worker is not None:
                         pool = self.wanted[task]
                         assert self.idle[worker] == pool, "a worker of the pool that is free"
                         self.busy[worker] = self.idle.pop(worker)
-                case core.Abort(task):
+                case messages.Abort(task):
                     assert task in self.executing
                     self.aborted.add(task)
-                case core.FailToStart(task):
+                case messages.FailToStart(task):
                     assert task not in self.executing
                     assert task in self.wanted
                     self.results.add(task)
-                case core.TellAgain(task):
+                case messages.TellAgain(task):
                     assert task in self.results
-                case core.Forget(task):
+                case messages.Forget(task):
                     self.results.discard(task)
-                case core.WakeAt(at):
+                case messages.WakeAt(at):
                     assert at <= self.now + LINGER_SECONDS
 
     @rule(number=st.integers(0, 9), run=st.sampled_from(["run1", "run2"]), pool=st.sampled_from([None, *POOLS]))
@@ -72,7 +73,7 @@ class Node(RuleBasedStateMachine):
         if task in self.executing and task not in self.wanted:
             pool = self._pool_of(task)
         self.wanted[task] = pool
-        self.do(core.TaskWanted(task, pool))
+        self.do(messages.TaskWanted(task, pool))
 
     def _pool_of(self, task: TaskKey) -> PoolSpec | None:
         worker = self.executing[task]
@@ -84,14 +85,14 @@ class Node(RuleBasedStateMachine):
         task = data.draw(st.sampled_from(sorted(self.wanted)))
         del self.wanted[task]
         self.results.discard(task)
-        self.do(core.TaskCancelled(task))
+        self.do(messages.TaskCancelled(task))
 
     @rule(run=st.sampled_from(["run1", "run2"]))
     def end_run(self, run: str) -> None:
         for task in [task for task in self.wanted if task.run == run]:
             del self.wanted[task]
             self.results.discard(task)
-        self.do(core.RunEnded("default", run))
+        self.do(messages.RunEnded("default", run))
 
     @precondition(lambda self: self.executing)
     @rule(data=st.data(), usable=st.booleans())
@@ -108,7 +109,7 @@ class Node(RuleBasedStateMachine):
         if task in self.wanted and task not in self.aborted:
             self.results.add(task)
         self.aborted.discard(task)
-        self.do(core.TaskEnded(task, usable))
+        self.do(messages.TaskEnded(task, usable))
 
     @precondition(lambda self: self.results)
     @rule(data=st.data())
@@ -116,11 +117,11 @@ class Node(RuleBasedStateMachine):
         task = data.draw(st.sampled_from(sorted(self.results)))
         del self.wanted[task]
         self.results.discard(task)
-        self.do(core.ResultsAcked((task,)))
+        self.do(messages.ResultsAcked((task,)))
 
     @rule(pool=st.sampled_from(POOLS), workers=st.integers(0, 3))
     def size(self, pool: PoolSpec, workers: int) -> None:
-        self.do(core.PoolSized(pool, workers))
+        self.do(messages.PoolSized(pool, workers))
 
     @precondition(lambda self: self.starting)
     @rule(data=st.data(), well=st.booleans())
@@ -131,21 +132,21 @@ class Node(RuleBasedStateMachine):
         pool = self.starting.pop(worker)
         if well:
             self.idle[worker] = pool
-            self.do(core.WorkerReady(worker, 0.1))
+            self.do(messages.WorkerReady(worker, 0.1))
         else:
-            self.do(core.WorkerFailed(worker, "broken"))
+            self.do(messages.WorkerFailed(worker, "broken"))
 
     @precondition(lambda self: self.idle)
     @rule(data=st.data())
     def worker_dies(self, data: st.DataObject) -> None:
         worker = data.draw(st.sampled_from(sorted(self.idle)))
         del self.idle[worker]
-        self.do(core.WorkerGone(worker))
+        self.do(messages.WorkerGone(worker))
 
     @rule(seconds=st.floats(0, 2 * LINGER_SECONDS))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        self.do(core.Tick())
+        self.do(messages.Tick())
 
     @invariant()
     def resources_are_not_promised_twice(self) -> None:
@@ -175,9 +176,9 @@ class Node(RuleBasedStateMachine):
                 break
         assert self.results >= self.wanted.keys()
         for task in sorted(self.results):
-            self.do(core.ResultsAcked((task,)))
+            self.do(messages.ResultsAcked((task,)))
         for pool in POOLS:
-            self.do(core.PoolSized(pool, 0))
+            self.do(messages.PoolSized(pool, 0))
         assert not self.idle
         assert self.core.workers() == 0
 
@@ -189,12 +190,12 @@ TestNode = Node.TestCase
 def test_a_large_task_is_not_overtaken() -> None:
     node = NodeCore(2.0, 0)
     small, large = PoolSpec("s", "s@1"), PoolSpec("l", "l@1", cpus=2.0)
-    node.handle(core.TaskWanted(key(1), small), 0)
-    node.handle(core.WorkerReady(1, 0.1), 0)
-    node.handle(core.TaskWanted(key(2), large), 0)
-    node.handle(core.TaskWanted(key(3), small), 0)
+    node.handle(messages.TaskWanted(key(1), small), 0)
+    node.handle(messages.WorkerReady(1, 0.1), 0)
+    node.handle(messages.TaskWanted(key(2), large), 0)
+    node.handle(messages.TaskWanted(key(3), small), 0)
     assert node.phase(key(3)) is Phase.QUEUED
-    node.handle(core.TaskEnded(key(1)), 1)
+    node.handle(messages.TaskEnded(key(1)), 1)
     assert node.phase(key(2)) is Phase.ADMITTED
     assert node.phase(key(3)) is Phase.QUEUED
 
@@ -202,27 +203,27 @@ def test_a_large_task_is_not_overtaken() -> None:
 def test_a_worker_started_on_demand_lingers_and_then_goes() -> None:
     node = NodeCore(2.0, 0)
     pool = PoolSpec("s", "s@1")
-    node.handle(core.TaskWanted(key(1), pool), 0)
-    node.handle(core.WorkerReady(1, 0.1), 0)
-    actions = node.handle(core.TaskEnded(key(1)), 5.0)
-    assert core.WakeAt(5.0 + LINGER_SECONDS) in actions
-    assert core.StopWorker(1) not in node.handle(core.Tick(), 5.0 + LINGER_SECONDS / 2)
-    assert core.StopWorker(1) in node.handle(core.Tick(), 5.0 + LINGER_SECONDS)
+    node.handle(messages.TaskWanted(key(1), pool), 0)
+    node.handle(messages.WorkerReady(1, 0.1), 0)
+    actions = node.handle(messages.TaskEnded(key(1)), 5.0)
+    assert messages.WakeAt(5.0 + LINGER_SECONDS) in actions
+    assert messages.StopWorker(1) not in node.handle(messages.Tick(), 5.0 + LINGER_SECONDS / 2)
+    assert messages.StopWorker(1) in node.handle(messages.Tick(), 5.0 + LINGER_SECONDS)
 
 
 @given(st.integers(1, 5))
 def test_a_broken_step_is_started_once_for_each_task_and_not_for_ever(tasks: int) -> None:
     node = NodeCore(9.0, 0)
     pool = PoolSpec("s", "s@1")
-    node.handle(core.PoolSized(pool, 2), 0)
+    node.handle(messages.PoolSized(pool, 2), 0)
     starts, failed, worker = 2, 0, 0
     for number in range(tasks):
-        actions = node.handle(core.TaskWanted(key(number), pool), 0)
-        starts += sum(isinstance(action, core.StartWorker) for action in actions)
+        actions = node.handle(messages.TaskWanted(key(number), pool), 0)
+        starts += sum(isinstance(action, messages.StartWorker) for action in actions)
     while worker < starts:
         worker += 1
-        actions = node.handle(core.WorkerFailed(worker, "broken"), 0)
-        starts += sum(isinstance(action, core.StartWorker) for action in actions)
-        failed += sum(isinstance(action, core.FailToStart) for action in actions)
+        actions = node.handle(messages.WorkerFailed(worker, "broken"), 0)
+        starts += sum(isinstance(action, messages.StartWorker) for action in actions)
+        failed += sum(isinstance(action, messages.FailToStart) for action in actions)
     assert failed == tasks
     assert starts == max(2, tasks)
