@@ -18,7 +18,7 @@ from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import Fetch, LiveRun
 from cluster_agent.coordinator.messages import Failure, SendPeer
-from cluster_agent.coordinator.state import ACCEPTED, DONE, OPENED, PENDING, READY, Unit
+from cluster_agent.coordinator.state import ACCEPTED, DONE, OPENED, PENDING, READY, Task, Unit
 
 
 @dataclass(slots=True)
@@ -96,6 +96,15 @@ def _apply_remedy(book: Book, live: LiveRun, remedy: _Remedy) -> None:
     for unit in remedy.again:
         book.commit(records.FetchPlaced(live.key, unit.id, ""))
         fetching.cross(book, live, unit)
+
+
+def distrust(book: Book, live: LiveRun, task: Task, node: str) -> None:
+    """A node could not read a task's inputs: what we believe to be there is brought again, or made again."""
+    units = live.run.units
+    inputs = [unit for ids in live.inputs(task) for unit in ids if node in units[unit].copies]
+    if inputs and live.going:
+        book.commit(records.CopiesLost(live.key, node, tuple(inputs)))
+        mend(book, live, inputs)
 
 
 def not_there(book: Book, live: LiveRun, unit: Unit, fetch: Fetch) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import records
+from cluster_agent.coordinator import mending, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.committing import current, leave_node
 from cluster_agent.coordinator.ending import fail, keep_mishap
@@ -34,6 +34,8 @@ def on_failed(book: Book, event: TaskFailed) -> None:
     live, task = found
     counts = BLAMELESS if event.failure.kind in NOT_THE_STEPS_FAULT else COUNTED
     end_attempt(book, live, task, event.failure, counts)
+    if event.failure.kind == "data":
+        mending.distrust(book, live, task, event.node)
 
 
 def end_attempt(book: Book, live: LiveRun, task: Task, failure: Failure, counts: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.book import Policy
@@ -49,12 +47,11 @@ def test_a_task_out_of_attempts_fails_the_run_and_says_why() -> None:
     assert desk.core.tasks(RUN)[0].state == "failed"
 
 
-@pytest.mark.parametrize("kind", ["data", "lost"])
-def test_what_is_not_the_steps_fault_does_not_use_up_its_attempts(kind: str) -> None:
+def test_what_is_not_the_steps_fault_does_not_use_up_its_attempts() -> None:
     desk = Desk(STEPS, PARTS)
     (task,) = desk.read("inputs.flights").starts
     for _ in range(10):
-        assert desk.failed(task, kind=kind).ended is None
+        assert desk.failed(task, kind="lost").ended is None
         (task,) = desk.at(desk.now + 100).starts
     assert desk.done(task).ended is not None
 
@@ -63,11 +60,20 @@ def test_what_is_not_the_steps_fault_has_a_bound_all_the_same() -> None:
     desk = Desk(STEPS, PARTS, policy=Policy(lost_bound=4))
     (task,) = desk.read("inputs.flights").starts
     for _ in range(3):
-        desk.failed(task, kind="data")
+        desk.failed(task, kind="lost")
         (task,) = desk.at(desk.now + 100).starts
-    ended = desk.failed(task, kind="data").ended
+    ended = desk.failed(task, kind="lost").ended
     assert ended is not None
-    assert ended.failures[-1].kind == "data"
+    assert ended.failures[-1].kind == "lost"
+
+
+def test_inputs_that_a_node_could_not_read_are_brought_again() -> None:
+    desk = Desk(STEPS, PARTS)
+    (task,) = desk.read("inputs.flights").starts
+    assert len(desk.failed(task, kind="data").to_nodes("open")) == 1
+    assert desk.at(desk.now + 100).starts == []
+    (again,) = desk.read("inputs.flights").starts
+    assert again.key.task == task.key.task
 
 
 def test_a_second_try_goes_to_another_node_if_there_is_one() -> None:
