@@ -309,8 +309,9 @@ class Driver:
         """Tell the hub, now if it has not been told just now; at once if the fragment has ended."""
         if run in self._progress_timers:
             return
-        status = self.core.status(run)
-        if status is None:
+        try:
+            status = self.core.status(run)
+        except KeyError:  # forgotten since
             self._told.pop(run, None)
             return
         now = self._loop.time()

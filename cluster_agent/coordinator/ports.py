@@ -30,8 +30,8 @@ class Core(Protocol):
     def resume(self, now: float) -> list[Action]:
         """All records are applied: say again what may not have been heard."""
 
-    def status(self, run: RunKey) -> FragmentStatus | None:
-        """The run's counters here; None if the run is not."""
+    def status(self, run: RunKey) -> FragmentStatus:
+        """The run's counters here. KeyError if the run is not."""
 
     def tasks(self, run: RunKey) -> list[TaskInfo]:
         """The run's tasks that failed, wait longest or run; none if the run is not here."""

@@ -263,7 +263,7 @@ class HubLink:
         """The hub has forgotten some of what it knew: it shall know how our runs ended."""
         for namespace, run, _, _ in self._core.inventory():
             status = self._core.status(RunKey(namespace, run))
-            if status is not None and status.state in END_STATES:
+            if status.state in END_STATES:
                 self._intake.say(SendHub("ended", status.SerializeToString()))
 
     async def _talk(

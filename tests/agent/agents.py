@@ -74,9 +74,9 @@ class NotingCore:
     def resume(self, now: float) -> list[Action]:
         return []
 
-    def status(self, run: RunKey) -> model_pb2.FragmentStatus | None:
+    def status(self, run: RunKey) -> model_pb2.FragmentStatus:
         if (run.namespace, run.run) not in self.held:
-            return None
+            raise KeyError(run)
         state = self.states.get(run.run, model_pb2.FRAGMENT_STATE_RUNNING)
         return model_pb2.FragmentStatus(namespace=run.namespace, run=run.run, state=state)
 

@@ -71,7 +71,9 @@ class ScriptedCore:
         self.resumed += 1
         return []
 
-    def status(self, run: RunKey) -> model_pb2.FragmentStatus | None:
+    def status(self, run: RunKey) -> model_pb2.FragmentStatus:
+        if run != RUN:
+            raise KeyError(run)
         return model_pb2.FragmentStatus(
             namespace=run.namespace, run=run.run, state=self.run_state, epoch=len(self.state)
         )
@@ -316,6 +318,14 @@ async def test_progress_is_told_now_and_then_and_an_end_at_once(tmp_path: Path) 
         driven.intake.submit(event(21))
         await until(lambda: len(core.state) == 21)
         assert len(driven.outside.statuses) == told + 1
+
+
+async def test_progress_of_a_run_that_is_forgotten_by_then_is_nobodys_matter(tmp_path: Path) -> None:
+    core = ScriptedCore(lambda event: [ProgressChanged(RunKey("default", "gone")), ProgressChanged(RUN)])
+    async with driving(tmp_path, core) as driven:
+        driven.intake.submit(event(1))
+        await until(lambda: driven.outside.statuses)
+        assert {status.run for status in driven.outside.statuses} == {"r"}
 
 
 async def test_a_full_queue_holds_those_who_fill_it(tmp_path: Path) -> None:

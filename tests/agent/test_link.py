@@ -16,7 +16,6 @@ from cluster_agent.coordinator.messages import (
     Event,
     FragmentAssigned,
     PeersKnown,
-    RunKey,
     SendHub,
 )
 from cluster_agent.link import hub as link_hub
@@ -258,7 +257,7 @@ async def test_progress_is_told_again_after_a_reconnection(
         second = await within(hub.sessions.get())
         frame = await second.wait_kind("progress")
         assert frame.progress.run == "a"
-        assert agent.core.status(RunKey("default", "a")) is not None
+        assert agent.core.held
 
 
 async def test_questions_are_answered_by_bus_core_and_nodes(
