@@ -105,6 +105,8 @@ def start(
         starting.await_lock()
         _prepare(layout)
         starting.hand_over(layout)
+        if settle:
+            import bdw_fed.client.blocking  # noqa: F401 - while the processes start; `settle` will need it
         starting.await_processes(layout, until="hub" if settle else None)
         if settle:
             settle(state, chosen, began + START_SECONDS)

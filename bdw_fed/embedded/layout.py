@@ -27,6 +27,7 @@ class Process:
     credentials: str
     log: str
     ports: dict[str, int]
+    after: str = ""  # the process that this one dials: at first it is started once that one is ready
     cluster: str = ""
     node: str = ""
     cpus: float = 0.0
@@ -110,12 +111,13 @@ def lay_out(
             **more,
         )
 
-    processes = [process("etcd", "etcd"), process("hub", "hub")]
-    processes += [process(f"agent-{cluster}", "agent", cluster=cluster) for cluster in clusters]
+    processes = [process("etcd", "etcd"), process("hub", "hub", after="etcd")]
+    processes += [process(f"agent-{cluster}", "agent", after="hub", cluster=cluster) for cluster in clusters]
     processes += [
         process(
             f"node-{node.cluster}.{node.name}",
             "node",
+            after=f"agent-{node.cluster}",
             cluster=node.cluster,
             node=node.name,
             cpus=node.cpus,

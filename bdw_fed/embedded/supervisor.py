@@ -62,9 +62,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         self._selector.register(self._wake, selectors.EVENT_READ, self._drain)
-        for child in self._children:
-            self._start(child)
-        self._write_state()
+        self._start_after("")
         while not self._stopping:
             self._turn(self._next_start())
             for child in self._children:
@@ -90,6 +88,13 @@ class Supervisor:
             callback: Callable[[], None] = key.data
             callback()
 
+    def _start_after(self, name: str) -> None:
+        """Start for the first time what dials the process `name`; earlier it would dial in vain, and back off."""
+        for child in self._children:
+            if child.process.after == name and not child.starts:
+                self._start(child)
+        self._write_state()
+
     def _start(self, child: Child) -> None:
         held = [
             descriptor for other in self._children for descriptor in (other.handle, other.notice) if descriptor >= 0
@@ -104,7 +109,7 @@ class Supervisor:
         self._selector.unregister(child.notice)
         child.silence()
         if child.state == "ready":
-            self._write_state()
+            self._start_after(child.process.name)
             self._report.say({"process": child.process.name, "state": "ready"})
             if all(other.state == "ready" for other in self._children):
                 self._report.say({"state": "ready"})
