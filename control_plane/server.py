@@ -34,6 +34,7 @@ from control_plane.federation.feed import Feed
 from control_plane.federation.intake import Intake
 from control_plane.federation.service import FederationService
 from control_plane.kinds import Kinds
+from control_plane.models import models_imported
 from control_plane.patience import persistently
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
@@ -125,6 +126,7 @@ class Hub:
             self._intake.keep(),
             give_up_on_absent(self._board, self._runs, self._agents),
             self._mend(),
+            models_imported(),
         ):
             self._tasks.append(group.create_task(part))
         server = grpc.aio.server(options=server_options())

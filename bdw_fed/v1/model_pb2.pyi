@@ -1177,7 +1177,7 @@ class FilterVerdict(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     filter: _builtins.str
-    """labels, tier, capacity, data, taints, reachability, ready"""
+    """place, tier, labels, data, taints, capacity, reachability, ready"""
     reason: _builtins.str
     def __init__(
         self,
@@ -1205,7 +1205,7 @@ class Score(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     name: _builtins.str
-    """transfer, slots, spread"""
+    """transfer, slots, spread, taints, ready"""
     value: _builtins.float
     """-100 to 100"""
     weight: _builtins.float

@@ -19,6 +19,7 @@ from bdw_fed.v1 import store_pb2 as s
 from control_plane.api.errors import Changed, NotFound, Wrong
 from control_plane.blobs.base import BlobStore
 from control_plane.kinds import OBJECT_KINDS, Kinds, fit_together, object_names, revision_name, writing
+from control_plane.models import models_imported
 from control_plane.patience import persistently
 from control_plane.store.base import Deleted, Stored
 from control_plane.store.transaction import Operation
@@ -40,6 +41,7 @@ class Objects:
 
     async def apply(self, request: cp.ApplyRequest, by: str, live: Sequence[m.Run]) -> list[cp.Applied]:
         """Store the documents; all of them or none. ProblemError with everything that is wrong with them."""
+        await models_imported()
         from control_plane.api.applying import judged, loaded
 
         namespace = _namespace(request.namespace)
@@ -75,6 +77,7 @@ class Objects:
 
     async def diff(self, request: cp.DiffRequest) -> list[cp.DiffResponse.Entry]:
         """What applying the documents would change."""
+        await models_imported()
         from control_plane.api.applying import differences, loaded
 
         namespace = _namespace(request.namespace)
@@ -152,6 +155,7 @@ class Objects:
 
     async def delete(self, request: cp.DeleteRequest, live: Sequence[m.Run]) -> None:
         """Delete an object with all its revisions. NotFound, Changed, InUse."""
+        await models_imported()
         from control_plane.api.applying import users
 
         namespace, kind = _namespace(request.namespace), _kind(request.kind)

@@ -18,6 +18,7 @@ from bdw_fed.v1 import model_pb2 as m
 from control_plane.api.errors import Changed, NotFound, Wrong
 from control_plane.blobs.base import BlobStore
 from control_plane.kinds import Kinds, object_names
+from control_plane.models import models_imported
 from control_plane.patience import persistently
 from control_plane.runs import messages
 from control_plane.runs.driver import Runs
@@ -153,6 +154,7 @@ class Submissions:
 
     async def _planned(self, namespace: str, run: str, objects: _Objects, parameters_json: str) -> tuple[Planned, str]:
         """The plan, and the workflow's resolved parameters."""
+        await models_imported()
         from control_plane.api.preparing import prepared
         from control_plane.planner.core import plan
 

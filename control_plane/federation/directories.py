@@ -17,6 +17,7 @@ from bdw_fed.v1 import federation_pb2 as f
 from control_plane.federation.agents import Agents
 from control_plane.federation.session import AgentSession
 from control_plane.kinds import Kinds
+from control_plane.models import models_imported
 from control_plane.patience import persistently
 from control_plane.store.base import Deleted, Listing, Stored
 from control_plane.store.keys import Key
@@ -47,6 +48,8 @@ class Directories:
     async def load(self) -> Listing[cp.Object]:
         """Read all topologies. Returns what `keep` goes on from."""
         listing = await persistently(self._kinds.objects["Topology"].list, None)
+        if listing.items:
+            await models_imported()
         for stored in listing.items:
             self._take(stored)
         return listing
@@ -55,6 +58,7 @@ class Directories:
         """Follow the topologies in the store."""
         async with self._kinds.objects["Topology"].watch(after=listing) as watch:
             async for news in watch:
+                await models_imported()
                 for event in news.events:
                     if isinstance(event, Deleted):
                         self._topologies.pop(event.key, None)

@@ -118,14 +118,16 @@ def _reachability(vertex: Vertex, cluster: str, situation: Situation) -> str | N
 
 
 def _ready(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
-    """Where the data is, there is no choice: such a step waits for its cluster, and the plan warns of it."""
-    state = situation.world.state(cluster)
-    if state == "ready" or vertex.name in situation.graph.bound:
+    """Where the data is, there is no choice: such a step waits for its cluster, and the plan warns of it.
+
+    A cluster that is silent for a moment is not left out, see `scores`.
+    """
+    if vertex.name in situation.graph.bound:
         return None
     return {
         "never-seen": "has never been seen: its agent has not connected yet",
-        "not-ready": "is not ready: its agent has not been heard for some seconds",
-    }.get(state, "is out of touch: its agent has not been heard for long")
+        "unknown": "is out of touch: its agent has not been heard for long",
+    }.get(situation.world.state(cluster))
 
 
 _FILTERS: tuple[tuple[str, Callable[[Vertex, str, Situation], str | None]], ...] = (

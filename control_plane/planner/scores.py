@@ -1,8 +1,8 @@
 """How well a cluster suits a step: scores from -100 to 100, each with a weight and a reason that can be shown.
 
 `transfer` looks at the time that the step's input would need to get there over the declared links, `slots` at the tasks
-that fit there now, `spread` at what this plan already puts there, `taints` at those that ask to be avoided. Within
-one score the best cluster gets 100, and the others are measured against it.
+that fit there now, `spread` at what this plan already puts there, `taints` at those that ask to be avoided, `ready` at
+agents that are silent just now. Within one score the best cluster gets 100, and the others are measured against it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from control_plane.planner.base import World
 from control_plane.planner.compile import Vertex
 from control_plane.planner.filters import tolerated
 
-WEIGHTS: Mapping[str, float] = {"transfer": 3.0, "slots": 1.0, "spread": 0.5, "taints": 2.0}
+WEIGHTS: Mapping[str, float] = {"transfer": 3.0, "slots": 1.0, "spread": 0.5, "taints": 2.0, "ready": 5.0}
 _UNKNOWN_BYTES = 1 << 20  # stands for an input whose size nobody knows, so that distance counts all the same
 
 
@@ -47,6 +47,8 @@ def scored(
         ]
         if avoid:
             scores.append(_score(cluster, "taints", -100.0, f"asks to be avoided: {', '.join(avoid)}"))
+        if world.state(cluster) != "ready":
+            scores.append(_score(cluster, "ready", -100.0, "its agent is silent just now"))
     return scores
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import grpc.aio
 
@@ -40,6 +40,9 @@ class FakeAgent:
         self._call: grpc.aio.StreamStreamCall[f.SessionRequest, f.SessionResponse] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
+        self._beater: asyncio.Task[None] | None = None
+        self.beats = True
+        self.nodes: list[cp.NodeStatus] = []
         self.ended: BaseException | None = None
 
     @property
@@ -81,12 +84,15 @@ class FakeAgent:
         self._reader = asyncio.create_task(self._read())
         for seq in sorted(self._unacked):
             await self._call.write(self._unacked[seq])
+        if self.beats:
+            self._beater = asyncio.create_task(self._beat())
         return self
 
     async def disconnect(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        for task in (self._reader, self._beater):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._call is not None:
             self._call.cancel()
         await self._stack.aclose()
@@ -136,8 +142,23 @@ class FakeAgent:
         await self.until(lambda: not self._unacked, "for acks")
 
     async def beat(self, *nodes: cp.NodeStatus) -> None:
-        status = cp.ClusterStatus(name=self.cluster, state="ready", version="test", nodes=nodes)
+        """Say how the nodes are; it is said again with each heartbeat."""
+        self.nodes = list(nodes) or self.nodes
+        status = cp.ClusterStatus(name=self.cluster, state="ready", version="test", nodes=self.nodes)
         await self.say_soft(heartbeat=f.Heartbeat(status=status))
+
+    async def stop_beating(self) -> None:
+        """Fall silent, with the connection up."""
+        if self._beater is not None:
+            self._beater.cancel()
+            await asyncio.gather(self._beater, return_exceptions=True)
+
+    async def _beat(self) -> None:
+        assert self.welcome is not None
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader sees the end, too
+            while True:
+                await self.beat()
+                await asyncio.sleep(self.welcome.heartbeat)
 
     async def end(
         self,

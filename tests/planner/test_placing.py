@@ -98,10 +98,20 @@ def test_a_tolerated_taint_is_no_hindrance(case: CaseOf) -> None:
 
 def test_an_agent_that_is_away_is_left_out_where_there_is_a_choice(case: CaseOf) -> None:
     text = TOPOLOGY + STEP + workflow("[{name: one, use: s@1, in: {x: inputs.rows}}]")
-    planned = plan(case(text).request({"cloud": "not-ready"}))
+    planned = plan(case(text).request({"cloud": "unknown"}))
     step = next(each for each in planned.plan.steps if each.step == "one")
     assert {verdict.cluster: verdict.filter for verdict in step.filtered}["cloud"] == "ready"
     assert {share.cluster for share in step.shares} == {"edge-a", "edge-b"}
+
+
+def test_an_agent_that_is_silent_for_a_moment_is_only_the_last_choice(case: CaseOf) -> None:
+    text = TOPOLOGY + STEP + workflow("[{name: one, use: s@1, in: {x: {from: inputs.rows, gather: all}}}]")
+    assert "cloud" in plan(case(text).request()).fragments
+    tolerant = text.replace("gather: all}}", "gather: all}}, place: {tolerate: [{key: gpu}]}")
+    planned = plan(case(tolerant).request({"cloud": "not-ready"}))
+    step = next(each for each in planned.plan.steps if each.step == "one")
+    assert [share.cluster for share in step.shares] == ["tainted"]
+    assert [score.cluster for score in step.scores if score.name == "ready"] == ["cloud"]
 
 
 def test_a_step_without_a_cluster_is_a_problem_that_lists_every_reason(case: CaseOf) -> None:
