@@ -87,7 +87,8 @@ def show_failures(run: model.Run) -> None:
             for line in failure.detail.rstrip().splitlines():
                 print(f"  | {line}")
         if fragment.failures_left_out:
-            print(f"\n({fragment.failures_left_out} older failures on {cluster} are not shown)")
+            older = fragment.failures_left_out
+            print(f"\n({older} older {'failure' if older == 1 else 'failures'} on {cluster} not shown)")
 
 
 def _show_tasks(tasks: Sequence[pb.TaskInfo]) -> None:

@@ -125,6 +125,8 @@ def apply_ended(book: Book, record: records.Ended) -> None:
     if record.failure is not None:
         task = run.tasks.get(record.task)
         node, attempt = (task.node, task.attempt) if task is not None else ("", 0)
+        if run.failures and (run.failures[-1].task, run.failures[-1].attempt) == (record.task, attempt):
+            run.failures.pop()  # the attempt's own word: what ends the run says it too
         keep_mishap(book, live, Mishap(record.step, record.task, node, attempt, record.failure))
     stop_work(book, live)
     if record.state != SUCCEEDED:

@@ -51,8 +51,7 @@ def end_attempt(book: Book, live: LiveRun, task: Task, failure: Failure, counts:
     if counts != NEVER_MADE:
         book.publish(live, "task.failed", step.name, task.id, data)
     if task.failed >= step.attempts or task.lost >= book.policy.lost_bound:
-        tries = task.failed + task.lost
-        message = f"step {step.name}: a task failed {tries} times, at last on node {task.node}: {failure.message}"
+        message = f"{failure.message}; that was the last of {task.failed + task.lost} attempts"
         fail(book, live, Failure(failure.kind, message, failure.detail), step=step.name, task=task.id)
         return
     delay = wait_before_next(book, live, task, counts)

@@ -40,7 +40,7 @@ def test_a_task_out_of_attempts_fails_the_run_and_says_why() -> None:
     failure = said.ended.failures[-1]
     assert failure.step == "clean"
     assert failure.task == task.key.task
-    assert "failed 3 times" in failure.message
+    assert "the last of 3 attempts" in failure.message
     assert "ValueError: bad row" in failure.message
     assert failure.detail == "Traceback"
     assert len(said.to_nodes("end_run")) == 1

@@ -9,7 +9,7 @@ import importlib
 from types import ModuleType
 
 GROUPS = {
-    "A federation on this machine": ["up", "down", "status", "demo", "doctor"],
+    "A federation on this machine": ["up", "down", "status", "demo", "doctor", "perf"],
     "Definitions": ["apply", "diff", "get", "describe", "delete"],
     "Runs": [
         "submit",

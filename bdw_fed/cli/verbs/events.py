@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 from bdw_fed.cli.arguments import Argument, Option
 from bdw_fed.cli.options import Namespace, Output, State, connect
 from bdw_fed.cli.output import Format, plain
+
+if TYPE_CHECKING:
+    from bdw_fed.v1 import model_pb2 as model
 
 EXAMPLES = """\
   bdw-fed events delays-x7k2p
   bdw-fed events -f                     of all runs, as they happen
   bdw-fed events -f delays-x7k2p -o json | jq .type
 """
+
+
+def _in_order(events: Iterable[model.Event]) -> list[model.Event]:
+    """What several clusters tell, by their clocks; the events of one keep their order."""
+    return sorted(events, key=lambda event: event.time)
 
 
 def command(
@@ -26,7 +35,8 @@ def command(
 ) -> None:
     """Show the events of a run, or of all."""
     with connect(state, namespace) as client:
-        for event in client.events(run, follow=follow):
+        events = client.events(run, follow=follow)
+        for event in events if follow else _in_order(events):
             if event.left_out:
                 print(f"({event.left_out} events left out)", flush=True)
             if output.for_people:
