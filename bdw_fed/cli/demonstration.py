@@ -124,10 +124,11 @@ def _show(client: SyncClient, run: model.Run, to: Path, saved: list[Path], took:
     crossed = traffic_rows(run)
     show_table(["FROM", "TO", ">UNITS", ">BYTES", ">SECONDS"], crossed or [["-", "-", "0", size(0), "0.0"]])
     total = sum(link.bytes for fragment in run.fragments.values() for link in fragment.traffic)
-    print(f"\n{size(total)} crossed in all. What was planned, and the alternatives:")
-    columns, plans = alternative_rows(plan)
-    show_table(columns, [["this run, as measured", size(total), f"{took:.1f}", "-"], *plans])
-    for alternative in plan.alternatives:
+    print(f"\n{size(total)} crossed in all. With what this run has measured, a plan now, and what it is held against:")
+    learned = client.explain(workflow=run.workflow)
+    columns, plans = alternative_rows(learned)
+    show_table(columns, [["this run, as it was", size(total), f"{took:.1f}", "-"], *plans])
+    for alternative in learned.alternatives:
         if alternative.transfers:
             print(f"\n{alternative.name} would have meant:")
             show_table(["FROM", "TO", ">BYTES"], _added(alternative))

@@ -6,6 +6,7 @@ forks has it.
 
 from __future__ import annotations
 
+import importlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,15 @@ from control_plane.store.etcd import embedded as etcd_program
 from wire.identity import Credentials
 from wire.logging import configure
 from wire.service import run_service
+
+# The hub imports these when somebody needs them. Here nobody waits for it, and a hub that is started again has them.
+for _module in (
+    "control_plane.api.applying",
+    "control_plane.api.preparing",
+    "control_plane.federation.directory",
+    "control_plane.planner.core",
+):
+    importlib.import_module(_module)
 
 Ready = Callable[[Any], None]
 
