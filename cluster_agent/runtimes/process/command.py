@@ -81,10 +81,12 @@ class CommandWorker(Worker):
     async def _end_of(self, child: Child, timeout: float) -> tuple[Exit, bool]:
         """How the child ended, and whether it did so in time."""
         with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(child.exit), timeout or None), True
+            async with asyncio.timeout(timeout or None):
+                return await asyncio.shield(child.exit), True
         child.send_signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(child.exit), GRACE_SECONDS), False
+            async with asyncio.timeout(GRACE_SECONDS):
+                return await asyncio.shield(child.exit), False
         child.send_signal(signal.SIGKILL)
         return await asyncio.shield(child.exit), False
 

@@ -121,7 +121,8 @@ class PythonWorker(Worker):
             self._usable = False
             self._child.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._child.exit), GRACE_SECONDS)
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await asyncio.shield(self._child.exit)
             await self.stop()
             return timed_out(job.timeout, loop.time() - began, words)
         if answer is None:
