@@ -44,7 +44,7 @@ from control_plane.store.repository import Store
 from wire.identity import Credentials, grpc_server_credentials, server_options
 
 VERSION = "0.1.0"
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 0.5
 
 _log = structlog.get_logger(__name__)
 

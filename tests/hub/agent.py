@@ -40,6 +40,7 @@ class FakeAgent:
         self._call: grpc.aio.StreamStreamCall[f.SessionRequest, f.SessionResponse] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
+        self._writing = asyncio.Lock()
         self._beater: asyncio.Task[None] | None = None
         self.beats = True
         self.nodes: list[cp.NodeStatus] = []
@@ -83,7 +84,7 @@ class FakeAgent:
         self.ended = None
         self._reader = asyncio.create_task(self._read())
         for seq in sorted(self._unacked):
-            await self._call.write(self._unacked[seq])
+            await self._write(self._unacked[seq])
         if self.beats:
             self._beater = asyncio.create_task(self._beat())
         return self
@@ -124,18 +125,17 @@ class FakeAgent:
         seq, self._next = self._next, self._next + 1
         frame = self._unacked[seq] = f.SessionRequest(seq=seq, **kind)  # type: ignore[arg-type]
         if self._call is not None:
-            await self._call.write(frame)
+            await self._write(frame)
         return seq
+
+    def forget_acks(self, count: int) -> None:
+        """Number on as if so many of the last words had never been said."""
+        self._next -= count
 
     async def say_soft(self, **kind: object) -> None:
         """Send a frame that may be lost."""
         assert self._call is not None
-        await self._call.write(f.SessionRequest(**kind))  # type: ignore[arg-type]
-
-    async def again(self, seq: int) -> None:
-        """Send a frame once more that may have been acked already."""
-        assert self._call is not None
-        await self._call.write(self._sent[seq])
+        await self._write(f.SessionRequest(**kind))  # type: ignore[arg-type]
 
     async def acked(self) -> None:
         """Wait until all that was said is stored."""
@@ -146,6 +146,11 @@ class FakeAgent:
         self.nodes = list(nodes) or self.nodes
         status = cp.ClusterStatus(name=self.cluster, state="ready", version="test", nodes=self.nodes)
         await self.say_soft(heartbeat=f.Heartbeat(status=status))
+
+    async def _write(self, frame: f.SessionRequest) -> None:
+        async with self._writing:
+            if self._call is not None:
+                await self._call.write(frame)
 
     async def stop_beating(self) -> None:
         """Fall silent, with the connection up."""
@@ -209,22 +214,18 @@ class FakeAgent:
             case "query" if self.answer is not None:
                 for reply in self.answer(frame.query):
                     reply.id = frame.query.id
-                    await self._call.write(f.SessionRequest(reply=reply))
+                    await self._write(f.SessionRequest(reply=reply))
         if frame.seq:
             assert frame.seq == self._received + 1
             self._received = frame.seq
             if self.auto_ack:
-                await self._call.write(f.SessionRequest(ack=frame.seq))
+                await self._write(f.SessionRequest(ack=frame.seq))
         async with self._news:
             self._news.notify_all()
 
     def _forget(self, number: int) -> None:
         for seq in [seq for seq in self._unacked if seq <= number]:
             del self._unacked[seq]
-
-    @property
-    def _sent(self) -> dict[int, f.SessionRequest]:
-        return self._unacked
 
 
 def _name(assignment: m.Assignment) -> tuple[str, str]:

@@ -23,7 +23,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Members]:
 @pytest.fixture
 async def hub(own_server: EtcdServer, members: Members, tmp_path: Path) -> AsyncIterator[RunningHub]:
     """A hub with an etcd of its own."""
-    async with RunningHub(members, own_server.etcd.config.endpoint, own_server.tls, tmp_path / "hub") as running:
+    async with RunningHub(members, own_server.etcd.config.endpoint, own_server.tls, tmp_path / "hub", 0.2) as running:
         yield running
 
 

@@ -86,6 +86,13 @@ class RunningHub:
             await asyncio.wait_for(self._task, SECONDS)
             self._task = None
 
+    async def crash(self) -> None:
+        """End it without telling it to stop."""
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+
     async def __aenter__(self) -> RunningHub:
         await self.start()
         return self
