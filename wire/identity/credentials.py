@@ -6,14 +6,15 @@ client checks that the server is the very identity that it meant.
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wire.identity.roles import Identity, server_name
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a program that asks the hub one thing needs no ssl, and one that serves files no grpc
+    import ssl
+
     import grpc
 
 MESSAGE_BYTES = 16 << 20
@@ -101,6 +102,8 @@ def server_options() -> list[tuple[str, Any]]:
 
 def ssl_server_context(credentials: Credentials) -> ssl.SSLContext:
     """For servers other than gRPC's; demands a client certificate."""
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(credentials.certificate, credentials.key)
@@ -111,6 +114,8 @@ def ssl_server_context(credentials: Credentials) -> ssl.SSLContext:
 
 def ssl_client_context(credentials: Credentials) -> ssl.SSLContext:
     """For clients other than gRPC's; pass `server_hostname=server_name(identity)` when connecting."""
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(credentials.certificate, credentials.key)
