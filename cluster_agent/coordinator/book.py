@@ -21,6 +21,8 @@ from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.coordinator.state import State
 from cluster_agent.pools.core import Autoscaler
 
+_MOST_DOUBLINGS: Final = 30
+
 
 class Policy(msgspec.Struct, frozen=True):
     """The knobs of a cluster's coordinator; times in seconds."""
@@ -38,6 +40,10 @@ class Policy(msgspec.Struct, frozen=True):
     first_backoff: float = 0.2  # of what is not the step's fault: fetches, lost tasks
     most_backoff: float = 30.0
     publish: bool = True
+
+    def wait(self, tries: int) -> float:
+        """Seconds before something is tried again that failed so often, and not by a step's fault."""
+        return min(self.most_backoff, self.first_backoff * 2.0 ** min(tries - 1, _MOST_DOUBLINGS))
 
 
 Timer = tuple[float, int, str, tuple[Any, ...]]

@@ -191,8 +191,7 @@ def on_push_ended(book: Book, event: PushEnded) -> None:
             book.commit(records.PushSettled(live.key, event.unit, push.cluster))
             return
         tries = live.push_tries[key] = live.push_tries.get(key, 0) + 1
-        delay = min(book.policy.most_backoff, book.policy.first_backoff * 2.0**tries)
-        book.wake(book.now + delay, "push", live.key, event.unit, push.cluster)
+        book.wake(book.now + book.policy.wait(tries), "push", live.key, event.unit, push.cluster)
         return
 
 

@@ -14,7 +14,7 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import Fetch, LiveRun, unit_proto
 from cluster_agent.coordinator.making import arrive
-from cluster_agent.coordinator.messages import FetchEnded, RunKey, SendPeer
+from cluster_agent.coordinator.messages import FetchEnded, Place, RunKey, SendPeer
 from cluster_agent.coordinator.state import ASSIGNED, HERE, OURS, Task, Traffic, Unit
 
 
@@ -22,7 +22,7 @@ def bring(book: Book, live: LiveRun, unit: Unit, task: Task) -> None:
     """Have a unit brought to the node of a task from another node of the cluster."""
     key = (unit.id, task.node)
     fetch = live.fetches.get(key)
-    if fetch is None:
+    if fetch is None or fetch.checks:
         fetch = live.fetches[key] = Fetch(unit.id, task.node)
     fetch.tasks.append(task.id)
     if not fetch.said:
@@ -45,7 +45,7 @@ def cross(book: Book, live: LiveRun, unit: Unit) -> None:
         book.commit(records.FetchPlaced(live.key, unit.id, node))
     key = (unit.id, incoming.node)
     fetch = live.fetches.get(key)
-    if fetch is None:
+    if fetch is None or fetch.checks:
         fetch = live.fetches[key] = Fetch(unit.id, incoming.node)
     if not fetch.crossing:  # it may have been wanted from a node that has lost it since
         fetch.crossing = True
@@ -67,6 +67,14 @@ def going_on(book: Book, live: LiveRun, unit: Unit) -> None:
     if not live.fetching(unit.id, node):
         live.fetches[unit.id, node] = Fetch(unit.id, node, crossing=True, said=True)
         book.nodes[node].fetching += unit.size
+
+
+def check(book: Book, live: LiveRun, unit: Unit) -> None:
+    """Have nodes look whether they really hold a unit: a fetch from nowhere ends well only if its content is there."""
+    for name in unit.copies:
+        if book.nodes[name].connected and (unit.id, name) not in live.fetches:
+            live.fetches[unit.id, name] = Fetch(unit.id, name, checks=True, said=True)
+            book.tell(name, commands.fetch(live.key, unit, Place(book.cluster, name)))
 
 
 def _twin(live: LiveRun, unit: Unit) -> bytes:
@@ -130,7 +138,14 @@ def on_ended(book: Book, event: FetchEnded) -> None:
         if not event.error and (unit is None or event.node not in unit.copies):
             book.free(event.node, event.run, event.unit)
         return
-    if event.error:
+    fetch = live.fetches.get((unit.id, event.node))
+    if fetch is not None and fetch.checks:
+        del live.fetches[unit.id, event.node]
+        if event.error:
+            mending.lose(book, live, event.node, [unit.id])
+        else:
+            mending.say_where(book, live, unit)
+    elif event.error:
         _try_again(book, live, unit, event)
     else:
         arrived(book, live, unit, event.node, event.bytes, event.seconds)
@@ -172,8 +187,7 @@ def _try_again(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> None
     fetch.tries += 1
     if event.gone:
         mending.not_there(book, live, unit, fetch)
-    delay = min(book.policy.most_backoff, book.policy.first_backoff * 2.0 ** (fetch.tries - 1))
-    book.wake(book.now + delay, "fetch", live.key, event.unit, event.node)
+    book.wake(book.now + book.policy.wait(fetch.tries), "fetch", live.key, event.unit, event.node)
 
 
 def on_due(book: Book, run: RunKey, unit: bytes, node: str) -> None:

@@ -57,6 +57,7 @@ class Fetch:
     crossing: bool = False
     source: str = ""  # the node of ours that they come from
     tries: int = 0
+    checks: bool = False  # it is there, as we believe; the node looks
     said: bool = False  # the node was told, and has not answered
 
 

@@ -18,7 +18,7 @@ from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import Fetch, LiveRun
 from cluster_agent.coordinator.messages import Failure, SendPeer
-from cluster_agent.coordinator.state import ACCEPTED, DONE, OPENED, PENDING, READY, Task, Unit
+from cluster_agent.coordinator.state import ACCEPTED, DONE, OPENED, PENDING, QUEUED, READY, Task, Unit
 
 
 @dataclass(slots=True)
@@ -98,21 +98,26 @@ def _apply_remedy(book: Book, live: LiveRun, remedy: _Remedy) -> None:
         fetching.cross(book, live, unit)
 
 
-def distrust(book: Book, live: LiveRun, task: Task, node: str) -> None:
-    """A node could not read a task's inputs: what we believe to be there is brought again, or made again."""
-    units = live.run.units
-    inputs = [unit for ids in live.inputs(task) for unit in ids if node in units[unit].copies]
-    if inputs and live.going:
-        book.commit(records.CopiesLost(live.key, node, tuple(inputs)))
-        mend(book, live, inputs)
+def lose(book: Book, live: LiveRun, node: str, units: list[bytes]) -> None:
+    """A node has not got these units, against what we believed."""
+    units = [unit for unit in units if node in live.run.units[unit].copies]
+    if units:
+        book.commit(records.CopiesLost(live.key, node, tuple(units)))
+        mend(book, live, units)
+
+
+def distrust(book: Book, live: LiveRun, task: Task) -> None:
+    """A node could not read a task's inputs: it shall look which of them it has."""
+    if live.going:
+        for ids in live.inputs(task):
+            for unit in ids:
+                fetching.check(book, live, live.run.units[unit])
 
 
 def not_there(book: Book, live: LiveRun, unit: Unit, fetch: Fetch) -> None:
     """The other end of a fetch says that it has not got the unit."""
     if not fetch.crossing:
-        if fetch.source in unit.copies:
-            book.commit(records.CopiesLost(live.key, fetch.source, (unit.id,)))
-            mend(book, live, [unit.id])
+        lose(book, live, fetch.source, [unit.id])
         return
     message = peer_pb2.PeerMessage.FromString(live.header)
     message.unavailable.unit = unit.id
@@ -120,18 +125,18 @@ def not_there(book: Book, live: LiveRun, unit: Unit, fetch: Fetch) -> None:
     book.actions.append(SendPeer(live.run.incoming[unit.id].cluster, message.SerializeToString()))
 
 
-def on_unavailable(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Unavailable) -> None:
-    """A receiver did not find a unit where we said: say where it is."""
+def on_unavailable(book: Book, live: LiveRun, message: peer_pb2.Unavailable) -> None:
+    """A receiver did not find a unit where we said: our nodes look, and it is told where the unit is, or made again."""
     unit = live.run.units.get(message.unit)
-    if unit is not None and unit.copies:
-        say_where(book, live, unit, cluster)
+    if unit is not None and unit.uses:
+        fetching.check(book, live, unit)
 
 
-def say_where(book: Book, live: LiveRun, unit: Unit, cluster: str = "") -> None:
-    """Tell receivers that have not released a unit (or just one of them) where it is, and push it again if asked to."""
+def say_where(book: Book, live: LiveRun, unit: Unit) -> None:
+    """Tell receivers that have not released a unit where it is, and push it again where that was asked for."""
     for edge in live.graph.edges:
         out = live.run.edges[edge.index].outs.get(unit.id)
-        if out is not None and out.state and cluster in ("", out.cluster):
+        if out is not None and out.state != QUEUED:
             crossing.say_offer(book, live, out.cluster, edge.index, unit)
     for push in live.run.pushes.get(unit.id, ()):
         crossing.say_push(book, live, unit, push.place)

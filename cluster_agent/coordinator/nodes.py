@@ -125,7 +125,10 @@ def _being_made(live: LiveRun, node: Node, task: bytes) -> bool:
 
 def _reconcile_fetches(book: Book, live: LiveRun, node: Node, here: set[bytes], busy: set[bytes]) -> None:
     for fetch in list(live.fetches.values()):
-        if fetch.node == node.name:
+        if fetch.checks:
+            if fetch.node == node.name:
+                del live.fetches[fetch.unit, fetch.node]  # its list of units has said it
+        elif fetch.node == node.name:
             unit = live.run.units[fetch.unit]
             if fetch.crossing:
                 node.fetching += unit.size

@@ -52,7 +52,7 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
     elif kind == "push":
         crossing.on_push_request(book, live, cluster, message.push)
     elif kind == "unavailable":
-        mending.on_unavailable(book, live, cluster, message.unavailable)
+        mending.on_unavailable(book, live, message.unavailable)
 
 
 def apply_message_kept(book: Book, record: records.MessageKept) -> None:

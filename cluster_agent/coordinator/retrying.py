@@ -35,7 +35,7 @@ def on_failed(book: Book, event: TaskFailed) -> None:
     counts = BLAMELESS if event.failure.kind in NOT_THE_STEPS_FAULT else COUNTED
     end_attempt(book, live, task, event.failure, counts)
     if event.failure.kind == "data":
-        mending.distrust(book, live, task, event.node)
+        mending.distrust(book, live, task)
 
 
 def end_attempt(book: Book, live: LiveRun, task: Task, failure: Failure, counts: int) -> None:
@@ -66,8 +66,11 @@ def wait_before_next(book: Book, live: LiveRun, task: Task, counts: int) -> floa
         return book.policy.settle_after_join
     step = live.graph.steps[task.step]
     if counts == COUNTED:
-        return min(step.max_backoff, step.backoff * step.factor ** (task.failed - 1))
-    return min(book.policy.most_backoff, book.policy.first_backoff * 2.0 ** (task.lost - 1))
+        try:
+            return min(step.max_backoff, step.backoff * step.factor ** (task.failed - 1))
+        except OverflowError:
+            return step.max_backoff
+    return book.policy.wait(task.lost)
 
 
 def on_retry_due(book: Book, run: RunKey, task: bytes, attempt: int) -> None:

@@ -85,8 +85,7 @@ def _try_again(book: Book, live: LiveRun, number: int, error: str) -> None:
         message = f"{step.name}: part {part.index} ({part.path}) cannot be read on {book.cluster}: {error}"
         fail(book, live, Failure("data", message), step=step.name)
         return
-    delay = min(book.policy.most_backoff, book.policy.first_backoff * 2.0 ** (part.failed - 1))
-    book.wake(book.now + delay, "part", live.key, number)
+    book.wake(book.now + book.policy.wait(part.failed), "part", live.key, number)
 
 
 def on_part_due(book: Book, run: RunKey, number: int) -> None:

@@ -70,7 +70,10 @@ def test_what_is_not_the_steps_fault_has_a_bound_all_the_same() -> None:
 def test_inputs_that_a_node_could_not_read_are_brought_again() -> None:
     desk = Desk(STEPS, PARTS)
     (task,) = desk.read("inputs.flights").starts
-    assert len(desk.failed(task, kind="data").to_nodes("open")) == 1
+    ((_, look),) = desk.failed(task, kind="data").to_nodes("fetch")
+    unit = look.key.unit  # type: ignore[attr-defined]
+    assert not look.addresses, "the node shall look whether it has it, and nowhere else"  # type: ignore[attr-defined]
+    assert len(desk.fetched(unit, error="no address was given").to_nodes("open")) == 1
     assert desk.at(desk.now + 100).starts == []
     (again,) = desk.read("inputs.flights").starts
     assert again.key.task == task.key.task
