@@ -214,3 +214,37 @@ def test_the_shell_completes_verbs_kinds_and_names(hub: FakeHub, words: str, exp
         check=False,
     )
     assert expected in done.stdout.splitlines(), done.stderr
+
+
+def test_the_doctor_finds_what_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["doctor", "--state", str(tmp_path / "state")]) == 0
+    checks = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert {"python", "disk", "ports", "clock", "etcd"} <= set(checks)
+    (tmp_path / "ca").mkdir()
+    (tmp_path / "ca" / "ca.pem").touch()
+    future = 4_000_000_000
+    os.utime(tmp_path / "ca" / "ca.pem", (future, future))
+    assert run(["doctor", "--state", str(tmp_path)]) == 1
+    assert "set the clock" in capsys.readouterr().out
+
+
+def test_a_wrong_topology_is_told_with_its_own_line_although_sizes_are_added(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bdw_fed.client import Profile
+
+    Profile(hub.address, hub.user, data_root=tmp_path).write(tmp_path)
+    (tmp_path / "a.csv").write_text("12345")
+    topology = (
+        "kind: Topology\nmetadata: {name: t}\nspec:\n  zones: [{name: z, tier: edge}]\n"
+        "  clusters: [{name: c, zone: z}]\n  datasets: [{name: d, parts: [{at: c, path: a.csv}]}]\n"
+    )
+    file = tmp_path / "t.yaml"
+    file.write_text(topology)
+    assert run(["apply", "-f", str(file), "--state", str(tmp_path)]) == 0
+    assert "size: 5" in hub.asked[-1].documents[0].yaml
+    file.write_text(topology.replace("tier: edge", "tier: sky"))
+    assert run(["apply", "-f", str(file), "--state", str(tmp_path)]) == 2
+    assert f"{file}:4: spec.zones[0].tier: " in capsys.readouterr().err
