@@ -1,0 +1,115 @@
+"""What a case is asked for, and what it answers: series of times, each beside its floor and its target.
+
+A series has one sample for each repetition after the warm-up, in milliseconds, divided by what it counts (a step, a
+task); so chains of different lengths can be compared. Its floor was measured in the same run, on the same disk.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+class PerfError(Exception):
+    """A case could not be measured, or the federation did not do what it was asked; the message says which."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Samples of one figure, in ms. `what` says from when to when; `floor` is what its samples are held against."""
+
+    name: str
+    what: str
+    samples: Sequence[float]
+    target: str = ""
+    floor: Sequence[float] = ()
+    floor_what: str = ""
+
+    @property
+    def median(self) -> float:
+        """The middle one of the samples."""
+        return statistics.median(self.samples)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the floor the median is; None without a floor."""
+        return self.median / statistics.median(self.floor) if self.floor else None
+
+    def percentile(self, part: float) -> float:
+        """The smallest sample that `part` (0 to 1) of all samples don't exceed."""
+        ranked = sorted(self.samples)
+        return ranked[max(0, math.ceil(part * len(ranked)) - 1)]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a case measured: the series that it is about, and further ones that explain it."""
+
+    case: str
+    size: int  # steps, units or submissions of one repetition
+    durability: str  # process or power
+    start_seconds: float  # `up` to ready, of the federation that was measured
+    main: Series
+    others: Sequence[Series] = field(default_factory=tuple)
+
+    def to_values(self) -> dict[str, Any]:
+        """As JSON: what benchmarks read (`case`, `size`, `samples_ms`, `durability`), and all the rest."""
+        return {
+            "case": self.case,
+            "size": self.size,
+            "samples_ms": _rounded(self.main.samples),
+            "durability": self.durability,
+            "start_seconds": round(self.start_seconds, 3),
+            "what": self.main.what,
+            "floor_ms": _rounded(self.main.floor),
+            "floor": self.main.floor_what,
+            "others": {
+                series.name: {
+                    "what": series.what,
+                    "samples_ms": _rounded(series.samples),
+                    "floor_ms": _rounded(series.floor),
+                }
+                for series in self.others
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for. `size` counts what the case counts."""
+
+    size: int
+    repetitions: int
+    durability: str = "process"
+
+
+class Case(ABC):
+    """One thing that is measured."""
+
+    name: ClassVar[str]
+    size: ClassVar[int]  # unless another is asked for
+    repetitions: ClassVar[int] = 5
+    counts: ClassVar[str]  # what `size` is a number of
+    least: ClassVar[int] = 1
+    most: ClassVar[int] = 1_000_000
+
+    @abstractmethod
+    def measure(self, settings: Settings) -> Result:
+        """Measure the floor, start a federation, warm up, take the samples, stop it. Raises PerfError."""
+
+    def checked(self, settings: Settings) -> Settings:
+        """The settings, if the case can be measured with them. Raises PerfError."""
+        if not self.least <= settings.size <= self.most:
+            takes = f"--size takes {self.least} to {self.most}"
+            raise PerfError(f"{self.name}: {settings.size} {self.counts} can't be measured; {takes}")
+        if settings.repetitions < 1:
+            raise PerfError(f"{self.name}: expected at least 1 repetition, see --repetitions")
+        return settings
+
+
+def _rounded(samples: Sequence[float]) -> list[float]:
+    return [round(sample, 4) for sample in samples]

@@ -1,0 +1,69 @@
+"""fanout: many units through one Python step on one cluster. This is throughput: batching and both workers help.
+
+The units are the lines of one file, cut by the built-in splitter while the step runs already; so making them is part of
+what is measured. Each task reads its unit and writes one, which is freed at once because nobody reads it.
+"""
+
+from __future__ import annotations
+
+from bdw_fed.perf import floor
+from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings
+from bdw_fed.perf.federation import DATASET, Federation, federation, python_step, scratch
+
+FROM_RUN_TO_LAST = "from the run's started_at (the hub has planned it) to the step's last task.done, by tasks"
+_STEP = "each"
+
+
+class Fanout(Case):
+    """ms a task."""
+
+    name = "fanout"
+    size = 10_000
+    counts = "units"
+
+    def measure(self, settings: Settings) -> Result:
+        """See Case."""
+        size, repetitions, durability = settings.size, settings.repetitions, settings.durability
+        with scratch() as place:
+            bare = floor.measured("fanout", size, repetitions, place, durability=durability)
+            with federation(place, lines(size), durability=durability) as one:
+                one.apply(python_step("add-one"), split_workflow("fanout", "add-one"))
+                sample(one, "fanout", size)
+                samples = [sample(one, "fanout", size) for _ in range(repetitions)]
+                start_seconds = one.start_seconds
+        main = Series(
+            "a task",
+            FROM_RUN_TO_LAST,
+            samples,
+            "≤ 0.1 ms",
+            bare,
+            "asyncio, SQLite commits of all that has arrived, two forked workers",
+        )
+        return Result(self.name, size, durability, start_seconds, main)
+
+
+def lines(size: int) -> str:
+    """The content of a dataset of so many units."""
+    return "".join(f"{number}\n" for number in range(size))
+
+
+def split_workflow(name: str, step: str) -> str:
+    """A workflow that gives each line of the dataset to a step's port `unit`."""
+    return f"""\
+kind: Workflow
+metadata: {{name: {name}}}
+spec:
+  inputs: {{numbers: {{dataset: {DATASET}}}}}
+  steps:
+    - name: {_STEP}
+      use: {step}@1
+      in: {{unit: {{from: inputs.numbers, split: {{lines: 1}}}}}}
+"""
+
+
+def sample(one: Federation, workflow: str, size: int) -> float:
+    """Run it once; ms a task."""
+    ended = one.run(workflow)
+    if ended.done(_STEP) != size:
+        raise PerfError(f"run {ended.run.name} has {ended.done(_STEP)} tasks done, expected {size}")
+    return (ended.last("task.done", _STEP) - ended.run.started_at) * 1000 / size

@@ -1,0 +1,156 @@
+"""The federation that a case measures: one cluster of one node with two processors, in a directory of its own.
+
+It is started like any embedded one, ends with this process whatever happens, and its directory is removed. Times are
+Unix times: those of the events are taken by the coordinator after the commit of what they tell, on this same machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bdw_fed.client import Document, SyncClient
+from bdw_fed.embedded import control
+from bdw_fed.embedded.topologies import choose
+from bdw_fed.perf.base import PerfError
+from bdw_fed.v1 import model_pb2 as model
+from workflow.bundle import pack
+
+SCRATCH = Path("/var/tmp")  # noqa: S108 - a directory of our own is made in it; /tmp is in memory on many machines
+DATASET = "input"
+_FILE = "input.txt"
+_TOPOLOGY = f"""\
+kind: Topology
+metadata: {{name: perf}}
+spec:
+  zones: [{{name: here, tier: cloud}}]
+  clusters: [{{name: one, zone: here, runtime: process, nodes: [{{name: n1, cpus: 2, memory: 4Gi}}]}}]
+  datasets: [{{name: {DATASET}, parts: [{{at: one, path: {_FILE}}}]}}]
+"""
+_CODE = """\
+def add_one(unit, out):
+    number = int(unit.read_bytes())
+    out["unit"].write_bytes(b"%d" % (number + 1))
+"""
+_RUN_SECONDS = 600.0
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory of our own on a real disk (or where TMPDIR says), removed in the end."""
+    place = Path(tempfile.mkdtemp(prefix="bdw-fed-perf-", dir=os.environ.get("TMPDIR") or SCRATCH))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that has succeeded, and the newest events of it, oldest first."""
+
+    run: model.Run
+    events: Sequence[model.Event]
+
+    def first(self, kind: str, step: str = "") -> float:
+        """When the first event of a kind (and step) came. PerfError if none is remembered."""
+        return self._times(kind, step)[0]
+
+    def last(self, kind: str, step: str = "") -> float:
+        """When the last one came."""
+        return self._times(kind, step)[-1]
+
+    def done(self, step: str) -> int:
+        """How many tasks of a step have been committed."""
+        return sum(
+            progress.done
+            for fragment in self.run.fragments.values()
+            for progress in fragment.steps
+            if progress.step == step
+        )
+
+    def _times(self, kind: str, step: str) -> list[float]:
+        named = f"runs/{self.run.name}/steps/{step}"
+        times = [
+            event.time
+            for event in self.events
+            if event.type == f"io.bdw-fed.{kind}"
+            and (not step or event.subject == named or event.subject.startswith(f"{named}/"))
+        ]
+        if not times:
+            raise PerfError(f"run {self.run.name} has no event {kind} {step}; {len(self.events)} are remembered")
+        return times
+
+
+class Federation:
+    """A running federation and a client of it that is connected already."""
+
+    def __init__(self, client: SyncClient, start_seconds: float, bundle: bytes) -> None:
+        self.client = client
+        self.start_seconds = start_seconds
+        self._bundle = bundle
+
+    def apply(self, step: str, workflow: str) -> None:
+        """Store a step, whose code is in the bundle that all steps here share, and a workflow."""
+        self.client.apply([Document(step, bundle=self._bundle), Document(workflow)])
+
+    def run(self, workflow: str, parameters: Mapping[str, object] | None = None) -> Ended:
+        """Submit, wait until it has succeeded, and take its events. PerfError if it does not succeed."""
+        return self.ended(self.client.submit(workflow, parameters).run.name)
+
+    def ended(self, name: str) -> Ended:
+        """A run that was submitted, once it has succeeded. PerfError if it does not."""
+        run = self.client.wait(name, timeout=_RUN_SECONDS)
+        if run.state != model.RUN_STATE_SUCCEEDED:
+            raise PerfError(f"run {name} of workflow {run.workflow} did not succeed: {run.message}")
+        return Ended(run, sorted(self.client.events(name), key=lambda event: event.lamport))
+
+    def result(self, run: str, to: Path) -> bytes:
+        """The content of a run's only output, fetched into `to`."""
+        [saved] = self.client.download(run, to)
+        return saved.path.read_bytes()
+
+
+@contextmanager
+def federation(place: Path, content: str, *, durability: str = "process") -> Iterator[Federation]:
+    """A federation in `place` whose dataset is one file of this content. StartError, or what `start` raises."""
+    state, data, code = place / "state", place / "data", place / "code"
+    data.mkdir()
+    code.mkdir()
+    (data / _FILE).write_text(content)
+    (code / "steps.py").write_text(_CODE)
+    topology = data / "topology.yaml"
+    topology.write_text(_TOPOLOGY)
+    started = control.start(
+        state,
+        lambda: choose(topology, None),
+        durability=durability,
+        stay=True,
+        settle=control.apply_and_settle,
+    )
+    supervisor = started.supervisor
+    assert supervisor is not None
+    try:
+        with SyncClient(state=state) as client:
+            yield Federation(client, started.seconds, pack(code))
+    finally:
+        supervisor.terminate()
+        supervisor.wait()
+
+
+def python_step(name: str) -> str:
+    """A step that adds one to the number in its unit, in a warm interpreter."""
+    return f"""\
+kind: Step
+metadata: {{name: {name}, version: "1"}}
+spec:
+  run: {{python: "steps:add_one", bundle: ./code}}
+  inputs: {{unit: {{}}}}
+  outputs: {{unit: {{}}}}
+  pool: {{min: 0, max: 2, idle: 10m}}
+"""
