@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -37,6 +38,7 @@ from cluster_agent.node.tasks import Tasks, task_key
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
 
+_FILES = 65_536
 _HELLO_RESULTS_BYTES = 4 << 20  # the rest follows in messages of its own
 _log = structlog.get_logger(__name__)
 
@@ -78,6 +80,7 @@ async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
     async with contextlib.AsyncExitStack() as stack:
         runtime = ProcessRuntime(config.python)
         await runtime.open()
+        _allow_many_files()  # after the spawner has started, whose children keep the usual limit
         stack.push_async_callback(runtime.close)
         store = DiskStore(config.state / "store", capacity=config.disk)
         stack.push_async_callback(store.close)
@@ -261,6 +264,14 @@ def _only_one(state: Path) -> Iterator[None]:
         except BlockingIOError:
             raise StateInUseError(f"{state}: another node daemon is using this directory; give each its own") from None
         yield
+
+
+def _allow_many_files() -> None:
+    """Every warm worker takes three descriptors of ours, every transfer two or more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _reachable(host: str, agent: str) -> str:

@@ -24,13 +24,14 @@ _log = structlog.get_logger(__name__)
 _REQUEST_BYTES = 4 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 LOGS_AHEAD = 64  # messages that may wait before log readers do
+_NEWS_SECONDS = 0.05  # between two news: told with every task they would be most of what is sent
 
 
 class AgentLink:
     """The connection to the agent at `address`.
 
-    `hello` gives a stream's first messages, `news` is asked for more whenever something is sent, so that what changes
-    often is told once a batch; `handle` takes commands, `lost` hears that the stream has ended.
+    `hello` gives a stream's first messages, `news` is asked for more once in a while when there is any, so that what
+    changes often is told seldom; `handle` takes commands, `lost` hears that the stream has ended.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class AgentLink:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._nudged = False
+        self._news_timer: asyncio.TimerHandle | None = None
         self.connected = False
 
     def tell(self, message: node_pb2.NodeMessage) -> None:
@@ -68,8 +71,10 @@ class AgentLink:
             self._wake.set()
 
     def nudge(self) -> None:
-        """There is news."""
-        self._wake.set()
+        """There is news. It is asked for at once, or when the last one is old enough."""
+        self._nudged = True
+        if self._news_timer is None:
+            self._wake.set()
 
     async def room(self) -> None:
         """Return when little waits to be sent; for those who could say much."""
@@ -91,6 +96,8 @@ class AgentLink:
 
     async def close(self) -> None:
         """End the connection; after `run` was cancelled."""
+        if self._news_timer is not None:
+            self._news_timer.cancel()
         await self._channel.close()
 
     async def _attach(self) -> bool:
@@ -124,7 +131,10 @@ class AgentLink:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            self._waiting.extend(self._news())
+            if self._nudged and self._news_timer is None:
+                self._nudged = False
+                self._waiting.extend(self._news())
+                self._news_timer = asyncio.get_running_loop().call_later(_NEWS_SECONDS, self._news_due)
             while self._waiting:
                 request = node_pb2.AttachRequest()
                 size = 0
@@ -135,3 +145,8 @@ class AgentLink:
                 if len(self._waiting) < LOGS_AHEAD:
                     self._room.set()
                 await call.write(request)
+
+    def _news_due(self) -> None:
+        self._news_timer = None
+        if self._nudged:
+            self._wake.set()

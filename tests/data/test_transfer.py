@@ -244,6 +244,27 @@ async def test_a_unit_that_is_not_wanted_any_more_leaves_nothing(network: Networ
     assert here.arrivals.wanted() == []
 
 
+async def test_a_unit_that_is_forgotten_and_wanted_again_comes(network: Network) -> None:
+    """At any moment of the transfer."""
+    here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    content = pattern(CHUNK_BYTES + 5)
+    digest = await there.put(content)
+    for turns in range(0, 60, 3):
+        here.told.clear()
+        here.arrivals.fetch(key(), digest, len(content), [there.source()])
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        here.arrivals.forget(key())
+        here.arrivals.fetch(key(2), digest, len(content), [there.source()])
+        told = await here.arrived(1)
+        if told[0].key == key():  # it had come before it was forgotten
+            told = await here.arrived(2)
+        assert (told[-1].key, told[-1].error) == (key(2), "")
+        assert here.store.find(key(2)).path.read_bytes() == content
+        await here.store.free([key(), key(2)])
+    assert here.arrivals.wanted() == []
+
+
 @pytest.mark.parametrize("size", [0, 1000, 3 * CHUNK_BYTES])
 async def test_a_unit_is_pushed_whole(network: Network, size: int) -> None:
     here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")

@@ -47,6 +47,12 @@ def spin(out):
     while True:
         pass
 
+def escape(out):
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    print("waiting", child.pid, flush=True)
+    while True:
+        time.sleep(1)
+
 def litter(out):
     subprocess.Popen(["sleep", "1000"], start_new_session=True)
     p = subprocess.Popen(["sleep", "1000"])

@@ -152,6 +152,16 @@ async def test_a_worker_killed_from_outside_is_lost_and_the_next_task_gets_anoth
     assert int(content(node, result.outputs[0].unit)) > 0
 
 
+async def test_a_worker_killed_from_outside_takes_along_who_fled_from_it(edge: Cluster, tmp_path: Path) -> None:
+    node = await edge.start()
+    task = order("escape", python("steps:escape", bundle(edge, tmp_path)))
+    edge.agent.say(start=task)
+    fled = await pid_in_log(edge, node.state)
+    os.kill(int(Path(f"/proc/{fled}/stat").read_text().rpartition(")")[2].split()[1]), 9)
+    assert (await edge.agent.result(task.key)).failure.kind == "lost"
+    await wait_until(lambda: not alive(fled))
+
+
 async def test_nothing_that_a_task_started_outlives_it(edge: Cluster, tmp_path: Path) -> None:
     """Children in the worker's session and out of it; the warm worker itself goes on."""
     node = await edge.start()

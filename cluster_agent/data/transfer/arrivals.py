@@ -153,7 +153,7 @@ class Arrivals:
                 raise PushRefusedError(409, "that is not where the unit goes on", partial.contiguous)
             arrival.began = arrival.began or time.monotonic()
             async for piece in data:
-                if arrival.digest not in self._by_digest:
+                if self._by_digest.get(arrival.digest) is not arrival:
                     raise PushRefusedError(404, "the unit is not wanted any more")
                 try:
                     partial.append(piece)
@@ -223,8 +223,8 @@ class Arrivals:
         if await asyncio.to_thread(content_digest, partial.path) != arrival.digest:
             partial.restart()
             raise TransferError("the bytes that came are not the unit's: their digest is another")
-        if arrival.digest not in self._by_digest:
-            return
+        if self._by_digest.get(arrival.digest) is not arrival:
+            return  # forgotten meanwhile, and perhaps wanted anew
         partial.close()
         arrival.partial = None
         first, *others = arrival.wants
@@ -270,10 +270,11 @@ class Arrivals:
             arrival.pull.cancel()
             await asyncio.gather(arrival.pull, return_exceptions=True)
         async with arrival.writing:
-            if arrival.partial is None or arrival.digest in self._by_digest:
+            if arrival.partial is None:
                 return
             arrival.partial.close()
-            arrival.partial.remove()
+            if arrival.digest not in self._by_digest:
+                arrival.partial.remove()
             arrival.partial = None
 
     def _own(self, task: asyncio.Task[None]) -> None:

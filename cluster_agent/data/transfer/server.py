@@ -16,7 +16,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import BinaryIO
 
-from aiohttp import web
+from aiohttp import ClientError, web
 
 from cluster_agent.data.base import Content, Store, UnitKey
 from cluster_agent.data.errors import DataError
@@ -90,7 +90,8 @@ class DataServer:
         with content.path.open("rb", buffering=0) as file:
             await response.prepare(request)
             file.seek(start)
-            await _copy(file, end - start, response)
+            if not await _copy(file, end - start, response) and request.transport is not None:
+                request.transport.abort()  # a short answer must not look whole
         return response
 
     async def _put(self, request: web.Request) -> web.StreamResponse:
@@ -103,10 +104,11 @@ class DataServer:
         try:
             complete = await self._arrivals.receive(_key(request), caller.cluster, start, total, body)
         except PushRefusedError as refused:
-            response = web.Response(status=refused.status, text=str(refused))
-            response.headers[UPLOAD_OFFSET] = str(refused.offset)
-            response.force_close()  # the rest of the body is not read
-            return response
+            return _refusal(refused.status, str(refused), refused.offset)
+        except (ConnectionError, ClientError):
+            return _refusal(400, "the connection broke")  # nobody will read it; what has come is kept
+        except OSError as error:
+            return _refusal(507, str(error))
         return web.Response(status=201 if complete else 202)
 
     def _caller(self, request: web.Request, allowed: frozenset[Role]) -> Identity:
@@ -119,6 +121,12 @@ class DataServer:
         if identity.role not in allowed:
             raise web.HTTPForbidden(text=f"{identity} may not do this: it is for {', '.join(sorted(allowed))}")
         return identity
+
+
+def _refusal(status: int, text: str, offset: int = 0) -> web.Response:
+    response = web.Response(status=status, text=text, headers={UPLOAD_OFFSET: str(offset)})
+    response.force_close()  # the rest of the body is not read
+    return response
 
 
 def _key(request: web.Request) -> UnitKey:
@@ -145,10 +153,15 @@ def _wanted(header: str | None, size: int) -> tuple[int, int, int]:
     return (start, end, 206) if start < end else (0, 0, 416)
 
 
-async def _copy(file: BinaryIO, length: int, response: web.StreamResponse) -> None:
+async def _copy(file: BinaryIO, length: int, response: web.StreamResponse) -> bool:
+    """Whether all of it could be sent: the other end may go, the file may end early."""
     while length:
         block = await asyncio.to_thread(file.read, min(READ_BYTES, length))
         if not block:
-            raise ConnectionResetError("the file ended early")  # the connection is cut: a short answer would look whole
-        await response.write(block)
+            return False
+        try:
+            await response.write(block)
+        except ConnectionResetError:
+            return False
         length -= len(block)
+    return True
