@@ -39,6 +39,7 @@ class Policy(msgspec.Struct, frozen=True):
     failures_kept: int = 20
     first_backoff: float = 0.2  # of what is not the step's fault: fetches, lost tasks
     most_backoff: float = 30.0
+    push_patience: float = 60.0  # a unit that another cluster should push is asked for again; longer each time
     publish: bool = True
 
     def wait(self, tries: int) -> float:

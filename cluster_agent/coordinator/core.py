@@ -66,6 +66,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "part": sources.on_part_due,
     "fetch": fetching.on_due,
     "push": crossing.on_push_due,
+    "pushed": fetching.on_push_late,
     "offers": crossing.on_offers_due,
     "node": nodes.on_lost_due,
     "lacking": placement.on_lacking,

@@ -8,6 +8,8 @@ it is told to expect the unit and the other cluster is asked to push.
 
 from __future__ import annotations
 
+from typing import Final
+
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import commands, mending, records
 from cluster_agent.coordinator.book import Book
@@ -16,6 +18,9 @@ from cluster_agent.coordinator.live import Fetch, LiveRun, unit_proto
 from cluster_agent.coordinator.making import arrive
 from cluster_agent.coordinator.messages import FetchEnded, Place, RunKey, SendPeer
 from cluster_agent.coordinator.state import ASSIGNED, HERE, OURS, Task, Traffic, Unit
+
+_SLOW: Final = 1e6  # bytes a second that a push makes at least
+_MOST_PATIENT: Final = 10  # doublings
 
 
 def bring(book: Book, live: LiveRun, unit: Unit, task: Task) -> None:
@@ -128,6 +133,19 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
     message.push.to.address = place.address
     message.push.to.server_name = place.server_name
     book.actions.append(SendPeer(incoming.cluster, message.SerializeToString()))
+    patience = book.policy.push_patience * 2.0 ** min(fetch.tries, _MOST_PATIENT) + unit.size / _SLOW
+    book.wake(book.now + patience, "pushed", live.key, fetch.unit, fetch.node, fetch.tries)
+
+
+def on_push_late(book: Book, run: RunKey, unit: bytes, node: str, tries: int) -> None:
+    """A unit should have been pushed to us by now: ask for it again, in case that its sender thinks that it was."""
+    live = book.lives.get(run)
+    if live is None or not live.going:
+        return
+    fetch = live.fetches.get((unit, node))
+    if fetch is not None and fetch.said and fetch.crossing and fetch.tries == tries:
+        fetch.tries += 1
+        say(book, live, fetch)
 
 
 def on_ended(book: Book, event: FetchEnded) -> None:

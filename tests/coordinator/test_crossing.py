@@ -313,3 +313,14 @@ def test_the_origin_of_gathered_units_is_kept_only_if_they_share_it() -> None:
         assert len(unit_ids(task, "parts")) == 2
         ((_, sent),) = desk.done(task).to_peers("offer")
         assert sent.offer.unit.origin == origin
+
+
+def test_a_push_that_never_comes_is_asked_for_again() -> None:
+    desk = receiver(undialled=[THERE])
+    message = offer(desk)
+    desk.peer(THERE, offer=message)
+    said = desk.peer(THERE, grant=peer_pb2.Grant(**word(message)))  # type: ignore[arg-type]
+    assert said.wake is not None
+    said = desk.at(said.wake)
+    assert len(said.to_peers("push")) == 1
+    assert len(said.to_nodes("expect")) == 1

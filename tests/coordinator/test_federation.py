@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
@@ -12,6 +12,8 @@ from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.workflows import random_graph
 
 CLUSTERS = {"edge1": {"n1": 2.0}, "edge2": {"n1": 1.0, "n2": 2.0}, "cloud": {"n1": 4.0, "n2": 2.0}}
+
+few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))  # a whole run is many in one
 
 
 def run_random(seed: int, faults: Faults | None = None) -> Federation:
@@ -35,6 +37,7 @@ def prepared(seed: int, faults: Faults | None = None) -> Federation:
     return federation
 
 
+@few
 @given(st.integers(0, 2**32))
 def test_every_run_ends_well_and_leaves_only_its_results(seed: int) -> None:
     federation = run_random(seed)
@@ -43,6 +46,7 @@ def test_every_run_ends_well_and_leaves_only_its_results(seed: int) -> None:
     assert all(count == 1 for count in federation.crossed.values()), "bytes crossed to a cluster more than once"
 
 
+@few
 @given(st.integers(0, 2**32))
 def test_words_that_are_repeated_and_ways_that_are_cut_change_nothing(seed: int) -> None:
     federation = run_random(seed, Faults(repeats=0.2, cut=0.05, attempt_fails=0.1))
@@ -51,6 +55,7 @@ def test_words_that_are_repeated_and_ways_that_are_cut_change_nothing(seed: int)
     assert all(count == 1 for count in federation.crossed.values()), "bytes crossed to a cluster more than once"
 
 
+@few
 @given(st.integers(0, 2**32))
 def test_agents_may_be_killed_at_any_moment(seed: int) -> None:
     federation = run_random(seed, Faults(crash=0.1))
@@ -58,6 +63,7 @@ def test_agents_may_be_killed_at_any_moment(seed: int) -> None:
     finish(federation)
 
 
+@few
 @given(st.integers(0, 2**32))
 def test_nodes_may_be_killed_and_their_streams_may_break(seed: int) -> None:
     federation = run_random(seed, Faults(node_restart=0.03, stream_breaks=0.03))
@@ -65,6 +71,7 @@ def test_nodes_may_be_killed_and_their_streams_may_break(seed: int) -> None:
     finish(federation)
 
 
+@few
 @given(st.integers(0, 2**32))
 def test_a_lost_store_is_made_good_or_the_run_fails_and_says_what_is_lost(seed: int) -> None:
     federation = run_random(seed, Faults(node_restart=0.03, node_loses_store=0.5))
@@ -77,6 +84,7 @@ def test_a_lost_store_is_made_good_or_the_run_fails_and_says_what_is_lost(seed: 
     finish(federation)
 
 
+@few
 @given(st.integers(0, 2**32))
 def test_everything_may_go_wrong_at_once(seed: int) -> None:
     faults = Faults(attempt_fails=0.05, crash=0.05, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
@@ -85,6 +93,7 @@ def test_everything_may_go_wrong_at_once(seed: int) -> None:
     finish(federation)
 
 
+@few
 @given(st.integers(0, 2**32))
 def test_a_step_that_always_fails_ends_the_run_everywhere(seed: int) -> None:
     federation = prepared(seed, Faults(crash=0.05))
@@ -99,6 +108,7 @@ def test_a_step_that_always_fails_ends_the_run_everywhere(seed: int) -> None:
     finish(federation)
 
 
+@few
 @given(st.integers(0, 2**32), st.integers(0, 300))
 def test_a_run_may_be_cancelled_at_any_moment(seed: int, moment: int) -> None:
     federation = prepared(seed)
@@ -110,6 +120,7 @@ def test_a_run_may_be_cancelled_at_any_moment(seed: int, moment: int) -> None:
     finish(federation)
 
 
+@few
 @given(st.integers(0, 2**32), st.integers(0, 300))
 def test_a_run_may_be_suspended_at_any_moment_and_goes_on_when_resumed(seed: int, moment: int) -> None:
     federation = prepared(seed)
@@ -123,6 +134,7 @@ def test_a_run_may_be_suspended_at_any_moment_and_goes_on_when_resumed(seed: int
     finish(federation)
 
 
+@few
 @given(st.integers(0, 2**32), st.integers(0, 300))
 def test_a_fragment_of_a_newer_epoch_starts_the_run_anew_at_any_moment(seed: int, moment: int) -> None:
     federation = prepared(seed)
