@@ -36,6 +36,7 @@ from cluster_agent.data.sync import GroupSync
 from wire.digests import content_digest
 
 _HASH_INLINE_BYTES = 128 << 10
+_REMOVE_INLINE_BYTES = 1 << 20  # larger files take the disk a while, so a thread removes them
 _FREE_AT_ONCE = 256
 _DATASETS_REMEMBERED = 10_000
 _RESTING_SECONDS = 2.0
@@ -241,9 +242,8 @@ class DiskStore(Store):
             file.unlink()
         else:
             path = self._content_path(digest)
-            path.parent.mkdir(exist_ok=True)
             file.chmod(0o444)
-            file.rename(path)
+            _move(file, path)
             content = Content(digest, size, path, path.stat().st_mtime_ns)
             self._contents[digest] = content
             self.stored_bytes += size
@@ -326,13 +326,17 @@ class DiskStore(Store):
     def _discard(self, content: Content) -> None:
         if self._contents.get(content.digest) is content:
             del self._contents[content.digest]
+        small = content.size <= _REMOVE_INLINE_BYTES
         try:
-            content.path.rename(self.root / "trash" / f"{os.getpid()}.{next(self._numbers)}")
+            if small:
+                content.path.unlink()
+            else:
+                content.path.rename(self.root / "trash" / f"{os.getpid()}.{next(self._numbers)}")
         except FileNotFoundError:
             return
         if not content.foreign:
             self.stored_bytes -= content.size
-        if self._trash_task is None:
+        if not small and self._trash_task is None:
             self._trash_task = asyncio.create_task(self._remove())
 
     async def _remove(self) -> None:
@@ -341,6 +345,15 @@ class DiskStore(Store):
                 pass
         finally:
             self._trash_task = None
+
+
+def _move(file: Path, target: Path) -> None:
+    """Rename; the directory is there but for the first time."""
+    try:
+        file.rename(target)
+    except FileNotFoundError:
+        target.parent.mkdir(exist_ok=True)
+        file.rename(target)
 
 
 def _stamp(file: Path) -> tuple[int, int]:

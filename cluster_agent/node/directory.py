@@ -141,8 +141,11 @@ class Directories:
             spare = self._spare_root / str(next(self._numbers))
             for name in _PARTS:
                 (spare / name).mkdir(parents=True)
-        made.root.parent.mkdir(exist_ok=True)
-        spare.rename(made.root)
+        try:
+            spare.rename(made.root)
+        except FileNotFoundError:  # the run's first task here
+            made.root.parent.mkdir(exist_ok=True)
+            spare.rename(made.root)
         return made
 
     def recycle(self, used: TaskDirectory) -> None:

@@ -66,6 +66,7 @@ class AgentLink:
         """Send a message; nothing while there is no stream."""
         if self.connected:
             self._waiting.append(message)
+            self._nudged = True  # what is told may have changed the rest too
             if len(self._waiting) >= LOGS_AHEAD:
                 self._room.clear()
             self._wake.set()
