@@ -38,6 +38,7 @@ from control_plane.models import models_imported
 from control_plane.patience import persistently
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
+from control_plane.runs.expiry import expire
 from control_plane.runs.measuring import Measurements
 from control_plane.store.etcd.client import Client, Config, Tls
 from control_plane.store.repository import Store
@@ -60,6 +61,7 @@ class HubConfig:
     listen: str
     name: str = "hub"
     heartbeat: float = 2.0  # seconds between the agents' heartbeats
+    keep_ended: float = 7 * 86400.0  # seconds after which an ended run is deleted
     settle: bool = False  # etcd is the embedded one, whose acknowledgements come early
     hub_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))  # of this process
 
@@ -126,6 +128,7 @@ class Hub:
             self._intake.keep(),
             give_up_on_absent(self._board, self._runs, self._agents),
             self._mend(),
+            expire(self._kinds, self._runs, self._blobs, self._config.keep_ended),
             models_imported(),
         ):
             self._tasks.append(group.create_task(part))

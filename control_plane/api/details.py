@@ -14,7 +14,7 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.api.errors import NotFound
 from control_plane.federation.agents import Agents
-from control_plane.federation.queries import AgentUnreachable
+from control_plane.federation.errors import AgentUnreachable
 
 _ANSWER_SECONDS = 10.0
 _TASKS = 100

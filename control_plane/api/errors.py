@@ -8,6 +8,7 @@ import grpc
 
 from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.blobs.errors import BlobError, NoSuchBlob
+from control_plane.federation.errors import AgentInUse, AgentUnreachable, NoSuchAgent
 from control_plane.runs.errors import NoSuchRun, Refused, RunError, RunExists
 from control_plane.store import errors as store
 from control_plane.store.etcd.errors import Compacted, EtcdError
@@ -43,6 +44,9 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (InUse, _Code.FAILED_PRECONDITION),
     (Wrong, _Code.INVALID_ARGUMENT),
     (NoSuchRun, _Code.NOT_FOUND),
+    (NoSuchAgent, _Code.NOT_FOUND),
+    (AgentInUse, _Code.FAILED_PRECONDITION),
+    (AgentUnreachable, _Code.UNAVAILABLE),
     (RunExists, _Code.ALREADY_EXISTS),
     (Refused, _Code.FAILED_PRECONDITION),
     (RunError, _Code.FAILED_PRECONDITION),

@@ -19,10 +19,11 @@ from control_plane.blobs.base import BlobStore
 from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
 from control_plane.patience import persistently
-from control_plane.runs import messages
+from control_plane.runs import forms, messages
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import Refused
+from control_plane.runs.expiry import delete_run
 from wire.identity import Identity, Role, require, server_name
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     async def Delete(self, request: cp.DeleteRequest, _: Identity) -> cp.DeleteResponse:
         """Delete an object that nothing needs."""
         if request.kind == "Run":
-            await self._runs.delete(request.namespace or "default", request.name)
+            await delete_run(self._runs, self._blobs, request.namespace or "default", request.name)
+        elif request.kind == "Agent":
+            await self._agents.forget(request.name)
         else:
             await self._objects.delete(request, self._board.live())
         return cp.DeleteResponse()
@@ -141,7 +144,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     async def WatchRun(self, request: cp.WatchRunRequest, _: Identity) -> AsyncGenerator[cp.WatchRunResponse]:
         """A run now, and whenever it changes, until it has ended."""
         async for run in self._board.watch(request.namespace or "default", request.run):
-            yield cp.WatchRunResponse(run=run)
+            yield cp.WatchRunResponse(run=self._explained(run))
 
     @answers
     async def CancelRun(self, request: cp.CancelRunRequest, caller: Identity) -> cp.CancelRunResponse:
@@ -232,7 +235,19 @@ class ControlPlaneService(ControlPlaneServiceServicer):
 
     async def _run(self, namespace: str, name: str) -> m.Run:
         run = await persistently(lambda: self._runs.get(namespace or "default", name))
-        return self._board.shown(run)
+        return self._explained(self._board.shown(run))
+
+    def _explained(self, run: m.Run) -> m.Run:
+        """The run, with a word on clusters that are out of touch where it says nothing itself."""
+        if run.state != m.RUN_STATE_RUNNING or run.message:
+            return run
+        live = [name for name, part in run.fragments.items() if part.state not in forms.FRAGMENT_ENDED]
+        absent = [name for name in sorted(live) if self._agents.out_of_touch(name)]
+        if not absent:
+            return run
+        shown = forms.copy_of(run)
+        shown.message = f"{', '.join(absent)} out of touch: what goes on there is not known"
+        return shown
 
     async def _happened(self, namespace: str, name: str, event: messages.Event) -> m.Run:
         return self._board.shown(await self._runs.happened(namespace or "default", name, event))

@@ -14,10 +14,10 @@ from contextlib import aclosing
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
+from control_plane.federation.errors import AgentInUse, AgentUnreachable, NoSuchAgent
 from control_plane.federation.feed import Feed
 from control_plane.federation.intake import Intake
 from control_plane.federation.liveness import Liveness
-from control_plane.federation.queries import AgentUnreachable
 from control_plane.federation.session import CREDITS, PROTOCOL, AgentSession, Connection
 from control_plane.runs.board import Board
 
@@ -85,6 +85,19 @@ class Agents:
         for cluster, record in (await self._intake.load()).items():
             self._status.setdefault(cluster, record.status)
             self._liveness.known(cluster, now)
+
+    async def forget(self, cluster: str) -> None:
+        """Delete the record of an agent that will not come back. AgentInUse while it is connected or has live runs."""
+        if cluster in self._sessions:
+            raise AgentInUse(f"the agent of {cluster} is connected: stop it first")
+        live = [run.name for run in self._board.live() if cluster in run.fragments]
+        if live:
+            raise AgentInUse(f"run {', '.join(live)} goes on on {cluster}: cancel it first")
+        if not await self._intake.forget(cluster):
+            raise NoSuchAgent(f"no agent of cluster {cluster} was ever seen")
+        self._status.pop(cluster, None)
+        self._liveness.forget(cluster)
+        self.changed()
 
     def end(self) -> None:
         """End all sessions: the hub stops."""

@@ -94,6 +94,21 @@ class Intake:
 
         await persistently(attempt, None)
 
+    async def forget(self, cluster: str) -> bool:
+        """Delete an agent's record, and what was wanted of it; whether there was one."""
+
+        async def attempt() -> bool:
+            stored = await self._kinds.agents.get(self._kinds.agents.key(cluster))
+            if stored is None:
+                return False
+            wanted = (await self._kinds.fragments.list(cluster)).items
+            deletions = [self._kinds.fragments.deleting(each.key, each.revision) for each in wanted]
+            await self._kinds.commit_in_turn([*deletions, self._kinds.agents.deleting(stored.key, stored.revision)])
+            self._stored.pop(cluster, None)
+            return True
+
+        return await persistently(attempt)
+
     def note(self, status: cp.ClusterStatus) -> None:
         """How an agent is, worth storing for a later hub."""
         self._to_store[status.name] = status

@@ -40,6 +40,10 @@ class Liveness:
         """The agent was seen by an earlier hub; from now on it is waited for."""
         self._heard.setdefault(cluster, _Heard(now, False))
 
+    def forget(self, cluster: str) -> None:
+        """The agent will not come back."""
+        self._heard.pop(cluster, None)
+
     def state(self, cluster: str, now: float) -> State:
         """What the agent's silence, if any, says."""
         heard = self._heard.get(cluster)

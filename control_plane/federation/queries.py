@@ -12,12 +12,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 
 from bdw_fed.v1 import federation_pb2 as f
+from control_plane.federation.errors import AgentUnreachable
 
 _REPLIES_WAITING = 1024
-
-
-class AgentUnreachable(Exception):
-    """The agent can't be asked now, or went away while it answered."""
 
 
 class _Asked:
@@ -35,10 +32,10 @@ class _Asked:
             self.left_out_bytes += len(reply.logs.data)
             self.left_out_events += reply.HasField("events")
             return
-        if self.left_out_bytes and reply.HasField("logs"):
+        if self.left_out_bytes and reply.WhichOneof("kind") in ("logs", None):
             reply.logs.left_out += self.left_out_bytes
             self.left_out_bytes = 0
-        if self.left_out_events and reply.HasField("events"):
+        if self.left_out_events and reply.WhichOneof("kind") in ("events", None):
             reply.events.event.left_out += self.left_out_events
             self.left_out_events = 0
         self.replies.append(reply)

@@ -69,17 +69,17 @@ class Runs:
 
         `also`: conditions of the same transaction. RunExists if the name is taken, Conflict if a condition fails.
         """
-        if key_digest and (before := await self.submitted_before(run.namespace, key_digest)):
-            return before
+        earlier = await self._submission(run.namespace, key_digest) if key_digest else None
+        if earlier and (made := await self._stored(run.namespace, earlier.value.run)):
+            return made.value
         pending = _stored_run(core.handle(None, messages.Submitted(run)))
         fragments = self._fragments(planned.fragments)
         result = _stored_run(core.handle(pending, planned))
         operations = [self._kinds.runs.creating(self._key(run), result), *also]
         if key_digest:
-            stale = await self._submission(run.namespace, key_digest)
             key = self._kinds.submissions.key(run.namespace, key_digest)
             submission = s.Submission(run=run.name, key=run.idempotency_key)
-            operations.append(writing(self._kinds.submissions, key, stale, submission))
+            operations.append(writing(self._kinds.submissions, key, earlier, submission))
         at_once = fit_together([*operations, *fragments])
         if not at_once:
             result = _stored_run(core.handle(pending, replace(planned, handed_out=False)))
@@ -173,10 +173,10 @@ class Runs:
             status.state = m.FRAGMENT_STATE_CANCELLED
             await self.happened(run.namespace, run.name, messages.FragmentEnded(status, 0, at, ()))
 
-    async def delete(self, namespace: str, name: str) -> None:
-        """Forget an ended run. Its fragments stay as FORGOTTEN until their agents have heard it."""
+    async def delete(self, namespace: str, name: str) -> m.Run:
+        """Forget an ended run; returns it. Its fragments stay as FORGOTTEN until their agents have heard it."""
 
-        async def attempt() -> None:
+        async def attempt() -> m.Run:
             stored = await self._there(namespace, name)
             if stored.value.state not in forms.ENDED:
                 raise Refused(f"the run {name} has not ended: cancel it first")
@@ -186,8 +186,9 @@ class Runs:
                 operations.append(self._kinds.outputs.deleting(piece.key, piece.revision))
             operations.append(self._kinds.runs.deleting(stored.key, stored.revision))  # last, if they go in turn
             await self._kinds.commit_in_turn(operations)
+            return stored.value
 
-        await persistently(attempt)
+        return await persistently(attempt)
 
     def _key(self, run: m.Run) -> Key:
         return self._kinds.runs.key(run.namespace, run.name)

@@ -60,6 +60,7 @@ class RunningHub:
         self._tls = Credentials(tls.certificate, tls.key, tls.ca)
         self._state = state
         self._heartbeat = heartbeat
+        self.keep_ended = 86400.0
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -73,6 +74,7 @@ class RunningHub:
             credentials=self.members.credentials(Role.HUB, "hub"),
             listen=self.address,
             heartbeat=self._heartbeat,
+            keep_ended=self.keep_ended,
         )
         self._task = asyncio.create_task(serve(config, ready.set_result, self._stop))
         await asyncio.wait([self._task, ready], timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)

@@ -239,3 +239,49 @@ async def test_an_agent_of_another_protocol_is_told_so(hub: RunningHub) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await FakeAgent(hub, "edge").connect(protocol=99)
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_an_agent_is_deleted_once_nothing_needs_it(hub: RunningHub, person: ControlPlaneServiceStub) -> None:
+    await apply(person, ALL)
+    delete = cp.DeleteRequest(kind="Agent", name="edge")
+    async with FakeAgent(hub, "edge") as edge, FakeAgent(hub, "cloud") as cloud:
+        run = (await submit(person)).run.name
+        for words in ("is connected", "goes on on edge"):
+            with pytest.raises(grpc.aio.AioRpcError, match=words) as caught:
+                await person.Delete(delete)
+            assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+            fragment = await edge.assigned(run)
+            await edge.disconnect()
+            await person.Status(cp.StatusRequest())
+        await edge.connect()
+        await edge.end(fragment)
+        await cloud.end(await cloud.assigned(run))
+        await until(person, run, m.RUN_STATE_SUCCEEDED)
+    async with asyncio.timeout(SECONDS):
+        while True:
+            try:
+                await person.Delete(delete)
+                break
+            except grpc.aio.AioRpcError as error:
+                assert "is connected" in (error.details() or "")
+    assert (await cluster_states(person))["edge"] == "never-seen"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await person.Delete(delete)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_ended_run_expires(hub: RunningHub, person: ControlPlaneServiceStub) -> None:
+    await apply(person, ALL)
+    async with FakeAgent(hub, "edge") as edge, FakeAgent(hub, "cloud") as cloud:
+        ended, live = (await submit(person)).run.name, (await submit(person)).run.name
+        for agent in (edge, cloud):
+            await agent.end(await agent.assigned(ended))
+        await until(person, ended, m.RUN_STATE_SUCCEEDED)
+        await hub.stop()
+        for agent in (edge, cloud):
+            await agent.disconnect()
+    hub.keep_ended = 0.0
+    await hub.start()
+    async with hub.person() as again, asyncio.timeout(SECONDS):
+        while [each.name for each in (await again.List(cp.ListRequest(kind="Run"))).objects] != [live]:
+            pass
