@@ -96,6 +96,11 @@ def object_names(kind: str, name: str) -> tuple[str, ...]:
     return (step, version if _PLAIN.fullmatch(version) else "x-" + bytes_digest(version.encode())[:16].hex())
 
 
+def submission_name(key: str) -> str:
+    """An idempotency key as a part of a key."""
+    return bytes_digest(key.encode())[:16].hex()
+
+
 def revision_name(revision: int) -> str:
     """A revision as a part of a key, in order."""
     return f"{revision:08d}"

@@ -17,14 +17,12 @@ from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.api.errors import Changed, NotFound, Wrong
 from control_plane.blobs.base import BlobStore
-from control_plane.kinds import Kinds, object_names
+from control_plane.kinds import Kinds, object_names, submission_name
 from control_plane.models import models_imported
 from control_plane.patience import persistently
 from control_plane.runs import messages
 from control_plane.runs.driver import Runs
-from control_plane.runs.errors import RunExists
 from control_plane.store.base import Stored
-from control_plane.store.errors import AlreadyExists
 from control_plane.store.keys import checked_name
 from wire.digests import bytes_digest
 
@@ -58,13 +56,13 @@ class Submissions:
     async def submit(self, request: cp.SubmitRequest, by: str) -> cp.SubmitResponse:
         """Make a run and hand it out, or with dry_run only its plan. ProblemError with all that is in the way."""
         namespace = request.namespace or "default"
-        key = request.idempotency_key
-        digest = bytes_digest(key.encode())[:16].hex() if key else ""
+        key = request.idempotency_key or secrets.token_hex(16)  # so that an attempt whose fate is unknown is found
+        digest = submission_name(key)
         if request.run:
             checked_name(request.run)
 
         async def attempt() -> cp.SubmitResponse:
-            if digest and (before := await self._runs.submitted_before(namespace, digest)):
+            if before := await self._runs.submitted_before(namespace, digest):
                 return cp.SubmitResponse(run=before, plan=await self.plan_of(before))
             objects = await self._objects(namespace, request.workflow, request.topology)
             expected = request.expected_workflow_revision
@@ -90,7 +88,7 @@ class Submissions:
             )
             if request.dry_run:
                 return cp.SubmitResponse(run=run, plan=planned.plan)
-            return await self._stored(run, planned, objects, digest)
+            return await self._stored(run, planned, objects)
 
         return await persistently(attempt)
 
@@ -108,7 +106,7 @@ class Submissions:
         async with self._blobs.get(run.plan) as chunks:
             return m.Plan.FromString(b"".join([chunk async for chunk in chunks]))
 
-    async def _stored(self, run: m.Run, planned: Planned, objects: _Objects, digest: str) -> cp.SubmitResponse:
+    async def _stored(self, run: m.Run, planned: Planned, objects: _Objects) -> cp.SubmitResponse:
         packed = planned.plan.SerializeToString(deterministic=True)
         plan_digest = bytes_digest(packed)
         await self._blobs.put(plan_digest, _once(packed))
@@ -122,12 +120,7 @@ class Submissions:
             self._kinds.objects["Workflow"].unchanged(objects.workflow.key, objects.workflow.revision),
             self._kinds.objects["Topology"].unchanged(objects.topology.key, objects.topology.revision),
         ]
-        try:
-            stored = await self._runs.submit(run, event, digest, same)
-        except AlreadyExists as error:
-            if not digest and await self._kinds.runs.get(self._kinds.runs.key(run.namespace, run.name)):
-                raise RunExists(f"there is a run {run.name} already in namespace {run.namespace}") from error
-            raise
+        stored = await self._runs.submit(run, event, same)
         return cp.SubmitResponse(run=stored, plan=planned.plan)
 
     async def _objects(self, namespace: str, workflow: str, topology: str) -> _Objects:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
-from control_plane.kinds import Kinds, fit_together, piece_name, writing
+from control_plane.kinds import Kinds, fit_together, piece_name, submission_name, writing
 from control_plane.patience import REQUEST_SECONDS, persistently
 from control_plane.runs import core, forms, messages
 from control_plane.runs.errors import NoSuchRun, Refused, RunExists
@@ -62,24 +62,25 @@ class Runs:
         stored = submission and await self._stored(namespace, submission.value.run)
         return stored.value if stored else None
 
-    async def submit(
-        self, run: m.Run, planned: messages.Planned, key_digest: str = "", also: Sequence[Operation] = ()
-    ) -> m.Run:
-        """Store a run with its fragments; a repetition gives what is there.
+    async def submit(self, run: m.Run, planned: messages.Planned, also: Sequence[Operation] = ()) -> m.Run:
+        """Store a run with its fragments; a repetition with the same idempotency key gives what is there.
 
         `also`: conditions of the same transaction. RunExists if the name is taken, Conflict if a condition fails.
         """
-        earlier = await self._submission(run.namespace, key_digest) if key_digest else None
+        digest = submission_name(run.idempotency_key)
+        earlier = await self._submission(run.namespace, digest)
         if earlier and (made := await self._stored(run.namespace, earlier.value.run)):
             return made.value
         pending = _stored_run(core.handle(None, messages.Submitted(run)))
         fragments = self._fragments(planned.fragments)
         result = _stored_run(core.handle(pending, planned))
-        operations = [self._kinds.runs.creating(self._key(run), result), *also]
-        if key_digest:
-            key = self._kinds.submissions.key(run.namespace, key_digest)
-            submission = s.Submission(run=run.name, key=run.idempotency_key)
-            operations.append(writing(self._kinds.submissions, key, earlier, submission))
+        key = self._kinds.submissions.key(run.namespace, digest)
+        submission = s.Submission(run=run.name, key=run.idempotency_key)
+        operations = [
+            self._kinds.runs.creating(self._key(run), result),
+            writing(self._kinds.submissions, key, earlier, submission),
+            *also,
+        ]
         at_once = fit_together([*operations, *fragments])
         if not at_once:
             result = _stored_run(core.handle(pending, replace(planned, handed_out=False)))
@@ -184,6 +185,9 @@ class Runs:
             operations = await self._desired(stored.value, clusters, m.DESIRED_STATE_FORGOTTEN)
             for piece in (await self._kinds.outputs.list(namespace, name)).items:
                 operations.append(self._kinds.outputs.deleting(piece.key, piece.revision))
+            submission = await self._submission(namespace, submission_name(stored.value.idempotency_key))
+            if submission is not None and submission.value.run == name:
+                operations.append(self._kinds.submissions.deleting(submission.key, submission.revision))
             operations.append(self._kinds.runs.deleting(stored.key, stored.revision))  # last, if they go in turn
             await self._kinds.commit_in_turn(operations)
             return stored.value
