@@ -48,7 +48,7 @@ async def test_a_python_step_that_fails(edge: Cluster, tmp_path: Path, function:
         (["sh", "-c", "kill -9 $$"], "lost", "SIGKILL"),
         (["sh", "-c", "kill -SEGV $$"], "exit", "SIGSEGV"),
         (["no-such-program"], "start", "no-such-program"),
-        (["cat", "{in.nothing}"], "start", "there is no input port 'nothing'"),
+        (["cat", "-{in.nothing}"], "start", "there is no input port 'nothing'"),
         (["cat", "{what}"], "start", "write {{ and }} for braces"),
         (["true"], "output", "rows"),
     ],

@@ -1,7 +1,7 @@
 """Fills in a command's arguments: {in.PORT}, {out.PORT}, {param.NAME}, {bundle}; {{ and }} are braces.
 
-An input of many files becomes as many words where the placeholder is the whole word; inside a longer word there is no
-telling how it is meant, so that is an error. A parameter that is not a text is written as JSON, a text as it is.
+An input of many files becomes as many words where the placeholder is the whole word, and an optional input that the
+workflow left unconnected becomes none; inside a longer word there is no telling how that is meant, so it is an error. A parameter that is not a text is written as JSON, a text as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def fill(
     for word in argv:
         whole = _PIECE.fullmatch(word)
         if whole and whole[1] and whole[1].startswith("in."):
-            found = _look_up(inputs, whole[1][3:], word, "input port")
+            found = inputs.get(whole[1][3:], ())
             words += [str(found)] if isinstance(found, Path) else [str(path) for path in found]
         else:
             words.append(_one_word(word, inputs, outputs, parameters, bundle))
