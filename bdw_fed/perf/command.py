@@ -15,7 +15,7 @@ metadata: {name: run-true, version: "1"}
 spec:
   run: {command: ["true"]}
   inputs: {unit: {}}
-  pool: {min: 0, max: 2, idle: 10m}
+  pool: {idle: 10m}
 """
 
 

@@ -152,5 +152,5 @@ spec:
   run: {{python: "steps:add_one", bundle: ./code}}
   inputs: {{unit: {{}}}}
   outputs: {{unit: {{}}}}
-  pool: {{min: 0, max: 2, idle: 10m}}
+  pool: {{idle: 10m}}
 """
