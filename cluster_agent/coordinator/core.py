@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from bdw_fed.v1 import control_plane_pb2, model_pb2
 from cluster_agent.coordinator import (
     assigning,
@@ -38,12 +36,12 @@ from cluster_agent.coordinator import (
     retrying,
     routing,
     sources,
+    state,
 )
 from cluster_agent.coordinator.book import Book, Policy
 from cluster_agent.coordinator.live import rebuilt
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
-from cluster_agent.coordinator.state import VERSION, State
 
 _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.FragmentAssigned: assigning.on_assigned,
@@ -109,9 +107,6 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.Closed: closing.apply_closed,
     records.Ended: ending.apply_ended,
 }
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(State)
 
 
 class Coordinator:
@@ -201,21 +196,15 @@ class Coordinator:
 
     def snapshot(self) -> bytes:
         """The whole durable state; equal states give equal bytes."""
-        return _encoder.encode(self._book.state)
+        return state.encode(self._book.state)
 
     def restore(self, snapshot: bytes) -> None:
         """Take over the durable state of a snapshot, instead of what there was.
 
         Raises ValueError for a snapshot of a later version, msgspec.DecodeError for bytes that are none.
         """
-        version = msgspec.msgpack.decode(snapshot)[0]
-        if version > VERSION:
-            raise ValueError(
-                f"the snapshot has version {version}, and this program understands up to {VERSION}: "
-                "it was written by a newer release; start that one"
-            )
         book = self._book
-        book.state = _decoder.decode(snapshot)
+        book.state = state.decode(snapshot)
         book.lives = {}
         book.nodes.clear()
         for run in book.state.runs.values():

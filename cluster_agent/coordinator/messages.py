@@ -15,7 +15,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Struct(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="struct", omit_defaults=False):
+class Struct(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="struct", gc=False):
     """A message: compact, immutable, told apart from the others by its name."""
 
 

@@ -11,7 +11,7 @@ import msgspec
 from cluster_agent.coordinator.messages import Failure, Output, Place, RunKey, UnitInfo
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A record: compact, immutable, told apart from the others by its name."""
 
 

@@ -15,7 +15,6 @@ from cluster_agent.coordinator.messages import Failure, Place, RunKey
 
 VERSION: Final = 1
 _MASK: Final = (1 << 128) - 1
-_ZERO: Final = bytes(16)
 
 # Tasks.
 READY: Final = 0  # may be placed on a node
@@ -44,23 +43,37 @@ class Stored(msgspec.Struct, array_like=True, gc=False):
     """A mutable part of the durable state. None of it refers back to what holds it, so there is nothing to collect."""
 
 
-class Sum(Stored):
-    """A growing set of ids in constant size: how many, and their sum modulo 2**128 (16 bytes, big endian)."""
+class Sum:
+    """A growing set of ids in constant size: how many, and their sum, which is told modulo 2**128.
 
-    count: int = 0
-    total: bytes = _ZERO
+    Not a struct: it is added to several times a task, and the sum is brought into its 16 bytes only when it is told.
+    """
+
+    __slots__ = ("_sum", "count")
+
+    def __init__(self, count: int = 0, total: bytes = b"") -> None:
+        self.count = count
+        self._sum = int.from_bytes(total, "big")
+
+    @property
+    def total(self) -> bytes:
+        """The sum: 16 bytes, big endian."""
+        return (self._sum & _MASK).to_bytes(16, "big")
 
     def add(self, identifier: bytes) -> None:
         """Put one more id into the set."""
         self.count += 1
-        total = int.from_bytes(self.total, "big") + int.from_bytes(identifier, "big")
-        self.total = (total & _MASK).to_bytes(16, "big")
+        self._sum += int.from_bytes(identifier, "big")
 
     def include(self, other: Sum) -> None:
         """Put all ids of a disjoint set into this one."""
         self.count += other.count
-        total = int.from_bytes(self.total, "big") + int.from_bytes(other.total, "big")
-        self.total = (total & _MASK).to_bytes(16, "big")
+        self._sum += other._sum
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sum) and self.count == other.count and not (self._sum - other._sum) & _MASK
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Unit(Stored):
@@ -220,3 +233,33 @@ class State(Stored):
     incarnations: dict[str, bytes] = {}  # node -> of its process, as last met
     early: dict[str, list[tuple[str, bytes]]] = {}  # run -> messages of peers whose fragment has not come yet
     forgotten: dict[str, int] = {}  # run -> revision up to which it was forgotten
+
+
+def _encode_sum(value: object) -> object:
+    if isinstance(value, Sum):
+        return value.count, value.total
+    raise NotImplementedError(type(value))
+
+
+def _decode_sum(_kind: type, value: tuple[int, bytes]) -> Sum:
+    return Sum(*value)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_encode_sum)
+_decoder = msgspec.msgpack.Decoder(State, dec_hook=_decode_sum)
+
+
+def encode(state: State) -> bytes:
+    """The whole state; equal states give equal bytes."""
+    return _encoder.encode(state)
+
+
+def decode(snapshot: bytes) -> State:
+    """The state of `encode`. ValueError for one of a later version, msgspec.DecodeError for bytes that are none."""
+    version = msgspec.msgpack.decode(snapshot)[0]
+    if version > VERSION:
+        raise ValueError(
+            f"the snapshot has version {version}, and this program understands up to {VERSION}: "
+            "it was written by a newer release; start that one"
+        )
+    return _decoder.decode(snapshot)
