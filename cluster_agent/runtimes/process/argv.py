@@ -1,7 +1,8 @@
 """Fills in a command's arguments: {in.PORT}, {out.PORT}, {param.NAME}, {bundle}; {{ and }} are braces.
 
 An input of many files becomes as many words where the placeholder is the whole word, and an optional input that the
-workflow left unconnected becomes none; inside a longer word there is no telling how that is meant, so it is an error. A parameter that is not a text is written as JSON, a text as it is.
+workflow left unconnected becomes none; inside a longer word there is no telling how that is meant, so it is an error.
+A parameter that is not a text is written as JSON, a text as it is.
 """
 
 from __future__ import annotations
