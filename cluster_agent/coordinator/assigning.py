@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import federation_pb2, model_pb2
-from cluster_agent.coordinator import commands, ending, fragment, peers, records
+from cluster_agent.coordinator import commands, ending, fragment, peers, placement, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey, SendHub
@@ -44,6 +44,7 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
     book.commit(records.FragmentTaken(event.fragment, event.desired))
     _say_accepted(book, key, proto.epoch, proto.revision)
     live = book.lives[key]
+    placement.expect_nodes(book, live)
     book.publish(live, "run.started", "", b"", {"workflow": live.graph.workflow, "epoch": live.graph.epoch})
     name = ending.run_name(key.namespace, key.run)
     kept = book.state.early.get(name)

@@ -34,6 +34,7 @@ class Policy(msgspec.Struct, frozen=True):
     ahead_seconds: float = 0.1  # a node is given work for so long ahead of its room
     ahead_most: int = 16  # but at most so many times its room
     lacking_after: float = 10.0  # a step that no node can hold fails its run after so long
+    no_node_after: float = 60.0  # a run on a cluster that never had a node fails after so long
     lost_bound: int = 20  # attempts that ended without the step's fault
     source_attempts: int = 3
     failures_kept: int = 20

@@ -68,6 +68,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "offers": crossing.on_offers_due,
     "node": nodes.on_lost_due,
     "lacking": placement.on_lacking,
+    "no-node": placement.on_no_node,
     "pool": pooling.on_due,
 }
 
@@ -150,6 +151,7 @@ class Coordinator:
             nodes.resume(book, live)
             retrying.resume(book, live)
             crossing.resume(book, live)
+            placement.expect_nodes(book, live)
             book.touch(live)
         for name in {**book.nodes, **book.state.incarnations}:
             book.nodes[name].lost_at = now

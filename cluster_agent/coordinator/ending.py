@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bdw_fed.v1 import model_pb2
+from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator import commands, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
@@ -25,6 +25,7 @@ WANT_CANCELLED: Final = int(model_pb2.DESIRED_STATE_CANCELLED)
 WANT_FINISHED: Final = int(model_pb2.DESIRED_STATE_FINISHED)
 WANT_FORGOTTEN: Final = int(model_pb2.DESIRED_STATE_FORGOTTEN)
 
+_FORGOTTEN_KEPT: Final = 10_000
 _NAMES: Final = {SUCCEEDED: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
 
 
@@ -104,10 +105,12 @@ def apply_desired(book: Book, record: records.DesiredSet) -> None:
     name = run_name(record.run.namespace, record.run.run)
     live = book.lives.get(record.run)
     if record.desired == WANT_FORGOTTEN:
-        book.state.early.pop(name, None)
+        early = book.state.early.pop(name, [])
+        revisions = [peer_pb2.PeerMessage.FromString(message).revision for _, message in early]
         if live is not None:
-            book.state.forgotten[name] = live.graph.revision
+            revisions.append(live.graph.revision)
             drop(book, live)
+        _remember_forgotten(book.state.forgotten, name, max(revisions, default=0))
         return
     if live is None:
         return
@@ -115,6 +118,14 @@ def apply_desired(book: Book, record: records.DesiredSet) -> None:
     if record.desired == WANT_FINISHED:
         _sweep(live, forget_tasks=True)
     book.touch(live)
+
+
+def _remember_forgotten(forgotten: dict[str, int], name: str, revision: int) -> None:
+    """So that what peers still say of the run is not kept for a fragment that never comes. The newest are enough."""
+    forgotten.pop(name, None)
+    forgotten[name] = revision
+    if len(forgotten) > _FORGOTTEN_KEPT:
+        del forgotten[next(iter(forgotten))]
 
 
 def apply_ended(book: Book, record: records.Ended) -> None:

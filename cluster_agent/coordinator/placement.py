@@ -160,6 +160,24 @@ def _lacks(book: Book, live: LiveRun, step: Step) -> None:
     book.wake(book.now + book.policy.lacking_after, "lacking", live.key, step.index)
 
 
+def expect_nodes(book: Book, live: LiveRun) -> None:
+    """A cluster that never had a node has a while to get one."""
+    if live.going and not book.state.incarnations:
+        book.wake(book.now + book.policy.no_node_after, "no-node", live.key)
+
+
+def on_no_node(book: Book, run: RunKey) -> None:
+    """The while is over."""
+    live = book.lives.get(run)
+    if live is None or book.state.incarnations or not (live.waiting or live.pending_parts):
+        return
+    message = (
+        f"no node of {book.cluster} has ever joined its agent, so nothing can be executed there; "
+        "start a node, or keep the run's steps from that cluster"
+    )
+    fail(book, live, Failure("start", message))
+
+
 def on_lacking(book: Book, run: RunKey, index: int) -> None:
     """A step could be held by no node some time ago; if that is still so, its run can't move."""
     live = book.lives.get(run)

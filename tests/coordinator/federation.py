@@ -490,7 +490,7 @@ class Federation:
         self.steps_taken += 1
         self.misbehave()
         moves = self.moves()
-        if moves and self.random.random() < 0.98:
+        if moves and (self.random.random() < 0.98 or self.starting()):
             self.random.choice(moves)()
             return True
         waking = [agent for agent in self.agents.values() if agent.wake is not None]
@@ -507,6 +507,10 @@ class Federation:
             self.cut.clear()
             return True
         return False
+
+    def starting(self) -> bool:
+        """A cluster has no node yet: time does not pass."""
+        return not all(agent.core._book.state.incarnations for agent in self.agents.values())
 
     def misbehave(self) -> None:
         faults = self.faults

@@ -129,6 +129,24 @@ def test_a_step_that_no_node_can_hold_fails_the_run_and_says_what_is_lacking() -
     assert "the largest have 2 cpus" in message
 
 
+def test_a_cluster_that_never_had_a_node_fails_the_run_and_says_so() -> None:
+    desk = Desk(STEPS, PARTS, nodes=[])
+    said = desk.first
+    assert said.wake == desk.now + 60
+    desk.now += 30
+    assert desk.restart().wake == desk.now + 60
+    ended = desk.at(desk.now + 60).ended
+    assert ended is not None
+    assert "no node of edge1 has ever joined" in ended.failures[-1].message
+
+
+def test_nodes_that_are_away_are_waited_for() -> None:
+    desk = Desk(STEPS, PARTS)
+    desk.lose()
+    for _ in range(20):
+        assert desk.at(desk.now + 100).ended is None
+
+
 def test_a_node_that_can_hold_the_step_may_still_come() -> None:
     big = Use("big", ["edge1"], {"rows": ("inputs.flights.out", EACH)}, cpus=64)
     desk = Desk([FLIGHTS, big, output(big)], PARTS)
