@@ -41,7 +41,7 @@ async def persistently(attempt: Callable[[], Awaitable[T]], seconds: float | Non
                 raise
             if seconds is not None and waited + delay >= seconds:
                 raise
-            if waited > _WARN_AFTER_SECONDS and not warned:
+            if waited > _WARN_AFTER_SECONDS and not warned and isinstance(error, EtcdError):
                 warned = True
                 _log.warning("the store does not take a write; it is tried again", error=str(error))
             await asyncio.sleep(0.0 if isinstance(error, Conflict) and waited < 1.0 else delay)

@@ -25,6 +25,9 @@ from control_plane.store.keys import Key
 if TYPE_CHECKING:
     from control_plane.federation.directory import StoredTopology
 
+_PAUSE_SECONDS = 0.02
+_PAUSE_FACTOR = 4.0
+
 _log = structlog.get_logger(__name__)
 
 
@@ -67,10 +70,16 @@ class Directories:
                 self._changed.set()
 
     async def push(self) -> None:
-        """Tell the agents what has changed for them."""
+        """Tell the agents what has changed for them.
+
+        Each change concerns everybody, so when a thousand agents connect at once their changes are gathered: between
+        two rounds passes some time, several times as long as a round takes.
+        """
+        clock = asyncio.get_running_loop().time
         while True:
             await self._changed.wait()
             self._changed.clear()
+            begun = clock()
             gateways = self._agents.gateways()
             sessions = self._agents.connected()
             self._told = {session: told for session, told in self._told.items() if session in sessions}
@@ -80,6 +89,8 @@ class Directories:
                 if self._told.get(session) != raw:
                     self._told[session] = raw
                     session.send_peers(fresh)
+                await asyncio.sleep(0)  # others have their turn: a round may be long
+            await asyncio.sleep(max(_PAUSE_SECONDS, _PAUSE_FACTOR * (clock() - begun)))
 
     def _directory(self, cluster: str, gateways: Mapping[str, str]) -> f.PeerDirectory:
         if not self._topologies:

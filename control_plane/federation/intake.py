@@ -20,10 +20,12 @@ from bdw_fed.v1 import store_pb2 as s
 from control_plane.federation.session import SessionOver
 from control_plane.kinds import Kinds, writing
 from control_plane.patience import persistently
-from control_plane.runs import messages
-from control_plane.runs.driver import Decision, EventOf, Runs
+from control_plane.runs import forms, messages
+from control_plane.runs.driver import Runs
+from control_plane.runs.writing import EventOf
 from control_plane.store.base import Stored
 from control_plane.store.errors import Conflict, InvalidName
+from control_plane.store.transaction import Operation
 
 _log = structlog.get_logger(__name__)
 
@@ -64,15 +66,9 @@ class Intake:
             record.CopyFrom(stored.value)
             record.received = frame.seq
             record.last_seen = time.time()
+            number = self._kinds.agents.updating(stored.key, record, stored.revision)
             try:
-                decision = await self._decided(cluster, frame)
-            except InvalidName as error:
-                _log.warning("a frame of an agent names no run", cluster=cluster, error=str(error))
-                decision = Decision(None)
-            try:
-                revision = await self._runs.commit(
-                    decision, [self._kinds.agents.updating(stored.key, record, stored.revision)]
-                )
+                revision = await self._happened(cluster, frame, number)
             except Conflict:
                 await self._reread(cluster, stored)
                 raise
@@ -157,30 +153,43 @@ class Intake:
                 state=m.FRAGMENT_STATE_FAILED,
                 failures=[m.Failure(cluster=cluster, kind="lost", message=message)],
             )
-            decision = await self._runs.decide(fragment.namespace, fragment.run, _unless_not_begun(status))
-            await self._runs.commit(decision)
+            await self._runs.happen(fragment.namespace, fragment.run, _unless_not_begun(status))
 
-    async def _decided(self, cluster: str, frame: f.SessionRequest) -> Decision:
+    async def _happened(self, cluster: str, frame: f.SessionRequest, number: Operation) -> int:
+        """Let the frame have its effect, together with `number`; the revision of both."""
+        try:
+            match frame.WhichOneof("kind"):
+                case "accepted":
+                    said: f.FragmentAccepted | m.FragmentStatus = frame.accepted
+                case "output" if frame.output.cluster == cluster:
+                    said = frame.output
+                case "ended" if frame.ended.cluster == cluster:
+                    said = frame.ended
+                case other:
+                    _log.warning("a frame of an agent means nothing", cluster=cluster, kind=other)
+                    return await self._kinds.commit([number])
+            event_of = self._event_of(cluster, frame)
+            return (await self._runs.happen(said.namespace, said.run, event_of, [number])).revision
+        except InvalidName as error:
+            _log.warning("a frame of an agent names no run", cluster=cluster, error=str(error))
+            return await self._kinds.commit([number])
+
+    def _event_of(self, cluster: str, frame: f.SessionRequest) -> EventOf:
         at = time.time()
-        match frame.WhichOneof("kind"):
-            case "accepted":
-                said = frame.accepted
-                accepted = messages.FragmentAccepted(cluster, said.epoch, at)
-                return await self._runs.decide(said.namespace, said.run, _always(accepted))
-            case "output" if frame.output.cluster == cluster:
-                made = messages.OutputMade(frame.output, frame.seq)
-                return await self._runs.decide(frame.output.namespace, frame.output.run, _always(made))
-            case "ended" if frame.ended.cluster == cluster:
-                status = frame.ended
 
-                async def ended(run: m.Run) -> messages.Event:
-                    outputs = await self._runs.outputs(run.namespace, run.name)
-                    return messages.FragmentEnded(status, frame.seq, at, tuple(outputs))
+        async def event(run: m.Run) -> messages.Event:
+            match frame.WhichOneof("kind"):
+                case "accepted":
+                    return messages.FragmentAccepted(cluster, frame.accepted.epoch, at)
+                case "output":
+                    return messages.OutputMade(frame.output, frame.seq)
+                case _:
+                    others = [part for name, part in run.fragments.items() if name != cluster]
+                    last = all(part.state in forms.FRAGMENT_ENDED for part in others)
+                    outputs = await self._runs.outputs(run.namespace, run.name) if last else []
+                    return messages.FragmentEnded(frame.ended, frame.seq, at, tuple(outputs))
 
-                return await self._runs.decide(status.namespace, status.run, ended)
-            case other:
-                _log.warning("a frame of an agent means nothing", cluster=cluster, kind=other)
-                return Decision(None)
+        return event
 
     async def _reread(self, cluster: str, before: Stored[s.AgentRecord]) -> None:
         """Another writer came first, of the run or of the record. A record of another log: this session is over."""
@@ -209,13 +218,6 @@ class Intake:
         key = self._kinds.agents.key(record.cluster)
         revision = await self._kinds.commit([writing(self._kinds.agents, key, before, record)])
         self._stored[record.cluster] = Stored(key, record, revision, before.created if before else revision)
-
-
-def _always(event: messages.Event) -> EventOf:
-    async def same(_: m.Run) -> messages.Event:
-        return event
-
-    return same
 
 
 def _unless_not_begun(status: m.FragmentStatus) -> EventOf:

@@ -1,44 +1,25 @@
-"""The runs in the store: what the core decides is committed here, on the condition that the run is as it was read.
+"""The runs in the store: how they are made, read, changed and forgotten.
 
-    read the run ─▶ core.handle ─▶ a decision ─▶ one transaction ─▶ (Conflict: read again)
-
-Whoever has more to write in the same transaction (the number of the frame that brought the news) takes the decision of
-`decide` and commits it with its own. What is too large for one transaction is written in turn: outputs before the run
-that counts them, and what is wanted of fragments after it; what a crash left out of the latter is made good by
-`mend`, which the hub calls when it starts.
+What a run and its fragments need to exist goes into one transaction where it fits. Where it does not, the run is stored
+as PENDING first, its fragments after it, and then it RUNs; what a crash leaves in between is made good by `mend`,
+which the hub calls when it starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
-from control_plane.kinds import Kinds, fit_together, piece_name, submission_name, writing
+from control_plane.kinds import Kinds, fit_together, submission_name, writing
 from control_plane.patience import REQUEST_SECONDS, persistently
 from control_plane.runs import core, forms, messages
 from control_plane.runs.errors import NoSuchRun, Refused, RunExists
+from control_plane.runs.writing import EventOf, Outcome, RunWriter, desired_operations, wanting
 from control_plane.store.base import Stored
 from control_plane.store.keys import Key
 from control_plane.store.transaction import Operation
-
-_OUTPUTS_A_PIECE = 400
-_MOST_RUN_BYTES = 200 << 10
-EventOf = Callable[[m.Run], Awaitable[messages.Event]]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What is to be written, and the run as it is then (None: there is none).
-
-    `early` may be written before the rest, because it says nothing alone; `late` after it, because `mend` would.
-    """
-
-    run: m.Run | None
-    early: list[Operation] = field(default_factory=list)
-    writes: list[Operation] = field(default_factory=list)
-    late: list[Operation] = field(default_factory=list)
 
 
 class Runs:
@@ -46,6 +27,7 @@ class Runs:
 
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
+        self._writer = RunWriter(kinds)
 
     async def get(self, namespace: str, name: str) -> m.Run:
         """The run as stored. NoSuchRun if there is none."""
@@ -101,52 +83,14 @@ class Runs:
         async def same(_: m.Run) -> messages.Event:
             return event
 
-        async def attempt() -> m.Run:
-            decision = await self.decide(namespace, name, same)
-            if decision.run is None:
-                raise _no_such_run(namespace, name)
-            await self.commit(decision)
-            return decision.run
+        outcome = await persistently(lambda: self._writer.happen(namespace, name, same), seconds)
+        if outcome.run is None:
+            raise _no_such_run(namespace, name)
+        return outcome.run
 
-        return await persistently(attempt, seconds)
-
-    async def decide(self, namespace: str, name: str, event_of: EventOf) -> Decision:
-        """What is to be written when the event that `event_of` makes of the run happens. Raises Refused."""
-        stored = await self._stored(namespace, name)
-        if stored is None:
-            return Decision(None)
-        decision = Decision(stored.value)
-        for action in core.handle(stored.value, await event_of(stored.value)):
-            match action:
-                case messages.Refuse(message):
-                    raise Refused(message)
-                case messages.StoreRun(run):
-                    small = forms.compacted(run, _MOST_RUN_BYTES)
-                    decision = replace(decision, run=small)
-                    decision.writes.append(self._kinds.runs.updating(stored.key, small, stored.revision))
-                case messages.SetDesired(clusters, desired):
-                    decision.late.extend(await self._desired(stored.value, clusters, desired))
-                case messages.StoreOutputs():
-                    decision.early.extend(await self._outputs(stored.value, action))
-                case messages.StoreFragments():
-                    pass  # handed out by `submit`
-        if decision.run is stored.value and (decision.early or decision.late):
-            decision.writes.append(self._kinds.runs.unchanged(stored.key, stored.revision))
-        return decision
-
-    async def commit(self, decision: Decision, also: Sequence[Operation] = ()) -> int:
-        """Commit a decision, with whatever else belongs into the same transaction. Raises Conflict.
-
-        Returns the revision of `also`; 0 if there was nothing to write.
-        """
-        with_run = [*decision.writes, *also]
-        together = [*with_run, *decision.early, *decision.late]
-        if fit_together(together):
-            return await self._kinds.commit(together) if together else 0
-        await self._kinds.commit_in_turn(decision.early)
-        revision = await self._kinds.commit(with_run)
-        await self._kinds.commit_in_turn(decision.late)
-        return revision
+    async def happen(self, namespace: str, name: str, event_of: EventOf, also: Sequence[Operation] = ()) -> Outcome:
+        """One attempt of the same, with an event that depends on the run: see RunWriter."""
+        return await self._writer.happen(namespace, name, event_of, also)
 
     async def mend(self, at: float) -> None:
         """Make what is wanted of all fragments fit their runs, where a crash came between. At the hub's start only."""
@@ -160,7 +104,7 @@ class Runs:
             desired = run.desired if run is not None else m.DESIRED_STATE_FORGOTTEN
             concerned = run is None or fragment.cluster in core.concerned(run)
             if concerned and stored.value.desired != desired:
-                await self._kinds.commit([self._wanting(stored, desired)])
+                await self._kinds.commit([wanting(self._kinds, stored, desired)])
         for name, run in runs.items():
             if run.state == m.RUN_STATE_PENDING:
                 await self._abandon(run, run.fragments.keys() - handed_out.get(name, set()), at)
@@ -181,8 +125,8 @@ class Runs:
             stored = await self._there(namespace, name)
             if stored.value.state not in forms.ENDED:
                 raise Refused(f"the run {name} has not ended: cancel it first")
-            clusters = tuple(sorted(stored.value.fragments))
-            operations = await self._desired(stored.value, clusters, m.DESIRED_STATE_FORGOTTEN)
+            forgotten = dict.fromkeys(stored.value.fragments, m.DESIRED_STATE_FORGOTTEN)
+            operations = await desired_operations(self._kinds, stored.value, forgotten)
             for piece in (await self._kinds.outputs.list(namespace, name)).items:
                 operations.append(self._kinds.outputs.deleting(piece.key, piece.revision))
             submission = await self._submission(namespace, submission_name(stored.value.idempotency_key))
@@ -218,31 +162,6 @@ class Runs:
             )
             for fragment in fragments
         ]
-
-    async def _desired(self, run: m.Run, clusters: Sequence[str], desired: m.DesiredState.ValueType) -> list[Operation]:
-        repository = self._kinds.fragments
-        operations = []
-        for cluster in clusters:
-            stored = await repository.get(repository.key(cluster, run.namespace, run.name))
-            if stored is not None and stored.value.desired != desired:
-                operations.append(self._wanting(stored, desired))
-        return operations
-
-    def _wanting(self, stored: Stored[m.Assignment], desired: m.DesiredState.ValueType) -> Operation:
-        wanted = m.Assignment(fragment=stored.value.fragment, desired=desired)
-        return self._kinds.fragments.updating(stored.key, wanted, stored.revision)
-
-    async def _outputs(self, run: m.Run, action: messages.StoreOutputs) -> list[Operation]:
-        repository = self._kinds.outputs
-        operations = []
-        for at in range(0, len(action.outputs), _OUTPUTS_A_PIECE):
-            name = piece_name(action.number, at // _OUTPUTS_A_PIECE)
-            key = repository.key(run.namespace, run.name, action.cluster, str(action.epoch), name)
-            piece = s.RunOutputs(outputs=action.outputs[at : at + _OUTPUTS_A_PIECE])
-            stored = await repository.get(key)
-            if stored is None or stored.value != piece:
-                operations.append(writing(repository, key, stored, piece))
-        return operations
 
 
 def _stored_run(actions: Sequence[messages.Action]) -> m.Run:

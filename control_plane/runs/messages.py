@@ -63,7 +63,7 @@ class OutputMade:
 
 @dataclass(frozen=True)
 class FragmentEnded:
-    """The fragment's last word. `outputs` are all that it has told of, with those of this status."""
+    """The fragment's last word. `outputs` are those of the whole run, needed if it was the last one to end."""
 
     status: m.FragmentStatus
     number: int

@@ -1,0 +1,213 @@
+"""Events of runs become writes: all that has happened to one run meanwhile goes into one transaction.
+
+Whoever has an event puts it into the run's queue and waits for the run's lock. Who gets the lock commits everything
+that is queued, on the condition that the run is as it was read; the others find theirs done. So a thousand fragments
+that end at once cost a few writes of their run, instead of a thousand that get into each other's way.
+
+An event may bring more writes for the same transaction (the number of the frame that brought the news). If the
+conflict is over one of those, only its own event fails with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from bdw_fed.v1 import model_pb2 as m
+from bdw_fed.v1 import store_pb2 as s
+from control_plane.kinds import Kinds, fit_together, piece_name, writing
+from control_plane.runs import core, forms, messages
+from control_plane.runs.errors import Refused
+from control_plane.store.base import Stored
+from control_plane.store.errors import Conflict, StoreError
+from control_plane.store.etcd.errors import EtcdError
+from control_plane.store.transaction import Operation
+
+_BATCH = 50
+_OUTPUTS_A_PIECE = 400
+_MOST_RUN_BYTES = 200 << 10
+EventOf = Callable[[m.Run], Awaitable[messages.Event]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The run after the event (None: there is none), and the revision of what was written, 0 if nothing was."""
+
+    run: m.Run | None
+    revision: int
+
+
+@dataclass
+class _Item:
+    """One event that waits to be written, and what became of it."""
+
+    event_of: EventOf
+    also: Sequence[Operation]
+    outcome: Outcome | None = None
+    error: Exception | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.outcome is not None or self.error is not None
+
+
+@dataclass
+class _Queue:
+    """What waits for one run; `stored` is the run as this hub wrote it last, while somebody waits."""
+
+    items: deque[_Item] = field(default_factory=deque)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stored: Stored[m.Run] | None = None
+    users: int = 0
+
+
+@dataclass
+class _Batch:
+    """What a batch writes: outputs, which say nothing before the run counts them; the run; what is then wanted."""
+
+    run: m.Run | None
+    early: list[Operation] = field(default_factory=list)
+    also: list[Operation] = field(default_factory=list)
+    outputs: list[m.RunOutput] = field(default_factory=list)
+    desired: dict[str, m.DesiredState.ValueType] = field(default_factory=dict)
+
+
+class RunWriter:
+    """The one way by which this hub changes runs that are stored."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self._kinds = kinds
+        self._queues: dict[tuple[str, str], _Queue] = {}
+
+    async def happen(self, namespace: str, name: str, event_of: EventOf, also: Sequence[Operation] = ()) -> Outcome:
+        """Let the event that `event_of` makes of the run happen.
+
+        Raises Refused with the reason, Conflict over one of `also`, or an EtcdError. After any of them, and after a
+        cancellation, the event may be tried again.
+        """
+        self._kinds.runs.key(namespace, name)  # a name that is none fails alone, not with others
+        queue = self._queues.setdefault((namespace, name), _Queue())
+        item = _Item(event_of, also)
+        queue.items.append(item)
+        queue.users += 1
+        try:
+            async with queue.lock:
+                while not item.settled:
+                    await self._next_batch(namespace, name, queue)
+        finally:
+            queue.users -= 1
+            if item in queue.items:
+                queue.items.remove(item)
+            if not queue.users:
+                del self._queues[namespace, name]
+        if item.error is not None:
+            raise item.error
+        assert item.outcome is not None
+        return item.outcome
+
+    async def _next_batch(self, namespace: str, name: str, queue: _Queue) -> None:
+        items = [queue.items.popleft() for _ in range(min(_BATCH, len(queue.items)))]
+        try:
+            await self._write(namespace, name, queue, items)
+        except Conflict as conflict:
+            queue.stored = None
+            for item in items:
+                if any(str(operation.key) == conflict.key for operation in item.also):
+                    item.error = conflict
+        except (EtcdError, StoreError) as error:
+            queue.stored = None
+            for item in items:
+                item.error = item.error or error
+        finally:
+            queue.items.extendleft(item for item in reversed(items) if not item.settled)
+
+    async def _write(self, namespace: str, name: str, queue: _Queue, items: list[_Item]) -> None:
+        key = self._kinds.runs.key(namespace, name)
+        before = queue.stored or await self._kinds.runs.get(key)
+        batch = _Batch(before.value if before else None)
+        told: list[tuple[_Item, m.Run | None]] = []
+        for item in items:
+            try:
+                await self._happen(batch, item)
+            except Refused as refused:
+                item.error = refused
+                continue
+            batch.also.extend(item.also)
+            told.append((item, batch.run))
+        revision = await self._commit(before, batch)
+        changed = before is not None and batch.run is not before.value
+        if before is not None and batch.run is not None:
+            queue.stored = replace(before, value=batch.run, revision=revision) if changed else before
+        for item, run in told:
+            item.outcome = Outcome(run, revision)
+
+    async def _happen(self, batch: _Batch, item: _Item) -> None:
+        if batch.run is None:
+            return
+        event = await item.event_of(batch.run)
+        if isinstance(event, messages.FragmentEnded):
+            event = replace(event, outputs=(*event.outputs, *batch.outputs))
+        run = batch.run
+        for action in core.handle(run, event):
+            match action:
+                case messages.Refuse(message):
+                    raise Refused(message)
+                case messages.StoreRun(fresh):
+                    batch.run = forms.compacted(fresh, _MOST_RUN_BYTES)
+                case messages.SetDesired(clusters, desired):
+                    batch.desired |= dict.fromkeys(clusters, desired)
+                case messages.StoreOutputs():
+                    batch.outputs.extend(action.outputs)
+                    batch.early.extend(await self._outputs(run, action))
+                case messages.StoreFragments():
+                    pass  # handed out by whoever submits
+
+    async def _commit(self, before: Stored[m.Run] | None, batch: _Batch) -> int:
+        """One transaction where it fits; else outputs before the run, and what is wanted of fragments after it."""
+        with_run = list(batch.also)
+        late: list[Operation] = []
+        if before is not None and batch.run is not None:
+            if batch.run is not before.value:
+                with_run.append(self._kinds.runs.updating(before.key, batch.run, before.revision))
+            elif batch.early:
+                with_run.append(self._kinds.runs.unchanged(before.key, before.revision))
+            late = await desired_operations(self._kinds, batch.run, batch.desired)
+        together = [*with_run, *batch.early, *late]
+        if not together:
+            return 0
+        if fit_together(together):
+            return await self._kinds.commit(together)
+        await self._kinds.commit_in_turn(batch.early)
+        revision = await self._kinds.commit(with_run)
+        await self._kinds.commit_in_turn(late)
+        return revision
+
+    async def _outputs(self, run: m.Run, action: messages.StoreOutputs) -> list[Operation]:
+        repository = self._kinds.outputs
+        operations = []
+        for at in range(0, len(action.outputs), _OUTPUTS_A_PIECE):
+            name = piece_name(action.number, at // _OUTPUTS_A_PIECE)
+            key = repository.key(run.namespace, run.name, action.cluster, str(action.epoch), name)
+            piece = s.RunOutputs(outputs=action.outputs[at : at + _OUTPUTS_A_PIECE])
+            stored = await repository.get(key)
+            if stored is None or stored.value != piece:
+                operations.append(writing(repository, key, stored, piece))
+        return operations
+
+
+async def desired_operations(kinds: Kinds, run: m.Run, desired: dict[str, m.DesiredState.ValueType]) -> list[Operation]:
+    """Writes that make this wanted of the run's fragments, as far as it is not yet."""
+    operations = []
+    for cluster, wanted in desired.items():
+        stored = await kinds.fragments.get(kinds.fragments.key(cluster, run.namespace, run.name))
+        if stored is not None and stored.value.desired != wanted:
+            operations.append(wanting(kinds, stored, wanted))
+    return operations
+
+
+def wanting(kinds: Kinds, stored: Stored[m.Assignment], desired: m.DesiredState.ValueType) -> Operation:
+    """The write that makes this wanted of a fragment."""
+    wanted = m.Assignment(fragment=stored.value.fragment, desired=desired)
+    return kinds.fragments.updating(stored.key, wanted, stored.revision)
