@@ -399,6 +399,7 @@ class Federation:
             (a, b): deque() for a in self.clusters for b in self.clusters
         }
         self.crossed: Counter[tuple[bytes, str]] = Counter()
+        self.rerouted: set[bytes] = set()  # digests of units that were offered to one cluster, and then to another
         self.consumed: Counter[tuple[str, bytes]] = Counter()
         self.closed: Counter[str] = Counter()
         self.results: dict[tuple[str, bytes], str] = {}
@@ -568,6 +569,8 @@ class Federation:
             for edge, units in zip(step.inputs, task.inputs, strict=True):
                 for unit in units:
                     self.consumed[edge.id, unit] += 1
+        elif isinstance(record, records.Rerouted):
+            self.rerouted.add(bytes_digest(record.unit))
         elif isinstance(record, records.Closed):
             live = agent.core._book.lives[record.run]
             step = live.graph.steps[record.step]
@@ -610,6 +613,11 @@ class Federation:
                 assert not node.tasks and not node.used_cpus and not node.used_memory, "a slot leaked"
                 assert not any(node.running.values())
         self.check_let_go()
+
+    def check_crossed_once(self) -> None:
+        """No bytes came to a cluster twice, unless it had them, was done with them, and was offered them anew."""
+        twice = [digest for (digest, _), count in self.crossed.items() if count != 1 and digest not in self.rerouted]
+        assert not twice, "bytes crossed to a cluster more than once"
 
     def check_let_go(self) -> None:
         """Nothing holds a unit any more, but the results, and offers that were taken back when all was over."""
