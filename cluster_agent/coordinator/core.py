@@ -20,7 +20,6 @@ from cluster_agent.coordinator import (
     assigning,
     closing,
     committing,
-    crossing,
     ending,
     fetching,
     fragment,
@@ -28,9 +27,12 @@ from cluster_agent.coordinator import (
     mending,
     messages,
     nodes,
+    offering,
     peers,
     placement,
     pooling,
+    pushing,
+    receiving,
     records,
     reporting,
     retrying,
@@ -54,7 +56,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.TaskFailed: retrying.on_failed,
     messages.SourceRead: sources.on_read,
     messages.FetchEnded: fetching.on_ended,
-    messages.PushEnded: crossing.on_push_ended,
+    messages.PushEnded: pushing.on_push_ended,
     messages.PeerSaid: peers.on_said,
     messages.PeersKnown: assigning.on_peers,
 }
@@ -63,9 +65,9 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "retry": retrying.on_retry_due,
     "part": sources.on_part_due,
     "fetch": fetching.on_due,
-    "push": crossing.on_push_due,
+    "push": pushing.on_push_due,
     "pushed": fetching.on_push_late,
-    "offers": crossing.on_offers_due,
+    "offers": offering.on_offers_due,
     "node": nodes.on_lost_due,
     "lacking": placement.on_lacking,
     "no-node": placement.on_no_node,
@@ -89,19 +91,19 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.SidesComplete: grouping.apply_sides_complete,
     records.Gathered: grouping.apply_gathered,
     records.Spilled: routing.apply_spilled,
-    records.Offered: crossing.apply_offered,
-    records.Rerouted: crossing.apply_rerouted,
-    records.GrantGiven: crossing.apply_grant_given,
-    records.GrantHeard: crossing.apply_grant_heard,
-    records.OutReleased: crossing.apply_out_released,
-    records.OfferTaken: crossing.apply_offer_taken,
-    records.OfferDropped: crossing.apply_offer_dropped,
-    records.GrantTaken: crossing.apply_grant_taken,
+    records.Offered: offering.apply_offered,
+    records.Rerouted: offering.apply_rerouted,
+    records.GrantGiven: offering.apply_grant_given,
+    records.GrantHeard: offering.apply_grant_heard,
+    records.OutReleased: offering.apply_out_released,
+    records.OfferTaken: receiving.apply_offer_taken,
+    records.OfferDropped: receiving.apply_offer_dropped,
+    records.GrantTaken: receiving.apply_grant_taken,
     records.FetchPlaced: fetching.apply_fetch_placed,
     records.Fetched: fetching.apply_fetched,
     records.CopiesLost: mending.apply_copies_lost,
-    records.PushWanted: crossing.apply_push_wanted,
-    records.PushSettled: crossing.apply_push_settled,
+    records.PushWanted: pushing.apply_push_wanted,
+    records.PushSettled: pushing.apply_push_settled,
     records.Remade: mending.apply_remade,
     records.RemakeDropped: mending.apply_remake_dropped,
     records.Reported: closing.apply_reported,
@@ -150,7 +152,7 @@ class Coordinator:
         for live in book.lives.values():
             nodes.resume(book, live)
             retrying.resume(book, live)
-            crossing.resume(book, live)
+            offering.resume(book, live)
             placement.expect_nodes(book, live)
             book.touch(live)
         for name in {**book.nodes, **book.state.incarnations}:
@@ -167,10 +169,10 @@ class Coordinator:
             closing.check_steps(book, live)
             sources.open_pending(book, live)
             ending.say_results(book, live)
-            crossing.say_released(book, live)
+            receiving.say_released(book, live)
             if live.going:
                 mending.say_relocated(book, live)
-                crossing.offer_queued(book, live)
+                offering.offer_queued(book, live)
                 ending.end_if_due(book, live)
             if live.waiting:
                 book.hungry[key] = live

@@ -106,8 +106,8 @@ def _emptiest(book: Book) -> str:
 def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
     """Tell the node to fetch, as far as it and the other end are there; else whoever joins brings it up again."""
     unit = live.run.units[fetch.unit]
-    if not unit.uses or (fetch.crossing and unit.id not in live.run.incoming):
-        del live.fetches[fetch.unit, fetch.node]  # it was needed once
+    if _needless(live, unit, fetch):
+        del live.fetches[fetch.unit, fetch.node]
         return
     if not book.nodes[fetch.node].connected:
         return
@@ -135,6 +135,11 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
     book.actions.append(SendPeer(incoming.cluster, message.SerializeToString()))
     patience = book.policy.push_patience * 2.0 ** min(fetch.tries, _MOST_PATIENT) + unit.size / _SLOW
     book.wake(book.now + patience, "pushed", live.key, fetch.unit, fetch.node, fetch.tries)
+
+
+def _needless(live: LiveRun, unit: Unit, fetch: Fetch) -> bool:
+    """The unit was needed once, and is not any more: its task was done on another copy."""
+    return not unit.uses or (fetch.crossing and unit.id not in live.run.incoming)
 
 
 def on_push_late(book: Book, run: RunKey, unit: bytes, node: str, tries: int) -> None:
@@ -200,6 +205,9 @@ def _one_less_missing(book: Book, live: LiveRun, task_id: bytes, node: str) -> N
 def _try_again(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> None:
     fetch = live.fetches.get((event.unit, event.node))
     if fetch is None or not fetch.said:
+        return
+    if _needless(live, unit, fetch):
+        del live.fetches[event.unit, event.node]
         return
     fetch.said = False
     fetch.tries += 1

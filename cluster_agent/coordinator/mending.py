@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import crossing, fetching, records
+from cluster_agent.coordinator import fetching, offering, pushing, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.freeing import drop_use
@@ -137,9 +137,9 @@ def say_where(book: Book, live: LiveRun, unit: Unit) -> None:
     for edge in live.graph.edges:
         out = live.run.edges[edge.index].outs.get(unit.id)
         if out is not None and out.state != QUEUED:
-            crossing.say_offer(book, live, out.cluster, edge.index, unit)
+            offering.say_offer(book, live, out.cluster, edge.index, unit)
     for push in live.run.pushes.get(unit.id, ()):
-        crossing.say_push(book, live, unit, push.place)
+        pushing.say_push(book, live, unit, push.place)
 
 
 def say_relocated(book: Book, live: LiveRun) -> None:

@@ -8,7 +8,7 @@ not is stopped and freed; what it was not told is said again.
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import commands, crossing, fetching, mending, pooling, records, retrying, sources
+from cluster_agent.coordinator import commands, fetching, mending, pooling, pushing, records, retrying, sources
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import Failure, NodeJoined, NodeLost, RunKey
@@ -158,7 +158,7 @@ def _say_again(book: Book, live: LiveRun, node: Node, busy: set[bytes]) -> None:
         unit = live.run.units[unit_id]
         if node.name in unit.copies:
             for push in pushes:
-                crossing.say_push(book, live, unit, push.place)
+                pushing.say_push(book, live, unit, push.place)
 
 
 def on_lost(book: Book, event: NodeLost) -> None:

@@ -7,7 +7,7 @@ table's nothing is heard any more. What belongs to a run, or to a plan, that we 
 from __future__ import annotations
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import closing, crossing, mending, records
+from cluster_agent.coordinator import closing, mending, offering, pushing, receiving, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import run_name
 from cluster_agent.coordinator.messages import PeerSaid, RunKey
@@ -32,25 +32,25 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
         return
     kind = message.WhichOneof("kind")
     if kind == "offer":
-        crossing.on_offer(book, live, cluster, message.offer)
+        receiving.on_offer(book, live, cluster, message.offer)
     elif kind == "accept":
-        crossing.on_accept(book, live, cluster, message.accept)
+        offering.on_accept(book, live, cluster, message.accept)
     elif kind == "grant":
-        crossing.on_grant(book, live, cluster, message.grant)
+        receiving.on_grant(book, live, cluster, message.grant)
     elif kind == "granted":
-        crossing.on_granted(book, live, cluster, message.granted)
+        offering.on_granted(book, live, cluster, message.granted)
     elif kind == "released":
-        crossing.on_released(book, live, cluster, message.released)
+        offering.on_released(book, live, cluster, message.released)
     elif kind == "report":
         closing.on_report(book, live, cluster, message.report)
     elif kind == "closed":
         closing.on_closed(book, live, message.closed)
     elif kind == "decline":
-        crossing.on_decline(book, live, cluster, message.decline)
+        offering.on_decline(book, live, cluster, message.decline)
     elif kind == "withdraw":
-        crossing.on_withdraw(book, live, message.withdraw)
+        receiving.on_withdraw(book, live, message.withdraw)
     elif kind == "push":
-        crossing.on_push_request(book, live, cluster, message.push)
+        pushing.on_push_request(book, live, cluster, message.push)
     elif kind == "unavailable":
         mending.on_unavailable(book, live, message.unavailable)
 

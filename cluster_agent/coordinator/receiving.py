@@ -1,0 +1,123 @@
+"""Units that come from other clusters: accepted when offered, executed only after their grant is in our log.
+
+From the offer on the unit is known and held, so that its bytes come once for all of its edges; until the grant its
+sender may take it back. Each word leaves with the record that makes it true, and is understood when heard twice.
+"""
+
+from __future__ import annotations
+
+from bdw_fed.v1 import peer_pb2
+from cluster_agent.coordinator import fetching, mending, records
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.freeing import drop_use
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.messages import Place, SendPeer, UnitInfo
+from cluster_agent.coordinator.state import ACCEPTED, OURS, Incoming, Unit
+
+
+def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -> None:
+    """Another cluster has a unit for a step that we may execute."""
+    edge = live.graph.edge_by_id.get(message.edge)
+    if edge is None or not edge.consumer.here:
+        reply = peer_pb2.PeerMessage.FromString(live.header)
+        reply.decline.edge = message.edge
+        reply.decline.unit = message.unit.id
+        reply.decline.reason = f"{book.cluster} does not execute that step"
+        book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+        return
+    unit = message.unit
+    known = live.run.units.get(unit.id)
+    if known is not None and edge.index in known.released:
+        return  # its sender said where it is before it heard that we are done with it
+    info = UnitInfo(unit.id, unit.digest, unit.size, unit.task, unit.origin, unit.generation, unit.name)
+    at = message.location
+    place = Place(at.cluster, at.node, at.address, at.server_name)
+    incoming = live.run.incoming.get(unit.id)
+    state = incoming.edges.get(edge.index) if incoming is not None else None
+    book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place))
+    if state is None or state == ACCEPTED:
+        reply = peer_pb2.PeerMessage.FromString(live.header)
+        reply.accept.edge = message.edge
+        reply.accept.unit = unit.id
+        book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+    elif state == OURS:
+        mending.found_again(book, live, live.run.units[unit.id])
+
+
+def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -> None:
+    """The unit is ours."""
+    edge = live.graph.edge_by_id.get(message.edge)
+    incoming = live.run.incoming.get(message.unit)
+    if edge is None or incoming is None or incoming.edges.get(edge.index) != ACCEPTED:
+        return
+    book.commit(records.GrantTaken(live.key, edge.index, message.unit))
+    reply = peer_pb2.PeerMessage.FromString(live.header)
+    reply.granted.edge = message.edge
+    reply.granted.unit = message.unit
+    book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+    unit = live.run.units[message.unit]
+    if message.unit in live.run.incoming:
+        fetching.cross(book, live, unit)
+    book.publish(
+        live, "unit.received", edge.consumer.name, b"", {"unit": unit.id.hex(), "from": cluster, "size": unit.size}
+    )
+
+
+def on_withdraw(book: Book, live: LiveRun, message: peer_pb2.Withdraw) -> None:
+    """The other cluster takes its offer back."""
+    edge = live.graph.edge_by_id.get(message.edge)
+    incoming = live.run.incoming.get(message.unit)
+    if edge is not None and incoming is not None and incoming.edges.get(edge.index) == ACCEPTED:
+        book.commit(records.OfferDropped(live.key, edge.index, message.unit))
+
+
+def say_released(book: Book, live: LiveRun) -> None:
+    """Tell the senders which of their units we are done with."""
+    for cluster, edge, unit in live.released:
+        message = peer_pb2.PeerMessage.FromString(live.header)
+        message.released.edge = live.graph.edges[edge].id
+        message.released.unit = unit
+        book.actions.append(SendPeer(cluster, message.SerializeToString()))
+    live.released.clear()
+
+
+def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    info = record.unit
+    unit = live.run.units.get(info.id)
+    if unit is None:
+        unit = Unit(
+            info.id, info.digest, info.size, info.task, info.origin, info.generation, info.name, 0, [], record.cluster
+        )
+        live.run.units[info.id] = unit
+    elif not unit.copies:
+        unit.digest, unit.size, unit.generation = info.digest, info.size, info.generation
+    incoming = live.run.incoming.get(info.id)
+    if incoming is None:
+        incoming = live.run.incoming[info.id] = Incoming(record.cluster, record.place, {})
+        unit.sender = record.cluster
+    incoming.place = record.place
+    if record.edge not in incoming.edges:
+        incoming.edges[record.edge] = ACCEPTED
+        unit.uses += 1
+    book.touch(live)
+
+
+def apply_offer_dropped(book: Book, record: records.OfferDropped) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    incoming = live.run.incoming[record.unit]
+    del incoming.edges[record.edge]
+    if not incoming.edges:
+        del live.run.incoming[record.unit]
+    drop_use(book, live, live.run.units[record.unit])
+    book.touch(live)
+
+
+def apply_grant_taken(book: Book, record: records.GrantTaken) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    live.run.incoming[record.unit].edges[record.edge] = OURS
+    fetching.deliver_granted(live, live.run.units[record.unit])
+    book.touch(live)
