@@ -66,7 +66,7 @@ class Node(RuleBasedStateMachine):
                 case messages.WakeAt(at):
                     assert at <= self.now + LINGER_SECONDS
 
-    @rule(number=st.integers(0, 9), run=st.sampled_from(["run1", "run2"]), pool=st.sampled_from([None, *POOLS]))
+    @rule(number=st.integers(0, 3), run=st.sampled_from(["run1", "run2"]), pool=st.sampled_from([None, *POOLS]))
     def want(self, number: int, run: str, pool: PoolSpec | None) -> None:
         task = key(number, run)
         pool = self.wanted.get(task, pool)
@@ -183,7 +183,7 @@ class Node(RuleBasedStateMachine):
         assert self.core.workers() == 0
 
 
-Node.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+Node.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
 TestNode = Node.TestCase
 
 
@@ -198,6 +198,21 @@ def test_a_large_task_is_not_overtaken() -> None:
     node.handle(messages.TaskEnded(key(1)), 1)
     assert node.phase(key(2)) is Phase.ADMITTED
     assert node.phase(key(3)) is Phase.QUEUED
+
+
+def test_what_a_task_used_is_free_when_it_has_ended() -> None:
+    """However often: afterwards as many run at once as at first."""
+    node = NodeCore(4.0, 100)
+    pool = PoolSpec("s", "s@1", cpus=0.1, memory=50)
+    node.handle(messages.PoolSized(pool, 2), 0)
+    for worker in (1, 2):
+        node.handle(messages.WorkerReady(worker, 0.1), 0)
+    for number in range(0, 40, 2):
+        for each in (number, number + 1):
+            node.handle(messages.TaskWanted(key(each), pool), 0)
+        assert node.running() == 2
+        node.handle(messages.TaskEnded(key(number)), 1)
+        node.handle(messages.TaskEnded(key(number + 1)), 1)
 
 
 def test_a_worker_started_on_demand_lingers_and_then_goes() -> None:
