@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import NoReturn
@@ -12,10 +13,12 @@ from bdw_fed.cli.lazily import import_lazily
 from bdw_fed.cli.verbs import MODULES, load
 
 _COMPLETING = "_BDW_FED_COMPLETE"
+_GARBAGE_AFTER = 50_000  # objects; imports make many and leave none behind, so looking for garbage early is in vain
 
 
 def main() -> NoReturn:
     """Run the command line of this process and exit with its code."""
+    gc.set_threshold(_GARBAGE_AFTER)
     _exit(run(sys.argv[1:]))
 
 
