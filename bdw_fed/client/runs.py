@@ -202,6 +202,10 @@ class Runs(Objects):
         if unknown:
             known = ", ".join(sorted({item.output.name for item in located})) or "none yet"
             raise NotFound(f"run {run} has no output {', '.join(sorted(unknown))} (it has: {known})")
+        deadline = time.monotonic() + patience
+        while not all(item.addresses for item in located) and time.monotonic() < deadline:
+            await self._transport.blocking(partial(time.sleep, _FIRST_PAUSE))  # the node that has it may be coming back
+            located = await self.outputs(run)
         wanted = [item for item in located if not names or item.output.name in names]
         context = ssl_client_context(self._transport.profile.load_credentials())
         saved = []

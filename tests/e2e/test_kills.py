@@ -46,12 +46,19 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that `pid` has started, and theirs."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
 def pids(federation: Federation, kind: str) -> list[int]:
-    """The processes of one kind that live just now."""
+    """The processes of one kind that live just now; workers are what nodes have started, the spawner among them."""
     processes = federation.processes()
-    if kind == "worker":
-        return [child for process in processes if process["kind"] == "node" for child in children(process["pid"])]
-    return [process["pid"] for process in processes if process["kind"] == kind]
+    supervisor = next(process["pid"] for process in processes if process["kind"] == "supervisor")
+    living = set(children(supervisor))  # the number of one that has ended may be somebody else's by now
+    role = "node" if kind == "worker" else kind
+    found = [process["pid"] for process in processes if process["kind"] == role and process["pid"] in living]
+    return [each for pid in found for each in descendants(pid)] if kind == "worker" else found
 
 
 def kill_one(federation: Federation, chance: random.Random, kind: str) -> bool:
