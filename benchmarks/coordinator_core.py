@@ -14,7 +14,8 @@ from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
-from cluster_agent.coordinator.messages import Event, Output, Place, RunKey, UnitInfo
+from cluster_agent.coordinator.messages import Event, Place, RunKey
+from cluster_agent.orders.messages import Output, UnitInfo
 from wire.digests import bytes_digest, source_task_id, unit_id
 
 RUN = RunKey("default", "run-1")

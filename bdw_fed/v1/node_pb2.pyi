@@ -68,19 +68,25 @@ Global___FetchBundleResponse: _TypeAlias = FetchBundleResponse  # noqa: Y015
 
 @_typing.final
 class AttachRequest(_message.Message):
+    """Taken in this order: first `messages`, then `results`."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGES_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    results: _builtins.bytes
+    """msgpack, see cluster_agent/orders/messages.py; empty = none"""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeMessage]: ...
     def __init__(
         self,
         *,
         messages: _abc.Iterable[Global___NodeMessage] | None = ...,
+        results: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -88,19 +94,25 @@ Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
 
 @_typing.final
 class AttachResponse(_message.Message):
+    """Taken in this order: first `commands`, then `orders`."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COMMANDS_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
+    orders: _builtins.bytes
+    """msgpack, see cluster_agent/orders/messages.py; empty = none"""
     @_builtins.property
     def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCommand]: ...
     def __init__(
         self,
         *,
         commands: _abc.Iterable[Global___NodeCommand] | None = ...,
+        orders: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "orders", b"orders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,12 +249,15 @@ class NodeHello(_message.Message):
     DATA_ADDRESS_FIELD_NUMBER: _builtins.int
     SERVER_NAME_FIELD_NUMBER: _builtins.int
     FETCHING_FIELD_NUMBER: _builtins.int
+    ORDERS_VERSION_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     incarnation: _builtins.bytes
     """made when the process started"""
     data_address: _builtins.str
     server_name: _builtins.str
+    orders_version: _builtins.int
+    """of the msgpack format; an agent refuses another than its own"""
     @_builtins.property
     def status(self) -> _control_plane_pb2.NodeStatus: ...
     @_builtins.property
@@ -272,10 +287,11 @@ class NodeHello(_message.Message):
         data_address: _builtins.str = ...,
         server_name: _builtins.str = ...,
         fetching: _abc.Iterable[Global___UnitKey] | None = ...,
+        orders_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_address", b"data_address", "fetching", b"fetching", "finished", b"finished", "incarnation", b"incarnation", "node", b"node", "running", b"running", "server_name", b"server_name", "status", b"status", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_address", b"data_address", "fetching", b"fetching", "finished", b"finished", "incarnation", b"incarnation", "node", b"node", "orders_version", b"orders_version", "running", b"running", "server_name", b"server_name", "status", b"status", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

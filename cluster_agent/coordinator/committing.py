@@ -15,8 +15,9 @@ from cluster_agent.coordinator.freeing import drop_use, end_use
 from cluster_agent.coordinator.grouping import add
 from cluster_agent.coordinator.live import LiveRun, give_room
 from cluster_agent.coordinator.making import make
-from cluster_agent.coordinator.messages import Output, RunKey, TaskDone, TaskProduced, TaskStarted
+from cluster_agent.coordinator.messages import RunKey, TaskDone, TaskProduced, TaskStarted
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Task
+from cluster_agent.orders.messages import Output
 
 
 def current(book: Book, node: str, run: RunKey, task: bytes, attempt: int) -> tuple[LiveRun, Task] | None:

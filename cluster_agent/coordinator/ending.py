@@ -13,9 +13,10 @@ from cluster_agent.coordinator import commands, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun, give_room
-from cluster_agent.coordinator.messages import DesiredChanged, Failure, SendHub
+from cluster_agent.coordinator.messages import DesiredChanged, SendHub
 from cluster_agent.coordinator.reporting import fragment_status
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Mishap
+from cluster_agent.orders.messages import Failure
 
 SUCCEEDED: Final = int(model_pb2.FRAGMENT_STATE_SUCCEEDED)
 FAILED: Final = int(model_pb2.FRAGMENT_STATE_FAILED)

@@ -12,8 +12,8 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.grouping import add, deliver
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import Output
 from cluster_agent.coordinator.state import Out, Unit
+from cluster_agent.orders.messages import Output
 
 Routes = tuple[tuple[int, int, str], ...]
 

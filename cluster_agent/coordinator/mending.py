@@ -17,8 +17,9 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import Fetch, LiveRun
-from cluster_agent.coordinator.messages import Failure, SendPeer
+from cluster_agent.coordinator.messages import SendPeer
 from cluster_agent.coordinator.state import ACCEPTED, DONE, OPENED, PENDING, QUEUED, READY, Task, Unit
+from cluster_agent.orders.messages import Failure
 
 
 @dataclass(slots=True)

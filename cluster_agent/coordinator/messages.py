@@ -14,37 +14,11 @@ from __future__ import annotations
 
 import msgspec
 
+from cluster_agent.orders.messages import Failure, Output
+
 
 class Struct(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="struct", gc=False):
     """A message: compact, immutable, told apart from the others by its name."""
-
-
-class UnitInfo(Struct, frozen=True, tag=False):
-    """One piece of data: 16 bytes of id, 32 bytes of BLAKE3, its size, the task that made it, its origin cluster."""
-
-    id: bytes
-    digest: bytes
-    size: int
-    task: bytes = b""
-    origin: str = ""
-    generation: int = 0
-    name: str = ""
-
-
-class Output(Struct, frozen=True, tag=False):
-    """A unit that a task put on one of its ports; `index` counts within the port."""
-
-    port: str
-    index: int
-    unit: UnitInfo
-
-
-class Failure(Struct, frozen=True, tag=False):
-    """Why an attempt failed. `kind` is one of the kinds named in the contract's Failure."""
-
-    kind: str
-    message: str
-    detail: str = ""
 
 
 class RunKey(Struct, frozen=True, tag=False):

@@ -11,8 +11,9 @@ from __future__ import annotations
 from cluster_agent.coordinator import commands, fetching, mending, pooling, pushing, records, retrying, sources
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun, Node
-from cluster_agent.coordinator.messages import Failure, NodeJoined, NodeLost, RunKey
+from cluster_agent.coordinator.messages import NodeJoined, NodeLost, RunKey
 from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING
+from cluster_agent.orders.messages import Failure
 
 
 def on_joined(book: Book, event: NodeJoined) -> None:

@@ -15,8 +15,9 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun, Node, take_room
-from cluster_agent.coordinator.messages import Failure, RunKey
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ASSIGNED, Task
+from cluster_agent.orders.messages import Failure
 
 _WITHIN_CLUSTER: Final = 100e6  # bytes a second between nodes
 _WORD: Final = 0.002  # seconds to have a unit fetched

@@ -11,8 +11,9 @@ from cluster_agent.coordinator import fetching, mending, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import Place, SendPeer, UnitInfo
+from cluster_agent.coordinator.messages import Place, SendPeer
 from cluster_agent.coordinator.state import ACCEPTED, OURS, Incoming, Unit
+from cluster_agent.orders.messages import UnitInfo
 
 
 def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -> None:

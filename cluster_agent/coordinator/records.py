@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from cluster_agent.coordinator.messages import Failure, Output, Place, RunKey, UnitInfo
+from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.orders.messages import Failure, Output, UnitInfo
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

@@ -10,8 +10,8 @@ from bdw_fed.v1 import control_plane_pb2, model_pb2
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import OUTPUT, SOURCE
 from cluster_agent.coordinator.live import LiveRun, unit_proto
-from cluster_agent.coordinator.messages import Failure
 from cluster_agent.coordinator.state import ASSIGNED, DONE, OPENED, READY, RETRYING, Task
+from cluster_agent.orders.messages import Failure
 
 _INPUTS_SHOWN: Final = 20
 _TASKS_SHOWN: Final = 100

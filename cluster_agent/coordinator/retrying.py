@@ -15,8 +15,9 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.committing import current, leave_node
 from cluster_agent.coordinator.ending import fail, keep_mishap
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import Failure, RunKey, TaskFailed
+from cluster_agent.coordinator.messages import RunKey, TaskFailed
 from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap, Task
+from cluster_agent.orders.messages import Failure
 
 NOT_THE_STEPS_FAULT: Final = frozenset(("data", "lost"))
 

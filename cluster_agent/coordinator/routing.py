@@ -16,8 +16,8 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import EACH, Edge, Step
 from cluster_agent.coordinator.grouping import gathers_here
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import Output
 from cluster_agent.coordinator.state import READY, Out
+from cluster_agent.orders.messages import Output
 
 _UNMEASURED_SECONDS: Final = 1.0
 _UNDECLARED_BANDWIDTH: Final = 10e6

@@ -11,8 +11,9 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.making import make
-from cluster_agent.coordinator.messages import Failure, RunKey, SourceRead
+from cluster_agent.coordinator.messages import RunKey, SourceRead
 from cluster_agent.coordinator.state import OPENED, OPENING, PENDING, Part
+from cluster_agent.orders.messages import Failure
 
 
 def open_pending(book: Book, live: LiveRun) -> None:

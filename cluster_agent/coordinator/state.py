@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from cluster_agent.coordinator.messages import Failure, Place, RunKey
+from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.orders.messages import Failure
 
 VERSION: Final = 1
 _MASK: Final = (1 << 128) - 1

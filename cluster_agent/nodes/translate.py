@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator.messages import (
     Event,
-    Failure,
     FetchEnded,
     NodeJoined,
-    Output,
     Place,
     PushEnded,
     RunKey,
@@ -19,8 +17,8 @@ from cluster_agent.coordinator.messages import (
     TaskFailed,
     TaskProduced,
     TaskStarted,
-    UnitInfo,
 )
+from cluster_agent.orders.messages import Failure, Output, UnitInfo
 
 
 def joined(hello: node_pb2.NodeHello) -> NodeJoined:

@@ -11,7 +11,8 @@ from bdw_fed.v1 import federation_pb2, model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
-from cluster_agent.coordinator.messages import Failure, Output, Place, RunKey
+from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.orders.messages import Failure, Output
 from tests.coordinator.federation import made
 from tests.coordinator.workflows import Use, fragments
 from wire.digests import source_task_id

@@ -17,8 +17,9 @@ from bdw_fed.v1 import federation_pb2, model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
-from cluster_agent.coordinator.messages import Failure, Output, Place, RunKey, UnitInfo
+from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import DONE
+from cluster_agent.orders.messages import Failure, Output, UnitInfo
 from tests.coordinator.workflows import Use, fragments
 from wire.digests import bytes_digest, source_task_id, unit_id
 
