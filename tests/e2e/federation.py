@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bdw_fed import SyncClient
+from bdw_fed.embedded import control
 
 HERE = Path(__file__).parent
 CASES = HERE / "cases"
@@ -46,12 +47,9 @@ class Federation:
 
     def call(self, *words: str, expect: tuple[int, ...] = (0,)) -> str:
         """What `bdw-fed WORDS` prints. CommandError with all that it said if its exit code is not among `expect`."""
-        verb = [sys.executable, "-m", "bdw_fed.cli", *words]
-        # Stated in the environment, so that every verb finds the federation without an option of its own.
-        environment = {**os.environ, "BDW_FED_STATE": str(self.state), "NO_COLOR": "1"}
         done = subprocess.run(
-            verb,
-            env=environment,
+            _verb(words),
+            env=self._environment,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -62,6 +60,17 @@ class Federation:
             said = f"{done.stdout}\n{done.stderr}\n{self._last_words()}"
             raise CommandError(f"bdw-fed {' '.join(words)} ended with {done.returncode}, expected {expect}:\n{said}")
         return done.stdout
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """The command, which goes on; its output, errors among it, is in its pipe. The caller sees to its end."""
+        return subprocess.Popen(
+            _verb(words),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def ask(self, *words: str, expect: tuple[int, ...] = (0,)) -> Any:
         """The same with `-o json`, read."""
@@ -96,6 +105,12 @@ class Federation:
         processes: list[dict[str, Any]] = self.ask("status", expect=(0, 1, 4))["processes"]
         return processes
 
+    def supervised(self) -> tuple[int, list[dict[str, Any]]]:
+        """The supervisor's pid and what it says of its processes (role, name, pid), without a command."""
+        running = control.look(self.state)
+        assert running is not None, "the federation's supervisor is gone"
+        return running.pid, running.processes
+
     def wait_until_running(self, run: str) -> None:
         """Until tasks of the run have been committed, so that it is in the middle of things."""
         with SyncClient(state=self.state) as client:
@@ -103,11 +118,20 @@ class Federation:
                 if any(step.done for fragment in seen.fragments.values() for step in fragment.steps):
                     return
 
+    @property
+    def _environment(self) -> dict[str, str]:
+        """States where the federation is, so that every verb finds it without an option of its own."""
+        return {**os.environ, "BDW_FED_STATE": str(self.state), "NO_COLOR": "1"}
+
     def _last_words(self) -> str:
         logs = sorted((self.state / "logs").glob("*.log"))
         return "\n".join(
             f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs if log.stat().st_size
         )
+
+
+def _verb(words: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-m", "bdw_fed.cli", *words]
 
 
 def lay_out(directory: Path) -> Path:

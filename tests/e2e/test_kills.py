@@ -1,27 +1,34 @@
-"""Whatever process dies at whatever moment, the run ends with the same output.
+"""Whatever process dies at whatever moment, every run ends with the same output.
 
-Each round submits a run and, while it is under way, kills processes with SIGKILL, until the round's share of kills is
-done. The supervisor starts them again. The victims and moments come from a seed that is printed, and can be given in
-BDW_FED_SEED to see a round again (as far as the machine lets itself be repeated).
+Runs of a chain over three clusters are always under way, with more small units than slots, while random processes are
+killed with SIGKILL at random moments. The supervisor starts them again. The victims and moments come from a seed that
+is printed, and can be given in BDW_FED_SEED to see them again (as far as the machine lets itself be repeated);
+BDW_FED_KILLS asks for another number.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import signal
+import subprocess
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from federation import HERE, Federation, lay_out
+from killing import KINDS, kill_one
 
 pytestmark = pytest.mark.fault
 
-KINDS = ("worker", "node", "agent", "hub", "etcd")
-KILLS = 20
-EXPECTED = f"-{sum(number * number for number in range(150))} 150 75\n"
+KILLS = int(os.environ.get("BDW_FED_KILLS") or 200)
+RUNS_AT_A_TIME = 2
+NUMBERS = 150
+RUN_SECONDS = 240.0  # a run that takes longer, killed or not, is taken to hang
+EXPECTED = {"list.txt": "".join(f"{number}: first second third fourth\n" for number in range(NUMBERS))}
+TOTAL = {"total.txt": f"-{sum(number * number for number in range(NUMBERS))} {NUMBERS} 75\n"}
 
 
 @pytest.fixture(scope="module")
@@ -29,48 +36,49 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """A federation to be broken, apart from the one that other tests use."""
     directory = tmp_path_factory.mktemp("kills")
     started = Federation.start(directory, lay_out(directory))
-    started.apply(HERE / "federation" / "kills" / "workflow.yaml")
+    started.apply(HERE / "federation" / "kills" / "workflow.yaml", HERE / "federation" / "chain" / "workflow.yaml")
     yield started
     started.stop()
 
 
-def children(pid: int) -> list[int]:
-    """The processes that `pid` has started and that live."""
-    try:
-        return [
-            int(word)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for word in (task / "children").read_text().split()
-        ]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+class Load:
+    """Runs of the chain that are always under way; the outputs of each are compared when it ends."""
 
+    def __init__(self, federation: Federation, directory: Path) -> None:
+        self._federation = federation
+        self._directory = directory
+        self._waiting: dict[str, tuple[subprocess.Popen[str], float]] = {}
+        self.ended = 0
 
-def descendants(pid: int) -> list[int]:
-    """The processes that `pid` has started, and theirs."""
-    return [each for child in children(pid) for each in (child, *descendants(child))]
+    def keep_up(self) -> None:
+        """Look after runs that have ended, and submit as many new ones."""
+        self._look()
+        while len(self._waiting) < RUNS_AT_A_TIME:
+            run = self._federation.submit("chain")
+            self._waiting[run] = (self._federation.begin("wait", run), time.monotonic() + RUN_SECONDS)
 
+    def finish(self) -> None:
+        """Until all have ended."""
+        for waiting, deadline in list(self._waiting.values()):
+            waiting.wait(max(0.1, deadline - time.monotonic()))
+        self._look()
 
-def pids(federation: Federation, kind: str) -> list[int]:
-    """The processes of one kind that live just now; workers are what nodes have started, the spawner among them."""
-    processes = federation.processes()
-    supervisor = next(process["pid"] for process in processes if process["kind"] == "supervisor")
-    living = set(children(supervisor))  # the number of one that has ended may be somebody else's by now
-    role = "node" if kind == "worker" else kind
-    found = [process["pid"] for process in processes if process["kind"] == role and process["pid"] in living]
-    return [each for pid in found for each in descendants(pid)] if kind == "worker" else found
+    def close(self) -> None:
+        """Whatever still waits is waited for no more."""
+        for waiting, _ in self._waiting.values():
+            waiting.kill()
+            waiting.communicate()
 
-
-def kill_one(federation: Federation, chance: random.Random, kind: str) -> bool:
-    """Kill a process of this kind, if there is one."""
-    candidates = sorted(pids(federation, kind))
-    if not candidates:
-        return False
-    try:
-        os.kill(chance.choice(candidates), signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
+    def _look(self) -> None:
+        for run, (waiting, deadline) in list(self._waiting.items()):
+            if waiting.poll() is None:
+                assert time.monotonic() < deadline, f"{run} hangs: {self._federation.describe(run)}"
+                continue
+            said, _ = waiting.communicate()
+            del self._waiting[run]
+            assert waiting.returncode == 0, f"{run}: {said}\n{self._federation.describe(run)}"
+            assert self._federation.outputs(run, self._directory / run) == EXPECTED, f"of {run}"
+            self.ended += 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,24 +87,24 @@ def test_each_kind_of_process_may_die_once(victim: Federation, kind: str, tmp_pa
     victim.wait_until_running(run)
     assert kill_one(victim, random.Random(kind), kind)
     victim.call("wait", run)
-    assert victim.outputs(run, tmp_path) == {"total.txt": EXPECTED}
+    assert victim.outputs(run, tmp_path) == TOTAL
 
 
-def test_twenty_kills_at_random_moments_change_nothing(victim: Federation, tmp_path: Path) -> None:
+def test_two_hundred_kills_at_random_moments_change_nothing(victim: Federation, tmp_path: Path) -> None:
     seed = int(os.environ.get("BDW_FED_SEED") or random.SystemRandom().randrange(1 << 32))
     print(f"BDW_FED_SEED={seed}")
     chance = random.Random(seed)
-    killed: list[str] = []
-    rounds = 0
-    while len(killed) < KILLS:
-        rounds += 1
-        run = victim.submit("kills")
-        for _ in range(chance.randint(2, 5)):
-            threading.Event().wait(chance.uniform(0.0, 1.5))  # the random moment
+    killed: Counter[str] = Counter()
+    load = Load(victim, tmp_path)
+    began = time.monotonic()
+    try:
+        while killed.total() < KILLS:
+            load.keep_up()
+            threading.Event().wait(chance.uniform(0.0, 2.0))  # the random moment
             kind = chance.choice(KINDS)
-            if kill_one(victim, chance, kind):
-                killed.append(kind)
-        victim.call("wait", run)
-        got = victim.outputs(run, tmp_path / run)
-        assert got == {"total.txt": EXPECTED}, f"seed {seed}, round {rounds}, killed {killed}"
-    print(f"{len(killed)} kills in {rounds} rounds: {killed}")
+            killed[kind] += kill_one(victim, chance, kind)
+        load.finish()
+    finally:
+        load.close()
+        counts = ", ".join(f"{count} × {kind}" for kind, count in sorted(killed.items()))
+        print(f"{killed.total()} kills in {time.monotonic() - began:.0f} s ({counts}), {load.ended} runs the same")
