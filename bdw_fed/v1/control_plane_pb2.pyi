@@ -1353,6 +1353,7 @@ class ClusterStatus(_message.Message):
     RUNS_FIELD_NUMBER: _builtins.int
     GATEWAY_ADDRESS_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     zone: _builtins.str
     tier: _builtins.str
@@ -1366,6 +1367,8 @@ class ClusterStatus(_message.Message):
     pid: _builtins.int
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]: ...
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldSlots]: ...
     def __init__(
         self,
         *,
@@ -1379,14 +1382,57 @@ class ClusterStatus(_message.Message):
         runs: _builtins.int = ...,
         gateway_address: _builtins.str = ...,
         pid: _builtins.int = ...,
+        held: _abc.Iterable[Global___HeldSlots] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "last_seen", b"last_seen", "name", b"name", "nodes", b"nodes", "pid", b"pid", "runs", b"runs", "state", b"state", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "name", b"name", "nodes", b"nodes", "pid", b"pid", "runs", b"runs", "state", b"state", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015
+
+@_typing.final
+class HeldSlots(_message.Message):
+    """Slots that are reserved on a cluster for one step of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    LENT_FIELD_NUMBER: _builtins.int
+    HALF_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    step: _builtins.str
+    held: _builtins.int
+    used: _builtins.int
+    """by the run's own tasks"""
+    lent: _builtins.int
+    """used by tasks of other runs"""
+    half: _builtins.bool
+    """not committed: held for a short time, and nothing runs"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        step: _builtins.str = ...,
+        held: _builtins.int = ...,
+        used: _builtins.int = ...,
+        lent: _builtins.int = ...,
+        half: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["half", b"half", "held", b"held", "lent", b"lent", "namespace", b"namespace", "run", b"run", "step", b"step", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldSlots: _TypeAlias = HeldSlots  # noqa: Y015
 
 @_typing.final
 class StatusResponse(_message.Message):

@@ -173,6 +173,8 @@ class SessionRequest(_message.Message):
     REPLY_FIELD_NUMBER: _builtins.int
     RELAY_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    FREED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """0 = soft"""
     ack: _builtins.int
@@ -207,6 +209,14 @@ class SessionRequest(_message.Message):
     def accepted(self) -> Global___FragmentAccepted:
         """sequenced"""
 
+    @_builtins.property
+    def reservation(self) -> Global___ReservationAnswer:
+        """sequenced"""
+
+    @_builtins.property
+    def freed(self) -> Global___SlotsFreed:
+        """sequenced"""
+
     def __init__(
         self,
         *,
@@ -220,12 +230,14 @@ class SessionRequest(_message.Message):
         reply: Global___QueryReply | None = ...,
         relay: Global___PeerRelay | None = ...,
         accepted: Global___FragmentAccepted | None = ...,
+        reservation: Global___ReservationAnswer | None = ...,
+        freed: Global___SlotsFreed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "output", b"output", "progress", b"progress", "relay", b"relay", "reply", b"reply"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "freed", b"freed", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "output", b"output", "progress", b"progress", "relay", b"relay", "reply", b"reply", "reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ack", b"ack", "ended", b"ended", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "output", b"output", "progress", b"progress", "relay", b"relay", "reply", b"reply", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ack", b"ack", "ended", b"ended", "freed", b"freed", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "output", b"output", "progress", b"progress", "relay", b"relay", "reply", b"reply", "reservation", b"reservation", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "progress", "ended", "output", "reply", "relay", "accepted"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "progress", "ended", "output", "reply", "relay", "accepted", "reservation", "freed"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -346,6 +358,57 @@ class FragmentAccepted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FragmentAccepted: _TypeAlias = FragmentAccepted  # noqa: Y015
+
+@_typing.final
+class ReservationAnswer(_message.Message):
+    """What became of an assignment that was wanted RESERVED."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    epoch: _builtins.int
+    reserved: _builtins.bool
+    reason: _builtins.str
+    """of a denial: who holds what, for people"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        reserved: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "namespace", b"namespace", "reason", b"reason", "reserved", b"reserved", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReservationAnswer: _TypeAlias = ReservationAnswer  # noqa: Y015
+
+@_typing.final
+class SlotsFreed(_message.Message):
+    """There is more room than when somebody was denied last: it is worth asking again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SlotsFreed: _TypeAlias = SlotsFreed  # noqa: Y015
 
 @_typing.final
 class AssignmentSet(_message.Message):

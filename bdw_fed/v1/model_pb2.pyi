@@ -63,6 +63,8 @@ class _DesiredStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DesiredS
     """the run has ended everywhere, in whatever way: free all but its outputs"""
     DESIRED_STATE_FORGOTTEN: _DesiredState.ValueType  # 5
     """the run is deleted: free its outputs too"""
+    DESIRED_STATE_RESERVED: _DesiredState.ValueType  # 6
+    """hold the fragment's slots and say whether you do; nothing of it runs yet"""
 
 class DesiredState(_DesiredState, metaclass=_DesiredStateEnumTypeWrapper): ...
 
@@ -74,6 +76,8 @@ DESIRED_STATE_FINISHED: DesiredState.ValueType  # 4
 """the run has ended everywhere, in whatever way: free all but its outputs"""
 DESIRED_STATE_FORGOTTEN: DesiredState.ValueType  # 5
 """the run is deleted: free its outputs too"""
+DESIRED_STATE_RESERVED: DesiredState.ValueType  # 6
+"""hold the fragment's slots and say whether you do; nothing of it runs yet"""
 Global___DesiredState: _TypeAlias = DesiredState  # noqa: Y015
 
 class _FragmentState:
@@ -117,6 +121,8 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_SUCCEEDED: _RunState.ValueType  # 5
     RUN_STATE_FAILED: _RunState.ValueType  # 6
     RUN_STATE_CANCELLED: _RunState.ValueType  # 7
+    RUN_STATE_QUEUED: _RunState.ValueType  # 8
+    """waits until all slots of its plan are reserved"""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper): ...
 
@@ -130,6 +136,8 @@ RUN_STATE_STOPPING: RunState.ValueType  # 4
 RUN_STATE_SUCCEEDED: RunState.ValueType  # 5
 RUN_STATE_FAILED: RunState.ValueType  # 6
 RUN_STATE_CANCELLED: RunState.ValueType  # 7
+RUN_STATE_QUEUED: RunState.ValueType  # 8
+"""waits until all slots of its plan are reserved"""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
 
 @_typing.final
@@ -584,6 +592,7 @@ class Step(_message.Message):
     COUNTER_FIELD_NUMBER: _builtins.int
     SUCCESSOR_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    PREEMPTIBLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     definition: _builtins.str
     """"clean-flights@1"; empty for the built-in kinds"""
@@ -597,6 +606,8 @@ class Step(_message.Message):
     """counts when the counter is lost; may be empty"""
     pinned: _builtins.bool
     """a unit is executed on the cluster of its origin, never elsewhere"""
+    preemptible: _builtins.bool
+    """a task may be stopped and tried again when a reserved slot is wanted back"""
     @_builtins.property
     def execution(self) -> Global___Execution: ...
     @_builtins.property
@@ -630,10 +641,11 @@ class Step(_message.Message):
         counter: _builtins.str = ...,
         successor: _builtins.str = ...,
         pinned: _builtins.bool = ...,
+        preemptible: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "pool", b"pool", "resources", b"resources", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "name", b"name", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "resources", b"resources", "retry", b"retry", "successor", b"successor", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "name", b"name", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "preemptible", b"preemptible", "resources", b"resources", "retry", b"retry", "successor", b"successor", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -645,18 +657,22 @@ class Share(_message.Message):
 
     CLUSTER_FIELD_NUMBER: _builtins.int
     SHARE_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     share: _builtins.float
     """of the step's units, 0 to 1, as planned; coordinators decide a unit"""
+    slots: _builtins.int
+    """reserved there for the step; 0 = none of its own, it uses those of the run's other steps there"""
     def __init__(
         self,
         *,
         cluster: _builtins.str = ...,
         share: _builtins.float = ...,
+        slots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "share", b"share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "share", b"share", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -823,7 +839,10 @@ class Assignment(_message.Message):
 
     FRAGMENT_FIELD_NUMBER: _builtins.int
     DESIRED_FIELD_NUMBER: _builtins.int
+    TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     desired: Global___DesiredState.ValueType
+    time_to_live: _builtins.float
+    """while RESERVED: seconds that the slots are held at most if no other word comes"""
     @_builtins.property
     def fragment(self) -> Global___Fragment: ...
     def __init__(
@@ -831,10 +850,11 @@ class Assignment(_message.Message):
         *,
         fragment: Global___Fragment | None = ...,
         desired: Global___DesiredState.ValueType = ...,
+        time_to_live: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fragment", b"fragment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "fragment", b"fragment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "fragment", b"fragment", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -856,6 +876,9 @@ class StepProgress(_message.Message):
     BYTES_IN_FIELD_NUMBER: _builtins.int
     BYTES_OUT_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    LENT_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     waiting: _builtins.int
     """units here that are not with a worker yet"""
@@ -870,6 +893,12 @@ class StepProgress(_message.Message):
     bytes_in: _builtins.int
     bytes_out: _builtins.int
     workers: _builtins.int
+    held: _builtins.int
+    """slots reserved for the step here"""
+    used: _builtins.int
+    """of these, by the run's own tasks"""
+    lent: _builtins.int
+    """of these, by tasks of other runs"""
     def __init__(
         self,
         *,
@@ -883,10 +912,13 @@ class StepProgress(_message.Message):
         bytes_in: _builtins.int = ...,
         bytes_out: _builtins.int = ...,
         workers: _builtins.int = ...,
+        held: _builtins.int = ...,
+        used: _builtins.int = ...,
+        lent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "closed", b"closed", "done", b"done", "failed", b"failed", "running", b"running", "step", b"step", "waiting", b"waiting", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "closed", b"closed", "done", b"done", "failed", b"failed", "held", b"held", "lent", b"lent", "running", b"running", "step", b"step", "used", b"used", "waiting", b"waiting", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1103,6 +1135,7 @@ class Run(_message.Message):
     ENDING_FIELD_NUMBER: _builtins.int
     OUTPUTS_LEFT_OUT_FIELD_NUMBER: _builtins.int
     TOPOLOGY_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     workflow: _builtins.str
@@ -1134,6 +1167,10 @@ class Run(_message.Message):
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunOutput]: ...
+    @_builtins.property
+    def reservation(self) -> Global___Reservation:
+        """of a run that reserves"""
+
     def __init__(
         self,
         *,
@@ -1159,14 +1196,82 @@ class Run(_message.Message):
         ending: Global___RunState.ValueType = ...,
         outputs_left_out: _builtins.int = ...,
         topology: _builtins.str = ...,
+        reservation: Global___Reservation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "idempotency_key", b"idempotency_key", "message", b"message", "name", b"name", "namespace", b"namespace", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "idempotency_key", b"idempotency_key", "message", b"message", "name", b"name", "namespace", b"namespace", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "reservation", b"reservation", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class Reservation(_message.Message):
+    """How far a run has come with reserving the slots of its plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DeniedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
+    DENIED_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    mode: _builtins.str
+    """hold or lend"""
+    epoch: _builtins.int
+    """of the attempt under way; 0 = none is"""
+    attempts: _builtins.int
+    @_builtins.property
+    def clusters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of the plan that is reserved, or was tried last"""
+
+    @_builtins.property
+    def reserved(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """those of them that hold their slots for this attempt"""
+
+    @_builtins.property
+    def denied(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """cluster -> why it could not"""
+
+    def __init__(
+        self,
+        *,
+        mode: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        clusters: _abc.Iterable[_builtins.str] | None = ...,
+        reserved: _abc.Iterable[_builtins.str] | None = ...,
+        denied: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "clusters", b"clusters", "denied", b"denied", "epoch", b"epoch", "mode", b"mode", "reserved", b"reserved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reservation: _TypeAlias = Reservation  # noqa: Y015
 
 @_typing.final
 class FilterVerdict(_message.Message):
