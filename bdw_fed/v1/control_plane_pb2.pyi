@@ -1354,6 +1354,8 @@ class ClusterStatus(_message.Message):
     GATEWAY_ADDRESS_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     zone: _builtins.str
     tier: _builtins.str
@@ -1369,6 +1371,14 @@ class ClusterStatus(_message.Message):
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]: ...
     @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldSlots]: ...
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.MeasuredLink]:
+        """to this cluster"""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.MeasuredStep]:
+        """executed here"""
+
     def __init__(
         self,
         *,
@@ -1383,10 +1393,12 @@ class ClusterStatus(_message.Message):
         gateway_address: _builtins.str = ...,
         pid: _builtins.int = ...,
         held: _abc.Iterable[Global___HeldSlots] | None = ...,
+        links: _abc.Iterable[_model_pb2.MeasuredLink] | None = ...,
+        steps: _abc.Iterable[_model_pb2.MeasuredStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "name", b"name", "nodes", b"nodes", "pid", b"pid", "runs", b"runs", "state", b"state", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "pid", b"pid", "runs", b"runs", "state", b"state", "steps", b"steps", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -659,20 +659,26 @@ class PeerDirectory(_message.Message):
     PEERS_FIELD_NUMBER: _builtins.int
     TOPOLOGY_REVISION_FIELD_NUMBER: _builtins.int
     DATA_ROOT_FIELD_NUMBER: _builtins.int
+    NO_EXECUTE_FIELD_NUMBER: _builtins.int
     topology_revision: _builtins.int
     data_root: _builtins.str
     @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerDirectory.Peer]: ...
+    @_builtins.property
+    def no_execute(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """NoExecute taints of this cluster, KEY=VALUE: what does not tolerate them is not begun"""
+
     def __init__(
         self,
         *,
         peers: _abc.Iterable[Global___PeerDirectory.Peer] | None = ...,
         topology_revision: _builtins.int = ...,
         data_root: _builtins.str = ...,
+        no_execute: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_root", b"data_root", "peers", b"peers", "topology_revision", b"topology_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_root", b"data_root", "no_execute", b"no_execute", "peers", b"peers", "topology_revision", b"topology_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

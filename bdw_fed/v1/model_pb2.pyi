@@ -593,6 +593,9 @@ class Step(_message.Message):
     SUCCESSOR_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     PREEMPTIBLE_FIELD_NUMBER: _builtins.int
+    PREFER_FIELD_NUMBER: _builtins.int
+    TOLERATES_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     definition: _builtins.str
     """"clean-flights@1"; empty for the built-in kinds"""
@@ -608,6 +611,8 @@ class Step(_message.Message):
     """a unit is executed on the cluster of its origin, never elsewhere"""
     preemptible: _builtins.bool
     """a task may be stopped and tried again when a reserved slot is wanted back"""
+    prefer: _builtins.str
+    """which of the executors a unit goes to: finish (default), distance or spread"""
     @_builtins.property
     def execution(self) -> Global___Execution: ...
     @_builtins.property
@@ -623,6 +628,14 @@ class Step(_message.Message):
     @_builtins.property
     def executors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
         """the clusters that may execute it"""
+
+    @_builtins.property
+    def tolerates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """NoExecute taints that it may run beside: KEY or KEY=VALUE"""
+
+    @_builtins.property
+    def measured(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasuredStep]:
+        """by its executors, as known when it was planned"""
 
     def __init__(
         self,
@@ -642,10 +655,13 @@ class Step(_message.Message):
         successor: _builtins.str = ...,
         pinned: _builtins.bool = ...,
         preemptible: _builtins.bool = ...,
+        prefer: _builtins.str = ...,
+        tolerates: _abc.Iterable[_builtins.str] | None = ...,
+        measured: _abc.Iterable[Global___MeasuredStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "pool", b"pool", "resources", b"resources", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "name", b"name", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "preemptible", b"preemptible", "resources", b"resources", "retry", b"retry", "successor", b"successor", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "measured", b"measured", "name", b"name", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "preemptible", b"preemptible", "prefer", b"prefer", "resources", b"resources", "retry", b"retry", "successor", b"successor", "timeout", b"timeout", "tolerates", b"tolerates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -954,6 +970,106 @@ class LinkTraffic(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LinkTraffic: _TypeAlias = LinkTraffic  # noqa: Y015
+
+@_typing.final
+class MeasuredLink(_message.Message):
+    """What a cluster has measured of what comes to it from another one; newer transfers count for more. With a weight of 0
+    nothing was measured, and the figures are the declared ones.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_CLUSTER_FIELD_NUMBER: _builtins.int
+    TO_CLUSTER_FIELD_NUMBER: _builtins.int
+    FIXED_SECONDS_FIELD_NUMBER: _builtins.int
+    BANDWIDTH_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    DECLARED_LATENCY_FIELD_NUMBER: _builtins.int
+    DECLARED_BANDWIDTH_FIELD_NUMBER: _builtins.int
+    WAITING_BYTES_FIELD_NUMBER: _builtins.int
+    from_cluster: _builtins.str
+    to_cluster: _builtins.str
+    fixed_seconds: _builtins.float
+    """of a transfer, whatever its size"""
+    bandwidth: _builtins.float
+    """bytes a second, of all transfers together"""
+    weight: _builtins.float
+    """transfers that it rests on; old ones fade"""
+    age: _builtins.float
+    """seconds since the newest"""
+    declared_latency: _builtins.float
+    declared_bandwidth: _builtins.float
+    waiting_bytes: _builtins.int
+    """granted, and not here yet"""
+    def __init__(
+        self,
+        *,
+        from_cluster: _builtins.str = ...,
+        to_cluster: _builtins.str = ...,
+        fixed_seconds: _builtins.float = ...,
+        bandwidth: _builtins.float = ...,
+        weight: _builtins.float = ...,
+        age: _builtins.float = ...,
+        declared_latency: _builtins.float = ...,
+        declared_bandwidth: _builtins.float = ...,
+        waiting_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "bandwidth", b"bandwidth", "declared_bandwidth", b"declared_bandwidth", "declared_latency", b"declared_latency", "fixed_seconds", b"fixed_seconds", "from_cluster", b"from_cluster", "to_cluster", b"to_cluster", "waiting_bytes", b"waiting_bytes", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasuredLink: _TypeAlias = MeasuredLink  # noqa: Y015
+
+@_typing.final
+class MeasuredStep(_message.Message):
+    """What a cluster has measured of a step's tasks, in the same way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    FIXED_SECONDS_FIELD_NUMBER: _builtins.int
+    SECONDS_PER_BYTE_FIELD_NUMBER: _builtins.int
+    MEAN_SECONDS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    START_SECONDS_FIELD_NUMBER: _builtins.int
+    definition: _builtins.str
+    cluster: _builtins.str
+    fixed_seconds: _builtins.float
+    """of a task, whatever the size of its input"""
+    seconds_per_byte: _builtins.float
+    """of input"""
+    mean_seconds: _builtins.float
+    """of a task"""
+    weight: _builtins.float
+    """tasks that it rests on; old ones fade"""
+    age: _builtins.float
+    """seconds since the newest"""
+    start_seconds: _builtins.float
+    """that a worker takes to start; 0 = not measured"""
+    def __init__(
+        self,
+        *,
+        definition: _builtins.str = ...,
+        cluster: _builtins.str = ...,
+        fixed_seconds: _builtins.float = ...,
+        seconds_per_byte: _builtins.float = ...,
+        mean_seconds: _builtins.float = ...,
+        weight: _builtins.float = ...,
+        age: _builtins.float = ...,
+        start_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "cluster", b"cluster", "definition", b"definition", "fixed_seconds", b"fixed_seconds", "mean_seconds", b"mean_seconds", "seconds_per_byte", b"seconds_per_byte", "start_seconds", b"start_seconds", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasuredStep: _TypeAlias = MeasuredStep  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
@@ -1336,6 +1452,26 @@ Global___Score: _TypeAlias = Score  # noqa: Y015
 class StepPlan(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TaskSecondsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     STEP_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
     FILTERED_FIELD_NUMBER: _builtins.int
@@ -1346,6 +1482,7 @@ class StepPlan(_message.Message):
     COUNTER_FIELD_NUMBER: _builtins.int
     EXPECTED_BYTES_OUT_FIELD_NUMBER: _builtins.int
     UPPER_BOUND_FIELD_NUMBER: _builtins.int
+    TASK_SECONDS_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     expected_units: _builtins.float
     expected_bytes_in: _builtins.float
@@ -1360,6 +1497,10 @@ class StepPlan(_message.Message):
     def filtered(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterVerdict]: ...
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]: ...
+    @_builtins.property
+    def task_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """cluster -> that one task is expected to take there; missing = not known"""
+
     def __init__(
         self,
         *,
@@ -1373,10 +1514,11 @@ class StepPlan(_message.Message):
         counter: _builtins.str = ...,
         expected_bytes_out: _builtins.float = ...,
         upper_bound: _builtins.bool = ...,
+        task_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "expected_bytes_in", b"expected_bytes_in", "expected_bytes_out", b"expected_bytes_out", "expected_seconds", b"expected_seconds", "expected_units", b"expected_units", "filtered", b"filtered", "scores", b"scores", "shares", b"shares", "step", b"step", "upper_bound", b"upper_bound"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "expected_bytes_in", b"expected_bytes_in", "expected_bytes_out", b"expected_bytes_out", "expected_seconds", b"expected_seconds", "expected_units", b"expected_units", "filtered", b"filtered", "scores", b"scores", "shares", b"shares", "step", b"step", "task_seconds", b"task_seconds", "upper_bound", b"upper_bound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

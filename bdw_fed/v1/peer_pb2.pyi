@@ -81,6 +81,7 @@ class PeerFrame(_message.Message):
     PROTOCOL_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     LAMPORT_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """of the first message; 0 = the frame carries none. In a hello: of the first message still kept"""
     ack: _builtins.int
@@ -101,6 +102,10 @@ class PeerFrame(_message.Message):
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerMessage]:
         """numbered seq, seq+1, …"""
 
+    @_builtins.property
+    def load(self) -> Global___Load:
+        """may be left out, and may be lost with the frame"""
+
     def __init__(
         self,
         *,
@@ -114,14 +119,98 @@ class PeerFrame(_message.Message):
         protocol: _builtins.int = ...,
         answer: _builtins.bool = ...,
         lamport: _builtins.int = ...,
+        load: Global___Load | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "cluster", b"cluster", "hello", b"hello", "lamport", b"lamport", "log_id", b"log_id", "messages", b"messages", "peer_log_id", b"peer_log_id", "protocol", b"protocol", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "cluster", b"cluster", "hello", b"hello", "lamport", b"lamport", "load", b"load", "log_id", b"log_id", "messages", b"messages", "peer_log_id", b"peer_log_id", "protocol", b"protocol", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PeerFrame: _TypeAlias = PeerFrame  # noqa: Y015
+
+@_typing.final
+class Load(_message.Message):
+    """How busy the sender is just now, for who decides where units go. Only the newest counts; nothing waits for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CPUS_FIELD_NUMBER: _builtins.int
+    CPUS_WANTED_FIELD_NUMBER: _builtins.int
+    MEAN_SECONDS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """goes up within the sender's log"""
+    cpus: _builtins.float
+    """of the nodes that are there and take work"""
+    cpus_wanted: _builtins.float
+    """of the tasks that nodes have and of those that wait"""
+    mean_seconds: _builtins.float
+    """that one of those tasks takes"""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepLoad]: ...
+    @_builtins.property
+    def link(self) -> _model_pb2.MeasuredLink:
+        """of what comes from the receiver of this frame"""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        cpus: _builtins.float = ...,
+        cpus_wanted: _builtins.float = ...,
+        mean_seconds: _builtins.float = ...,
+        steps: _abc.Iterable[Global___StepLoad] | None = ...,
+        link: _model_pb2.MeasuredLink | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "cpus_wanted", b"cpus_wanted", "link", b"link", "mean_seconds", b"mean_seconds", "number", b"number", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Load: _TypeAlias = Load  # noqa: Y015
+
+@_typing.final
+class StepLoad(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    BUSY_FIELD_NUMBER: _builtins.int
+    WARM_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
+    definition: _builtins.str
+    slots: _builtins.float
+    """tasks that fit at a time"""
+    queued: _builtins.int
+    """tasks that no node has"""
+    busy: _builtins.int
+    """tasks that nodes have"""
+    warm: _builtins.int
+    """workers that are there"""
+    @_builtins.property
+    def measured(self) -> _model_pb2.MeasuredStep: ...
+    def __init__(
+        self,
+        *,
+        definition: _builtins.str = ...,
+        slots: _builtins.float = ...,
+        queued: _builtins.int = ...,
+        busy: _builtins.int = ...,
+        warm: _builtins.int = ...,
+        measured: _model_pb2.MeasuredStep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measured", b"measured"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "definition", b"definition", "measured", b"measured", "queued", b"queued", "slots", b"slots", "warm", b"warm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepLoad: _TypeAlias = StepLoad  # noqa: Y015
 
 @_typing.final
 class PeerMessage(_message.Message):
