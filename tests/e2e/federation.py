@@ -11,11 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bdw_fed import SyncClient
+from bdw_fed.cli.exits import UNAVAILABLE
 from bdw_fed.embedded import control
 
 HERE = Path(__file__).parent
@@ -25,6 +27,10 @@ PATIENCE = 120.0  # seconds after which a command that should have come back is 
 
 class CommandError(AssertionError):
     """The command line ended with a code that the test did not expect."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,9 @@ class Federation:
         )
         if done.returncode not in expect:
             said = f"{done.stdout}\n{done.stderr}\n{self._last_words()}"
-            raise CommandError(f"bdw-fed {' '.join(words)} ended with {done.returncode}, expected {expect}:\n{said}")
+            raise CommandError(
+                done.returncode, f"bdw-fed {' '.join(words)} ended with {done.returncode}, expected {expect}:\n{said}"
+            )
         return done.stdout
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
@@ -71,6 +79,17 @@ class Federation:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def insist(self, *words: str) -> str:
+        """The same, said again for as long as the hub can't be reached: it is being started."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                return self.call(*words)
+            except CommandError as error:
+                if error.code != UNAVAILABLE:
+                    raise
+        return self.call(*words)
 
     def ask(self, *words: str, expect: tuple[int, ...] = (0,)) -> Any:
         """The same with `-o json`, read."""
@@ -88,7 +107,7 @@ class Federation:
 
     def submit(self, workflow: str) -> str:
         """The name of a new run of `workflow`."""
-        return self.call("submit", workflow, "-o", "name").strip().removeprefix("run/")
+        return self.insist("submit", workflow, "-o", "name").strip().removeprefix("run/")
 
     def describe(self, run: str) -> dict[str, Any]:
         """The run as `describe run RUN -o json` tells it: a DescribeRunResponse in JSON."""
@@ -97,7 +116,7 @@ class Federation:
 
     def outputs(self, run: str, directory: Path) -> dict[str, str]:
         """The run's outputs, fetched: file name → text."""
-        self.call("outputs", run, "--to", str(directory))
+        self.insist("outputs", run, "--to", str(directory))
         return {path.name: path.read_text() for path in directory.iterdir()}
 
     def processes(self) -> list[dict[str, Any]]:
