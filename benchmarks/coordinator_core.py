@@ -10,12 +10,12 @@ import sys
 import time
 from collections import deque
 
-from bdw_fed.v1 import model_pb2, node_pb2
+from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Event, Place, RunKey
-from cluster_agent.orders.messages import Output, UnitInfo
+from cluster_agent.orders.messages import Order, Orders, Output, Result, Results, UnitInfo
 from wire.digests import bytes_digest, source_task_id, unit_id
 
 RUN = RunKey("default", "run-1")
@@ -59,7 +59,7 @@ class Bench:
         self.batch = batch
         self.seconds = 0.0
         self.records: list[object] = []
-        self.running: deque[node_pb2.StartTask] = deque()
+        self.running: deque[Order] = deque()
         self.now = 1.0
 
     def do(self, *events: Event) -> None:
@@ -71,15 +71,16 @@ class Bench:
         for action in actions:
             if isinstance(action, messages.Append):
                 self.records.append(action.record)
-            elif isinstance(action, messages.TellNode):
-                command = node_pb2.NodeCommand.FromString(action.command)
-                if command.WhichOneof("kind") == "start":
-                    self.running.append(command.start)
+            elif isinstance(action, messages.TellNode) and isinstance(action.command, Orders):
+                self.running.extend(action.command.orders)
 
-    def done(self, task: node_pb2.StartTask, count: int = 1) -> messages.TaskDone:
-        """The node's word that a task ended."""
-        outputs = tuple(made(task.key.task, index) for index in range(count))
-        return messages.TaskDone("n", RUN, task.key.task, task.key.attempt, outputs, 0.002, 1000)
+    def done(self, tasks: list[Order], count: int = 1) -> messages.NodeSaid:
+        """The node's word that tasks ended."""
+        results = (
+            Result(task.task, task.attempt, tuple(made(task.task, i) for i in range(count)), seconds=0.002)
+            for task in tasks
+        )
+        return messages.NodeSaid("n", Results(RUN.namespace, RUN.run, tuple(results)))
 
     def run(self) -> None:
         """The whole run; prints what each part cost."""
@@ -87,16 +88,13 @@ class Bench:
         self.do(messages.NodeJoined("n", b"1", 2.0, 1 << 30, Place("a", "n", "n:1")))
         maker = source_task_id(RUN.namespace, RUN.run, "inputs.rows", 0)
         self.do(messages.SourceRead("n", RUN, "inputs.rows", 0, (made(maker),)))
-        self.do(self.done(self.running.popleft(), self.units))
+        self.do(self.done([self.running.popleft()], self.units))
         split = self.seconds
         tasks = 0
         while self.running:
             batch = [self.running.popleft() for _ in range(min(self.batch, len(self.running)))]
             tasks += len(batch)
-            events: list[Event] = []
-            for task in batch:
-                events += [messages.TaskStarted("n", RUN, task.key.task, task.key.attempt), self.done(task)]
-            self.do(*events)
+            self.do(self.done(batch))
         assert self.core.status(RUN).state == model_pb2.FRAGMENT_STATE_SUCCEEDED
         print(f"a unit of the split: {split / self.units * 1e6:.1f} us; a task: {self.tasks_us(split, tasks):.1f} us")
         began = time.thread_time()

@@ -8,6 +8,7 @@ and said once a batch.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from cluster_agent.coordinator.live import LiveRun, Nodes
 from cluster_agent.coordinator.messages import Action, Append, ProgressChanged, Publish, RunKey, TellNode, WakeAt
 from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.coordinator.state import State
+from cluster_agent.orders.messages import Downward, Order, Orders
 from cluster_agent.pools.core import Autoscaler
 
 _MOST_DOUBLINGS: Final = 30
@@ -69,8 +71,10 @@ class Book:
         self.actions: list[Action] = []
         self.due: dict[RunKey, LiveRun] = {}  # runs to be settled at the end of the batch
         self.hungry: dict[RunKey, LiveRun] = {}  # runs with tasks that wait for a node
-        self.frees: dict[str, list[tuple[RunKey, bytes]]] = {}
-        self.acks: dict[str, list[tuple[RunKey, bytes, int]]] = {}
+        self.frees: dict[str, dict[RunKey, list[bytes]]] = {}  # node -> units
+        self.acks: dict[str, dict[RunKey, list[tuple[bytes, int]]]] = {}  # node -> (task, attempt)
+        self.orders: dict[str, dict[int, list[Order]]] = {}  # node -> number of the work -> orders
+        self.works = itertools.count(1)
         self.slots_known: dict[tuple[RunKey, int], float] = {}  # emptied when a node comes or goes
         self.stirred: dict[tuple[LiveRun, int], None] = {}  # steps whose pools have something to see to
         self.pooled: dict[str, Step] = {}  # definition -> a step that uses it
@@ -98,27 +102,45 @@ class Book:
         """The run's counters changed."""
         self._changed[live.key] = None
 
-    def tell(self, node: str, command: bytes) -> None:
+    def tell(self, node: str, command: bytes | Downward) -> None:
         """Say something to a node, if it is there; what it misses is mended when it joins."""
         known = self.nodes.get(node)
         if known is not None and known.connected:
+            if node in self.orders:
+                self.tell_orders(node)  # what was said first is heard first
             self.actions.append(TellNode(node, command))
+
+    def tell_orders(self, node: str) -> None:
+        """Say the orders that were gathered for a node."""
+        for work, orders in self.orders.pop(node).items():
+            self.actions.append(TellNode(node, Orders(work, tuple(orders))))
 
     def free(self, node: str, run: RunKey, unit: bytes) -> None:
         """A node's copy of a unit is not needed any more."""
-        self.frees.setdefault(node, []).append((run, unit))
+        by_run = self.frees.get(node)
+        if by_run is None:
+            by_run = self.frees[node] = {}
+        units = by_run.get(run)
+        if units is None:
+            units = by_run[run] = []
+        units.append(unit)
 
     def ack(self, node: str, run: RunKey, task: bytes, attempt: int) -> None:
         """A node need not repeat this result."""
-        self.acks.setdefault(node, []).append((run, task, attempt))
+        by_run = self.acks.get(node)
+        if by_run is None:
+            by_run = self.acks[node] = {}
+        tasks = by_run.get(run)
+        if tasks is None:
+            tasks = by_run[run] = []
+        tasks.append((task, attempt))
 
-    def publish(self, live: LiveRun, kind: str, step: str, task: bytes, data: dict[str, object]) -> None:
-        """Put an event on the bus, if anybody may listen."""
+    def publish(
+        self, live: LiveRun, kind: str, step: str, task: bytes, data: dict[str, object], *, ago: float = 0.0
+    ) -> None:
+        """Put an event of so many seconds ago on the bus, if anybody may listen."""
         if self.policy.publish:
-            subject = f"runs/{live.key.run}/steps/{step}"
-            if task:
-                subject = f"{subject}/tasks/{task.hex()}"
-            self.actions.append(Publish(live.key, kind, subject, data))
+            self.actions.append(Publish(live.key, kind, step, task, data, ago))
 
     def wake(self, due: float, kind: str, *what: Any) -> None:
         """See to it that `kind` is looked after at that time; see core for the kinds."""
@@ -159,6 +181,7 @@ class Book:
         """Drop what replayed records wanted said: it was said, or whoever missed it asks."""
         self.frees.clear()
         self.acks.clear()
+        self.orders.clear()
         self.due.clear()
         self.stirred.clear()
         self.hungry.clear()

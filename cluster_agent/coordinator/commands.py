@@ -1,4 +1,4 @@
-"""What is said to a node, as serialised `bdw_fed.v1.NodeCommand`s."""
+"""What is rarely said to a node, as serialised `bdw_fed.v1.NodeCommand`s; `ordering` says what each task needs."""
 
 from __future__ import annotations
 
@@ -8,48 +8,23 @@ from bdw_fed.v1 import node_pb2
 from cluster_agent.coordinator.fragment import EACH, Step
 from cluster_agent.coordinator.live import LiveRun, unit_proto
 from cluster_agent.coordinator.messages import Place, RunKey
-from cluster_agent.coordinator.state import Part, Task, Unit
+from cluster_agent.coordinator.state import Part, Unit
 
 
-def start(live: LiveRun, step: Step, task: Task) -> bytes:
-    """Execute a task; all of its inputs are on the node."""
-    command = node_pb2.NodeCommand.FromString(step.start)
-    message = command.start
-    key = message.key
-    key.namespace = live.key.namespace
-    key.run = live.key.run
-    key.task = task.id
-    key.attempt = task.attempt
-    known = live.run.units
-    for edge, units in zip(step.inputs, live.inputs(task), strict=True):
-        port = message.inputs.add(port=edge.port, format=edge.format, many=edge.pairing != EACH)
-        for unit in units:
-            port.units.append(unit_proto(known[unit]))
-    return command.SerializeToString()
+def work(live: LiveRun, step: Step) -> bytes:
+    """What all tasks of a step have in common: a serialised `bdw_fed.v1.StartTask`."""
+    message = node_pb2.NodeCommand.FromString(step.start).start
+    message.key.namespace = live.key.namespace
+    message.key.run = live.key.run
+    for edge in step.inputs:
+        message.inputs.add(port=edge.port, format=edge.format, many=edge.pairing != EACH)
+    return message.SerializeToString()
 
 
 def cancel(run: RunKey, task: bytes, attempt: int) -> bytes:
     """Stop a task; what it made is dropped."""
     command = node_pb2.NodeCommand()
     _task_key(command.cancel.key, run, task, attempt)
-    return command.SerializeToString()
-
-
-def acknowledge(results: Iterable[tuple[RunKey, bytes, int]]) -> bytes:
-    """These results are in the log."""
-    command = node_pb2.NodeCommand()
-    keys = command.ack.keys
-    for run, task, attempt in results:
-        _task_key(keys.add(), run, task, attempt)
-    return command.SerializeToString()
-
-
-def free(units: Iterable[tuple[RunKey, bytes]]) -> bytes:
-    """These units are not needed on the node any more."""
-    command = node_pb2.NodeCommand()
-    keys = command.free.units
-    for run, unit in units:
-        keys.add(namespace=run.namespace, run=run.run, unit=unit)
     return command.SerializeToString()
 
 

@@ -15,9 +15,9 @@ from cluster_agent.coordinator.freeing import drop_use, end_use
 from cluster_agent.coordinator.grouping import add
 from cluster_agent.coordinator.live import LiveRun, give_room
 from cluster_agent.coordinator.making import make
-from cluster_agent.coordinator.messages import RunKey, TaskDone, TaskProduced, TaskStarted
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Task
-from cluster_agent.orders.messages import Output
+from cluster_agent.orders.messages import Output, Produced, Result, Started
 
 
 def current(book: Book, node: str, run: RunKey, task: bytes, attempt: int) -> tuple[LiveRun, Task] | None:
@@ -31,57 +31,53 @@ def current(book: Book, node: str, run: RunKey, task: bytes, attempt: int) -> tu
     return live, known
 
 
-def on_started(book: Book, event: TaskStarted) -> None:
-    """A worker took a task."""
-    found = current(book, event.node, event.run, event.task, event.attempt)
-    if found is None or found[1].state != ASSIGNED:
-        return
-    live, task = found
-    live.started[task.id] = book.now
-    step = live.graph.steps[task.step]
-    book.note(live)
-    book.publish(live, "task.started", step.name, task.id, {"node": event.node, "attempt": event.attempt})
+def on_started(book: Book, node: str, said: Started) -> None:
+    """A worker took tasks that did not end at once."""
+    run = RunKey(said.namespace, said.run)
+    for task_id, attempt in said.tasks:
+        found = current(book, node, run, task_id, attempt)
+        if found is None or found[1].state != ASSIGNED:
+            continue
+        live, task = found
+        live.started[task.id] = book.now
+        book.note(live)
+        publish_started(book, live, task)
 
 
-def on_produced(book: Book, event: TaskProduced) -> None:
+def publish_started(book: Book, live: LiveRun, task: Task, *, ago: float = 0.0) -> None:
+    """Tell that a worker has taken a task, so many seconds ago."""
+    if book.policy.publish:
+        data: dict[str, object] = {"node": task.node, "attempt": task.attempt}
+        book.publish(live, "task.started", live.graph.steps[task.step].name, task.id, data, ago=ago)
+
+
+def on_produced(book: Book, node: str, said: Produced) -> None:
     """A task that still runs has made units: they move on at once."""
-    found = current(book, event.node, event.run, event.task, event.attempt)
+    found = current(book, node, RunKey(said.namespace, said.run), said.task, said.attempt)
     if found is None:
         return  # its end will be told, and all of its units with it
     live, task = found
     step = live.graph.steps[task.step]
-    chosen = routing.routes(book, live, step, event.outputs)
-    book.commit(records.Produced(live.key, task.id, event.node, event.outputs, chosen))
+    chosen = routing.routes(book, live, step, said.outputs)
+    book.commit(records.Produced(live.key, task.id, node, said.outputs, chosen))
 
 
-def on_done(book: Book, event: TaskDone) -> None:
-    """A task ended well."""
-    book.ack(event.node, event.run, event.task, event.attempt)
-    found = current(book, event.node, event.run, event.task, event.attempt)
-    if found is None:
-        free_late(book, event.node, event.run, event.task, event.outputs)
-        return
-    live, task = found
+def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) -> None:
+    """The current attempt of a task ended well."""
+    if task.id not in live.started:
+        publish_started(book, live, task, ago=result.seconds)
     step = live.graph.steps[task.step]
-    chosen = routing.routes(book, live, step, event.outputs)
-    book.commit(
-        records.Committed(
-            live.key,
-            task.id,
-            event.attempt,
-            event.node,
-            event.outputs,
-            event.seconds,
-            event.bytes_in,
-            chosen,
-        )
+    chosen = routing.routes(book, live, step, result.outputs)
+    record = records.Committed(
+        live.key, task.id, result.attempt, node, result.outputs, result.seconds, result.bytes_in, chosen
     )
+    book.commit(record)
     if book.policy.publish:
         data: dict[str, object] = {
-            "node": event.node,
-            "attempt": event.attempt,
-            "seconds": event.seconds,
-            "units": len(event.outputs),
+            "node": node,
+            "attempt": result.attempt,
+            "seconds": result.seconds,
+            "units": len(result.outputs),
         }
         book.publish(live, "task.done", step.name, task.id, data)
 

@@ -28,6 +28,7 @@ from cluster_agent.coordinator import (
     messages,
     nodes,
     offering,
+    ordering,
     peers,
     placement,
     pooling,
@@ -35,6 +36,7 @@ from cluster_agent.coordinator import (
     receiving,
     records,
     reporting,
+    results,
     retrying,
     routing,
     sources,
@@ -50,10 +52,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.DesiredChanged: ending.on_desired,
     messages.NodeJoined: nodes.on_joined,
     messages.NodeLost: nodes.on_lost,
-    messages.TaskStarted: committing.on_started,
-    messages.TaskProduced: committing.on_produced,
-    messages.TaskDone: committing.on_done,
-    messages.TaskFailed: retrying.on_failed,
+    messages.NodeSaid: results.on_said,
     messages.SourceRead: sources.on_read,
     messages.FetchEnded: fetching.on_ended,
     messages.PushEnded: pushing.on_push_ended,
@@ -178,6 +177,7 @@ class Coordinator:
                 book.hungry[key] = live
         nodes.tell_gathered(book)
         placement.dispatch(book)
+        ordering.say_all(book)
         pooling.look_after(book)
         return book.end()
 

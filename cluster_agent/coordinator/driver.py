@@ -38,6 +38,7 @@ from cluster_agent.coordinator.outgoing import END_STATES, hub_message
 from cluster_agent.coordinator.ports import HUB, Carrier, Core, Nodes, Progress, peer
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, Position, Sent
+from cluster_agent.orders.messages import Downward
 
 LAMPORT = "lamport"
 _TICK_EVENTS = 1_024
@@ -51,7 +52,7 @@ class _Gathered:
     """What one commit is to make true, and what may happen after it."""
 
     batch: Batch = field(default_factory=Batch)
-    commands: dict[str, list[bytes]] = field(default_factory=dict)
+    commands: dict[str, list[bytes | Downward]] = field(default_factory=dict)
     events: list[Publish] = field(default_factory=list)
     progress: set[RunKey] = field(default_factory=set)
     actions: int = 0
@@ -264,8 +265,8 @@ class Driver:
         if by_destination or gathered.batch.received:
             self._peers.flush()
             self._hub.flush()
-        for event in gathered.events:
-            self._bus.publish(event.run.namespace, event.run.run, event.type, event.subject, event.data)
+        if gathered.events:
+            self._bus.publish(gathered.events)
         for run in gathered.progress:
             self._tell_progress(run)
         self._maintain()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import commands, records
+from cluster_agent.coordinator import commands, ordering, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun, give_room
@@ -182,6 +182,7 @@ def drop(book: Book, live: LiveRun) -> None:
     """The run is not ours any more. Part of applying a record."""
     if live.going:
         stop_work(book, live)
+    ordering.forget(book, live)
     del book.lives[live.key]
     del book.state.runs[run_name(live.key.namespace, live.key.run)]
     book.due.pop(live.key, None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import commands, mending, records
+from cluster_agent.coordinator import commands, mending, ordering, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import Fetch, LiveRun, unit_proto
@@ -199,7 +199,7 @@ def _one_less_missing(book: Book, live: LiveRun, task_id: bytes, node: str) -> N
     live.missing[task_id] -= 1
     if not live.missing[task_id]:
         del live.missing[task_id]
-        book.tell(node, commands.start(live, live.graph.steps[task.step], task))
+        ordering.order(book, live, live.graph.steps[task.step], task)
 
 
 def _try_again(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> None:

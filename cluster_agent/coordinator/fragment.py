@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.coordinator.measured import Fit
 
 SOURCE: Final = 0
 SPLIT: Final = 1
@@ -65,6 +66,9 @@ class Step:
     max_backoff: float
     start: bytes  # a NodeCommand's StartTask without key and inputs
     file: str = ""  # an output's: the name that the workflow saves it under
+    prefer: str = ""  # which of several executors a unit goes to: see expected
+    tolerates: frozenset[str] = frozenset()  # NoExecute taints, KEY or KEY=VALUE
+    measured: dict[str, Fit] = field(default_factory=dict)  # cluster -> of its tasks, as known when it was planned
     ports: tuple[str, ...] = ()
     inputs: list[Edge] = field(default_factory=list)
     outs: dict[str, list[Edge]] = field(default_factory=dict)
@@ -74,6 +78,8 @@ class Step:
     producers: list[Step] = field(default_factory=list)
     consumers: list[Step] = field(default_factory=list)
     audience: tuple[str, ...] = ()  # the other clusters that must hear of its closing
+
+    free: bool = False  # each of its units may go to one of several clusters
 
     @property
     def placed(self) -> bool:
@@ -98,6 +104,7 @@ class Graph:
     edge_by_id: dict[str, Edge]
     parts: list[tuple[int, int, str, int]]  # step, index, path, size: the data that lies here
     concerned: list[Step] = field(default_factory=list)  # executed or counted here: what must close before we end
+    listeners: tuple[str, ...] = ()  # the other clusters that may send us units, and want to know how busy we are
 
 
 def read(serialised: bytes, cluster: str) -> Graph:
@@ -138,7 +145,18 @@ def read(serialised: bytes, cluster: str) -> Graph:
             raise ValueError(f"sources: part {part.index} belongs to step {part.step!r}, which is not in the fragment")
         graph.parts.append((graph.step_by_name[part.step].index, part.index, part.path, part.size))
     graph.concerned = [step for step in graph.steps if step.here or step.counts]
+    _find_free(graph)
     return graph
+
+
+def _find_free(graph: Graph) -> None:
+    """Which steps leave a choice, and who chooses: their executors and those that make units for them."""
+    listeners: set[str] = set()
+    for step in graph.steps:
+        step.free = step.driving is not None and not step.pinned and len(step.executors) > 1
+        if step.free and step.here:
+            listeners.update(step.executors, *(producer.executors for producer in step.producers))
+    graph.listeners = tuple(sorted(listeners - {graph.cluster}))
 
 
 def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Step:
@@ -175,6 +193,12 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         max_backoff=proto.retry.max_backoff or 60.0,
         start=start.SerializeToString(),
         file=proto.execution.output.file,
+        prefer=proto.prefer,
+        tolerates=frozenset(proto.tolerates),
+        measured={
+            each.cluster: Fit(each.fixed_seconds, each.seconds_per_byte, each.mean_seconds, each.weight)
+            for each in proto.measured
+        },
         ports=tuple(port.name for port in proto.outputs),
         outs={port.name: [] for port in proto.outputs},
     )

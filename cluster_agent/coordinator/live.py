@@ -23,6 +23,7 @@ from cluster_agent.coordinator.state import (
     Task,
     Unit,
 )
+from cluster_agent.orders.messages import UnitInfo
 
 _GOING = (model_pb2.FRAGMENT_STATE_ASSIGNED, model_pb2.FRAGMENT_STATE_RUNNING)
 
@@ -42,6 +43,7 @@ class Node:
     tasks: dict[tuple[RunKey, bytes], None] = field(default_factory=dict)
     running: dict[str, int] = field(default_factory=dict)  # definition -> tasks that it was given
     warm: set[str] = field(default_factory=set)  # definitions that were executed since the daemon started
+    works: set[int] = field(default_factory=set)  # numbers of the works that it was told since it joined
     fetching: int = 0  # bytes that were sent for
     lost_at: float = 0.0
     written_off: bool = False  # away for so long that its tasks went to others
@@ -102,6 +104,7 @@ class LiveRun:
         "unclosed",
         "waiting",
         "watched",
+        "works",
     )
 
     def __init__(self, run: Run, graph: Graph) -> None:
@@ -134,6 +137,7 @@ class LiveRun:
         self.lacking: set[int] = set()  # steps that no node can hold
         self.twins: dict[bytes, list[bytes]] = {}  # unit on its way here -> others of the same content
         self.contents: dict[bytes, bytes] = {}  # digest -> first unit of that content that came from elsewhere
+        self.works: dict[int, int] = {}  # step -> number of its work
         self.header = peer_pb2.PeerMessage(
             namespace=graph.namespace, run=graph.run, epoch=graph.epoch, revision=graph.revision
         ).SerializeToString()
@@ -272,6 +276,11 @@ def give_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
         node.used_memory = 0
     live.started.pop(task.id, None)
     live.missing.pop(task.id, None)
+
+
+def unit_info(unit: Unit) -> UnitInfo:
+    """A unit as an order names it."""
+    return UnitInfo(unit.id, unit.digest, unit.size, unit.task, unit.origin, unit.generation, unit.name)
 
 
 def unit_proto(unit: Unit) -> model_pb2.Unit:

@@ -4,7 +4,8 @@ The driver turns what nodes, peers, the hub and timers say into *events*, hands 
 and gets *actions* back. `Append` carries a *record*, the only thing that changes the core's durable state: the driver
 commits the records of a whole batch in one transaction, together with the outgoing messages of `SendPeer` and `SendHub`
 and the numbers of the incoming ones, and only then performs the other actions. After a restart the core is rebuilt from
-a snapshot and the records, and `resume(now)` says again whatever may not have been heard.
+a snapshot and the records, and `resume(now)` says again whatever may not have been heard. What coordinator and nodes
+say to each other for each task is in `cluster_agent.orders.messages`.
 
 Units, steps and fragments are those of `bdw_fed.v1` in the core's own, faster form. Ids are raw bytes, sizes bytes,
 times seconds of the monotonic clock.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cluster_agent.orders.messages import Failure, Output
+from cluster_agent.orders.messages import Downward, Output, Upward
 
 
 class Struct(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="struct", gc=False):
@@ -82,46 +83,11 @@ class NodeLost(Struct, frozen=True):
     incarnation: bytes
 
 
-class TaskStarted(Struct, frozen=True):
-    """A worker took the task."""
+class NodeSaid(Struct, frozen=True):
+    """What a node says of its tasks: started, produced or results, many at a time."""
 
     node: str
-    run: RunKey
-    task: bytes
-    attempt: int
-
-
-class TaskProduced(Struct, frozen=True):
-    """A task that still runs has made these units already."""
-
-    node: str
-    run: RunKey
-    task: bytes
-    attempt: int
-    outputs: tuple[Output, ...]
-
-
-class TaskDone(Struct, frozen=True):
-    """A task ended well; `outputs` are all of its units. They are in the node's store."""
-
-    node: str
-    run: RunKey
-    task: bytes
-    attempt: int
-    outputs: tuple[Output, ...]
-    seconds: float = 0.0
-    bytes_in: int = 0
-
-
-class TaskFailed(Struct, frozen=True):
-    """An attempt failed."""
-
-    node: str
-    run: RunKey
-    task: bytes
-    attempt: int
-    failure: Failure
-    seconds: float = 0.0
+    what: Upward
 
 
 class SourceRead(Struct, frozen=True):
@@ -179,10 +145,7 @@ Event = (
     | DesiredChanged
     | NodeJoined
     | NodeLost
-    | TaskStarted
-    | TaskProduced
-    | TaskDone
-    | TaskFailed
+    | NodeSaid
     | SourceRead
     | FetchEnded
     | PushEnded
@@ -215,19 +178,33 @@ class SendHub(Struct, frozen=True):
 
 
 class TellNode(Struct, frozen=True):
-    """Say this to a node: a serialised `bdw_fed.v1.NodeCommand`. Lost if the node is gone: NodeJoined mends it."""
+    """Say this to a node: a serialised `bdw_fed.v1.NodeCommand`, or what is said for each task, many at a time.
+
+    Lost if the node is gone: NodeJoined mends it.
+    """
 
     node: str
-    command: bytes
+    command: bytes | Downward
 
 
 class Publish(Struct, frozen=True):
-    """Put an event on the bus. `type` without the prefix ("task.done"); `data` is JSON-like."""
+    """Put an event on the bus. `type` without the prefix ("task.done"), `data` JSON-like; `ago` seconds it happened.
+
+    It is about the run, or more closely about a step of it, or a task of that step.
+    """
 
     run: RunKey
     type: str
-    subject: str
+    step: str
+    task: bytes
     data: dict[str, object]
+    ago: float = 0.0
+
+    @property
+    def subject(self) -> str:
+        """What it is about, as a path."""
+        subject = f"runs/{self.run.run}/steps/{self.step}"
+        return f"{subject}/tasks/{self.task.hex()}" if self.task else subject
 
 
 class ProgressChanged(Struct, frozen=True):

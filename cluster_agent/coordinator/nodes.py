@@ -13,7 +13,7 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import NodeJoined, NodeLost, RunKey
 from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING
-from cluster_agent.orders.messages import Failure
+from cluster_agent.orders.messages import Acks, Failure, Frees
 
 
 def on_joined(book: Book, event: NodeJoined) -> None:
@@ -31,6 +31,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     node.memory = event.memory or (1 << 62)  # not told: no limit
     node.place = event.place
     node.fetching = 0
+    node.works.clear()
     book.slots_known.clear()
     pooling.node_changed(book, event.node)
     running: dict[RunKey, dict[bytes, int]] = {}
@@ -61,8 +62,8 @@ def on_joined(book: Book, event: NodeJoined) -> None:
         _say_again(book, live, node, busy.get(live.key, set()))
         mending.drop_needless(book, live)
         book.touch(live)
-    if pending:
-        book.frees.setdefault(event.node, []).extend(pending)
+    for key, unit in pending:
+        book.free(event.node, key, unit)
 
 
 def _reconcile_ended(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:
@@ -169,6 +170,7 @@ def on_lost(book: Book, event: NodeLost) -> None:
         return
     node.connected = False
     book.acks.pop(event.node, None)  # it repeats its results
+    book.orders.pop(event.node, None)  # it is not known to have these tasks when it joins
     node.lost_at = book.now
     book.slots_known.clear()
     pooling.node_changed(book, event.node)
@@ -217,15 +219,22 @@ def _refetch_elsewhere(book: Book, live: LiveRun, name: str) -> None:
 def tell_gathered(book: Book) -> None:
     """Say what was gathered for nodes in bulk. Who is not connected hears it when it joins: its results come first."""
     for name in [name for name in book.frees if book.nodes[name].connected]:
-        book.tell(name, commands.free(book.frees.pop(name)))
+        for run, units in book.frees.pop(name).items():
+            book.tell(name, Frees(run.namespace, run.run, tuple(units)))
     for name in [name for name in book.acks if book.nodes[name].connected]:
-        book.tell(name, commands.acknowledge(book.acks.pop(name)))
+        for run, tasks in book.acks.pop(name).items():
+            book.tell(name, Acks(run.namespace, run.run, tuple(tasks)))
 
 
 def _unknown_frees(book: Book, name: str) -> list[tuple[RunKey, bytes]]:
     """What a node should free that its list of units, set against ours, will not show."""
-    waiting = book.frees.pop(name, [])
-    return [(key, unit) for key, unit in waiting if key not in book.lives or unit not in book.lives[key].run.units]
+    waiting = book.frees.pop(name, {})
+    return [
+        (key, unit)
+        for key, units in waiting.items()
+        for unit in units
+        if key not in book.lives or unit not in book.lives[key].run.units
+    ]
 
 
 def resume(book: Book, live: LiveRun) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import commands, fetching, records
+from cluster_agent.coordinator import fetching, ordering, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import Step
@@ -137,7 +137,7 @@ def send(book: Book, live: LiveRun, step: Step, task: Task) -> None:
     if missing:
         live.missing[task.id] = missing
     else:
-        book.tell(task.node, commands.start(live, step, task))
+        ordering.order(book, live, step, task)
 
 
 def apply_assigned(book: Book, record: records.Assigned) -> None:

@@ -9,6 +9,7 @@ from bdw_fed.v1.control_plane_pb2 import TaskInfo
 from bdw_fed.v1.model_pb2 import FragmentStatus
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
+from cluster_agent.orders.messages import Downward
 
 HUB = "hub"
 
@@ -49,8 +50,8 @@ class Core(Protocol):
 class Nodes(Protocol):
     """The way to the node daemons."""
 
-    def tell(self, node: str, commands: Sequence[bytes]) -> None:
-        """Send serialised NodeCommands in one message; they are lost if the node is gone."""
+    def tell(self, node: str, commands: Sequence[bytes | Downward]) -> None:
+        """Send serialised NodeCommands and orders in as few messages as may be; they are lost if the node is gone."""
 
 
 class Carrier(Protocol):

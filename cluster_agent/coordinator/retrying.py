@@ -12,12 +12,12 @@ from typing import Final
 
 from cluster_agent.coordinator import mending, records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.committing import current, leave_node
+from cluster_agent.coordinator.committing import leave_node, publish_started
 from cluster_agent.coordinator.ending import fail, keep_mishap
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import RunKey, TaskFailed
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap, Task
-from cluster_agent.orders.messages import Failure
+from cluster_agent.orders.messages import Failure, Result
 
 NOT_THE_STEPS_FAULT: Final = frozenset(("data", "lost"))
 
@@ -26,16 +26,13 @@ BLAMELESS: Final = 1
 COUNTED: Final = 2
 
 
-def on_failed(book: Book, event: TaskFailed) -> None:
-    """An attempt failed on a node."""
-    book.ack(event.node, event.run, event.task, event.attempt)
-    found = current(book, event.node, event.run, event.task, event.attempt)
-    if found is None or found[1].state != ASSIGNED:
-        return
-    live, task = found
-    counts = BLAMELESS if event.failure.kind in NOT_THE_STEPS_FAULT else COUNTED
-    end_attempt(book, live, task, event.failure, counts)
-    if event.failure.kind == "data":
+def on_failed(book: Book, live: LiveRun, task: Task, result: Result, failure: Failure) -> None:
+    """The current attempt of a task failed on its node."""
+    if result.seconds and task.id not in live.started:
+        publish_started(book, live, task, ago=result.seconds)
+    counts = BLAMELESS if failure.kind in NOT_THE_STEPS_FAULT else COUNTED
+    end_attempt(book, live, task, failure, counts)
+    if failure.kind == "data":
         mending.distrust(book, live, task)
 
 

@@ -1,9 +1,10 @@
 """The in-process bus: a bounded memory of each run's newest events, and subscribers that may be slow.
 
-The driver publishes what the core says once it is in the log. A subscriber gets what is remembered, then what comes;
-if it is too slow, its oldest events are dropped and the next one that it gets says how many (`left_out`), so nobody is
-held up and nobody is told less than the truth. The Lamport counter orders events across clusters by cause: it goes up
-with each event, and above whatever a peer has said of its own.
+The driver publishes what the core says once it is in the log, a batch at a time. A subscriber gets what is remembered,
+then what comes; if it is too slow, its oldest events are dropped and the next one that it gets says how many
+(`left_out`), so nobody is held up and nobody is told less than the truth. An event gets the form in which it travels
+when somebody reads it: most are never read. The Lamport counter orders events across clusters by cause: it goes up with
+each event, and above whatever a peer has said of its own.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import asyncio
 import json
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 from bdw_fed.v1.model_pb2 import Event
+from cluster_agent.coordinator.messages import Publish, RunKey
 
 PREFIX = "io.bdw-fed."
 _RUN_EVENTS = 1_000
@@ -23,39 +27,46 @@ _QUEUE_EVENTS = 1_000
 _RESERVED = 100_000
 
 
+class _Happened(NamedTuple):
+    """An event with its number, and its time in seconds since 1970."""
+
+    lamport: int
+    time: float
+    what: Publish
+
+
 class _Memory:
     """The newest events of one run, and how many older ones are gone."""
 
     def __init__(self, limit: int) -> None:
-        self.events: deque[Event] = deque(maxlen=limit)
+        self.events: deque[_Happened] = deque(maxlen=limit)
         self.dropped = 0
+        self._limit = limit
 
-    def add(self, event: Event) -> None:
-        if len(self.events) == self.events.maxlen:
-            self.dropped += 1
-        self.events.append(event)
+    def add(self, events: Sequence[_Happened]) -> None:
+        self.dropped += max(0, len(self.events) + len(events) - self._limit)
+        self.events.extend(events)
 
 
 class Subscription:
     """One subscriber's bounded queue; iterate over it, and close it in the end."""
 
-    def __init__(self, bus: EventBus, matches: Callable[[Event], bool], limit: int) -> None:
+    def __init__(self, bus: EventBus, matches: Callable[[RunKey], bool], limit: int) -> None:
         self._bus = bus
         self._matches = matches
-        self._queue: deque[Event] = deque()
-        self._limit = limit
+        self._queue: deque[_Happened] = deque(maxlen=limit)
         self._dropped = 0
         self._wake = asyncio.Event()
         self._closed = False
 
-    def offer(self, event: Event) -> None:
-        """Take the event if it is asked for; drop the oldest one if there is no room."""
-        if not self._matches(event):
+    def offer(self, run: RunKey, events: Sequence[_Happened]) -> None:
+        """Take these events of a run if they are asked for; drop the oldest ones if there is no room."""
+        if not self._matches(run):
             return
-        if len(self._queue) >= self._limit:
-            self._queue.popleft()
-            self._dropped += 1
-        self._queue.append(event)
+        queue = self._queue
+        assert queue.maxlen is not None
+        self._dropped += max(0, len(queue) + len(events) - queue.maxlen)
+        queue.extend(events)
         self._wake.set()
 
     def missed(self, count: int) -> None:
@@ -77,14 +88,10 @@ class Subscription:
 
     def waiting(self) -> list[Event]:
         """What is in the queue now, and take it out."""
-        events = list(self._queue)
+        events = [self._bus.event(happened) for happened in self._queue]
         self._queue.clear()
-        if events and self._dropped:
-            first = Event()
-            first.CopyFrom(events[0])
-            first.left_out += self._dropped
-            events[0] = first
-            self._dropped = 0
+        if events:
+            events[0].left_out, self._dropped = self._dropped, 0
         return events
 
 
@@ -98,7 +105,7 @@ class EventBus:
         self._source = source.hex()
         self._run_events = run_events
         self._runs = runs
-        self._memory: OrderedDict[tuple[str, str], _Memory] = OrderedDict()
+        self._memory: OrderedDict[RunKey, _Memory] = OrderedDict()
         self._subscriptions: set[Subscription] = set()
         self._lamport = lamport
         self._reserved = lamport
@@ -122,40 +129,44 @@ class EventBus:
         """A peer's newest event had this number: ours come after it."""
         self._lamport = max(self._lamport, lamport)
 
-    def publish(self, namespace: str, run: str, kind: str, subject: str, data: Mapping[str, object]) -> None:
-        """An event of a run; `kind` is its type without the prefix, for example "task.done"."""
-        self._lamport += 1
-        event = Event(
-            id=f"{self._source}-{self._lamport}",
-            type=PREFIX + kind,
+    def publish(self, events: Iterable[Publish]) -> None:
+        """These have happened, in this order."""
+        now = time.time()
+        for run, of_run in groupby(events, key=lambda event: event.run):
+            first = self._lamport + 1
+            happened = [_Happened(number, now - event.ago, event) for number, event in enumerate(of_run, first)]
+            self._lamport += len(happened)
+            self._remember(run, happened)
+            for subscription in self._subscriptions:
+                subscription.offer(run, happened)
+
+    def event(self, happened: _Happened) -> Event:
+        """An event as it travels."""
+        what = happened.what
+        return Event(
+            id=f"{self._source}-{happened.lamport}",
+            type=PREFIX + what.type,
             source=f"/clusters/{self._cluster}/coordinator",
-            subject=subject,
-            time=time.time(),
-            lamport=self._lamport,
-            namespace=namespace,
-            run=run,
+            subject=what.subject,
+            time=happened.time,
+            lamport=happened.lamport,
+            namespace=what.run.namespace,
+            run=what.run.run,
             cluster=self._cluster,
-            data_json=json.dumps(data, default=_plain, separators=(",", ":")),
+            data_json=json.dumps(what.data, default=_plain, separators=(",", ":")),
         )
-        self._remember((namespace, run), event)
-        for subscription in self._subscriptions:
-            subscription.offer(event)
 
     def subscribe(self, namespace: str = "", run: str = "", *, limit: int = _QUEUE_EVENTS) -> Subscription:
         """Events of a namespace and run (empty = all): first those remembered, then those to come."""
 
-        def matches(event: Event) -> bool:
-            return (not namespace or event.namespace == namespace) and (not run or event.run == run)
+        def matches(key: RunKey) -> bool:
+            return (not namespace or key.namespace == namespace) and (not run or key.run == run)
 
         subscription = Subscription(self, matches, limit)
-        kept = [
-            memory
-            for key, memory in self._memory.items()
-            if (not namespace or key[0] == namespace) and (not run or key[1] == run)
-        ]
-        subscription.missed(sum(memory.dropped for memory in kept))
-        for event in sorted((event for memory in kept for event in memory.events), key=lambda event: event.lamport):
-            subscription.offer(event)
+        kept = {key: memory for key, memory in self._memory.items() if matches(key)}
+        subscription.missed(sum(memory.dropped for memory in kept.values()))
+        for happened in sorted(happened for memory in kept.values() for happened in memory.events):
+            subscription.offer(happened.what.run, [happened])
         self._subscriptions.add(subscription)
         return subscription
 
@@ -163,13 +174,13 @@ class EventBus:
         """The subscriber is gone."""
         self._subscriptions.discard(subscription)
 
-    def _remember(self, key: tuple[str, str], event: Event) -> None:
-        memory = self._memory.get(key)
+    def _remember(self, run: RunKey, events: Sequence[_Happened]) -> None:
+        memory = self._memory.get(run)
         if memory is None:
-            memory = self._memory[key] = _Memory(self._run_events)
+            memory = self._memory[run] = _Memory(self._run_events)
             if len(self._memory) > self._runs:
                 self._memory.popitem(last=False)
-        memory.add(event)
+        memory.add(events)
 
 
 def _plain(value: object) -> object:

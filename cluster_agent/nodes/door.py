@@ -20,10 +20,12 @@ from bdw_fed.v1 import control_plane_pb2, node_pb2
 from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer
 from cluster_agent.bundles import BundleCache, BundleError
 from cluster_agent.coordinator.intake import Intake
-from cluster_agent.coordinator.messages import NodeLost
+from cluster_agent.coordinator.messages import NodeLost, NodeSaid
+from cluster_agent.nodes import old
 from cluster_agent.nodes.attached import Attached
 from cluster_agent.nodes.logs import LogReaders
-from cluster_agent.nodes.translate import event_of, finished, joined
+from cluster_agent.nodes.translate import event_of, joined
+from cluster_agent.orders.messages import VERSION, Downward, Upward, decode_upward
 from wire.identity import Role, require
 
 _log = structlog.get_logger(__name__)
@@ -58,8 +60,8 @@ class NodeDoor(NodeServiceServicer):
 
     # ------------------------------------------------------------------------------- the agent's side
 
-    def tell(self, node: str, commands: Sequence[bytes]) -> None:
-        """Send serialised NodeCommands; nothing if the node is not there."""
+    def tell(self, node: str, commands: Sequence[bytes | Downward]) -> None:
+        """Send serialised NodeCommands and orders; nothing if the node is not there."""
         attached = self._nodes.get(node)
         if attached is not None:
             attached.tell(commands)
@@ -86,7 +88,13 @@ class NodeDoor(NodeServiceServicer):
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"the hello says {hello.cluster}/{hello.node}, the certificate {self._cluster}/{node}",
             )
-        attached = self._attach(hello)
+        if hello.orders_version not in (0, VERSION):
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"node {node} speaks version {hello.orders_version} of the orders, its agent {VERSION}: "
+                "both must be of one release",
+            )
+        attached = self._attach(hello, decode_upward(first.results) if first.results else [])
         tasks = [
             asyncio.create_task(self._read(attached, first, requests)),
             asyncio.create_task(_write(attached, context)),
@@ -125,7 +133,7 @@ class NodeDoor(NodeServiceServicer):
             )
         return node
 
-    def _attach(self, hello: node_pb2.NodeHello) -> Attached:
+    def _attach(self, hello: node_pb2.NodeHello, unacknowledged: Sequence[Upward]) -> Attached:
         former = self._nodes.get(hello.node)
         if former is not None:
             self._detach(former)
@@ -136,7 +144,9 @@ class NodeDoor(NodeServiceServicer):
         self._gone.discard(hello.node)
         attached.tell([self._welcome])
         for result in hello.finished:  # first, so that their tasks are not taken for lost
-            self._intake.submit(finished(hello.node, result))
+            self._intake.submit(NodeSaid(hello.node, old.finished(result)))
+        for what in unacknowledged:
+            self._intake.submit(NodeSaid(hello.node, what))
         self._intake.submit(joined(hello))
         self.logs.joined(hello.node)
         self._changed()
@@ -160,12 +170,20 @@ class NodeDoor(NodeServiceServicer):
         async for request in requests:
             for message in request.messages:
                 self._take(attached, message)
+            self._hear(attached, request.results)
             await self._intake.room()
+
+    def _hear(self, attached: Attached, results: bytes) -> None:
+        """What a node says of its tasks."""
+        if results and not attached.closed.is_set():
+            for what in decode_upward(results):
+                self._intake.submit(NodeSaid(attached.node, what))
 
     def _take(self, attached: Attached, message: node_pb2.NodeMessage) -> None:
         if attached.closed.is_set():
             return
-        event = event_of(attached.node, message)
+        of_task = old.upward(message)
+        event = NodeSaid(attached.node, of_task) if of_task is not None else event_of(attached.node, message)
         if event is not None:
             self._intake.submit(event)
             return

@@ -1,4 +1,4 @@
-"""What node daemons say, in the core's form."""
+"""What node daemons say, but of each task, in the core's form."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from cluster_agent.coordinator.messages import (
     PushEnded,
     RunKey,
     SourceRead,
-    TaskDone,
-    TaskFailed,
-    TaskProduced,
-    TaskStarted,
 )
-from cluster_agent.orders.messages import Failure, Output, UnitInfo
+from cluster_agent.orders.messages import Output, UnitInfo
 
 
 def joined(hello: node_pb2.NodeHello) -> NodeJoined:
@@ -36,41 +32,9 @@ def joined(hello: node_pb2.NodeHello) -> NodeJoined:
     )
 
 
-def finished(node: str, message: node_pb2.TaskFinished) -> TaskDone | TaskFailed:
-    """The end of a task."""
-    key = message.key
-    if message.HasField("failure"):
-        return TaskFailed(
-            node=node,
-            run=RunKey(key.namespace, key.run),
-            task=key.task,
-            attempt=key.attempt,
-            failure=Failure(message.failure.kind, message.failure.message, message.failure.detail),
-            seconds=message.execution_seconds,
-        )
-    return TaskDone(
-        node=node,
-        run=RunKey(key.namespace, key.run),
-        task=key.task,
-        attempt=key.attempt,
-        outputs=_outputs(message.outputs),
-        seconds=message.execution_seconds,
-        bytes_in=message.bytes_in,
-    )
-
-
 def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
     """The event that a message is; None for what only the agent itself is interested in."""
     match message.WhichOneof("kind"):
-        case "finished":
-            return finished(node, message.finished)
-        case "started":
-            key = message.started.key
-            return TaskStarted(node, RunKey(key.namespace, key.run), key.task, key.attempt)
-        case "outputs":
-            key = message.outputs.key
-            outputs = _outputs(message.outputs.outputs)
-            return TaskProduced(node, RunKey(key.namespace, key.run), key.task, key.attempt, outputs)
         case "fetched":
             fetched = message.fetched
             run = RunKey(fetched.unit.namespace, fetched.unit.run)
@@ -86,13 +50,14 @@ def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
                 RunKey(source.namespace, source.run),
                 source.step,
                 source.index,
-                _outputs(source.units),
+                outputs_of(source.units),
                 source.error,
             )
     return None
 
 
-def _outputs(produced: Iterable[node_pb2.ProducedUnit]) -> tuple[Output, ...]:
+def outputs_of(produced: Iterable[node_pb2.ProducedUnit]) -> tuple[Output, ...]:
+    """Units as they are told."""
     return tuple(Output(one.port, one.index, _unit(one.unit)) for one in produced)
 
 

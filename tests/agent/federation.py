@@ -15,6 +15,7 @@ from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import node_pb2 as n
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceServicer, add_FederationServiceServicer_to_server
 from bdw_fed.v1.node_pb2_grpc import NodeServiceStub
+from cluster_agent.orders import messages as orders
 from wire.identity import (
     Credentials,
     Identity,
@@ -200,6 +201,9 @@ class FakeNode:
             cluster=cluster, node=node, incarnation=incarnation, data_address="127.0.0.1:1", server_name="x"
         )
         self.hello.status.cpus = 4
+        self.hello.orders_version = orders.VERSION
+        self.hello_results: list[orders.Upward] = []
+        self.responses: list[n.AttachResponse] = []
         self.commands: list[n.NodeCommand] = []
         self._heard = asyncio.Condition()
 
@@ -211,7 +215,8 @@ class FakeNode:
         )
         self.stub = NodeServiceStub(self._channel)
         self.call = self.stub.Attach()
-        await self.call.write(n.AttachRequest(messages=[n.NodeMessage(hello=self.hello)]))
+        results = orders.encode(self.hello_results) if self.hello_results else b""
+        await self.call.write(n.AttachRequest(messages=[n.NodeMessage(hello=self.hello)], results=results))
         self._reader = asyncio.create_task(self._read())
         return self
 
@@ -220,8 +225,9 @@ class FakeNode:
         await asyncio.gather(self._reader, return_exceptions=True)
         await self._channel.close()
 
-    async def say(self, *messages: n.NodeMessage) -> None:
-        await self.call.write(n.AttachRequest(messages=messages))
+    async def say(self, *messages: n.NodeMessage, results: Iterable[orders.Upward] = ()) -> None:
+        said = list(results)
+        await self.call.write(n.AttachRequest(messages=messages, results=orders.encode(said) if said else b""))
 
     async def command(self, kind: str, number: int = 1) -> n.NodeCommand:
         """The `number`th command of this kind, also if it came before."""
@@ -240,6 +246,7 @@ class FakeNode:
     async def _read(self) -> None:
         while isinstance(response := await self.call.read(), n.AttachResponse):
             async with self._heard:
+                self.responses.append(response)
                 self.commands.extend(response.commands)
                 self._heard.notify_all()
 

@@ -180,7 +180,7 @@ async def test_everything_that_a_batch_entails_follows_its_commit(tmp_path: Path
             SendPeer("b", b"x"),
             TellNode("n1", b"2"),
             SendHub("ended", model_pb2.FragmentStatus(run="r").SerializeToString()),
-            Publish(RUN, "task.done", "runs/r", {"n": 1}),
+            Publish(RUN, "task.done", "s", b"", {"n": 1}),
             ProgressChanged(RUN),
         ]
 
@@ -357,7 +357,7 @@ async def test_an_error_of_the_core_ends_the_driver(tmp_path: Path) -> None:
 
 
 async def test_the_lamport_counter_never_goes_back_over_a_restart(tmp_path: Path) -> None:
-    core = ScriptedCore(lambda event: [Publish(RUN, "x", "y", {})])
+    core = ScriptedCore(lambda event: [Publish(RUN, "x", "y", b"", {})])
     async with driving(tmp_path, core) as driven:
         driven.intake.submit(event(1))
         await until(lambda: driven.bus.lamport == 1)

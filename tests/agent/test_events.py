@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+from cluster_agent.coordinator.messages import Publish, RunKey
 from cluster_agent.events import EventBus
 from tests.agent.federation import within
 
@@ -15,7 +16,7 @@ def bus(**limits: int) -> EventBus:
 
 def publish(on: EventBus, count: int, run: str = "r", start: int = 0) -> None:
     for number in range(start, start + count):
-        on.publish("default", run, "task.done", f"runs/{run}", {"n": number, "id": b"\xab"})
+        on.publish([Publish(RunKey("default", run), "task.done", "clean", b"\x01", {"n": number, "id": b"\xab"})])
 
 
 async def test_an_event_is_a_cloud_event() -> None:
@@ -26,6 +27,7 @@ async def test_an_event_is_a_cloud_event() -> None:
     assert event.type == "io.bdw-fed.task.done"
     assert event.source == "/clusters/edge/coordinator"
     assert (event.namespace, event.run, event.cluster, event.lamport) == ("default", "r", "edge", 1)
+    assert event.subject == "runs/r/steps/clean/tasks/01"
     assert json.loads(event.data_json) == {"n": 0, "id": "ab"}
 
 
@@ -94,6 +96,18 @@ async def test_a_number_to_start_from_is_reserved_before_it_is_used() -> None:
     again = EventBus("edge", b"\x01\x02", lamport=start)
     publish(again, 1)
     assert again.lamport > events.lamport
+
+
+async def test_a_batch_is_told_in_its_order_and_what_happened_before_has_its_time() -> None:
+    events = bus(run_events=3)
+    all_runs, one_run = events.subscribe(), events.subscribe(run="b")
+    kinds = [("a", "one"), ("b", "two"), ("b", "three"), ("a", "four"), ("b", "five")]
+    events.publish([Publish(RunKey("default", run), kind, "", b"", {}, ago=len(kind)) for run, kind in kinds])
+    told = all_runs.waiting()
+    assert [event.type.removeprefix("io.bdw-fed.") for event in told] == [kind for _, kind in kinds]
+    assert [event.lamport for event in told] == [1, 2, 3, 4, 5]
+    assert [round(told[3].time - event.time) for event in told] == [-1, -1, 1, 0, 0]
+    assert [event.lamport for event in one_run.waiting()] == [2, 3, 5]
 
 
 async def test_old_runs_are_forgotten() -> None:

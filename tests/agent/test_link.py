@@ -16,6 +16,8 @@ from cluster_agent.coordinator.messages import (
     Event,
     FragmentAssigned,
     PeersKnown,
+    Publish,
+    RunKey,
     SendHub,
 )
 from cluster_agent.link import hub as link_hub
@@ -265,7 +267,7 @@ async def test_questions_are_answered_by_bus_core_and_nodes(
 ) -> None:
     async with running(members, tmp_path / "edge", "edge", [hub_server.address]) as agent:
         session = await within(hub.sessions.get())
-        agent.bus.publish("default", "r", "task.done", "runs/r", {"task": b"\x01"})
+        agent.bus.publish([Publish(RunKey("default", "r"), "task.done", "s", b"\x01", {"task": b"\x01"})])
         session.say(query=f.Query(id=1, namespace="default", events=c.EventsRequest(run="r")))
         session.say(query=f.Query(id=2, namespace="default", describe=c.DescribeRunRequest(run="r")))
         session.say(query=f.Query(id=3, namespace="default", logs=c.LogsRequest(run="r")))
@@ -284,7 +286,7 @@ async def test_followed_events_come_until_the_question_is_cancelled(
         session = await within(hub.sessions.get())
         session.say(query=f.Query(id=1, namespace="default", events=c.EventsRequest(run="r", follow=True)))
         await until(lambda: agent.bus._subscriptions)
-        agent.bus.publish("default", "r", "one", "", {})
+        agent.bus.publish([Publish(RunKey("default", "r"), "one", "", b"", {})])
         await session.wait_for(lambda frame: frame.reply.events.event.type.endswith("one"))
         session.say(query_cancel=f.QueryCancel(id=1))
         await until(lambda: not agent.bus._subscriptions)

@@ -10,7 +10,6 @@ import grpc
 import grpc.aio
 import pytest
 
-from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import node_pb2 as n
 from cluster_agent.coordinator.messages import (
     Action,
@@ -18,13 +17,25 @@ from cluster_agent.coordinator.messages import (
     FetchEnded,
     NodeJoined,
     NodeLost,
+    NodeSaid,
     RunKey,
     SourceRead,
-    TaskDone,
-    TaskFailed,
-    TaskProduced,
-    TaskStarted,
     TellNode,
+)
+from cluster_agent.orders.messages import (
+    VERSION,
+    Failure,
+    Frees,
+    Order,
+    Orders,
+    Output,
+    Produced,
+    Result,
+    Results,
+    Started,
+    UnitInfo,
+    Work,
+    decode_downward,
 )
 from tests.agent.agents import NotingCore, running
 from tests.agent.federation import FakeHub, FakeNode, Members, Served, until, within
@@ -36,17 +47,15 @@ KEY = n.TaskKey(namespace="default", run="r", task=b"t" * 16, attempt=2)
 RUN = RunKey("default", "r")
 
 
-def done(task: bytes) -> n.TaskFinished:
-    key = n.TaskKey(namespace="default", run="r", task=task, attempt=1)
-    unit = m.Unit(id=b"u" * 16, digest=b"d" * 32, size=5, name="rows.csv", origin="edge")
-    return n.TaskFinished(key=key, outputs=[n.ProducedUnit(port="rows", index=0, unit=unit)], execution_seconds=1.5)
+UNIT = Output("rows", 0, UnitInfo(b"u" * 16, b"d" * 32, 5, name="rows.csv", origin="edge"))
+STARTED = Started("default", "r", ((b"t" * 16, 2),))
 
 
 async def test_a_node_is_welcomed_and_its_results_are_heard_before_it_joins(members: Members, tmp_path: Path) -> None:
     """Else the core would take their tasks for lost."""
     async with running(members, tmp_path / "edge", "edge", NOWHERE) as agent:
         node = FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1"), b"one")
-        node.hello.finished.append(done(b"1" * 16))
+        node.hello_results = [Results("default", "r", (Result(b"1" * 16, 1, (UNIT,), seconds=1.5),))]
         node.hello.running.append(KEY)
         node.hello.units.append(n.UnitKey(namespace="default", run="r", unit=b"x" * 16))
         async with node:
@@ -54,8 +63,7 @@ async def test_a_node_is_welcomed_and_its_results_are_heard_before_it_joins(memb
             assert (welcome.cluster, welcome.data_root, welcome.durability) == ("edge", "/data", "process")
             await until(lambda: len(agent.core.events) == 2)
             result, joined = agent.core.events
-            assert isinstance(result, TaskDone)
-            assert (result.task, result.outputs[0].unit.origin, result.seconds) == (b"1" * 16, "edge", 1.5)
+            assert result == NodeSaid("n1", node.hello_results[0])
             assert isinstance(joined, NodeJoined)
             assert (joined.node, joined.incarnation, joined.cpus) == ("n1", b"one", 4)
             assert joined.running == ((RUN, b"t" * 16, 2),)
@@ -70,38 +78,54 @@ async def test_each_message_becomes_its_event_in_order(members: Members, tmp_pat
         FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1")) as node,
     ):
         unit = n.UnitKey(namespace="default", run="r", unit=b"u" * 16)
-        failed = n.TaskFinished(key=KEY, failure=m.Failure(kind="exit", message="status 3", detail="boom"))
+        failed = Results("default", "r", (Result(b"t" * 16, 2, failure=Failure("exit", "status 3", "boom")),))
+        produced = Produced("default", "r", b"t" * 16, 2, (UNIT,))
         source = n.SourceOpened(namespace="default", run="r", step="inputs.x", index=1, error="no such file")
         await node.say(
-            n.NodeMessage(started=n.TaskStarted(key=KEY)),
-            n.NodeMessage(outputs=n.TaskOutputs(key=KEY, outputs=done(b"").outputs)),
-            n.NodeMessage(finished=failed),
             n.NodeMessage(fetched=n.FetchFinished(unit=unit, bytes=7, error="gone", gone=True)),
             n.NodeMessage(source=source),
+            results=[STARTED, produced, failed],
         )
         await until(lambda: len(agent.core.events) == 6)
-        _, started, produced, failure, fetched, read = agent.core.events
-        assert started == TaskStarted("n1", RUN, b"t" * 16, 2)
-        assert isinstance(produced, TaskProduced)
-        assert isinstance(failure, TaskFailed)
-        assert (failure.failure.kind, failure.failure.detail, failure.attempt) == ("exit", "boom", 2)
+        _, fetched, read, *said = agent.core.events
+        assert said == [NodeSaid("n1", what) for what in (STARTED, produced, failed)]
         assert fetched == FetchEnded("n1", RUN, b"u" * 16, 7, 0.0, "gone", True)
         assert read == SourceRead("n1", RUN, "inputs.x", 1, (), "no such file")
 
 
-async def test_commands_of_one_tick_come_in_one_message(members: Members, tmp_path: Path) -> None:
+async def test_what_is_said_in_one_tick_comes_in_as_few_messages_as_its_order_allows(
+    members: Members, tmp_path: Path
+) -> None:
     command = n.NodeCommand(cancel=n.CancelTask(key=KEY)).SerializeToString()
+    orders = [Work(1, b"start"), Orders(1, (Order(b"t" * 16, 1, ((UNIT.unit,),)),))]
+    frees = Frees("default", "r", (b"u" * 16,))
 
     def script(event: Event) -> list[Action]:
-        return [TellNode("n1", command)] * 100 if isinstance(event, TaskStarted) else []
+        said = [*[command] * 100, *orders, command, frees]
+        return [TellNode("n1", one) for one in said] if isinstance(event, NodeSaid) else []
 
     async with (
         running(members, tmp_path / "edge", "edge", NOWHERE, core=NotingCore(script)) as agent,
         FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1")) as node,
     ):
         await node.command("welcome")
-        await node.say(n.NodeMessage(started=n.TaskStarted(key=KEY)))
-        await node.command("cancel", 100)
+        await node.say(results=[STARTED])
+        await node.command("cancel", 101)
+        _, first, second = node.responses
+        assert len(first.commands) == 100
+        assert decode_downward(first.orders) == orders
+        assert len(second.commands) == 1
+        assert decode_downward(second.orders) == [frees]
+
+
+async def test_a_node_of_another_release_is_refused_with_the_reason(members: Members, tmp_path: Path) -> None:
+    async with running(members, tmp_path / "edge", "edge", NOWHERE) as agent:
+        node = FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1"))
+        node.hello.orders_version = VERSION + 1
+        async with node:
+            assert await within(node.call.code()) is grpc.StatusCode.FAILED_PRECONDITION
+            assert "both must be of one release" in str(await node.call.details())
+            assert agent.core.events == []
 
 
 async def test_a_new_stream_of_a_node_replaces_the_old_one(members: Members, tmp_path: Path) -> None:

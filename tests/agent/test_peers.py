@@ -15,6 +15,7 @@ import pytest
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1.peer_pb2 import ExchangeRequest, Offer, PeerFrame, PeerMessage
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceStub
+from cluster_agent.coordinator.messages import Publish, RunKey
 from cluster_agent.peer import core as peer_core
 from tests.agent.agents import Agent, running
 from tests.agent.federation import FakeHub, Members, Served, directory, until
@@ -216,7 +217,7 @@ async def test_a_relayed_frame_must_be_its_senders(
 async def test_causes_come_before_effects_in_lamport_time(members: Members, tmp_path: Path) -> None:
     async with two(members, tmp_path, NOWHERE) as (a, b):
         for _ in range(50):
-            a.bus.publish("default", "r", "x", "", {})
+            a.bus.publish([Publish(RunKey("default", "r"), "x", "", b"", {})])
         a.peers.directory(dial("b", b.peer_door.address))
         a.tell_peer("b", message("x"))
         await b.heard("a", [message("x")])

@@ -13,10 +13,13 @@ import grpc.aio
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import node_pb2 as n
 from bdw_fed.v1.node_pb2_grpc import NodeServiceStub
+from cluster_agent.orders import messages as orders
 from wire.digests import bytes_digest, source_task_id, unit_id
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
 
 Key = tuple[str, str, bytes]
+Task = tuple[str, str, bytes, int]
+Said = n.NodeMessage | orders.Upward
 
 
 class WorkingNode:
@@ -27,10 +30,11 @@ class WorkingNode:
         self._cluster = cluster
         self._credentials = credentials
         self._random = Random(seed)
-        self._units: dict[Key, m.Unit] = {}
-        self._results: dict[tuple[bytes, int], n.TaskFinished] = {}
-        self._running: dict[tuple[bytes, int], n.TaskKey] = {}
-        self._out: asyncio.Queue[n.NodeMessage] = asyncio.Queue()
+        self._units: set[Key] = set()
+        self._results: dict[Task, orders.Result] = {}
+        self._running: set[Task] = set()
+        self._works: dict[int, n.StartTask] = {}
+        self._out: asyncio.Queue[Said] = asyncio.Queue()
         self._tasks = asyncio.TaskGroup()
         self.executed: Counter[bytes] = Counter()
         self.attached = 0
@@ -57,38 +61,60 @@ class WorkingNode:
         async with grpc.aio.secure_channel(self._address, credentials, options=options) as channel:
             call = NodeServiceStub(channel).Attach()
             self._out = asyncio.Queue()
-            await call.write(n.AttachRequest(messages=[n.NodeMessage(hello=self._hello())]))
+            await call.write(self._hello())
             writer = asyncio.create_task(self._write(call, self._out))
             try:
                 while isinstance(response := await call.read(), n.AttachResponse):
                     for command in response.commands:
                         self._obey(command)
+                    for said in orders.decode_downward(response.orders) if response.orders else ():
+                        self._execute(said)
             finally:
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
 
-    async def _write(self, call: grpc.aio.StreamStreamCall, out: asyncio.Queue[n.NodeMessage]) -> None:  # type: ignore[type-arg]
+    async def _write(self, call: grpc.aio.StreamStreamCall, out: asyncio.Queue[Said]) -> None:  # type: ignore[type-arg]
         while True:
-            messages = [await out.get()]
+            said = [await out.get()]
             while not out.empty():
-                messages.append(out.get_nowait())
-            await call.write(n.AttachRequest(messages=messages))
+                said.append(out.get_nowait())
+            rare = [one for one in said if isinstance(one, n.NodeMessage)]
+            of_tasks = [one for one in said if not isinstance(one, n.NodeMessage)]
+            results = orders.encode(of_tasks) if of_tasks else b""
+            await call.write(n.AttachRequest(messages=rare, results=results))
 
-    def _hello(self) -> n.NodeHello:
+    def _hello(self) -> n.AttachRequest:
         hello = n.NodeHello(cluster=self._cluster, node="n1", incarnation=b"only", data_address="127.0.0.1:1")
         hello.server_name = "n1"
+        hello.orders_version = orders.VERSION
         hello.status.cpus = 8
-        hello.finished.extend(self._results.values())
-        hello.running.extend(self._running.values())
+        for key in [*self._running, *self._results]:
+            namespace, run, task, attempt = key
+            hello.running.add(namespace=namespace, run=run, task=task, attempt=attempt)
         for namespace, run, unit in self._units:
             hello.units.add(namespace=namespace, run=run, unit=unit)
-        return hello
+        kept: list[orders.Upward] = [orders.Results(key[0], key[1], (one,)) for key, one in self._results.items()]
+        return n.AttachRequest(messages=[n.NodeMessage(hello=hello)], results=orders.encode(kept) if kept else b"")
 
     def _obey(self, command: n.NodeCommand) -> None:
         kind = command.WhichOneof("kind")
         handler: Callable[[n.NodeCommand], None] | None = getattr(self, f"_on_{kind}", None)
         if handler is not None:
             handler(command)
+
+    def _execute(self, said: orders.Downward) -> None:
+        match said:
+            case orders.Work(number=number, start=start):
+                self._works[number] = n.StartTask.FromString(start)
+            case orders.Orders(work=number, orders=ordered):
+                for order in ordered:
+                    self._start(self._works[number], order)
+            case orders.Acks(namespace=namespace, run=run, tasks=tasks):
+                for task, attempt in tasks:
+                    self._results.pop((namespace, run, task, attempt), None)
+            case orders.Frees(namespace=namespace, run=run, units=units):
+                for unit in units:
+                    self._units.discard((namespace, run, unit))
 
     def _on_welcome(self, command: n.NodeCommand) -> None:
         self.attached += 1
@@ -97,48 +123,38 @@ class WorkingNode:
         order = command.open
         maker = source_task_id(order.namespace, order.run, order.step, order.index)
         opened = n.SourceOpened(namespace=order.namespace, run=order.run, step=order.step, index=order.index)
-        opened.units.append(self._make(order.namespace, order.run, maker, "out"))
+        unit = self._make(order.namespace, order.run, maker, "out").unit
+        opened.units.add(port="out", unit=m.Unit(id=unit.id, digest=unit.digest, size=unit.size, task=maker))
         self._out.put_nowait(n.NodeMessage(source=opened))
 
-    def _on_start(self, command: n.NodeCommand) -> None:
-        key = command.start.key
-        identity = key.task, key.attempt
-        if identity in self._running or identity in self._results:
-            return
-        self._running[identity] = key
-        self._tasks.create_task(self._work(command.start))
+    def _start(self, work: n.StartTask, order: orders.Order) -> None:
+        key = work.key.namespace, work.key.run, order.task, order.attempt
+        if key not in self._running and key not in self._results:
+            self._running.add(key)
+            self._tasks.create_task(self._work(key, work))
 
-    async def _work(self, order: n.StartTask) -> None:
-        key = order.key
-        self._out.put_nowait(n.NodeMessage(started=n.TaskStarted(key=key)))
+    async def _work(self, key: Task, work: n.StartTask) -> None:
+        namespace, run, task, attempt = key
+        self._out.put_nowait(orders.Started(namespace, run, ((task, attempt),)))
         await asyncio.sleep(self._random.random() * 0.01)
-        if self._running.pop((key.task, key.attempt), None) is None:
+        if key not in self._running:
             return
-        self.executed[key.task] += 1
-        finished = n.TaskFinished(key=key, execution_seconds=0.01)
-        for port in order.outputs:
-            finished.outputs.append(self._make(key.namespace, key.run, key.task, port.name))
-        self._results[key.task, key.attempt] = finished
-        self._out.put_nowait(n.NodeMessage(finished=finished))
+        self._running.discard(key)
+        self.executed[task] += 1
+        made = tuple(self._make(namespace, run, task, port.name) for port in work.outputs)
+        result = self._results[key] = orders.Result(task, attempt, made, seconds=0.01)
+        self._out.put_nowait(orders.Results(namespace, run, (result,)))
 
     def _on_cancel(self, command: n.NodeCommand) -> None:
-        self._running.pop((command.cancel.key.task, command.cancel.key.attempt), None)
-
-    def _on_ack(self, command: n.NodeCommand) -> None:
-        for key in command.ack.keys:
-            self._results.pop((key.task, key.attempt), None)
+        key = command.cancel.key
+        self._running.discard((key.namespace, key.run, key.task, key.attempt))
 
     def _on_fetch(self, command: n.NodeCommand) -> None:
         order = command.fetch
-        self._units[order.key.namespace, order.key.run, order.key.unit] = order.unit
+        self._units.add((order.key.namespace, order.key.run, order.key.unit))
         self._out.put_nowait(n.NodeMessage(fetched=n.FetchFinished(unit=order.key, bytes=order.unit.size)))
 
-    def _on_free(self, command: n.NodeCommand) -> None:
-        for key in command.free.units:
-            self._units.pop((key.namespace, key.run, key.unit), None)
-
-    def _make(self, namespace: str, run: str, maker: bytes, port: str) -> n.ProducedUnit:
+    def _make(self, namespace: str, run: str, maker: bytes, port: str) -> orders.Output:
         unit = unit_id(maker, port, 0)
-        made = m.Unit(id=unit, digest=bytes_digest(unit), size=100, task=maker)
-        self._units[namespace, run, unit] = made
-        return n.ProducedUnit(port=port, index=0, unit=made)
+        self._units.add((namespace, run, unit))
+        return orders.Output(port, 0, orders.UnitInfo(unit, bytes_digest(unit), 100, maker))

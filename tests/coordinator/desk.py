@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.orders.messages import Failure, Output
+from tests.coordinator import words
 from tests.coordinator.federation import made
 from tests.coordinator.workflows import Use, fragments
 from wire.digests import source_task_id
@@ -52,10 +54,7 @@ class Said:
 
     def freed(self, node: str = "n1") -> set[bytes]:
         return {
-            unit.unit
-            for name, command in self.to_nodes("free")
-            if name == node and isinstance(command, node_pb2.FreeUnits)
-            for unit in command.units
+            unit.unit for name, unit in self.to_nodes("free") if name == node and isinstance(unit, node_pb2.UnitKey)
         }
 
 
@@ -76,6 +75,7 @@ class Desk:
         self.cluster = clusters[0]
         self.policy = policy or Policy()
         self.core = Coordinator(self.cluster, self.policy)
+        self.ears = defaultdict[str, words.Ears](words.Ears)
         self.now = 10.0
         self.cpus = cpus
         self.log: list[bytes] = []
@@ -111,10 +111,8 @@ class Desk:
                 case messages.Append(record=record):
                     said.records.append(record)
                     self.log.append(records.encode(record))  # type: ignore[arg-type]
-                case messages.TellNode(node=node, command=serialised):
-                    command = node_pb2.NodeCommand.FromString(serialised)
-                    kind = command.WhichOneof("kind") or ""
-                    said.nodes.append((node, kind, getattr(command, kind)))
+                case messages.TellNode(node=node, command=command):
+                    said.nodes += [(node, kind, heard) for kind, heard in self.ears[node].hear(command)]
                 case messages.SendPeer(cluster=cluster, message=serialised):
                     message = peer_pb2.PeerMessage.FromString(serialised)
                     said.peers.append((cluster, message.WhichOneof("kind") or "", message))
@@ -145,6 +143,7 @@ class Desk:
         units: Sequence[bytes] = (),
         fetching: Sequence[bytes] = (),
     ) -> Said:
+        self.ears[node] = words.Ears()
         return self.do(
             messages.NodeJoined(
                 node,
@@ -170,8 +169,8 @@ class Desk:
 
     def result(
         self, task: node_pb2.StartTask, node: str = "n1", *, count: int = 1, seconds: float = 1.0, size: int = 1000
-    ) -> messages.TaskDone:
-        return messages.TaskDone(node, RUN, task.key.task, task.key.attempt, outputs(task, count, size), seconds, 1000)
+    ) -> messages.NodeSaid:
+        return words.done(node, RUN, task.key.task, task.key.attempt, outputs(task, count, size), seconds, 1000)
 
     def done(
         self, task: node_pb2.StartTask, node: str = "n1", *, count: int = 1, seconds: float = 1.0, size: int = 1000
@@ -180,7 +179,7 @@ class Desk:
 
     def failed(self, task: node_pb2.StartTask, node: str = "n1", kind: str = "exception") -> Said:
         failure = Failure(kind, "ValueError: bad row", "Traceback")
-        return self.do(messages.TaskFailed(node, RUN, task.key.task, task.key.attempt, failure))
+        return self.do(words.failed(node, RUN, task.key.task, task.key.attempt, failure))
 
     def fetched(self, unit: bytes, node: str = "n1", *, error: str = "", gone: bool = False) -> Said:
         return self.do(messages.FetchEnded(node, RUN, unit, 1000, 0.1, error, gone))

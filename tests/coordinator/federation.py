@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from bdw_fed.v1 import federation_pb2, model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
@@ -19,7 +20,8 @@ from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import DONE
-from cluster_agent.orders.messages import Failure, Output, UnitInfo
+from cluster_agent.orders.messages import Downward, Failure, Output, Results, UnitInfo
+from tests.coordinator import words
 from tests.coordinator.workflows import Use, fragments
 from wire.digests import bytes_digest, source_task_id, unit_id
 
@@ -59,12 +61,13 @@ class FakeNode:
         self.incarnations += 1
         self.incarnation = f"{self.name}#{self.incarnations}".encode()
         self.running: dict[tuple[RunKey, bytes, int], node_pb2.StartTask] = {}
-        self.unacked: dict[tuple[RunKey, bytes, int], messages.TaskDone | messages.TaskFailed] = {}
+        self.unacked: dict[tuple[RunKey, bytes, int], messages.NodeSaid] = {}
         self.expected: dict[tuple[RunKey, bytes], str] = {}
         self.fetches: deque[node_pb2.FetchUnit] = deque()
         self.pushes: deque[node_pb2.PushUnit] = deque()
         self.opens: deque[node_pb2.OpenSource] = deque()
-        self.commands: deque[bytes] = deque()
+        self.commands: deque[bytes | Downward] = deque()
+        self.ears = words.Ears()
         self.said: deque[messages.Event] = deque()
         self.connected = False
         self.pools: dict[str, int] = {}
@@ -80,6 +83,7 @@ class FakeNode:
     def connect(self) -> None:
         """Open the stream: results first, then what is here."""
         self.connected = True
+        self.ears = words.Ears()
         for result in self.unacked.values():
             self.said.append(result)
         fetching = [(key_of(f.key), f.key.unit) for f in self.fetches] + list(self.expected)
@@ -131,38 +135,38 @@ class FakeNode:
         return found
 
     def take_command(self) -> None:
-        command = node_pb2.NodeCommand.FromString(self.commands.popleft())
-        kind = command.WhichOneof("kind")
+        for kind, command in self.ears.hear(self.commands.popleft()):
+            self.obey(kind, command)
+
+    def obey(self, kind: str, command: Any) -> None:
         if kind == "start":
-            self.start(command.start)
+            self.start(command)
         elif kind == "cancel":
-            key = command.cancel.key
-            self.running.pop((key_of(key), key.task, key.attempt), None)
+            self.running.pop((key_of(command.key), command.key.task, command.key.attempt), None)
         elif kind == "ack":
-            for key in command.ack.keys:
-                self.unacked.pop((key_of(key), key.task, key.attempt), None)
+            self.unacked.pop((key_of(command), command.task, command.attempt), None)
         elif kind == "free":
-            for unit in command.free.units:
-                self.store.discard((key_of(unit), unit.unit))
+            self.store.discard((key_of(command), command.unit))
         elif kind == "fetch":
-            if (key_of(command.fetch.key), command.fetch.key.unit) not in self.store:
-                self.fetches.append(command.fetch)
-            else:
-                self.say(messages.FetchEnded(self.name, key_of(command.fetch.key), command.fetch.key.unit))
-        elif kind == "expect":
-            key = (key_of(command.expect.key), command.expect.key.unit)
+            key = (key_of(command.key), command.key.unit)
             if key not in self.store:
-                self.expected[key] = command.expect.from_cluster
+                self.fetches.append(command)
+            else:
+                self.say(messages.FetchEnded(self.name, *key))
+        elif kind == "expect":
+            key = (key_of(command.key), command.key.unit)
+            if key not in self.store:
+                self.expected[key] = command.from_cluster
             else:
                 self.say(messages.FetchEnded(self.name, *key))
         elif kind == "push":
-            self.pushes.append(command.push)
+            self.pushes.append(command)
         elif kind == "open":
-            self.opens.append(command.open)
+            self.opens.append(command)
         elif kind == "pool":
-            self.pools[command.pool.definition] = command.pool.workers
+            self.pools[command.definition] = command.workers
         elif kind == "end_run":
-            self.end_run(command.end_run)
+            self.end_run(command)
 
     def start(self, start: node_pb2.StartTask) -> None:
         run = key_of(start.key)
@@ -171,7 +175,7 @@ class FakeNode:
                 assert (run, unit.id) in self.store or self.federation.faulty, f"an input of {start.step} is not here"
                 if (run, unit.id) not in self.store:
                     failure = Failure("data", "an input is not in the store")
-                    self.end(messages.TaskFailed(self.name, run, start.key.task, start.key.attempt, failure))
+                    self.end(words.failed(self.name, run, start.key.task, start.key.attempt, failure))
                     return
         self.running[run, start.key.task, start.key.attempt] = start
 
@@ -235,23 +239,25 @@ class FakeNode:
             with_workers.append((key, task))
         key, task = self.federation.random.choice(with_workers)
         run, task_id, attempt = key
-        self.say(messages.TaskStarted(self.name, run, task_id, attempt))
+        self.say(words.started(self.name, run, task_id, attempt))
         del self.running[key]
         if self.federation.chance(self.federation.faults.attempt_fails) or task.step in self.federation.broken_steps:
             failure = Failure("exception", "ValueError: bad row", "Traceback …")
-            self.end(messages.TaskFailed(self.name, run, task_id, attempt, failure, 0.01))
+            self.end(words.failed(self.name, run, task_id, attempt, failure, 0.01))
             return
         outputs = self.federation.outputs_of(task)
         for output in outputs:
             self.store.add((run, output.unit.id))
             if task.execution.WhichOneof("kind") == "split" and self.federation.random.random() < 0.5:
-                self.say(messages.TaskProduced(self.name, run, task_id, attempt, (output,)))
+                self.say(words.produced(self.name, run, task_id, attempt, (output,)))
         size = sum(unit.size for port in task.inputs for unit in port.units)
-        self.end(messages.TaskDone(self.name, run, task_id, attempt, outputs, self.federation.seconds(task), size))
+        self.end(words.done(self.name, run, task_id, attempt, outputs, self.federation.seconds(task), size))
 
-    def end(self, result: messages.TaskDone | messages.TaskFailed) -> None:
-        self.unacked[result.run, result.task, result.attempt] = result
-        self.say(result)
+    def end(self, said: messages.NodeSaid) -> None:
+        assert isinstance(said.what, Results)
+        for result in said.what.results:
+            self.unacked[RunKey(said.what.namespace, said.what.run), result.task, result.attempt] = said
+        self.say(said)
 
     @property
     def alive(self) -> bool:
@@ -318,7 +324,7 @@ class Agent:
         consume()
         if federation.chance(federation.faults.repeats):
             for event in events:
-                if isinstance(event, messages.TaskDone | messages.SourceRead | messages.FetchEnded) and way is not None:
+                if isinstance(event, messages.NodeSaid | messages.SourceRead | messages.FetchEnded) and way is not None:
                     way.append(event)
         tell_nodes = not federation.misfortune(federation.faults.crash)
         self.perform(actions, tell_nodes=tell_nodes)

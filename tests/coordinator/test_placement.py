@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bdw_fed.v1 import federation_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
-from tests.coordinator.desk import RUN, Desk, unit_ids
+from tests.coordinator import words
+from tests.coordinator.desk import RUN, Desk, outputs, unit_ids
 from tests.coordinator.federation import made
 from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
 from wire.digests import source_task_id
@@ -100,9 +101,8 @@ def test_runs_take_turns() -> None:
     units = [made(source_task_id("default", "run-2", "inputs.flights", index), "out", 0, 1000) for index in range(3)]
     desk.do(*(messages.SourceRead("n1", other, "inputs.flights", i, (unit,)) for i, unit in enumerate(units)))
     (second,) = desk.done(first).starts
-    result = desk.result(second)
     run = messages.RunKey(second.key.namespace, second.key.run)
-    (third,) = desk.do(messages.TaskDone("n1", run, result.task, result.attempt, result.outputs, 1.0)).starts
+    (third,) = desk.do(words.done("n1", run, second.key.task, second.key.attempt, outputs(second), 1.0)).starts
     assert {second.key.run, third.key.run} == {"run-1", "run-2"}
 
 

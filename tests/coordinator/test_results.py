@@ -5,6 +5,8 @@ from __future__ import annotations
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.orders.messages import Acks, Orders, Work
+from tests.coordinator import words
 from tests.coordinator.desk import RUN, Desk, outputs, unit_ids
 from tests.coordinator.workflows import EACH, Use, output, source
 
@@ -22,23 +24,39 @@ def test_a_result_is_committed_before_it_is_acknowledged() -> None:
     desk = desk_with()
     (task,) = desk.read("inputs.flights").starts
     actions = desk.core.handle(desk.result(task), desk.now)
-    kinds = [
-        node_pb2.NodeCommand.FromString(action.command).WhichOneof("kind")
-        if isinstance(action, messages.TellNode)
-        else type(action).__name__
-        for action in actions
-    ]
-    assert kinds.index("Append") < kinds.index("ack")
-    assert kinds.index("Append") < kinds.index("start")
+    kinds = [type(action.command) if isinstance(action, messages.TellNode) else type(action) for action in actions]
+    assert kinds.index(messages.Append) < kinds.index(Acks)
+    assert kinds.index(messages.Append) < kinds.index(Orders)
 
 
 def test_results_of_a_batch_are_acknowledged_together() -> None:
     desk = desk_with(2)
     first, second = desk.do(desk.part("inputs.flights", 0), desk.part("inputs.flights", 1)).starts
-    said = desk.do(desk.result(first), desk.result(second))
-    ((_, ack),) = said.to_nodes("ack")
-    assert isinstance(ack, node_pb2.AckResults)
-    assert [key.task for key in ack.keys] == [first.key.task, second.key.task]
+    actions = desk.core.handle_all([desk.result(first), desk.result(second)], desk.now)
+    (acks,) = [said for said in map(told, actions) if isinstance(said, Acks)]
+    assert acks.tasks == ((first.key.task, 1), (second.key.task, 1))
+
+
+def test_orders_of_a_batch_are_said_together_and_what_they_share_once_a_stream() -> None:
+    desk = desk_with(4)
+    first = desk.core.handle_all([desk.part("inputs.flights", index) for index in range(2)], desk.now)
+    work, orders = [said for said in map(told, first) if isinstance(said, Work | Orders)]
+    assert isinstance(work, Work) and isinstance(orders, Orders)
+    assert (orders.work, len(orders.orders)) == (work.number, 2)
+    assert node_pb2.StartTask.FromString(work.start).step == "clean"
+    done = [words.done("n1", RUN, order.task, 1) for order in orders.orders]
+    more = desk.core.handle_all([*done, *(desk.part("inputs.flights", index) for index in (2, 3))], desk.now)
+    (again,) = [said for said in map(told, more) if isinstance(said, Work | Orders)]
+    assert isinstance(again, Orders) and again.work == work.number
+    desk.lose()
+    units = tuple((RUN, unit.id) for order in again.orders for unit in order.inputs[0])
+    desk.do(messages.NodeJoined("n1", b"1", 2.0, 0, messages.Place("edge1", "n1"), units=units))
+    later = desk.core.handle_all([messages.Tick()], desk.now + 1)
+    assert [type(said) for said in map(told, later) if said] == [Work, Orders], "the new stream knows no work yet"
+
+
+def told(action: messages.Action) -> object:
+    return action.command if isinstance(action, messages.TellNode) else None
 
 
 def test_a_result_that_is_repeated_is_acknowledged_and_changes_nothing() -> None:
@@ -118,7 +136,7 @@ def test_publishing_can_be_switched_off() -> None:
 def test_people_hear_what_happens_to_a_task() -> None:
     desk = desk_with()
     (task,) = desk.read("inputs.flights").starts
-    started = desk.do(messages.TaskStarted("n1", RUN, task.key.task, 1))
+    started = desk.do(words.started("n1", RUN, task.key.task, 1))
     done = desk.done(task)
     assert [event.type for event in (*started.published, *done.published)] == [
         "task.started",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.orders.messages import Failure
+from tests.coordinator import words
 from tests.coordinator.desk import RUN, Desk
 from tests.coordinator.workflows import EACH, Use, output, source
 
@@ -84,7 +86,7 @@ def test_a_second_try_goes_to_another_node_if_there_is_one() -> None:
     desk.read("inputs.flights")
     (info,) = desk.core.tasks(RUN)
     first = info.node
-    desk.do(messages.TaskFailed(first, RUN, info.task, 1, messages.Failure("exception", "no")))
+    desk.do(words.failed(first, RUN, info.task, 1, Failure("exception", "no")))
     desk.at(desk.now + 10)
     (info,) = desk.core.tasks(RUN)
     assert info.node != first
