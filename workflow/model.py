@@ -314,12 +314,13 @@ class StepUse(Model):
     retry: Retry = Retry()
     resources: Resources = Resources()
     pool: Pool = Pool()
+    preemptible: bool = False  # its tasks may be stopped, and tried again, when a reserved slot is wanted back
 
 
 class Policy(Model):
     """How a run behaves as a whole."""
 
-    reserve: Literal["none", "hold", "lend"] = "none"
+    reserve: Literal["none", "hold", "lend"] = "none"  # whether its plan's slots are reserved before it starts
     disconnect: Disconnect = Disconnect()
     durability: Literal["process", "power"] = "process"
 

@@ -1398,7 +1398,7 @@ class FilterVerdict(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     filter: _builtins.str
-    """place, tier, labels, data, taints, capacity, reachability, ready"""
+    """place, tier, labels, data, taints, capacity, reachability, ready, slots"""
     reason: _builtins.str
     def __init__(
         self,

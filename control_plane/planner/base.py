@@ -28,7 +28,8 @@ class Request:
     """Plan this. `clusters` holds what the agents said last; a cluster that is not in it was never seen.
 
     `definitions` are by reference, `parameters` the resolved ones by step name, `measured` by reference. `epoch` is
-    that of every fragment, `revision` the plan's.
+    that of every fragment, `revision` the plan's. `denied` says why clusters could not reserve their slots just
+    now: where there is a choice, the plan does without them.
     """
 
     namespace: str
@@ -41,13 +42,17 @@ class Request:
     measured: Mapping[str, Measured] = field(default_factory=dict)
     epoch: int = 1
     revision: int = 1
+    denied: Mapping[str, str] = field(default_factory=dict)
 
 
 class World:
     """The clusters and the links between them, as the planner asks about them."""
 
-    def __init__(self, topology: Topology, states: Mapping[str, cp.ClusterStatus]) -> None:
+    def __init__(
+        self, topology: Topology, states: Mapping[str, cp.ClusterStatus], denied: Mapping[str, str] | None = None
+    ) -> None:
         self.topology = topology
+        self.denied = denied or {}
         self._questions = Questions(topology)
         self.clusters: dict[str, Cluster] = self._questions.clusters
         self._states = states

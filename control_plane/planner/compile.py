@@ -156,6 +156,7 @@ def _step(use: StepUse, definition: Definition, parameters: Mapping[str, Value])
         pool=m.Pool(min=pool.min, max=pool.max, idle=pool.idle),
         retry=m.Retry(attempts=retry.attempts, backoff=retry.backoff, factor=retry.factor, max_backoff=retry.max),
         timeout=graph.timeout(use, definition.step),
+        preemptible=use.preemptible,
     )
     return Vertex("step", step, use.place)
 

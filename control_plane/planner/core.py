@@ -2,6 +2,7 @@
 
     compile ─▶ for each vertex, in topological order:
                  filters ─▶ scores ─▶ shares ─▶ what moves ─▶ next
+            ─▶ slots to reserve, where the workflow wants that
             ─▶ counters and successors ─▶ one fragment for each cluster that takes part
 
 Everything that was decided on the way stands in the plan: who was filtered and why, every score, what is expected to
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
-from control_plane.planner import assign
+from control_plane.planner import assign, reserving
 from control_plane.planner.base import Request, World
 from control_plane.planner.compile import Graph, Vertex, compiled
 from control_plane.planner.estimate import Amounts, Estimate, shipping_all
@@ -38,7 +39,7 @@ class Planned:
 def plan(request: Request) -> Planned:
     """Plan a run of objects that have been checked against each other. ProblemError where it can't be placed."""
     graph = compiled(request.workflow, request.definitions, request.parameters, request.topology)
-    world = World(request.topology, request.clusters)
+    world = World(request.topology, request.clusters, request.denied)
     data = Data(graph, world)
     estimate = Estimate(graph, world, data, request.measured)
     result = m.Plan(
@@ -64,11 +65,14 @@ def plan(request: Request) -> Planned:
         ranked = assign.largest(planned.shares)
         planned.counter = ranked[0]
         result.steps.append(planned)
-        vertex.step.executors.extend(planned.shares)
         vertex.step.counter = ranked[0]
         vertex.step.successor = ranked[1] if len(ranked) > 1 else ""
     if problems:
         raise ProblemError(problems)
+    if request.workflow.spec.policy.reserve != "none":
+        reserving.reserve(zip(graph, result.steps, strict=True), world)
+    for vertex, planned in zip(graph, result.steps, strict=True):
+        vertex.step.executors.extend(planned.shares)
     taking_part = sorted({cluster for clusters in executors.values() for cluster in clusters})
     result.epochs.update(dict.fromkeys(taking_part, request.epoch))
     result.transfers.extend(estimate.transfers)

@@ -130,6 +130,11 @@ def _ready(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
     }.get(situation.world.state(cluster))
 
 
+def _slots(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
+    reason = situation.world.denied.get(cluster)
+    return f"could not reserve slots just now: {reason}" if reason is not None and vertex.kind == "step" else None
+
+
 _FILTERS: tuple[tuple[str, Callable[[Vertex, str, Situation], str | None]], ...] = (
     ("place", _place),
     ("tier", _tier),
@@ -139,4 +144,5 @@ _FILTERS: tuple[tuple[str, Callable[[Vertex, str, Situation], str | None]], ...]
     ("capacity", _capacity),
     ("reachability", _reachability),
     ("ready", _ready),
+    ("slots", _slots),
 )

@@ -118,6 +118,7 @@ uses = some(
         "in": st.dictionaries(identifiers, bindings, max_size=2),
         "parameters": st.dictionaries(identifiers, values, max_size=2),
         "place": places,
+        "preemptible": st.booleans(),
         "retry": retries,
         "pool": pools,
         "resources": resources,
@@ -136,7 +137,7 @@ workflows = some(
                 "outputs": st.dictionaries(
                     identifiers, references | some({"from": references}, {"file": st.just("a.csv")}), max_size=2
                 ),
-                "policy": some({}, {"reserve": st.sampled_from(["none", "lend"]), "disconnect": disconnects}),
+                "policy": some({}, {"reserve": st.sampled_from(["none", "hold", "lend"]), "disconnect": disconnects}),
             },
         ),
     }
