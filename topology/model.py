@@ -39,6 +39,7 @@ class Zone(Model):
 
     name: Name
     tier: Tier
+    distance: float = Field(default=0.0, ge=0)  # between two of its clusters
     labels: Labels = Field(default_factory=dict)
 
 

@@ -62,9 +62,11 @@ class Questions:
         return self.reachable(a, b) and not self.can_dial(a, b) and not self.can_dial(b, a)
 
     def distance(self, a: str, b: str) -> float:
-        """0 within a zone, the link's distance between zones, infinite without a link."""
-        if self.same_zone(a, b):
+        """0 within a cluster, the zone's distance within a zone, the link's between zones, infinite without a link."""
+        if a == b:
             return 0.0
+        if self.same_zone(a, b):
+            return self.zone(a).distance
         link = self.link(a, b)
         return inf if link is None else link.distance
 

@@ -293,7 +293,7 @@ class Toleration(Model):
 
 
 class Place(Model):
-    """Where a step may run. Every field that is given must hold; none given: anywhere."""
+    """Where a step may run, of which clusters every condition must hold, and which of these a unit goes to."""
 
     tier: Tier | None = None
     clusters: Many[Name] | None = None
@@ -302,6 +302,7 @@ class Place(Model):
     tolerate: Many[Toleration] = ()
 
 
+    prefer: Literal["finish", "distance", "spread"] = "finish"
 class StepUse(Model):
     """A step in a workflow. What it says on timeout, retry, resources and pool lies over the step's own words."""
 

@@ -29,16 +29,21 @@ class StoredTopology:
 def directory(cluster: str, topologies: Iterable[StoredTopology], gateways: Mapping[str, str]) -> f.PeerDirectory:
     """How `cluster` reaches its peers. `gateways`: cluster -> address where it can be dialled, if it said one."""
     peers: dict[str, f.PeerDirectory.Peer] = {}
+    no_execute: set[str] = set()
     newest = 0
     for stored in topologies:
         questions = stored.questions
         if cluster not in questions.clusters:
             continue
         newest = max(newest, stored.revision)
+        taints = questions.clusters[cluster].taints
+        no_execute |= {f"{taint.key}={taint.value}" for taint in taints if taint.effect == "NoExecute"}
         for other in questions.clusters:
             if other != cluster and other not in peers:
                 peers[other] = _peer(cluster, other, questions, gateways)
-    return f.PeerDirectory(peers=[peers[name] for name in sorted(peers)], topology_revision=newest)
+    return f.PeerDirectory(
+        peers=[peers[name] for name in sorted(peers)], topology_revision=newest, no_execute=sorted(no_execute)
+    )
 
 
 def _peer(cluster: str, other: str, questions: Questions, gateways: Mapping[str, str]) -> f.PeerDirectory.Peer:

@@ -153,9 +153,15 @@ def _step(use: StepUse, definition: Definition, parameters: Mapping[str, Value])
         ],
         parameters_json=json.dumps(dict(parameters), sort_keys=True),
         resources=m.Resources(cpus=resources.cpus, memory=resources.memory, disk=resources.disk),
-        pool=m.Pool(min=pool.min, max=pool.max, idle=pool.idle),
+        pool=m.Pool(min=pool.min, max=pool.max, idle=pool.idle, step=pool.step, pause=pool.pause),
         retry=m.Retry(attempts=retry.attempts, backoff=retry.backoff, factor=retry.factor, max_backoff=retry.max),
         timeout=graph.timeout(use, definition.step),
+        prefer=use.place.prefer,
+        tolerates=[
+            toleration.key if toleration.value is None else f"{toleration.key}={toleration.value}"
+            for toleration in use.place.tolerate
+            if toleration.effect in (None, "NoExecute")
+        ],
         preemptible=use.preemptible,
     )
     return Vertex("step", step, use.place)

@@ -1,0 +1,56 @@
+"""Which of several clusters a unit's next task goes to: what is expected of each, and what the step prefers. Pure.
+
+Expected finish = transfer + queue + start of a worker + execution. `finish` takes the earliest; `distance` the nearest
+that has room, and the nearest of all where none has; `spread` the one with least to do for its size. A unit stays where
+it is unless moving it pays by more than such figures are wrong by; and of clusters that are as good as equal the nearer
+one gets it, so that units spill in the order of distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+FINISH: Final = "finish"
+DISTANCE: Final = "distance"
+SPREAD: Final = "spread"
+_SURE: Final = 0.02  # seconds; less than this is no difference
+_DOUBT: Final = 0.1  # nor is this part of the whole
+
+
+class Expected(NamedTuple):
+    """What is expected of one cluster. Times in seconds; `load` is the part of its processors that is wanted."""
+
+    cluster: str
+    distance: float
+    transfer: float
+    queue: float
+    start: float
+    execution: float
+    load: float
+    room: bool
+
+    @property
+    def finish(self) -> float:
+        """Seconds until the task is expected to be done."""
+        return self.transfer + self.queue + self.start + self.execution
+
+
+def preferred(prefer: str, home: str, candidates: Sequence[Expected]) -> Expected:
+    """The cluster that gets the unit, of at least one; `home` has it now, and need not be among them."""
+    by_distance = sorted(candidates, key=lambda each: (each.distance, each.cluster != home, each.finish, each.cluster))
+    if prefer == DISTANCE:
+        return next((each for each in by_distance if each.room), by_distance[0])
+    if prefer == SPREAD:
+        least = min(each.load for each in candidates)
+        return next(each for each in by_distance if each.load <= least + _DOUBT)
+    here = next((each for each in candidates if each.cluster == home), None)
+    first = min(candidates, key=lambda each: each.finish)
+    if here is not None and not _earlier(first, here):
+        return here
+    return next(each for each in by_distance if each.cluster != home and not _earlier(first, each))
+
+
+def _earlier(one: Expected, other: Expected) -> bool:
+    """Whether one is expected to finish earlier than the other by more than the figures may be wrong by."""
+    return one.finish < other.finish * (1.0 - _DOUBT) - _SURE
