@@ -1,0 +1,117 @@
+"""The books of a coordinator, added up again from its durable state: every room, use, queue and count must agree.
+
+A leak is found at the event that makes it, not at the end of a run that happens to wait for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.core import Coordinator
+from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, SAME_CLUSTER
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.state import ASSIGNED, DONE, OFFERED, QUEUED, READY, RETRYING, Task
+
+
+def audit(core: Coordinator) -> None:
+    """AssertionError that says which account is wrong."""
+    book = core._book
+    for live in book.lives.values():
+        if live.going:
+            audit_uses(live)
+            audit_queues(live)
+            audit_ways_out(live)
+    audit_room(book)
+
+
+def audit_uses(live: LiveRun) -> None:
+    """Each unit is held by exactly what still needs it: a task, a group, a way out, a result."""
+    run = live.run
+    needed: Counter[bytes] = Counter()
+    foreign = {(edge, unit) for unit, incoming in run.incoming.items() for edge in incoming.edges}
+    needed.update(unit for _, unit in foreign)
+    for edge in live.graph.edges:
+        state = run.edges[edge.index]
+        needed.update(iter(state.outs))
+        consumer = run.steps[edge.consumer.index]
+        waits = not consumer.formed if edge.pairing == GATHER_ALL else not consumer.closed
+        if edge.pairing == EACH or waits:
+            needed.update(unit for unit in state.held if (edge.index, unit) not in foreign)
+    for step, unit in run.outputs:
+        if not any((edge.index, unit) in foreign for edge in live.graph.steps[step].inputs):
+            needed[unit] += 1
+    for task in run.tasks.values():
+        if task.remake:
+            needed.update(unit for units in live.inputs(task) for unit in units)
+        elif task.state != DONE:
+            for edge, units in zip(live.graph.steps[task.step].inputs, task.inputs, strict=True):
+                needed.update(unit for unit in units if (edge.index, unit) not in foreign)
+    for unit in run.units.values():
+        assert unit.uses == needed[unit.id], f"a unit has {unit.uses} uses, and {needed[unit.id]} things need it"
+        assert unit.uses or not unit.copies, "a unit that nothing needs keeps its bytes"
+
+
+def audit_queues(live: LiveRun) -> None:
+    """Each task that waits stands in exactly one queue, and each step knows how much it has before it."""
+    run = live.run
+    queued = [task for queue in live.ready for task in queue]
+    assert live.waiting == len(queued), f"{live.waiting} tasks should wait, {len(queued)} do"
+    assert len(set(queued)) == len(queued), "a task waits twice"
+    parked = {task for tasks in live.parked.values() for task in tasks}
+    for identifier in queued:
+        task = run.tasks[identifier]
+        again = task.state == RETRYING and identifier in live.requeued
+        assert task.state == READY or again, f"a task of state {task.state} waits for a node"
+    missing = {task.id for task in run.tasks.values() if task.state == READY} - set(queued) - parked
+    assert not missing, f"{len(missing)} tasks that are ready wait nowhere"
+    for step in live.graph.steps:
+        if not step.placed:
+            continue
+        tasks = [task for task in run.tasks.values() if task.step == step.index]
+        assigned = sum(task.state == ASSIGNED for task in tasks)
+        assert live.assigned[step.index] == assigned, f"{step.name}: {assigned} tasks are assigned"
+        before = sum(_driving(live, task) for task in tasks if task.state != DONE and not task.remake)
+        before += sum(
+            len(run.edges[edge.index].held)
+            for edge in step.inputs
+            if edge.pairing == EACH or (edge.pairing == GATHER_ALL and not run.steps[step.index].formed)
+        )
+        assert run.steps[step.index].open == before, f"{step.name}: {before} units are open"
+
+
+def _driving(live: LiveRun, task: Task) -> int:
+    edges = live.graph.steps[task.step].inputs
+    return sum(len(units) for edge, units in zip(edges, task.inputs, strict=True) if edge.pairing != SAME_CLUSTER)
+
+
+def audit_ways_out(live: LiveRun) -> None:
+    """What is owed to other clusters is what is on its way to them."""
+    outs = [(edge, unit, out) for edge in live.graph.edges for unit, out in live.run.edges[edge.index].outs.items()]
+    assert live.owed == len(outs), f"{len(outs)} units are on their way out, {live.owed} are owed"
+    sent = Counter((out.cluster, edge.consumer.index) for edge, _, out in outs)
+    assert {key: count for key, count in live.sent.items() if count} == dict(sent)
+    queued = {(cluster, edge, unit) for cluster, queue in live.queued.items() for edge, unit in queue}
+    assert queued == {(out.cluster, edge.index, unit) for edge, unit, out in outs if out.state == QUEUED}
+    offered = {(cluster, edge, unit) for cluster, offers in live.offered.items() for edge, unit in offers}
+    assert offered == {(out.cluster, edge.index, unit) for edge, unit, out in outs if out.state == OFFERED}
+
+
+def audit_room(book: Book) -> None:
+    """The room that a node has given is that of the tasks that it was given."""
+    given: dict[str, list[tuple[LiveRun, Task]]] = {}
+    for live in book.lives.values():
+        for task in live.run.tasks.values():
+            if task.state == ASSIGNED:
+                given.setdefault(task.node, []).append((live, task))
+    for name in {*book.nodes, *given}:
+        node = book.nodes[name]
+        tasks = given.get(name, [])
+        assert set(node.tasks) == {(live.key, task.id) for live, task in tasks}, (
+            f"{name}: other tasks than it was given"
+        )
+        steps = [live.graph.steps[task.step] for live, task in tasks]
+        assert abs(node.used_cpus - sum(step.cpus for step in steps)) < 1e-6, f"{name}: cpus leaked"
+        assert node.used_memory == sum(step.memory for step in steps), f"{name}: memory leaked"
+        running = {definition: count for definition, count in node.running.items() if count}
+        assert running == dict(Counter(step.definition for step in steps)), f"{name}: workers are counted wrong"

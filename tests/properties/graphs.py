@@ -1,0 +1,109 @@
+"""Random DAGs that keep the planner's rules, with ports that several steps read, each in its own way.
+
+A port is *settled* as long as each of its units lies where its source lay; only such ports are paired within a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from tests.coordinator.workflows import EACH, GATHER, SAME, Use, output, source
+
+Parts = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class _Port:
+    step: Use
+    port: str
+    settled: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.step.name}.{self.port}"
+
+
+def random_dag(random: Random, clusters: Sequence[str]) -> tuple[list[Use], Parts]:
+    """The steps in order, and where the parts of the sources lie."""
+    growing = _Growing(random, list(clusters))
+    for _ in range(random.randint(1, 2)):
+        growing.source()
+    for _ in range(random.randint(2, 8)):
+        random.choice((growing.split, growing.each, growing.each, growing.each, growing.join, growing.gather))()
+    if random.random() < 0.2:
+        growing.lone()
+    growing.save()
+    return growing.steps, growing.parts
+
+
+class _Growing:
+    """A graph to which step after step is added."""
+
+    def __init__(self, random: Random, clusters: list[str]) -> None:
+        self.random = random
+        self.clusters = clusters
+        self.steps: list[Use] = []
+        self.parts: Parts = {}
+        self.ports: list[_Port] = []
+        self.read: set[str] = set()
+
+    def some(self) -> list[str]:
+        return self.random.sample(self.clusters, self.random.randint(1, len(self.clusters)))
+
+    def name(self, kind: str) -> str:
+        return f"{kind}{len(self.steps)}"
+
+    def pick(self) -> _Port:
+        port = self.random.choice(self.ports[-4:])
+        self.read.add(port.name)
+        return port
+
+    def add(self, step: Use, *, settled: bool) -> None:
+        if step.inputs and step.kind == "task":
+            step.counter = self.random.choice(self.clusters)
+        self.steps.append(step)
+        self.ports += [_Port(step, port, settled) for port in step.outputs]
+
+    def source(self) -> None:
+        where = self.some()
+        step = source(self.name("data"), where)
+        self.parts[step.name] = {cluster: self.random.randint(0, 2) for cluster in where}
+        self.add(step, settled=True)
+
+    def split(self) -> None:
+        of = self.pick()
+        step = Use(self.name("split"), of.step.executors, {"in": (of.name, EACH)}, kind="split")
+        self.add(step, settled=of.settled)
+
+    def each(self) -> None:
+        of = self.pick()
+        pinned = self.random.random() < 0.4
+        where = of.step.executors if pinned else self.some()
+        outputs = ("out", "rest") if self.random.random() < 0.3 else ("out",)
+        step = Use(self.name("each"), where, {"rows": (of.name, EACH)}, outputs, pinned=pinned)
+        step.cpus = self.random.choice((0.5, 1.0))
+        self.add(step, settled=of.settled and pinned)
+
+    def join(self) -> None:
+        settled = [port for port in self.ports if port.settled]
+        driving = self.random.choice(settled)
+        side = self.random.choice([port for port in settled if port.step.executors == driving.step.executors])
+        self.read |= {driving.name, side.name}
+        inputs = {"rows": (driving.name, EACH), "side": (side.name, SAME)}
+        self.add(Use(self.name("join"), driving.step.executors, inputs, pinned=True), settled=True)
+
+    def gather(self) -> None:
+        inputs = {f"parts{index}": (self.pick().name, GATHER) for index in range(self.random.randint(1, 2))}
+        self.add(Use(self.name("gather"), [self.random.choice(self.clusters)], inputs), settled=False)
+
+    def lone(self) -> None:
+        self.add(Use(self.name("lone"), [self.random.choice(self.clusters)]), settled=False)
+
+    def save(self) -> None:
+        """Results of the run: the last port, and others that nothing reads; some are read by nobody at all."""
+        *others, last = self.ports
+        saved = [port for port in others if port.name not in self.read and self.random.random() < 0.7]
+        for number, port in enumerate([*saved, last]):
+            self.steps.append(output(port.step, f"result{number}", port.port))

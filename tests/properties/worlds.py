@@ -1,0 +1,81 @@
+"""Federations in memory that are audited as they run, and that can be made to crash at one chosen moment."""
+
+from __future__ import annotations
+
+from random import Random
+
+from bdw_fed.v1 import model_pb2
+from tests.coordinator.federation import Agent, Faults, Federation
+from tests.properties.audit import audit
+from tests.properties.graphs import random_dag
+
+CLUSTERS = {"edge1": {"n1": 2.0}, "edge2": {"n1": 1.0, "n2": 2.0}, "cloud": {"n1": 4.0, "n2": 2.0}}
+_CRASH = 0.5  # any probability that is not zero: the moment is chosen, not left to chance
+
+
+class AuditedAgent(Agent):
+    """An agent whose books are added up, and whose log is replayed, every so often."""
+
+    def check_replay(self) -> None:
+        federation = self.federation
+        assert isinstance(federation, World)
+        if federation.audits.random() < federation.audited:
+            audit(self.core)
+            self.rebuilt(check=True)
+
+
+class World(Federation):
+    """A federation of audited agents, which crashes at the moments in `crashes`: numbers of chances that it had.
+
+    Each batch of each agent has two: before its commit, and after it before anything is told to nodes.
+    """
+
+    def __init__(
+        self, seed: int, faults: Faults | None = None, *, crashes: frozenset[int] = frozenset(), audited: float = 0.1
+    ) -> None:
+        random = Random(seed)
+        names = random.sample(list(CLUSTERS), random.randint(1, len(CLUSTERS)))
+        self.audited = audited
+        self.audits = Random(seed)  # of its own, so that auditing more changes nothing of what happens
+        self.crashes = crashes
+        self.chances = 0
+        faults = faults or Faults()
+        if crashes:
+            faults.crash = _CRASH
+        super().__init__(random, {name: CLUSTERS[name] for name in names}, faults)
+        self.replay_checks = 0.0
+        self.agents = {cluster: AuditedAgent(self, cluster, nodes) for cluster, nodes in self.clusters.items()}
+        steps, parts = random_dag(random, names)
+        for step in steps:
+            step.attempts = 20 if self.faults.attempt_fails else 3
+        if random.random() < 0.5:
+            pairs = [(a, b) for a in names for b in names if a != b]
+            self.undialled = set(random.sample(pairs, random.randint(0, len(pairs))))
+        self.introduce()
+        self.submit(steps, parts)
+
+    def misfortune(self, probability: float) -> bool:
+        if not self.crashes or probability != _CRASH:
+            return super().misfortune(probability)
+        self.chances += 1
+        if self.chances in self.crashes:
+            self.misfortunes += 1
+            return True
+        return False
+
+    def check_succeeded(self) -> None:
+        super().check_succeeded()
+        for agent in self.agents.values():
+            for node in agent.nodes.values():
+                assert not (node.running or node.unacked), f"{node.name} still has work, or results, on its hands"
+
+    def finish(self) -> None:
+        """The run is finished, later forgotten, and nothing remains."""
+        self.want(model_pb2.DESIRED_STATE_FINISHED)
+        self.run()
+        self.check_freed()
+        self.want(model_pb2.DESIRED_STATE_FORGOTTEN)
+        self.run()
+        for agent in self.agents.values():
+            assert agent.core.inventory() == []
+            assert not any(node.store or node.running for node in agent.nodes.values())
