@@ -4,6 +4,7 @@ topologies, steps, workflows    NAMESPACE/NAME            the newest revision of
 topology-revisions, …           NAMESPACE/NAME/REVISION   all of them
 generations                     NAMESPACE                 how often a namespace's objects have changed
 runs                            NAMESPACE/RUN
+plans                           NAMESPACE/RUN             the plan of a run, where it is small; else among the blobs
 submissions                     NAMESPACE/DIGEST          idempotency key → run
 outputs                         NAMESPACE/RUN/CLUSTER/EPOCH/FRAME.PIECE
 measured                        NAMESPACE/STEP/VERSION    what runs have shown of a step
@@ -21,7 +22,7 @@ from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.store.base import M, Stored
 from control_plane.store.keys import Key
-from control_plane.store.repository import EtcdRepository, Store
+from control_plane.store.repository import EtcdRepository, Look, Store
 from control_plane.store.transaction import Operation
 from wire.digests import bytes_digest
 
@@ -48,6 +49,7 @@ class Kinds:
         }
         self.generations = store.repository("generations", s.Generation)
         self.runs = store.repository("runs", m.Run)
+        self.plans = store.repository("plans", m.Plan)
         self.submissions = store.repository("submissions", s.Submission)
         self.outputs = store.repository("outputs", s.RunOutputs)
         self.measured = store.repository("measured", s.StepMeasured)
@@ -57,6 +59,10 @@ class Kinds:
     async def revision(self) -> int:
         """The store's revision now."""
         return await self._store.kv.revision()
+
+    async def look(self, keys: Sequence[Key], below: Sequence[tuple[str, ...]] = (), most: int = 1) -> Look:
+        """Read keys of several kinds at once; see `Store.look`."""
+        return await self._store.look(keys, below, most)
 
     async def commit(self, operations: Sequence[Operation]) -> int:
         """All operations or none; returns the revision. Raises Conflict, TooLarge, and an EtcdError."""

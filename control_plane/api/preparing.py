@@ -1,20 +1,24 @@
 """From stored objects and given parameters to a request of the planner, pure. ProblemError with all that is wrong.
 
-Imported only when somebody submits or asks for a plan, because it brings the models.
+Imported only when somebody submits or asks for a plan, because it brings the models. Making models of stored objects,
+and checking them against each other, takes longer than all the rest; what was made is kept by the objects' digests.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from control_plane.api.applying import told
 from control_plane.planner.base import Measured, Request
 from control_plane.planner.compile import Definition
 from topology.model import Topology
+from topology.problems import Problem
 from wire.errors import ProblemError
-from workflow.canonical import from_canonical
+from workflow.canonical import AnyObject, from_canonical
 from workflow.checks import check_workflow
 from workflow.errors import ParameterError
 from workflow.model import Step, Value, Workflow
@@ -34,17 +38,9 @@ def prepared(
     epoch: int,
 ) -> tuple[Request, Mapping[str, Value]]:
     """The planner's request, and the workflow's parameters as they hold."""
-    model = from_canonical(workflow.spec_json)
-    where = from_canonical(topology.spec_json)
-    assert isinstance(model, Workflow)
-    assert isinstance(where, Topology)
-    definitions: dict[str, Definition] = {}
-    for name, stored in steps.items():
-        step = from_canonical(stored.spec_json)
-        assert isinstance(step, Step)
-        definitions[name] = Definition(step, stored.bundle)
-    problems = check_workflow(model, {name: each.step for name, each in definitions.items()}, where)
-    errors = [told(problem) for problem in problems if problem.severity == "error"]
+    known = _checked(_Stored(workflow), _Stored(topology), tuple(_Stored(steps[name]) for name in sorted(steps)))
+    model, definitions = known.workflow, known.definitions
+    errors = [told(problem) for problem in known.problems]
     values: dict[str, Value] = {}
     try:
         values = resolve(_given(parameters_json), model.spec.parameters)
@@ -76,12 +72,52 @@ def prepared(
         workflow=model,
         definitions=definitions,
         parameters=by_step,
-        topology=where,
+        topology=known.topology,
         clusters=clusters,
         measured=measured,
         epoch=epoch,
     )
     return request, values
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Objects as models, and what is wrong with them together."""
+
+    workflow: Workflow
+    topology: Topology
+    definitions: Mapping[str, Definition]
+    problems: Sequence[Problem]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A stored object, known by its digest."""
+
+    value: cp.Object = field(compare=False)
+    digest: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", self.value.digest)
+
+
+@lru_cache(maxsize=32)
+def _checked(workflow: _Stored, topology: _Stored, steps: tuple[_Stored, ...]) -> _Checked:
+    model, where = _model(workflow), _model(topology)
+    assert isinstance(model, Workflow)
+    assert isinstance(where, Topology)
+    definitions: dict[str, Definition] = {}
+    for stored in steps:
+        step = _model(stored)
+        assert isinstance(step, Step)
+        definitions[step.reference] = Definition(step, stored.value.bundle)
+    problems = check_workflow(model, {name: each.step for name, each in definitions.items()}, where)
+    return _Checked(model, where, definitions, [problem for problem in problems if problem.severity == "error"])
+
+
+@lru_cache(maxsize=32)
+def _model(stored: _Stored) -> AnyObject:
+    return from_canonical(stored.value.spec_json)
 
 
 def _given(parameters_json: str) -> dict[str, object]:

@@ -18,6 +18,7 @@ from control_plane.runs import core, forms, messages
 from control_plane.runs.errors import NoSuchRun, Refused, RunExists
 from control_plane.runs.writing import EventOf, Outcome, RunWriter, desired_operations, wanting
 from control_plane.store.base import Stored
+from control_plane.store.errors import AlreadyExists
 from control_plane.store.keys import Key
 from control_plane.store.transaction import Operation
 
@@ -49,29 +50,36 @@ class Runs:
 
         `also`: conditions of the same transaction. RunExists if the name is taken, Conflict if a condition fails.
         """
-        digest = submission_name(run.idempotency_key)
-        earlier = await self._submission(run.namespace, digest)
-        if earlier and (made := await self._stored(run.namespace, earlier.value.run)):
-            return made.value
+        try:
+            return await self._make(run, planned, also, None)
+        except AlreadyExists:
+            earlier = await self._submission(run.namespace, submission_name(run.idempotency_key))
+            if earlier and (made := await self._stored(run.namespace, earlier.value.run)):
+                return made.value
+            if await self._stored(run.namespace, run.name) is not None:
+                raise RunExists(f"there is a run {run.name} already in namespace {run.namespace}") from None
+            return await self._make(run, planned, also, earlier)
+
+    async def _make(
+        self, run: m.Run, planned: messages.Planned, also: Sequence[Operation], earlier: Stored[s.Submission] | None
+    ) -> m.Run:
+        """Store the run; `earlier`: its key has made another one, which is gone. AlreadyExists if either is there."""
         pending = _stored_run(core.handle(None, messages.Submitted(run)))
         fragments = self._fragments(planned.fragments)
         result = _stored_run(core.handle(pending, planned))
-        key = self._kinds.submissions.key(run.namespace, digest)
+        key = self._kinds.submissions.key(run.namespace, submission_name(run.idempotency_key))
         submission = s.Submission(run=run.name, key=run.idempotency_key)
         operations = [
             self._kinds.runs.creating(self._key(run), result),
             writing(self._kinds.submissions, key, earlier, submission),
             *also,
         ]
-        at_once = fit_together([*operations, *fragments])
-        if not at_once:
-            result = _stored_run(core.handle(pending, replace(planned, handed_out=False)))
-            operations[0] = self._kinds.runs.creating(self._key(run), result)
-        if await self._stored(run.namespace, run.name) is not None:
-            raise RunExists(f"there is a run {run.name} already in namespace {run.namespace}")
-        await self._kinds.commit([*operations, *fragments] if at_once else operations)
-        if at_once:
+        if fit_together([*operations, *fragments]):
+            await self._kinds.commit([*operations, *fragments])
             return result
+        result = _stored_run(core.handle(pending, replace(planned, handed_out=False)))
+        operations[0] = self._kinds.runs.creating(self._key(run), result)
+        await self._kinds.commit(operations)
         await self._kinds.commit_in_turn(fragments)
         return await self.happened(run.namespace, run.name, planned)
 
@@ -132,6 +140,8 @@ class Runs:
             submission = await self._submission(namespace, submission_name(stored.value.idempotency_key))
             if submission is not None and submission.value.run == name:
                 operations.append(self._kinds.submissions.deleting(submission.key, submission.revision))
+            if plan := await self._kinds.plans.get(self._kinds.plans.key(namespace, name)):
+                operations.append(self._kinds.plans.deleting(plan.key, plan.revision))
             operations.append(self._kinds.runs.deleting(stored.key, stored.revision))  # last, if they go in turn
             await self._kinds.commit_in_turn(operations)
             return stored.value

@@ -9,7 +9,8 @@ A value may have 256 KiB; what is larger belongs into a blob store, with its dig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic
 
 from google.protobuf.message import DecodeError
@@ -17,13 +18,21 @@ from google.protobuf.message import DecodeError
 from control_plane.store.base import Listing, M, NewsWatch, Repository, Stored
 from control_plane.store.errors import TooLarge, Unreadable
 from control_plane.store.etcd.client import Client
-from control_plane.store.etcd.kv import Item, Kv
+from control_plane.store.etcd.kv import Item, Kv, read, read_below
 from control_plane.store.etcd.lock import Held
 from control_plane.store.keys import Key, prefix_of
 from control_plane.store.news import NewsOf
 from control_plane.store.transaction import Operation, commit
 
 MOST_BYTES = 256 << 10  # of one value
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look found by key in etcd, all of one revision; None where a key that was asked for is not there."""
+
+    items: Mapping[bytes, Item | None]
+    revision: int
 
 
 class EtcdRepository(Repository[M], Generic[M]):
@@ -76,6 +85,16 @@ class EtcdRepository(Repository[M], Generic[M]):
         """On the condition that the key was last written at `expected`, or, with 0, that it is not there."""
         return Operation(self._own(key), expected)
 
+    def seen(self, look: Look, key: Key) -> Stored[M] | None:
+        """The value, from a look at this key among others; None where there was none. KeyError: nobody looked."""
+        item = look.items[self._own(key).raw]
+        return None if item is None else self.stored(item)
+
+    def seen_below(self, look: Look, *names: str) -> tuple[Stored[M], ...]:
+        """The values whose keys' names begin with these, from a look below them."""
+        prefix = prefix_of(self.kind, names)
+        return tuple(self.stored(item) for key, item in look.items.items() if item and key.startswith(prefix))
+
     def stored(self, item: Item) -> Stored[M]:
         """The value that an item of etcd's is. Raises Unreadable."""
         key = Key.parse(item.key)
@@ -110,6 +129,17 @@ class Store:
     def repository(self, kind: str, message: type[M]) -> EtcdRepository[M]:
         """The values of a kind, which are messages of this type."""
         return EtcdRepository(self.kv, kind, message)
+
+    async def look(self, keys: Sequence[Key], below: Sequence[tuple[str, ...]] = (), most: int = 1) -> Look:
+        """Read keys of any kinds at once, and the first `most` below each of `below` (kind, name, …).
+
+        At most 128 in all. The repositories' `seen` and `seen_below` say what was found.
+        """
+        reads = [read(key.raw) for key in keys]
+        reads += [read_below(prefix_of(kind, tuple(names)), most) for kind, *names in below]
+        snapshot = await self.kv.look(reads)
+        nothing: dict[bytes, Item | None] = dict.fromkeys(key.raw for key in keys)
+        return Look(nothing | {item.key: item for item in snapshot.items}, snapshot.revision)
 
     async def commit(self, operations: Sequence[Operation], *, under: Held | None = None) -> int:
         """Do all operations, made by the repositories, or none; see `transaction.commit`."""

@@ -159,3 +159,22 @@ async def test_keys_of_another_kind_are_refused(runs: Runs) -> None:
         await runs.get(Key("objects", ("a",)))
     with pytest.raises(ValueError, match="from 1 on"):
         await runs.update(runs.key("a"), m.Run(), 0)
+
+
+async def test_a_look_sees_several_kinds_as_they_are_at_one_moment(
+    store: Store, runs: EtcdRepository[m.Run], namespace: str
+) -> None:
+    plans = store.repository("plans", m.Plan)
+    there, absent = runs.key(namespace, "there"), runs.key(namespace, "absent")
+    for name in ("a", "b", "c"):
+        await plans.create(plans.key(namespace, name), m.Plan(run=name))
+    written = await runs.create(there, m.Run(name="there"))
+    look = await store.look([there, absent], [("plans", namespace)], most=2)
+    assert look.revision >= written
+    found = runs.seen(look, there)
+    assert found is not None
+    assert (found.value.name, found.revision) == ("there", written)
+    assert runs.seen(look, absent) is None
+    assert [each.value.run for each in plans.seen_below(look, namespace)] == ["a", "b"]
+    with pytest.raises(KeyError):
+        runs.seen(look, runs.key(namespace, "not-looked-at"))

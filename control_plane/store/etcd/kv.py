@@ -43,7 +43,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All items under a prefix, in the order of their keys, as they were at `revision`."""
+    """All items that were asked for, as they were at `revision`; those under one prefix in the order of their keys."""
 
     items: tuple[Item, ...]
     revision: int
@@ -104,6 +104,11 @@ def read(key: bytes, *, keys_only: bool = False) -> rpc.RequestOp:
     return rpc.RequestOp(request_range=rpc.RangeRequest(key=key, keys_only=keys_only))
 
 
+def read_below(prefix: bytes, most: int) -> rpc.RequestOp:
+    """Read the first `most` keys under a prefix."""
+    return rpc.RequestOp(request_range=rpc.RangeRequest(key=prefix, range_end=prefix_end(prefix), limit=most))
+
+
 class Kv:
     """The key-value part of etcd. All methods raise an EtcdError, see there for what that says about writes."""
 
@@ -115,6 +120,12 @@ class Kv:
         """The key now, or as it was at `revision`. Raises Compacted where that is no longer kept."""
         answer = await self.client.call(_RANGE, rpc.RangeRequest(key=key, revision=revision), Retry.ALWAYS)
         return item(answer.kvs[0]) if answer.kvs else None
+
+    async def look(self, reads: Sequence[rpc.RequestOp]) -> Snapshot:
+        """What these reads, at most MAX_OPERATIONS, find in one step."""
+        answer = await self.client.call(_TXN, rpc.TxnRequest(success=reads), Retry.ALWAYS)
+        found = (item(kv) for response in answer.responses for kv in response.response_range.kvs)
+        return Snapshot(tuple(found), answer.header.revision)
 
     async def revision(self) -> int:
         """The store's revision: that of its last write, by anybody, as all members agree on it."""

@@ -1,0 +1,116 @@
+"""What a submission stands on, read at one moment: the workflow, its steps, the topology, what was measured.
+
+All of it is read in one step of etcd, with whatever else the caller wants to know. Which steps a workflow uses is known
+only once it is read; so what it used when it was read last is asked for along with it, and the rest, mostly nothing,
+afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import store_pb2 as s
+from control_plane.api.errors import NotFound, Wrong
+from control_plane.kinds import Kinds, object_names
+from control_plane.store.base import Stored
+from control_plane.store.keys import Key
+from control_plane.store.repository import Look
+
+_REMEMBERED = 1000  # workflows
+_STEPS_AT_ONCE = 50  # two keys each, in one read of at most 128
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What a plan stands on; `steps` and `measured` are by reference ("clean-flights@1")."""
+
+    workflow: Stored[cp.Object]
+    topology: Stored[cp.Object]
+    steps: Mapping[str, cp.Object]
+    measured: Mapping[str, s.StepMeasured]
+
+
+@dataclass(frozen=True)
+class _Uses:
+    """The steps that a workflow of this digest uses."""
+
+    digest: bytes
+    steps: tuple[str, ...]
+
+
+class GroundsReader:
+    """Reads grounds: `look` first, then `grounds` of what was seen."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self._kinds = kinds
+        self._uses: dict[tuple[str, str], _Uses] = {}
+
+    async def look(self, namespace: str, workflow: str, topology: str, also: Sequence[Key] = ()) -> Look:
+        """See what there is now. InvalidName if a name is none. No topology: whichever there is."""
+        keys = [self._key(namespace, "Workflow", workflow), *also]
+        known = self._uses.get((namespace, workflow))
+        keys += self._step_keys(namespace, known.steps[:_STEPS_AT_ONCE] if known else ())
+        topologies = self._kinds.objects["Topology"]
+        if topology:
+            return await self._kinds.look([*keys, self._key(namespace, "Topology", topology)])
+        return await self._kinds.look(keys, [(topologies.kind, namespace)], most=2)
+
+    async def grounds(self, namespace: str, workflow: str, topology: str, look: Look) -> Grounds:
+        """What was seen, and what was not looked at yet. NotFound and Wrong say what is missing."""
+        found = self._found(look, namespace, "Workflow", workflow)
+        if topology:
+            where = self._found(look, namespace, "Topology", topology)
+        else:
+            where = await self._only_topology(namespace, workflow, look)
+        uses = self._used(namespace, found.value)
+        rest = [each for each in uses if self._key(namespace, "Step", each).raw not in look.items]
+        items = dict(look.items)
+        for at in range(0, len(rest), _STEPS_AT_ONCE):
+            more = await self._kinds.look(list(self._step_keys(namespace, rest[at : at + _STEPS_AT_ONCE])))
+            items.update(more.items)
+        whole = Look(items, look.revision)
+        measured = {}
+        for each in uses:
+            if known := self._kinds.measured.seen(whole, self._measured_key(namespace, each)):
+                measured[each] = known.value
+        steps = {each: self._found(whole, namespace, "Step", each).value for each in uses}
+        return Grounds(found, where, steps, measured)
+
+    def _used(self, namespace: str, workflow: cp.Object) -> tuple[str, ...]:
+        known = self._uses.pop((namespace, workflow.name), None)
+        if known is None or known.digest != workflow.digest:
+            uses = {use["use"] for use in json.loads(workflow.spec_json)["spec"]["steps"]}
+            known = _Uses(workflow.digest, tuple(sorted(uses)))
+        if len(self._uses) >= _REMEMBERED:
+            del self._uses[next(iter(self._uses))]
+        self._uses[namespace, workflow.name] = known  # the newest is the last
+        return known.steps
+
+    async def _only_topology(self, namespace: str, workflow: str, look: Look) -> Stored[cp.Object]:
+        topologies = self._kinds.objects["Topology"]
+        found = topologies.seen_below(look, namespace)
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(each.value.name for each in (await topologies.list(namespace)).items)
+        problem = f"there are several: {names}" if names else "there is none: apply one first"
+        raise Wrong(f"in which topology workflow {workflow} is to run must be said, because {problem}")
+
+    def _found(self, look: Look, namespace: str, kind: str, name: str) -> Stored[cp.Object]:
+        stored = self._kinds.objects[kind].seen(look, self._key(namespace, kind, name))
+        if stored is None:
+            raise NotFound(f"there is no {kind.lower()} {name} in namespace {namespace}")
+        return stored
+
+    def _step_keys(self, namespace: str, steps: Iterable[str]) -> Iterable[Key]:
+        for step in steps:
+            yield self._key(namespace, "Step", step)
+            yield self._measured_key(namespace, step)
+
+    def _measured_key(self, namespace: str, step: str) -> Key:
+        return self._kinds.measured.key(namespace, *object_names("Step", step))
+
+    def _key(self, namespace: str, kind: str, name: str) -> Key:
+        return self._kinds.objects[kind].key(namespace, *object_names(kind, name))

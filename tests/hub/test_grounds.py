@@ -1,0 +1,94 @@
+"""A submission stands on what is stored at that moment, however much of it was remembered from one before."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import grpc.aio
+import pytest
+
+from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
+from tests.hub.agent import FakeAgent
+from tests.hub.hub import SECONDS, RunningHub, apply
+from tests.hub.objects import ALL, STEP, TOPOLOGY, WORKFLOW
+
+
+async def submit(person: ControlPlaneServiceStub, **more: object) -> cp.SubmitResponse:
+    request = cp.SubmitRequest(workflow="counting", **more)  # type: ignore[arg-type]
+    response: cp.SubmitResponse = await person.Submit(request, timeout=SECONDS)
+    return response
+
+
+async def definitions(agent: FakeAgent, run: str) -> dict[str, str]:
+    return {step.name: step.definition for step in (await agent.assigned(run)).steps if step.definition}
+
+
+async def test_a_changed_workflow_is_run_with_the_steps_that_it_uses_now(
+    hub: RunningHub, person: ControlPlaneServiceStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.api.grounds._STEPS_AT_ONCE", 1)
+    second, third = (STEP.replace('version: "1"', f'version: "{version}"') for version in "23")
+    await apply(person, "\n---\n".join([ALL, second, third]))
+    async with FakeAgent(hub, "edge") as edge, FakeAgent(hub, "cloud"):
+        run = (await submit(person)).run
+        assert await definitions(edge, run.name) == {"count": "count@1", "total": "count@1"}
+        await apply(
+            person,
+            WORKFLOW.replace("count, use: count@1", "count, use: count@2").replace("use: count@1", "use: count@3"),
+        )
+        for _ in range(2):  # read afterwards, then along with the workflow
+            run = (await submit(person)).run
+            assert run.workflow_revision == 2
+            assert await definitions(edge, run.name) == {"count": "count@2", "total": "count@3"}
+
+
+async def test_submissions_beside_changes_of_their_workflow_all_come_to_be(
+    hub: RunningHub, person: ControlPlaneServiceStub
+) -> None:
+    await apply(person, ALL)
+    async with FakeAgent(hub, "edge"), FakeAgent(hub, "cloud"):
+
+        async def change() -> None:
+            for default in range(4, 10):
+                await apply(person, WORKFLOW.replace("default: 3", f"default: {default}"))
+
+        _, *answers = await asyncio.gather(change(), *(submit(person) for _ in range(10)))
+        assert all(f'"limit": {answer.run.workflow_revision + 2}' in answer.run.parameters_json for answer in answers)
+
+
+async def test_of_several_topologies_one_has_to_be_named(hub: RunningHub, person: ControlPlaneServiceStub) -> None:
+    async with FakeAgent(hub, "edge"), FakeAgent(hub, "cloud"):
+        await apply(person, ALL)
+        await submit(person)
+        await apply(person, TOPOLOGY.replace("name: pair", "name: again"))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await submit(person)
+        assert "there are several: again, pair" in (caught.value.details() or "")
+        assert (await submit(person, topology="again")).run.topology == "again"
+
+
+@pytest.mark.parametrize("small", [0, 1 << 20])
+async def test_a_plan_can_be_explained_as_long_as_its_run_is_there(
+    hub: RunningHub, person: ControlPlaneServiceStub, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    monkeypatch.setattr("control_plane.api.submitting._SMALL_PLAN", small)
+    await apply(person, ALL)
+    async with FakeAgent(hub, "edge") as edge, FakeAgent(hub, "cloud") as cloud:
+        for _ in range(2):  # the second time under the same name
+            answer = await submit(person, run="mine")
+            explained = await person.Explain(cp.ExplainRequest(run="mine"))
+            assert explained.plan == answer.plan
+            for agent in (edge, cloud):
+                await agent.end(await agent.assigned("mine"))
+            await ended(person, "mine")
+            await person.Delete(cp.DeleteRequest(kind="Run", name="mine"))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await person.Explain(cp.ExplainRequest(run="mine"))
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def ended(person: ControlPlaneServiceStub, run: str) -> None:
+    async for _ in person.WatchRun(cp.WatchRunRequest(run=run), timeout=SECONDS):
+        pass
