@@ -130,6 +130,8 @@ class Pool(Model):
     min: int = Field(default=0, ge=0, le=10_000)  # warm while a run needs the step
     max: int = Field(default=0, ge=0, le=10_000)  # 0 = as many as fit
     idle: Duration = 60.0  # then an idle worker is stopped
+    step: int = Field(default=0, ge=0, le=10_000)  # most started at a time; 0 = as many as are wanted
+    pause: Duration = 0.0  # after so many, before more are started
 
 
 class Retry(Model):
@@ -300,9 +302,9 @@ class Place(Model):
     zones: Many[Name] | None = None
     labels: Labels | None = None  # of the cluster
     tolerate: Many[Toleration] = ()
-
-
     prefer: Literal["finish", "distance", "spread"] = "finish"
+
+
 class StepUse(Model):
     """A step in a workflow. What it says on timeout, retry, resources and pool lies over the step's own words."""
 

@@ -1356,6 +1356,7 @@ class ClusterStatus(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     zone: _builtins.str
     tier: _builtins.str
@@ -1379,6 +1380,8 @@ class ClusterStatus(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.MeasuredStep]:
         """executed here"""
 
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolStatus]: ...
     def __init__(
         self,
         *,
@@ -1395,14 +1398,65 @@ class ClusterStatus(_message.Message):
         held: _abc.Iterable[Global___HeldSlots] | None = ...,
         links: _abc.Iterable[_model_pb2.MeasuredLink] | None = ...,
         steps: _abc.Iterable[_model_pb2.MeasuredStep] | None = ...,
+        pools: _abc.Iterable[Global___PoolStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "pid", b"pid", "runs", b"runs", "state", b"state", "steps", b"steps", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "pid", b"pid", "pools", b"pools", "runs", b"runs", "state", b"state", "steps", b"steps", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015
+
+@_typing.final
+class PoolStatus(_message.Message):
+    """The warm workers of one step version on a cluster; times in seconds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    DESIRED_FIELD_NUMBER: _builtins.int
+    STARTING_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    BUSY_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    SERVICE_SECONDS_FIELD_NUMBER: _builtins.int
+    START_SECONDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    definition: _builtins.str
+    """"clean-flights@1" """
+    desired: _builtins.int
+    starting: _builtins.int
+    idle: _builtins.int
+    busy: _builtins.int
+    queued: _builtins.int
+    """tasks that no node was given yet"""
+    service_seconds: _builtins.float
+    """of a task, the newest counting most; 0 = not measured yet"""
+    start_seconds: _builtins.float
+    """of a worker"""
+    reason: _builtins.str
+    """of the last change, or why a worker could not start"""
+    def __init__(
+        self,
+        *,
+        definition: _builtins.str = ...,
+        desired: _builtins.int = ...,
+        starting: _builtins.int = ...,
+        idle: _builtins.int = ...,
+        busy: _builtins.int = ...,
+        queued: _builtins.int = ...,
+        service_seconds: _builtins.float = ...,
+        start_seconds: _builtins.float = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "definition", b"definition", "desired", b"desired", "idle", b"idle", "queued", b"queued", "reason", b"reason", "service_seconds", b"service_seconds", "start_seconds", b"start_seconds", "starting", b"starting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolStatus: _TypeAlias = PoolStatus  # noqa: Y015
 
 @_typing.final
 class HeldSlots(_message.Message):

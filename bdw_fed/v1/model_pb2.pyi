@@ -246,22 +246,30 @@ class Pool(_message.Message):
     MIN_FIELD_NUMBER: _builtins.int
     MAX_FIELD_NUMBER: _builtins.int
     IDLE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
     min: _builtins.int
     """warm workers a cluster while a run needs the step"""
     max: _builtins.int
     """workers a cluster; 0 = as many as fit"""
     idle: _builtins.float
     """seconds after which an idle worker is stopped"""
+    step: _builtins.int
+    """most workers started at a time; 0 = as many as are wanted"""
+    pause: _builtins.float
+    """seconds after so many, before more are started"""
     def __init__(
         self,
         *,
         min: _builtins.int = ...,
         max: _builtins.int = ...,
         idle: _builtins.float = ...,
+        step: _builtins.int = ...,
+        pause: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "max", b"max", "min", b"min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "max", b"max", "min", b"min", "pause", b"pause", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

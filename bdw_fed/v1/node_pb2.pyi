@@ -950,7 +950,9 @@ Global___AckResults: _TypeAlias = AckResults  # noqa: Y015
 
 @_typing.final
 class SizePool(_message.Message):
-    """How many workers of a step version the node keeps ready: at least so many are started, idle ones above are stopped."""
+    """How many workers of a step version the node keeps ready: at least so many are started, idle ones above are stopped.
+    The node starts one by itself where tasks wait and there is none, further ones only as it is told.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -958,8 +960,11 @@ class SizePool(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
+    BOUNDED_FIELD_NUMBER: _builtins.int
     definition: _builtins.str
     workers: _builtins.int
+    bounded: _builtins.bool
+    """the step has a maximum on the cluster: not one more than `workers`, whatever waits"""
     @_builtins.property
     def execution(self) -> _model_pb2.Execution: ...
     @_builtins.property
@@ -971,10 +976,11 @@ class SizePool(_message.Message):
         workers: _builtins.int = ...,
         execution: _model_pb2.Execution | None = ...,
         resources: _model_pb2.Resources | None = ...,
+        bounded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "execution", b"execution", "resources", b"resources", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounded", b"bounded", "definition", b"definition", "execution", b"execution", "resources", b"resources", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
