@@ -75,7 +75,8 @@ class Runs:
             *also,
         ]
         if fit_together([*operations, *fragments]):
-            await self._kinds.commit([*operations, *fragments])
+            revision = await self._kinds.commit([*operations, *fragments])
+            self._writer.remember(operations[0].key, result, revision)
             return result
         result = _stored_run(core.handle(pending, replace(planned, handed_out=False)))
         operations[0] = self._kinds.runs.creating(self._key(run), result)

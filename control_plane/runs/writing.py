@@ -4,6 +4,9 @@ Whoever has an event puts it into the run's queue and waits for the run's lock. 
 that is queued, on the condition that the run is as it was read; the others find theirs done. So a thousand fragments
 that end at once cost a few writes of their run, instead of a thousand that get into each other's way.
 
+The runs that were written last are remembered. What is decided on a remembered run is committed on the condition that
+it is still so, also where the run itself does not change; otherwise it is read and decided anew.
+
 An event may bring more writes for the same transaction (the number of the frame that brought the news). If the
 conflict is over one of those, only its own event fails with it.
 """
@@ -23,10 +26,13 @@ from control_plane.runs.errors import Refused
 from control_plane.store.base import Stored
 from control_plane.store.errors import Conflict, StoreError
 from control_plane.store.etcd.errors import EtcdError
+from control_plane.store.keys import Key
 from control_plane.store.transaction import Operation
 
+_REMEMBERED = 256  # runs
 _BATCH = 50
 _OUTPUTS_A_PIECE = 400
+_FRAGMENTS_A_LOOK = 64
 _MOST_RUN_BYTES = 200 << 10
 EventOf = Callable[[m.Run], Awaitable[messages.Event]]
 
@@ -55,11 +61,10 @@ class _Item:
 
 @dataclass
 class _Queue:
-    """What waits for one run; `stored` is the run as this hub wrote it last, while somebody waits."""
+    """What waits for one run."""
 
     items: deque[_Item] = field(default_factory=deque)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    stored: Stored[m.Run] | None = None
     users: int = 0
 
 
@@ -80,6 +85,18 @@ class RunWriter:
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
         self._queues: dict[tuple[str, str], _Queue] = {}
+        self._remembered: dict[Key, Stored[m.Run]] = {}
+
+    def remember(self, key: Key, run: m.Run, revision: int) -> None:
+        """The run is like this, or was at least: a moment ago this hub wrote it at this revision."""
+        known = self._remembered.get(key)
+        if known is not None and known.revision > revision:
+            return
+        self._remembered.pop(key, None)
+        while len(self._remembered) >= _REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        if run.state not in forms.ENDED:
+            self._remembered[key] = Stored(key, run, revision, 0)
 
     async def happen(self, namespace: str, name: str, event_of: EventOf, also: Sequence[Operation] = ()) -> Outcome:
         """Let the event that `event_of` makes of the run happen.
@@ -87,7 +104,7 @@ class RunWriter:
         Raises Refused with the reason, Conflict over one of `also`, or an EtcdError. After any of them, and after a
         cancellation, the event may be tried again.
         """
-        self._kinds.runs.key(namespace, name)  # a name that is none fails alone, not with others
+        key = self._kinds.runs.key(namespace, name)  # a name that is none fails alone, not with others
         queue = self._queues.setdefault((namespace, name), _Queue())
         item = _Item(event_of, also)
         queue.items.append(item)
@@ -95,7 +112,7 @@ class RunWriter:
         try:
             async with queue.lock:
                 while not item.settled:
-                    await self._next_batch(namespace, name, queue)
+                    await self._next_batch(key, queue)
         finally:
             queue.users -= 1
             if item in queue.items:
@@ -107,39 +124,40 @@ class RunWriter:
         assert item.outcome is not None
         return item.outcome
 
-    async def _next_batch(self, namespace: str, name: str, queue: _Queue) -> None:
+    async def _next_batch(self, key: Key, queue: _Queue) -> None:
         items = [queue.items.popleft() for _ in range(min(_BATCH, len(queue.items)))]
         try:
-            await self._write(namespace, name, queue, items)
+            await self._write(key, items)
         except Conflict as conflict:
-            queue.stored = None
+            self._remembered.pop(key, None)
             for item in items:
                 if any(str(operation.key) == conflict.key for operation in item.also):
                     item.error = conflict
         except (EtcdError, StoreError) as error:
-            queue.stored = None
+            self._remembered.pop(key, None)
             for item in items:
                 item.error = item.error or error
         finally:
             queue.items.extendleft(item for item in reversed(items) if not item.settled)
 
-    async def _write(self, namespace: str, name: str, queue: _Queue, items: list[_Item]) -> None:
-        key = self._kinds.runs.key(namespace, name)
-        before = queue.stored or await self._kinds.runs.get(key)
+    async def _write(self, key: Key, items: list[_Item]) -> None:
+        remembered = self._remembered.get(key)
+        before = remembered or await self._kinds.runs.get(key)
         batch = _Batch(before.value if before else None)
         told: list[tuple[_Item, m.Run | None]] = []
         for item in items:
             try:
                 await self._happen(batch, item)
             except Refused as refused:
+                if remembered is not None:
+                    raise Conflict(str(key), remembered.revision, 0) from refused  # it may have become possible
                 item.error = refused
                 continue
             batch.also.extend(item.also)
             told.append((item, batch.run))
-        revision = await self._commit(before, batch)
-        changed = before is not None and batch.run is not before.value
+        revision = await self._commit(before, batch, certain=remembered is None)
         if before is not None and batch.run is not None:
-            queue.stored = replace(before, value=batch.run, revision=revision) if changed else before
+            self.remember(key, batch.run, before.revision if batch.run is before.value else revision)
         for item, run in told:
             item.outcome = Outcome(run, revision)
 
@@ -164,14 +182,17 @@ class RunWriter:
                 case messages.StoreFragments():
                     pass  # handed out by whoever submits
 
-    async def _commit(self, before: Stored[m.Run] | None, batch: _Batch) -> int:
-        """One transaction where it fits; else outputs before the run, and what is wanted of fragments after it."""
+    async def _commit(self, before: Stored[m.Run] | None, batch: _Batch, *, certain: bool) -> int:
+        """One transaction where it fits; else outputs before the run, and what is wanted of fragments after it.
+
+        `certain`: the run was read for this batch, so that nothing is decided on it if nothing of it changes.
+        """
         with_run = list(batch.also)
         late: list[Operation] = []
         if before is not None and batch.run is not None:
             if batch.run is not before.value:
                 with_run.append(self._kinds.runs.updating(before.key, batch.run, before.revision))
-            elif batch.early:
+            elif batch.early or not certain:
                 with_run.append(self._kinds.runs.unchanged(before.key, before.revision))
             late = await desired_operations(self._kinds, batch.run, batch.desired)
         together = [*with_run, *batch.early, *late]
@@ -200,10 +221,14 @@ class RunWriter:
 async def desired_operations(kinds: Kinds, run: m.Run, desired: dict[str, m.DesiredState.ValueType]) -> list[Operation]:
     """Writes that make this wanted of the run's fragments, as far as it is not yet."""
     operations = []
-    for cluster, wanted in desired.items():
-        stored = await kinds.fragments.get(kinds.fragments.key(cluster, run.namespace, run.name))
-        if stored is not None and stored.value.desired != wanted:
-            operations.append(wanting(kinds, stored, wanted))
+    wanted = {kinds.fragments.key(cluster, run.namespace, run.name): state for cluster, state in desired.items()}
+    keys = list(wanted)
+    for at in range(0, len(keys), _FRAGMENTS_A_LOOK):
+        look = await kinds.look(keys[at : at + _FRAGMENTS_A_LOOK])
+        for key in keys[at : at + _FRAGMENTS_A_LOOK]:
+            stored = kinds.fragments.seen(look, key)
+            if stored is not None and stored.value.desired != wanted[key]:
+                operations.append(wanting(kinds, stored, wanted[key]))
     return operations
 
 

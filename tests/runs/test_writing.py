@@ -127,6 +127,38 @@ async def test_another_hub_may_write_the_same_run(kinds: Kinds, runs: Runs, name
     assert {part.state for part in stored.fragments.values()} == {m.FRAGMENT_STATE_RUNNING}
 
 
+async def test_what_this_hub_remembers_of_a_run_never_outweighs_what_another_has_written(
+    kinds: Kinds, runs: Runs, namespace: str
+) -> None:
+    """Also where by its memory there would be nothing to do."""
+    other = Runs(kinds)
+    run = await submitted(runs, namespace)
+    agents = kinds.agents
+    agent = agents.key(namespace.replace("test-", "agent-"))
+    await other.happened(namespace, run.name, messages.SuspendRequested())
+    assert (await runs.happened(namespace, run.name, messages.ResumeRequested())).state == m.RUN_STATE_RUNNING
+    await other.happened(namespace, run.name, messages.CancelRequested("", 3.0))
+    old = messages.FragmentAccepted("c00", 4, 3.0)  # of an epoch that is no more: only its number is noted
+    numbered = [agents.creating(agent, s.AgentRecord(received=1))]
+    with pytest.raises(Conflict):
+        await runs.happen(namespace, run.name, same(old), [agents.updating(agent, s.AgentRecord(), 12345)])
+    outcome = await runs.happen(namespace, run.name, same(old), numbered)
+    assert outcome.run is not None
+    assert outcome.run.state == m.RUN_STATE_STOPPING
+    with pytest.raises(Refused):
+        await runs.happened(namespace, run.name, messages.ResumeRequested())
+
+
+async def test_runs_are_remembered_within_bounds(runs: Runs, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("control_plane.runs.writing._REMEMBERED", 2)
+    for number in range(4):
+        await submitted(runs, namespace, f"r{number}", f"k{number}")
+    for number in (3, 0, 1, 2, 3, 0):
+        await runs.happened(namespace, f"r{number}", messages.FragmentAccepted(f"c{number:02d}", 5, 3.0))
+    run = await runs.happened(namespace, "r0", messages.CancelRequested("", 4.0))
+    assert run.fragments["c00"].state == m.FRAGMENT_STATE_RUNNING
+
+
 async def test_a_name_is_taken_once_and_a_key_makes_one_run(runs: Runs, namespace: str) -> None:
     first = await submitted(runs, namespace)
     assert await submitted(runs, namespace, "other") == first
