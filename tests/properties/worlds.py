@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
+import msgspec
+
 from bdw_fed.v1 import model_pb2
+from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.core import Coordinator
 from tests.coordinator.federation import Agent, Faults, Federation
 from tests.properties.audit import audit
 from tests.properties.graphs import random_dag
@@ -13,8 +19,42 @@ CLUSTERS = {"edge1": {"n1": 2.0}, "edge2": {"n1": 1.0, "n2": 2.0}, "cloud": {"n1
 _CRASH = 0.5  # any probability that is not zero: the moment is chosen, not left to chance
 
 
+class RecordedCoordinator(Coordinator):
+    """A coordinator that keeps what it began with, and all that went into it and came out of it."""
+
+    def __init__(self, cluster: str, policy: Policy) -> None:
+        super().__init__(cluster, policy)
+        self.began = self.snapshot()
+        self.history: list[tuple[tuple[messages.Event, ...] | None, float, bytes]] = []  # None = resume
+
+    def handle_all(self, events: Iterable[messages.Event], now: float) -> list[messages.Action]:
+        given = tuple(events)
+        actions = super().handle_all(given, now)
+        self.history.append((given, now, msgspec.msgpack.encode(actions)))
+        return actions
+
+    def resume(self, now: float) -> list[messages.Action]:
+        self.began = self.snapshot()
+        actions = super().resume(now)
+        self.history = [(None, now, msgspec.msgpack.encode(actions))]
+        return actions
+
+
 class AuditedAgent(Agent):
     """An agent whose books are added up, and whose log is replayed, every so often."""
+
+    def __init__(self, federation: Federation, cluster: str, nodes: dict[str, float]) -> None:
+        super().__init__(federation, cluster, nodes)
+        self.core = RecordedCoordinator(cluster, federation.policy)
+
+    def rebuilt(self, *, check: bool) -> Coordinator:
+        core = RecordedCoordinator(self.cluster, self.federation.policy)
+        core.restore(self.snapshot)
+        for record in self.log:
+            core.apply(records.decode(record))
+        if check:
+            assert core.snapshot() == self.core.snapshot(), "a replay gives another state"
+        return core
 
     def check_replay(self) -> None:
         federation = self.federation
@@ -68,6 +108,7 @@ class World(Federation):
         for agent in self.agents.values():
             for node in agent.nodes.values():
                 assert not (node.running or node.unacked), f"{node.name} still has work, or results, on its hands"
+        self.check_freed()
 
     def finish(self) -> None:
         """The run is finished, later forgotten, and nothing remains."""
