@@ -1,9 +1,11 @@
 """What a node's store does for tasks and transfers, whatever tier the bytes lie in.
 
-A unit is a name (namespace, run, id) for content; content is kept once, however many units name it, and goes when the
-last of them is freed. Bytes come in by `commit` (a file that a task or a transfer wrote, taken over by rename) or by
-`reference` (a dataset's file, left where it is); they go out by `link` (into a task's directory) and `find` (to a
-peer). All methods are called from the event loop; what may take long is a coroutine.
+A unit is a name (namespace, run, id) for content. A large content is a file, kept once however many units name it, and
+goes when the last of them is freed; it comes in by `commit` (a file that a task or a transfer wrote, taken over by
+rename) or by `reference` (a dataset's file, left where it is). A small one (up to `orders.messages.SMALL` bytes) is
+kept in the node's journal for each unit, and comes in by `put`; the others put it there too. Bytes go out by `read`
+(small ones), `link` (into a task's directory) and `find` (to a peer). All methods are called from the event loop; what
+may take long is a coroutine. Small units and results survive this process from the next `flush` or `durable` on.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from cluster_agent.data.errors import BadNameError
+
+if TYPE_CHECKING:
+    from cluster_agent.data.segment import Segment
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 
@@ -28,17 +34,25 @@ class UnitKey(NamedTuple):
     unit: bytes
 
 
-@dataclass(slots=True, eq=False)
-class Content:
-    """Bytes that the store has: BLAKE3 digest, size in bytes, the file, and the stamp that tells a change."""
+class Content(msgspec.Struct, eq=False, gc=False):
+    """Bytes that the store has: BLAKE3 digest, size in bytes, and either a file or a place in the journal."""
 
     digest: bytes
     size: int
-    path: Path
-    stamp: int  # st_mtime_ns when the digest was made
+    path: Path | None = None  # the file; None: in the journal
+    stamp: int = 0  # the file's st_mtime_ns when the digest was made
     foreign: bool = False  # the file is a dataset's, not ours to count or to change
     shared: bool = True  # may serve further units of the same digest
-    refs: int = 0
+    refs: int = 0  # units that name the file
+    data: bytes | None = None  # what the journal has in memory; `find` and `read` always give it
+    segment: Segment | None = None  # where in the journal, at which offset of it
+    offset: int = 0
+
+    @property
+    def file(self) -> Path:
+        """The file of a large content."""
+        assert self.path is not None
+        return self.path
 
 
 class Store(abc.ABC):
@@ -62,7 +76,19 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def link(self, key: UnitKey, target: Path) -> Content:
-        """Put a unit's content at `target` without copying. Same errors as `find`."""
+        """Put a unit's content at `target`, a large one without copying. Same errors as `find`."""
+
+    @abc.abstractmethod
+    def put(self, key: UnitKey, data: bytes, digest: bytes | None = None) -> Content:
+        """Make a unit of a small content. OSError if the disk is full."""
+
+    @abc.abstractmethod
+    def read(self, key: UnitKey) -> bytes | None:
+        """A unit's content if it is small, else None. Same errors as `find`."""
+
+    @abc.abstractmethod
+    def flush(self) -> None:
+        """Return when all that was put and freed so far survives this process. OSError: it may be tried again."""
 
     @abc.abstractmethod
     async def commit(self, file: Path, key: UnitKey, digest: bytes | None = None) -> Content:
@@ -74,7 +100,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def durable(self) -> None:
-        """Return when everything committed so far survives what the durability setting names."""
+        """Return when everything put and committed so far survives what the durability setting names."""
 
     @abc.abstractmethod
     async def free(self, keys: Collection[UnitKey]) -> None:

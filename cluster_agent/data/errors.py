@@ -19,6 +19,10 @@ class ContentChangedError(DataError):
     """A file of the store, or a dataset opened in place, is not what it was when its digest was made."""
 
 
+class JournalError(DataError):
+    """A file of the node's journal can't be read by this release."""
+
+
 class NotAFileError(DataError):
     """Something that is neither a regular file nor a directory of regular files was given as data."""
 

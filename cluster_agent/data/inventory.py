@@ -33,7 +33,7 @@ def take_inventory(root: Path, runs: Runs) -> list[Content]:
         runs.setdefault((key.namespace, key.run), {})[key.unit] = named
     for content in by_inode.values():
         if content.refs == 0:
-            content.path.unlink()
+            content.file.unlink()
     return [content for content in by_inode.values() if content.refs]
 
 
@@ -50,14 +50,14 @@ def _contents(root: Path) -> dict[int, Content]:
                 found[status.st_ino] = content
     if _machine_was_restarted(root):
         for inode in _damaged(found):
-            found.pop(inode).path.unlink()
+            found.pop(inode).file.unlink()
     return found
 
 
 def _damaged(contents: dict[int, Content]) -> list[int]:
     """The inodes of those that are not what their digest says."""
     with ThreadPoolExecutor(thread_name_prefix="check") as threads:
-        digests = threads.map(lambda content: content_digest(content.path), contents.values())
+        digests = threads.map(lambda content: content_digest(content.file), contents.values())
         return [
             inode
             for (inode, content), digest in zip(contents.items(), digests, strict=True)

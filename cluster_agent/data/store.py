@@ -1,12 +1,13 @@
-"""The store on a disk: content by digest, units as hard links to it.
+"""The store on a disk: small units in a journal, large content by its digest with units as hard links to it.
 
+    <root>/journal/                            small units, and results to be told (see `journal`)
     <root>/content/<aa>/<digest hex>[.<n>]     the bytes, mode 0444
     <root>/units/<namespace>/<run>/<unit hex>  a hard link to the content
     <root>/units/<namespace>/<run>/<unit hex>.ref   a dataset's file on another file system: JSON
     <root>/partial/                            transfers that are not complete
     <root>/trash/                              what a thread is removing
 
-The index is in memory, and made again from the directories at start (see `inventory`). What counts is
+The index is in memory, and made again from the journal and the directories at start (see `inventory`). What counts is
 done on the event loop, so that index and directories change together; hashing, syncing and removing large files happen
 in threads, on files that nobody else can reach. Content goes when its last unit does: it is renamed into the trash at
 once, and removed when there is time. `.<n>` are further copies for content that more units name than a file can have
@@ -32,8 +33,10 @@ from typing import TypeVar
 from cluster_agent.data.base import Content, Store, UnitKey, path_part
 from cluster_agent.data.errors import ContentChangedError, NoSpaceError, NotAFileError, UnitMissingError
 from cluster_agent.data.inventory import Runs, take_inventory
+from cluster_agent.data.journal import Journal
 from cluster_agent.data.sync import GroupSync
-from wire.digests import content_digest
+from cluster_agent.orders.messages import SMALL
+from wire.digests import bytes_digest, content_digest
 
 _HASH_INLINE_BYTES = 128 << 10
 _REMOVE_INLINE_BYTES = 1 << 20  # larger files take the disk a while, so a thread removes them
@@ -48,18 +51,24 @@ T = TypeVar("T")
 
 
 class DiskStore(Store):
-    """The store below `root`. `capacity` bounds its bytes (0 = the file system does); call `close` at the end."""
+    """The store below `root`. `capacity` bounds its bytes (0 = the file system does); call `close` at the end.
 
-    def __init__(self, root: Path, *, durability: str = "process", capacity: int = 0) -> None:
+    Contents of up to `small` bytes are kept in the journal.
+    """
+
+    def __init__(self, root: Path, *, durability: str = "process", capacity: int = 0, small: int = SMALL) -> None:
         self.root = root
         self.durability = durability
         self.stored_bytes = 0
+        self.small = small
         self._capacity = capacity
         self._contents: dict[bytes, Content] = {}
         self._datasets: dict[tuple[int, int, int, int], bytes] = {}
         self._runs: Runs = {}
         self._executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="store")
-        self._sync = GroupSync(root, self._executor)
+        self.journal = Journal(root / "journal")
+        self._small: dict[bytes, Content] = {}  # by digest, the newest of each
+        self._sync = GroupSync(root, self._executor, self.journal)
         self._numbers = itertools.count()
         self._trash_task: asyncio.Task[None] | None = None
         for name in ("content", "units", "partial", "trash"):
@@ -69,6 +78,11 @@ class DiskStore(Store):
         for content in take_inventory(root, self._runs):
             self._contents[content.digest] = content
             self.stored_bytes += 0 if content.foreign else content.size
+        for key, content in list(self.journal.units()):
+            if key.unit in self._runs.get(key[:2], {}):
+                self.journal.free(content)  # its free was not written before the crash; the file is newer
+            else:
+                self._enter(key, content)
 
     @property
     def partial(self) -> Path:
@@ -78,14 +92,19 @@ class DiskStore(Store):
     # ------------------------------------------------------------------------------------------------- questions
 
     def find(self, key: UnitKey) -> Content:
-        content = self._runs.get((key.namespace, key.run), {}).get(key.unit)
-        if content is None:
-            raise UnitMissingError(f"unit {key.unit.hex()} of run {key.run} is not in the store")
-        self._check(content)
+        content = self._named(key)
+        if content.path is not None:
+            self._check(content)
+        elif content.data is None:
+            content = Content(content.digest, content.size, data=self.journal.read(content))
         return content
 
+    def read(self, key: UnitKey) -> bytes | None:
+        content = self._named(key)
+        return content.data if content.data is not None else self.find(key).data
+
     def has(self, digest: bytes) -> bool:
-        return digest in self._contents
+        return digest in self._small or digest in self._contents
 
     def units(self) -> Iterator[UnitKey]:
         for (namespace, run), units in self._runs.items():
@@ -108,10 +127,26 @@ class DiskStore(Store):
 
     # ---------------------------------------------------------------------------------------------------- bytes in
 
+    def put(self, key: UnitKey, data: bytes, digest: bytes | None = None) -> Content:
+        content = Content(digest or bytes_digest(data), len(data), data=data)
+        units = self._runs.get(key[:2])
+        former = units.get(key.unit) if units is not None else None
+        if former is not None:
+            if former.path is None and former.digest == content.digest:
+                return former
+            self._forget(key)
+        self.journal.put(key, content, data)
+        self._enter(key, content)
+        return content
+
     async def commit(self, file: Path, key: UnitKey, digest: bytes | None = None) -> Content:
         status = os.lstat(file)
         if not stat.S_ISREG(status.st_mode):
             raise NotAFileError(f"{file.name} is not a regular file")
+        if status.st_size <= self.small:
+            content = self.put(key, file.read_bytes(), digest)
+            file.unlink()
+            return content
         if digest is None:
             digest = await self._hash(file, status.st_size)
         if status.st_nlink > 1 and digest not in self._contents:
@@ -121,15 +156,18 @@ class DiskStore(Store):
     async def reference(self, file: Path, key: UnitKey) -> Content:
         before = _stamp(file)
         size, changed = before
-        digest = await self._digest_of_dataset(file)
+        data = file.read_bytes() if size <= self.small else None
+        digest = bytes_digest(data) if data is not None else await self._digest_of_dataset(file)
         if before != _stamp(file):
             raise ContentChangedError(f"{file} was written to while its digest was made; try again when it rests")
+        if data is not None:
+            return self.put(key, data, digest)
         content = self._sound(digest)
         if content is None:
             content = Content(digest, size, self._content_path(digest), changed, foreign=True)
-            content.path.parent.mkdir(exist_ok=True)
+            content.file.parent.mkdir(exist_ok=True)
             try:
-                os.link(file, content.path)
+                os.link(file, content.file)
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
                     raise
@@ -139,12 +177,24 @@ class DiskStore(Store):
         return content
 
     def name(self, key: UnitKey, digest: bytes) -> bool:
+        known = self._runs.get((key.namespace, key.run), {}).get(key.unit)
+        small = known if known is not None and known.digest == digest else self._small.get(digest)
+        if small is not None and small.path is None:
+            if small is not known:
+                self.put(key, self.journal.read(small), digest)
+            return True
         content = self._sound(digest)
         if content is not None:
             self._name(key, content)
         return content is not None
 
+    def flush(self) -> None:
+        self.journal.flush()
+        if self.durability != "power":
+            self.journal.drop()
+
     async def durable(self) -> None:
+        self.flush()
         if self.durability == "power":
             await self._sync.wait()
 
@@ -152,6 +202,10 @@ class DiskStore(Store):
 
     def link(self, key: UnitKey, target: Path) -> Content:
         content = self.find(key)
+        if content.path is None:
+            assert content.data is not None
+            _write(target, content.data)
+            return content
         if not content.shared:
             target.symlink_to(content.path)
             return content
@@ -169,12 +223,15 @@ class DiskStore(Store):
         for count, key in enumerate(keys, 1):
             self._forget(key)
             if count % _FREE_AT_ONCE == 0:
+                self.flush()
                 await asyncio.sleep(0)
 
     async def end_run(self, namespace: str, run: str, keep: Collection[bytes]) -> None:
         kept = frozenset(keep)
         units = self._runs.get((namespace, run), {})
         await self.free([UnitKey(namespace, run, unit) for unit in units if unit not in kept])
+        self.journal.end_run(namespace, run)
+        self.flush()
 
     async def close(self) -> None:
         """Finish removing and syncing."""
@@ -182,6 +239,7 @@ class DiskStore(Store):
             await self._trash_task
         await self._sync.close()
         self._executor.shutdown()
+        self.journal.close()
 
     # ---------------------------------------------------------------------------------------------------- inside
 
@@ -207,7 +265,24 @@ class DiskStore(Store):
                 del self._datasets[next(iter(self._datasets))]
         return digest
 
+    def _named(self, key: UnitKey) -> Content:
+        units = self._runs.get((key.namespace, key.run))
+        content = units.get(key.unit) if units is not None else None
+        if content is None:
+            raise UnitMissingError(f"unit {key.unit.hex()} of run {key.run} is not in the store")
+        return content
+
+    def _enter(self, key: UnitKey, content: Content) -> None:
+        """Put a content of the journal into the index."""
+        units = self._runs.get(key[:2])
+        if units is None:
+            units = self._runs[key[:2]] = {}
+        units[key.unit] = content
+        self._small[content.digest] = content
+        self.stored_bytes += content.size
+
     def _check(self, content: Content) -> None:
+        assert content.path is not None
         try:
             status = content.path.stat()
         except FileNotFoundError:
@@ -264,25 +339,25 @@ class DiskStore(Store):
         if not units:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(content.path, path)
+            os.link(content.file, path)
         except OSError as error:
             if error.errno != errno.EMLINK:
                 content.refs -= 1
                 raise
             content = self._further_copy(content)
-            os.link(content.path, path)
+            os.link(content.file, path)
         self._runs.setdefault((key.namespace, key.run), {})[key.unit] = content
         self._sync.touched(path.parent)
 
     def _further_copy(self, full: Content) -> Content:
         """The same bytes in a file of their own; it serves all further units of the digest."""
         full.refs -= 1
-        path = full.path.with_name(f"{full.digest.hex()}.{next(self._numbers)}")
+        path = full.file.with_name(f"{full.digest.hex()}.{next(self._numbers)}")
         fresh = self.partial / path.name
-        shutil.copyfile(full.path, fresh)
+        shutil.copyfile(full.file, fresh)
         fresh.chmod(0o444)
         while path.exists():
-            path = full.path.with_name(f"{full.digest.hex()}.{next(self._numbers)}")
+            path = full.file.with_name(f"{full.digest.hex()}.{next(self._numbers)}")
         fresh.rename(path)
         content = Content(full.digest, full.size, path, path.stat().st_mtime_ns, refs=1)
         self._contents[full.digest] = content
@@ -310,13 +385,20 @@ class DiskStore(Store):
         content = units.pop(key.unit, None)
         if content is None:
             return
+        if not units:
+            del self._runs[run]
+        if content.path is None:
+            self.journal.free(content)
+            self.stored_bytes -= content.size
+            if self._small.get(content.digest) is content:
+                del self._small[content.digest]
+            return
         path = self._unit_path(key)
         (path if content.shared else path.with_name(f"{path.name}.ref")).unlink(missing_ok=True)
         content.refs -= 1
         if content.refs == 0 and content.shared:
             self._discard(content)
         if not units:
-            del self._runs[run]
             for directory in (path.parent, path.parent.parent):
                 try:
                     directory.rmdir()
@@ -329,9 +411,9 @@ class DiskStore(Store):
         small = content.size <= _REMOVE_INLINE_BYTES
         try:
             if small:
-                content.path.unlink()
+                content.file.unlink()
             else:
-                content.path.rename(self.root / "trash" / f"{os.getpid()}.{next(self._numbers)}")
+                content.file.rename(self.root / "trash" / f"{os.getpid()}.{next(self._numbers)}")
         except FileNotFoundError:
             return
         if not content.foreign:
@@ -354,6 +436,15 @@ def _move(file: Path, target: Path) -> None:
     except FileNotFoundError:
         target.parent.mkdir(exist_ok=True)
         file.rename(target)
+
+
+def _write(target: Path, data: bytes) -> None:
+    """A file of our own of these bytes, read-only like those of the store."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Makes files and directories survive a power failure, many with one wait.
+"""Makes files, directories and the journal survive a power failure, many with one wait.
 
 Who needs durability says what was touched and waits; all that was touched until the disk is free again goes with one
 round. A round of a few files syncs each; a large one asks the file system to write all it has.
@@ -13,7 +13,20 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
+from cluster_agent.data.journal import Journal
+
 _ONE_BY_ONE = 8
+
+
+def _sync_all(descriptors: list[int], paths: Iterable[Path], root: Path) -> None:
+    """Write what the descriptors are of, which are closed, and the paths. Blocks."""
+    try:
+        for descriptor in descriptors:
+            os.fdatasync(descriptor)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    sync_paths(paths, root)
 
 
 def sync_paths(paths: Iterable[Path], root: Path) -> None:
@@ -41,9 +54,10 @@ def sync_paths(paths: Iterable[Path], root: Path) -> None:
 class GroupSync:
     """Batches `sync_paths` calls; used from the event loop only."""
 
-    def __init__(self, root: Path, executor: Executor) -> None:
+    def __init__(self, root: Path, executor: Executor, journal: Journal) -> None:
         self._root = root
         self._executor = executor
+        self._journal = journal
         self._touched: set[Path] = set()
         self._next: asyncio.Future[None] | None = None
         self._round: asyncio.Task[None] | None = None
@@ -54,7 +68,7 @@ class GroupSync:
 
     async def wait(self) -> None:
         """Return when all that was touched before this call is on the disk; OSError if that failed."""
-        if not self._touched and self._next is None and self._round is None:
+        if not self._touched and not self._journal.unsynced and self._next is None and self._round is None:
             return
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
@@ -74,13 +88,16 @@ class GroupSync:
             while self._next is not None:
                 waiting, self._next = self._next, None
                 paths, self._touched = self._touched, set()
+                files, doomed = self._journal.begin_sync()
                 try:
-                    await loop.run_in_executor(self._executor, sync_paths, paths, self._root)
+                    await loop.run_in_executor(self._executor, _sync_all, files, paths, self._root)
                 except OSError as error:
+                    self._journal.end_sync(doomed, False)
                     self._touched |= paths
                     waiting.set_exception(error)
                     waiting.exception()  # waiters may all have gone
                 else:
+                    self._journal.end_sync(doomed, True)
                     waiting.set_result(None)
         finally:
             self._round = None

@@ -108,7 +108,7 @@ class DataWork:
             content = self._store.find(key)
             async with self._push_slots:
                 target = Source(key, order.address, order.server_name)
-                await self._client.push(content.path, content.size, content.digest, target)
+                await self._client.push(content, target)
         except (DataError, OSError) as failure:
             error = str(failure) or type(failure).__name__
         pushed = node_pb2.PushFinished(unit=order.key, error=error, address=order.address)

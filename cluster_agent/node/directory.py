@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.data.base import Content, Store, UnitKey, path_part, suffix
+from cluster_agent.data.base import Store, UnitKey, path_part, suffix
 from cluster_agent.data.errors import ContentChangedError, DataError
 from cluster_agent.node.messages import TaskKey
 
@@ -52,7 +52,7 @@ class TaskDirectory:
     root: Path
     inputs: dict[str, Path | Sequence[Path]] = field(default_factory=dict)
     outputs: dict[str, Path] = field(default_factory=dict)
-    _linked: list[tuple[str, Content]] = field(default_factory=list)
+    _linked: list[tuple[str, Path, tuple[int, int]]] = field(default_factory=list)
 
     @property
     def temporary(self) -> Path:
@@ -68,9 +68,12 @@ class TaskDirectory:
 
     def unchanged(self) -> None:
         """ContentChangedError if the task has written to one of its inputs, which it shares with others."""
-        for port, content in self._linked:
-            status = content.path.stat()
-            if (status.st_size, status.st_mtime_ns) != (content.size, content.stamp):
+        for port, path, stamp in self._linked:
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # its own copy of a small one
+            if (status.st_size, status.st_mtime_ns) != stamp:
                 raise ContentChangedError(f"the step wrote to its input {port}; inputs may only be read")
 
     def made(self, ports: Sequence[model_pb2.OutputPort]) -> Iterator[Made]:
@@ -117,7 +120,10 @@ class TaskDirectory:
         content = store.link(UnitKey(key.namespace, key.run, unit.id), path)
         if unit.digest and unit.digest != content.digest:
             raise DataError(f"unit {unit.id.hex()} on input {port} has other bytes here than it should have")
-        self._linked.append((port, content))
+        if content.path is None:
+            self._linked.append((port, path, (content.size, path.stat().st_mtime_ns)))
+        else:
+            self._linked.append((port, content.path, (content.size, content.stamp)))
 
 
 class Directories:

@@ -40,7 +40,8 @@ async def split(
     parts: asyncio.Queue[Part | None] = asyncio.Queue()
     made: list[node_pb2.ProducedUnit] = []
     for unit in (unit for port_units in order.inputs for unit in port_units.units):
-        source = store.find(UnitKey(key.namespace, key.run, unit.id)).path
+        source = directory / unit.id.hex()
+        store.link(UnitKey(key.namespace, key.run, unit.id), source)
         first = len(made)
 
         def cut(source: Path = source) -> None:

@@ -19,9 +19,14 @@ def key(number: int, run: str = "run1") -> UnitKey:
     return UnitKey("default", run, number.to_bytes(16, "big"))
 
 
+def file_store(root: Path, capacity: int = 0) -> DiskStore:
+    """One that keeps nothing in its journal, so that a few bytes may stand for a large file."""
+    return DiskStore(root, capacity=capacity, small=-1)
+
+
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[DiskStore]:
-    made = DiskStore(tmp_path / "store")
+    made = file_store(tmp_path / "store")
     yield made
     await made.close()
 
@@ -41,8 +46,8 @@ async def test_a_file_is_taken_over_by_its_digest(store: DiskStore, tmp_path: Pa
     inode = given.stat().st_ino
     content = await store.commit(given, key(1))
     assert content.digest == bytes_digest(b"hello")
-    assert content.path.name == content.digest.hex()
-    assert (content.path.stat().st_ino, content.path.stat().st_mode & 0o777) == (inode, 0o444)
+    assert content.file.name == content.digest.hex()
+    assert (content.file.stat().st_ino, content.file.stat().st_mode & 0o777) == (inode, 0o444)
     assert not given.exists()
     assert (store.root / "units" / "default" / "run1" / key(1).unit.hex()).read_bytes() == b"hello"
 
@@ -74,7 +79,7 @@ async def test_more_units_than_a_file_can_have_links(
     for number in range(7):
         await store.commit(file(tmp_path, b"same"), key(number))
     assert all(store.find(key(number)).digest == bytes_digest(b"same") for number in range(7))
-    again = DiskStore(store.root)
+    again = file_store(store.root)
     assert all(again.find(key(number)).digest == bytes_digest(b"same") for number in range(7))
     await again.free([key(number) for number in range(7)])
     assert contents(again) == []
@@ -85,9 +90,9 @@ async def test_more_units_than_a_file_can_have_links(
 async def test_a_dataset_is_not_copied_and_never_removed(store: DiskStore, tmp_path: Path) -> None:
     given = file(tmp_path, b"precious")
     content = await store.reference(given, key(1))
-    assert content.path.stat().st_ino == given.stat().st_ino
+    assert content.file.stat().st_ino == given.stat().st_ino
     assert store.stored_bytes == 0
-    again = DiskStore(store.root)
+    again = file_store(store.root)
     assert again.stored_bytes == 0
     await again.end_run("default", "run1", [])
     await again.close()
@@ -104,7 +109,7 @@ async def test_a_dataset_on_another_file_system_is_referred_to(
     monkeypatch.setattr(store_module.os, "link", link)
     given = file(tmp_path, b"far away")
     await store.reference(given, key(1))
-    for each in (store, DiskStore(store.root)):
+    for each in (store, file_store(store.root)):
         each.link(key(1), tmp_path / f"input{id(each)}")
         assert (tmp_path / f"input{id(each)}").read_bytes() == b"far away"
     await store.free([key(1)])
@@ -121,16 +126,16 @@ async def test_a_dataset_that_changed_since_is_not_given_out(store: DiskStore, t
     content = await store.reference(given, key(1))
     assert content.digest == bytes_digest(b"afterwards")
     await store.commit(file(tmp_path, b"before", "other"), key(3))
-    assert store.find(key(3)).path.read_bytes() == b"before"
+    assert store.find(key(3)).file.read_bytes() == b"before"
 
 
 async def test_damaged_content_is_replaced_when_it_comes_again(store: DiskStore, tmp_path: Path) -> None:
     """And the units that named it are gone, instead of other bytes than they stand for."""
     content = await store.commit(file(tmp_path, b"sound"), key(1))
-    content.path.chmod(0o644)
-    content.path.write_bytes(b"damaged")
+    content.file.chmod(0o644)
+    content.file.write_bytes(b"damaged")
     await store.commit(file(tmp_path, b"sound"), key(2))
-    assert store.find(key(2)).path.read_bytes() == b"sound"
+    assert store.find(key(2)).file.read_bytes() == b"sound"
     with pytest.raises(UnitMissingError):
         store.find(key(1))
 
@@ -142,7 +147,7 @@ async def test_an_output_with_another_name_is_copied(store: DiskStore, tmp_path:
     os.link(given, other)
     await store.commit(given, key(1))
     other.write_bytes(b"CHANGED")
-    assert store.find(key(1)).path.read_bytes() == b"shared"
+    assert store.find(key(1)).file.read_bytes() == b"shared"
 
 
 async def test_only_regular_files_become_units(store: DiskStore, tmp_path: Path) -> None:
@@ -159,10 +164,10 @@ async def test_a_restart_finds_all_units_and_drops_what_nobody_names(store: Disk
     (store.root / "units" / "default" / "run1" / key(3).unit.hex()).unlink()
     unnamed = store.root / "units" / "default" / "run1" / key(4).unit.hex()
     unnamed.write_bytes(b"has lost its content")
-    again = DiskStore(store.root)
+    again = file_store(store.root)
     assert set(again.units()) == {key(1), key(2, "run2")}
     assert again.stored_bytes == 6
-    assert not content.path.exists()
+    assert not content.file.exists()
     assert not unnamed.exists()
     await again.close()
 
@@ -172,11 +177,11 @@ async def test_after_a_power_failure_content_is_believed_only_if_its_digest_is_r
 ) -> None:
     sound = await store.commit(file(tmp_path, b"sound"), key(1))
     lost = await store.commit(file(tmp_path, b"never reached the disk"), key(2))
-    os.truncate(lost.path, 0)
+    os.truncate(lost.file, 0)
     (store.root / "boot").write_text("another life of the machine")
     (store.root / "content" / "stray").mkdir()
     (store.root / "content" / "stray" / "not-a-digest").touch()
-    again = DiskStore(store.root)
+    again = file_store(store.root)
     assert list(again.units()) == [key(1)]
     assert again.find(key(1)).digest == sound.digest
     assert not again.has(lost.digest)
@@ -224,7 +229,7 @@ async def test_many_at_once_are_synced_as_one(store: DiskStore, tmp_path: Path) 
 
 
 async def test_a_full_disk_is_told_before_bytes_cross(tmp_path: Path) -> None:
-    store = DiskStore(tmp_path / "small", capacity=100)
+    store = file_store(tmp_path / "small", capacity=100)
     store.check_space(100)
     await store.commit(file(tmp_path, bytes(60)), key(1))
     with pytest.raises(NoSpaceError, match="41 bytes don't fit: 40"):

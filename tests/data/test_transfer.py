@@ -21,6 +21,7 @@ from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
 from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.data.transfer.partial import CHUNK_BYTES, PartialFile
 from cluster_agent.data.transfer.server import DataServer
+from cluster_agent.orders.messages import SMALL
 from tests.data.counting import CountingProxy
 from wire.digests import bytes_digest
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
@@ -59,6 +60,10 @@ class Peer:
         path = self.store.partial / "put"
         path.write_bytes(content)
         return (await self.store.commit(path, key(number))).digest
+
+    def content(self, of: UnitKey) -> bytes:
+        found = self.store.find(of)
+        return found.data if found.data is not None else found.file.read_bytes()
 
     async def arrived(self, count: int = 1) -> list[Arrived]:
         async with asyncio.timeout(DEADLINE):
@@ -115,7 +120,7 @@ async def test_a_unit_is_pulled_whole(network: Network, size: int) -> None:
     here.arrivals.fetch(key(2), digest, size, [there.source()])
     (arrived,) = await here.arrived()
     assert (arrived.key, arrived.error, arrived.bytes) == (key(2), "", size)
-    assert here.store.find(key(2)).path.read_bytes() == content
+    assert here.content(key(2)) == content
     assert list(here.store.partial.iterdir()) == []
 
 
@@ -129,7 +134,7 @@ async def test_a_pull_that_is_cut_goes_on_where_it_was(network: Network) -> None
         (arrived,) = await here.arrived()
     assert arrived.error == ""
     assert proxy.acted
-    assert here.store.find(key()).path.read_bytes() == content
+    assert here.content(key()) == content
     assert proxy.forwarded < len(content) + 2 * CHUNK_BYTES
 
 
@@ -145,7 +150,7 @@ async def test_a_pull_goes_on_after_a_restart(network: Network) -> None:
     here.arrivals.fetch(key(), digest, len(content), [there.source()])
     (arrived,) = await here.arrived()
     assert (arrived.error, arrived.bytes) == ("", 2 * CHUNK_BYTES)
-    assert here.store.find(key()).path.read_bytes() == content
+    assert here.content(key()) == content
 
 
 async def test_damage_before_a_restart_is_found_and_all_is_pulled_again(network: Network) -> None:
@@ -179,17 +184,18 @@ async def test_many_units_of_one_content_cross_once(network: Network) -> None:
 async def test_wrong_bytes_are_refused(network: Network) -> None:
     """A server that has other bytes under the name, and one whose file was damaged under its digest."""
     here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
-    await there.put(b"other bytes!")
-    here.arrivals.fetch(key(), bytes_digest(b"right bytes!"), 12, [there.source()])
-    (arrived,) = await here.arrived()
-    assert "other bytes under this unit's name" in arrived.error
-    digest = await there.put(b"right bytes!", 2)
+    right, wrong = b"right bytes!" * SMALL, b"wrong bytes!" * SMALL
+    for count, size in enumerate((12, len(right)), 1):
+        await there.put(wrong[:size])
+        here.arrivals.fetch(key(), bytes_digest(right[:size]), size, [there.source()])
+        assert "other bytes under this unit's name" in (await here.arrived(count))[-1].error
+    digest = await there.put(right, 2)
     stored = there.store.find(key(2))
-    stored.path.chmod(0o644)
-    stored.path.write_bytes(b"wrong bytes!")
-    stored.stamp = stored.path.stat().st_mtime_ns
-    here.arrivals.fetch(key(2), digest, 12, [there.source(2)])
-    assert "digest" in (await here.arrived(2))[1].error
+    stored.file.chmod(0o644)
+    stored.file.write_bytes(wrong)
+    stored.stamp = stored.file.stat().st_mtime_ns
+    here.arrivals.fetch(key(2), digest, len(right), [there.source(2)])
+    assert "digest" in (await here.arrived(3))[2].error
     assert list(here.store.units()) == []
     assert list(here.store.partial.iterdir()) == [] or not here.arrivals.wanted()
 
@@ -260,7 +266,7 @@ async def test_a_unit_that_is_forgotten_and_wanted_again_comes(network: Network)
         if told[0].key == key():  # it had come before it was forgotten
             told = await here.arrived(2)
         assert (told[-1].key, told[-1].error) == (key(2), "")
-        assert here.store.find(key(2)).path.read_bytes() == content
+        assert here.content(key(2)) == content
         await here.store.free([key(), key(2)])
     assert here.arrivals.wanted() == []
 
@@ -272,11 +278,11 @@ async def test_a_unit_is_pushed_whole(network: Network, size: int) -> None:
     digest = await here.put(content)
     there.arrivals.expect(key(2), digest, size, "edge1")
     stored = here.store.find(key())
-    await here.client.push(stored.path, size, digest, there.source(2))
+    await here.client.push(stored, there.source(2))
     (arrived,) = await there.arrived()
     assert (arrived.key, arrived.error, arrived.bytes) == (key(2), "", size)
-    assert there.store.find(key(2)).path.read_bytes() == content
-    await here.client.push(stored.path, size, digest, there.source(2))
+    assert there.content(key(2)) == content
+    await here.client.push(stored, there.source(2))
 
 
 async def test_a_push_that_is_cut_goes_on_where_it_was(network: Network) -> None:
@@ -286,7 +292,7 @@ async def test_a_push_that_is_cut_goes_on_where_it_was(network: Network) -> None
     there.arrivals.expect(key(), digest, len(content), "edge1")
     proxy = CountingProxy(there.address, 3 * CHUNK_BYTES, lambda: proxy.cut())
     async with proxy:
-        await here.client.push(here.store.find(key()).path, len(content), digest, there.source(address=proxy.address))
+        await here.client.push(here.store.find(key()), there.source(address=proxy.address))
     assert (await there.arrived())[0].error == ""
     assert proxy.acted
     assert proxy.forwarded < len(content) + 2 * CHUNK_BYTES
@@ -296,20 +302,20 @@ async def test_a_push_is_taken_only_as_expected(network: Network) -> None:
     """Not expected, of another size, from another cluster, or with the wrong bytes: refused, and nothing is kept."""
     here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
     digest = await here.put(b"content")
-    path = here.store.find(key()).path
+    stored = here.store.find(key())
     with pytest.raises(TransferError, match="not expected there"):
-        await here.client.push(path, 7, digest, there.source())
+        await here.client.push(stored, there.source())
     there.arrivals.expect(key(2), digest, 8, "edge1")
     with pytest.raises(TransferError, match="422"):
-        await here.client.push(path, 7, digest, there.source(2))
+        await here.client.push(stored, there.source(2))
     there.arrivals.forget(key(2))
     there.arrivals.expect(key(3), digest, 7, "edge2")
     with pytest.raises(TransferError, match="403"):
-        await here.client.push(path, 7, digest, there.source(3))
+        await here.client.push(stored, there.source(3))
     there.arrivals.forget(key(3))
     there.arrivals.expect(key(4), bytes_digest(b"CONTENT"), 7, "edge1")
     with pytest.raises(TransferError, match="422"):
-        await here.client.push(path, 7, digest, there.source(4))
+        await here.client.push(stored, there.source(4))
     assert there.told == []
     assert list(there.store.units()) == []
 

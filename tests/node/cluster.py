@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,8 @@ import grpc.aio
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2, node_pb2
 from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
+from cluster_agent.data.base import UnitKey
+from cluster_agent.data.journal import Journal
 from cluster_agent.node.daemon import NodeConfig, serve
 from wire.digests import bytes_digest, source_task_id, task_id, unit_id
 from wire.identity import Credentials, Identity, Role, grpc_server_credentials, server_options
@@ -260,7 +264,16 @@ async def source(made: Cluster, name: str, content: bytes, *, run: str = "run1",
 
 def content(node: Node, unit: model_pb2.Unit, run: str = "run1") -> bytes:
     """A unit's bytes in a node's store."""
-    return (node.state / "store" / "units" / NAMESPACE / run / unit.id.hex()).read_bytes()
+    large = node.state / "store" / "units" / NAMESPACE / run / unit.id.hex()
+    if large.exists():
+        return large.read_bytes()
+    with tempfile.TemporaryDirectory() as copy:  # of what the daemon is still writing
+        journal = Journal(Path(shutil.copytree(node.state / "store" / "journal", Path(copy) / "journal")))
+        small = dict(journal.units()).get(UnitKey(NAMESPACE, run, unit.id))
+        journal.close()
+    if small is None or small.data is None:
+        raise FileNotFoundError(unit.id.hex())
+    return small.data
 
 
 def logs_request(run: str = "run1", *, task: bytes = b"", follow: bool = False) -> control_plane_pb2.LogsRequest:

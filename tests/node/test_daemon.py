@@ -153,8 +153,9 @@ async def test_freed_units_and_ended_runs_leave_the_disk(edge: Cluster, tmp_path
     await edge.agent.hear("started", lambda started: started.key == stuck.key)
     edge.agent.say(free=node_pb2.FreeUnits(units=[unit_key(unit)]))
     edge.agent.say(end_run=node_pb2.EndRun(namespace=NAMESPACE, run="run1", keep=[units[0].id]))
-    contents = node.state / "store" / "content"
-    await wait_until(lambda: [p.read_bytes() for p in contents.glob("*/*")] == [b"kept\n"])
+    await wait_until(lambda: not (node.state / "tasks" / "run1").exists())
+    assert list((node.state / "store" / "content").glob("*/*")) == []
+    assert content(node, units[0]) == b"kept\n"
     assert (edge.data_root / "a.csv").read_bytes() == b"some rows"
     edge.agent.hang_up()
     hello = await edge.agent.hear("hello", after=1)

@@ -14,12 +14,11 @@ import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 from yarl import URL
 
-from cluster_agent.data.base import UnitKey
+from cluster_agent.data.base import Content, UnitKey
 from cluster_agent.data.errors import GoneError, TransferError
 from cluster_agent.data.transfer.partial import PartialFile
 
@@ -97,8 +96,8 @@ class TransferClient:
             raise TransferError(reason)
         return crossed
 
-    async def push(self, file: Path, size: int, digest: bytes, target: Source) -> None:
-        """Send `file` to a server that expects it. TransferError where it is refused or can't be reached."""
+    async def push(self, content: Content, target: Source) -> None:
+        """Send a content to a server that expects it. TransferError where it is refused or can't be reached."""
         failures, told = 0, -1
         while True:
             try:
@@ -107,7 +106,7 @@ class TransferClient:
                     return
                 failures = 0 if offset > told >= 0 else failures
                 told = offset
-                if await self._put(file, offset, size, digest, target):
+                if await self._put(content, offset, target):
                     return
                 reason = f"{target.address} did not take all bytes"
             except _RefusedError as error:
@@ -165,13 +164,14 @@ class TransferClient:
             told = response.headers.get(UPLOAD_OFFSET)
             return int(told) if told is not None and told.isdecimal() else None
 
-    async def _put(self, file: Path, offset: int, size: int, digest: bytes, target: Source) -> bool:
+    async def _put(self, content: Content, offset: int, target: Source) -> bool:
+        size = content.size
         headers = {
             "Content-Range": f"bytes {offset}-{size - 1}/{size}" if size else "bytes */0",
             "Content-Length": str(size - offset),
-            "ETag": f'"{digest.hex()}"',
+            "ETag": f'"{content.digest.hex()}"',
         }
-        data = _read(file, offset, size)
+        data = _read(content, offset)
         async with contextlib.aclosing(data), self._request("PUT", target, headers=headers, data=data) as response:
             if response.status in (404, 409):
                 raise OSError(f"not taken just now ({response.status})")
@@ -203,11 +203,14 @@ class TransferClient:
         await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311 - spreads load, guards nothing
 
 
-async def _read(file: Path, offset: int, size: int) -> AsyncGenerator[bytes, None]:
-    with file.open("rb", buffering=0) as source:
+async def _read(content: Content, offset: int) -> AsyncGenerator[bytes, None]:
+    if content.data is not None:
+        yield content.data[offset:]
+        return
+    with content.file.open("rb", buffering=0) as source:
         source.seek(offset)
-        while offset < size:
-            block = await asyncio.to_thread(source.read, min(READ_BYTES, size - offset))
+        while offset < content.size:
+            block = await asyncio.to_thread(source.read, min(READ_BYTES, content.size - offset))
             if not block:
                 return
             offset += len(block)

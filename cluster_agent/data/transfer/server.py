@@ -87,7 +87,11 @@ class DataServer:
         if request.method == "HEAD":
             await response.prepare(request)
             return response
-        with content.path.open("rb", buffering=0) as file:
+        if content.data is not None:
+            await response.prepare(request)
+            await response.write(content.data[start:end])
+            return response
+        with content.file.open("rb", buffering=0) as file:
             await response.prepare(request)
             file.seek(start)
             if not await _copy(file, end - start, response) and request.transport is not None:
