@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster_agent.coordinator import records, routing
+from cluster_agent.coordinator import attempts, records, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.freeing import drop_use, end_use
 from cluster_agent.coordinator.grouping import add
-from cluster_agent.coordinator.live import LiveRun, give_room
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.making import make
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Task
@@ -68,8 +68,9 @@ def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) ->
         publish_started(book, live, task, ago=result.seconds)
     step = live.graph.steps[task.step]
     chosen = routing.routes(book, live, step, result.outputs)
+    followed = tuple(edge.index for edge in step.follow.values()) if result.followed else ()
     record = records.Committed(
-        live.key, task.id, result.attempt, node, result.outputs, result.seconds, result.bytes_in, chosen
+        live.key, task.id, result.attempt, node, result.outputs, result.seconds, result.bytes_in, chosen, followed
     )
     book.commit(record)
     if book.policy.publish:
@@ -114,11 +115,22 @@ def apply_committed(book: Book, record: records.Committed) -> None:
     step = live.graph.steps[task.step]
     state = live.run.steps[step.index]
     if task.state == ASSIGNED:
-        leave_node(book, live, task)
+        attempts.leave(book, live, task)
     elif task.id in live.requeued:
         live.unready(task)
     task.state = DONE
-    made = make(book, live, step, task.id, record.outputs, record.routes, node=record.node, origin=task.origin)
+    made = make(
+        book,
+        live,
+        step,
+        task.id,
+        record.outputs,
+        record.routes,
+        node=record.node,
+        origin=task.origin,
+        followed=record.followed,
+        retried=record.attempt > 1,
+    )
     if task.remake:
         task.remake = False
         for units in live.inputs(task):
@@ -145,10 +157,3 @@ def _consume(book: Book, live: LiveRun, step: Step, task: Task) -> None:
         for unit in taken:
             add(state.consumed, edge.port, unit)
             end_use(book, live, edge, units[unit])
-
-
-def leave_node(book: Book, live: LiveRun, task: Task) -> None:
-    """The node is done with the task, or shall be. Part of applying a record."""
-    live.assigned[task.step] -= 1
-    book.stirred[live, task.step] = None
-    give_room(book.nodes, live, task)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import commands, ordering, records
+from cluster_agent.coordinator import commands, following, ordering, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun, give_room
@@ -51,6 +51,9 @@ def want(book: Book, live: LiveRun, desired: int, reason: str) -> None:
     if sweep:
         _end_on_nodes(book, live, keep=desired == WANT_FINISHED)
     book.commit(records.DesiredSet(live.key, desired, reason))
+    if live.going:
+        for node in book.nodes:
+            following.say_hold(book, live, node)
 
 
 def end_if_due(book: Book, live: LiveRun) -> None:

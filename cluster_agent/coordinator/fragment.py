@@ -60,6 +60,8 @@ class Step:
     pool_min: int
     pool_max: int  # 0 = as many as fit
     pool_idle: float
+    pool_step: int  # most workers started at a time, 0 = as many as are wanted; then none for
+    pool_pause: float  # seconds
     attempts: int
     backoff: float
     factor: float
@@ -80,6 +82,7 @@ class Step:
     audience: tuple[str, ...] = ()  # the other clusters that must hear of its closing
 
     free: bool = False  # each of its units may go to one of several clusters
+    follow: dict[str, Edge] = field(default_factory=dict)  # out port -> where the node that made a unit may go on
 
     @property
     def placed(self) -> bool:
@@ -104,6 +107,7 @@ class Graph:
     edge_by_id: dict[str, Edge]
     parts: list[tuple[int, int, str, int]]  # step, index, path, size: the data that lies here
     concerned: list[Step] = field(default_factory=list)  # executed or counted here: what must close before we end
+    follows: bool = False  # some step has `follow`
     listeners: tuple[str, ...] = ()  # the other clusters that may send us units, and want to know how busy we are
 
 
@@ -146,7 +150,25 @@ def read(serialised: bytes, cluster: str) -> Graph:
         graph.parts.append((graph.step_by_name[part.step].index, part.index, part.path, part.size))
     graph.concerned = [step for step in graph.steps if step.here or step.counts]
     _find_free(graph)
+    _find_following(graph)
     return graph
+
+
+def _find_following(graph: Graph) -> None:
+    """Where each unit on a port becomes a task of one step, here: a node that made it can go on by itself."""
+    for step in graph.steps:
+        if step.kind != TASK or not step.here:
+            continue
+        for port, edges in step.outs.items():
+            consumer = edges[0].consumer if len(edges) == 1 else None
+            if (
+                consumer is not None
+                and consumer.kind == TASK
+                and consumer.executors == (graph.cluster,)
+                and consumer.inputs == [consumer.driving]
+            ):
+                step.follow[port] = edges[0]
+                graph.follows = True
 
 
 def _find_free(graph: Graph) -> None:
@@ -187,6 +209,8 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         pool_min=proto.pool.min,
         pool_max=proto.pool.max,
         pool_idle=proto.pool.idle,
+        pool_step=proto.pool.step,
+        pool_pause=proto.pool.pause,
         attempts=proto.retry.attempts or 3,
         backoff=proto.retry.backoff if proto.HasField("retry") else 1.0,
         factor=proto.retry.factor or 2.0,

@@ -110,12 +110,17 @@ def apply_gathered(book: Book, record: records.Gathered) -> None:
 
 
 def _form(live: LiveRun, step: Step, inputs: list[list[bytes]], origin: str) -> None:
+    live.make_ready(form(live, step, inputs, origin))
+
+
+def form(live: LiveRun, step: Step, inputs: list[list[bytes]], origin: str) -> Task:
+    """A task comes into being. Part of applying a record."""
     graph = live.graph
     task = Task(b"", step.index, inputs, origin, READY, live.run.attempts_before)
     named = [(edge.port, units) for edge, units in zip(step.inputs, live.inputs(task), strict=True)]
     task.id = task_id(graph.namespace, graph.run, step.name, named)
     live.run.tasks[task.id] = task
-    live.make_ready(task)
+    return task
 
 
 def add(sums: dict[str, Sum], port: str, identifier: bytes) -> None:

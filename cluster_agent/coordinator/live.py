@@ -137,7 +137,7 @@ class LiveRun:
         self.lacking: set[int] = set()  # steps that no node can hold
         self.twins: dict[bytes, list[bytes]] = {}  # unit on its way here -> others of the same content
         self.contents: dict[bytes, bytes] = {}  # digest -> first unit of that content that came from elsewhere
-        self.works: dict[int, int] = {}  # step -> number of its work
+        self.works: dict[tuple[int, bool], int] = {}  # (step, may the node go on by itself) -> number of the work
         self.header = peer_pb2.PeerMessage(
             namespace=graph.namespace, run=graph.run, epoch=graph.epoch, revision=graph.revision
         ).SerializeToString()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cluster_agent.coordinator import following
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.grouping import add, deliver
@@ -29,8 +30,13 @@ def make(
     node: str,
     origin: str,
     part: int = -1,
+    followed: tuple[int, ...] = (),
+    retried: bool = False,
 ) -> list[bytes]:
-    """Add what `maker` put on its ports; gives the units' ids. Part of applying a record."""
+    """Add what `maker` put on its ports; gives the units' ids. Part of applying a record.
+
+    On the edges of `followed` the node has gone on by itself. `retried`: other attempts of `maker` were made.
+    """
     elsewhere = {(position, edge): cluster for position, edge, cluster in routes} if routes else None
     units = live.run.units
     state = live.run.steps[step.index]
@@ -54,7 +60,12 @@ def make(
                 live.queue_out(cluster, edge.index, unit.id)
             elif edge.pairing != SAME_CLUSTER or edge.consumer.here:
                 unit.uses += 1
-                deliver(live, edge, unit)
+                if edge.index in followed:
+                    following.apply(book, live, edge, unit, node)
+                elif retried and edge.producer_port in step.follow:
+                    following.apply_not(live, edge, unit)
+                else:
+                    deliver(live, edge, unit)
         if not unit.uses:
             book.free(node, live.key, unit.id)
             unit.copies.clear()

@@ -8,7 +8,17 @@ not is stopped and freed; what it was not told is said again.
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import commands, fetching, mending, pooling, pushing, records, retrying, sources
+from cluster_agent.coordinator import (
+    commands,
+    fetching,
+    following,
+    mending,
+    pooling,
+    pushing,
+    records,
+    retrying,
+    sources,
+)
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import NodeJoined, NodeLost, RunKey
@@ -56,6 +66,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
                 book.tell(node.name, commands.cancel(live.key, task, attempt))
             _reconcile_ended(book, live, node, here)
             continue
+        following.say_hold(book, live, node.name)
         _reconcile_tasks(book, live, node, running.get(live.key, {}), same_process=same_process)
         _reconcile_units(book, live, node, here)
         _reconcile_fetches(book, live, node, here, busy.get(live.key, set()))

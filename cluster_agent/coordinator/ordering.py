@@ -5,7 +5,7 @@ What all tasks of a step have in common is its *work*. A node is told it once a 
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import commands
+from cluster_agent.coordinator import commands, following
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun, Node, unit_info
@@ -18,9 +18,7 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
     node = book.nodes[task.node]
     if not node.connected:
         return
-    number = live.works.get(step.index)
-    if number is None:
-        number = live.works[step.index] = next(book.works)
+    number = _work(book, live, step, follow=following.may_follow(live, task))
     if number not in node.works:
         _introduce(book, live, step, node, number)
     by_work = book.orders.get(task.node)
@@ -34,9 +32,29 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
     orders.append(Order(task.id, task.attempt, inputs))
 
 
+def _work(book: Book, live: LiveRun, step: Step, *, follow: bool) -> int:
+    """The number of a step's work; `follow`: of the one after which the node may go on by itself."""
+    key = step.index, follow and bool(step.follow)
+    number = live.works.get(key)
+    if number is None:
+        number = live.works[key] = next(book.works)
+    return number
+
+
 def _introduce(book: Book, live: LiveRun, step: Step, node: Node, number: int) -> None:
-    node.works.add(number)
-    book.tell(node.name, Work(number, commands.work(live, step)))
+    """Tell a node a work, and before it those that follow."""
+    follow = live.works.get((step.index, True)) == number
+    steps = [step]
+    for each in steps:
+        if follow:
+            steps += [edge.consumer for edge in each.follow.values()]
+    for each in reversed(steps):
+        known = _work(book, live, each, follow=follow)
+        if known in node.works:
+            continue
+        node.works.add(known)
+        after = [(port, _work(book, live, edge.consumer, follow=True)) for port, edge in each.follow.items() if follow]
+        book.tell(node.name, Work(known, commands.work(live, each), tuple(after)))
 
 
 def say_all(book: Book) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import fetching, ordering, records
+from cluster_agent.coordinator import attempts, fetching, ordering, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.live import LiveRun, Node, take_room
+from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.state import ASSIGNED, Task
+from cluster_agent.coordinator.state import Task
 from cluster_agent.orders.messages import Failure
 
 _WITHIN_CLUSTER: Final = 100e6  # bytes a second between nodes
@@ -145,13 +145,7 @@ def apply_assigned(book: Book, record: records.Assigned) -> None:
     live = book.lives[record.run]
     task = live.run.tasks[record.task]
     live.unready(task)
-    task.state = ASSIGNED
-    task.attempt += 1
-    task.node = record.node
-    live.assigned[task.step] += 1
-    book.stirred[live, task.step] = None
-    take_room(book.nodes, live, task)
-    book.note(live)
+    attempts.begin(book, live, task, record.node)
 
 
 def _lacks(book: Book, live: LiveRun, step: Step) -> None:

@@ -104,7 +104,10 @@ class Produced(Record, frozen=True):
 
 
 class Committed(Record, frozen=True):
-    """A task is done. `routes`: (position in outputs, edge, cluster) of the units whose next task is elsewhere."""
+    """A task is done. `routes`: (position in outputs, edge, cluster) of the units whose next task is elsewhere.
+
+    `followed`: edges on which its node has gone on by itself: their tasks' first attempts are that node's.
+    """
 
     run: RunKey
     task: bytes
@@ -114,6 +117,7 @@ class Committed(Record, frozen=True):
     seconds: float
     bytes_in: int
     routes: tuple[tuple[int, int, str], ...] = ()
+    followed: tuple[int, ...] = ()
 
 
 class AttemptEnded(Record, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from cluster_agent.coordinator import following
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.committing import current, free_late, on_done, on_produced, on_started
 from cluster_agent.coordinator.messages import NodeSaid, RunKey
@@ -28,6 +29,8 @@ def on_results(book: Book, node: str, said: Results) -> None:
                 on_failed(book, *found, result, result.failure)
         elif found is None:
             free_late(book, node, run, result.task, result.outputs)
+            if result.followed and (live := book.lives.get(run)) is not None:
+                following.call_back(book, live, node, result)
         else:
             on_done(book, *found, node, result)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import mending, records
+from cluster_agent.coordinator import attempts, mending, records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.committing import leave_node, publish_started
+from cluster_agent.coordinator.committing import publish_started
 from cluster_agent.coordinator.ending import fail, keep_mishap
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
@@ -98,7 +98,7 @@ def apply_attempt_ended(book: Book, record: records.AttemptEnded) -> None:
     task = live.run.tasks[record.task]
     step = live.graph.steps[task.step]
     if task.state == ASSIGNED:
-        leave_node(book, live, task)
+        attempts.leave(book, live, task)
     task.state = RETRYING
     if record.counts != NEVER_MADE:
         task.failure = record.failure

@@ -57,11 +57,12 @@ class FakeNode:
         self.store: set[tuple[RunKey, bytes]] = set()
         self.boot()
 
-    def boot(self) -> None:
+    def boot(self, *, journal: bool = False) -> None:
+        kept = self.unacked if journal else {}
         self.incarnations += 1
         self.incarnation = f"{self.name}#{self.incarnations}".encode()
         self.running: dict[tuple[RunKey, bytes, int], node_pb2.StartTask] = {}
-        self.unacked: dict[tuple[RunKey, bytes, int], messages.NodeSaid] = {}
+        self.unacked: dict[tuple[RunKey, bytes, int], messages.NodeSaid] = kept
         self.expected: dict[tuple[RunKey, bytes], str] = {}
         self.fetches: deque[node_pb2.FetchUnit] = deque()
         self.pushes: deque[node_pb2.PushUnit] = deque()
@@ -111,7 +112,7 @@ class FakeNode:
     def restart(self, *, store: bool) -> None:
         was_connected = self.connected
         incarnation = self.incarnation
-        self.boot()
+        self.boot(journal=store)
         if not store:
             self.store.clear()
         if was_connected:
@@ -251,7 +252,12 @@ class FakeNode:
             if task.execution.WhichOneof("kind") == "split" and self.federation.random.random() < 0.5:
                 self.say(words.produced(self.name, run, task_id, attempt, (output,)))
         size = sum(unit.size for port in task.inputs for unit in port.units)
-        self.end(words.done(self.name, run, task_id, attempt, outputs, self.federation.seconds(task), size))
+        follow = self.ears.following(task, outputs) if self.federation.chance(self.federation.follow) else None
+        for start in follow or ():
+            self.running[run, start.key.task, start.key.attempt] = start
+            self.federation.followed += 1
+        seconds = self.federation.seconds(task)
+        self.end(words.done(self.name, run, task_id, attempt, outputs, seconds, size, followed=follow is not None))
 
     def end(self, said: messages.NodeSaid) -> None:
         assert isinstance(said.what, Results)
@@ -398,6 +404,7 @@ class Federation:
     policy: Policy = field(default_factory=Policy)
     replay_checks: float = 0.02
     size: int = 1000
+    follow: float = 0.5  # how often a node goes on by itself where it may
 
     def __post_init__(self) -> None:
         self.now = 100.0
@@ -416,6 +423,7 @@ class Federation:
         self.broken_steps: set[str] = set()
         self.units_per_split = 3
         self.misfortunes = 0
+        self.followed = 0
         self.replaced = False
         self.steps_taken = 0
         self.agents = {cluster: Agent(self, cluster, nodes) for cluster, nodes in self.clusters.items()}

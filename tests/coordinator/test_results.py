@@ -40,8 +40,9 @@ def test_results_of_a_batch_are_acknowledged_together() -> None:
 def test_orders_of_a_batch_are_said_together_and_what_they_share_once_a_stream() -> None:
     desk = desk_with(4)
     first = desk.core.handle_all([desk.part("inputs.flights", index) for index in range(2)], desk.now)
-    work, orders = [said for said in map(told, first) if isinstance(said, Work | Orders)]
-    assert isinstance(work, Work) and isinstance(orders, Orders)
+    next_work, work, orders = [said for said in map(told, first) if isinstance(said, Work | Orders)]
+    assert isinstance(next_work, Work) and isinstance(work, Work) and isinstance(orders, Orders)
+    assert work.follow == (("out", next_work.number),), "the work that follows is said before"
     assert (orders.work, len(orders.orders)) == (work.number, 2)
     assert node_pb2.StartTask.FromString(work.start).step == "clean"
     done = [words.done("n1", RUN, order.task, 1) for order in orders.orders]
@@ -52,7 +53,7 @@ def test_orders_of_a_batch_are_said_together_and_what_they_share_once_a_stream()
     units = tuple((RUN, unit.id) for order in again.orders for unit in order.inputs[0])
     desk.do(messages.NodeJoined("n1", b"1", 2.0, 0, messages.Place("edge1", "n1"), units=units))
     later = desk.core.handle_all([messages.Tick()], desk.now + 1)
-    assert [type(said) for said in map(told, later) if said] == [Work, Orders], "the new stream knows no work yet"
+    assert [type(said) for said in map(told, later) if said] == [Work, Orders], "a new stream knows none"
 
 
 def told(action: messages.Action) -> object:

@@ -1,0 +1,173 @@
+"""A node that goes on by itself: the same tasks, each once, as if the coordinator had given them."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.coordinator import messages
+from tests.coordinator import words
+from tests.coordinator.desk import RUN, Desk, Said, outputs
+from tests.coordinator.federation import Faults, Federation
+from tests.coordinator.test_federation import CLUSTERS, few, finish
+from tests.coordinator.workflows import EACH, GATHER, Use, output, random_graph, source
+
+FLIGHTS = source("flights", ["edge1"])
+CLEAN = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)})
+TIDY = Use("tidy", ["edge1"], {"rows": ("clean.out", EACH)})
+SUM = Use("sum", ["edge1"], {"rows": ("tidy.out", EACH)})
+STEPS = [FLIGHTS, CLEAN, TIDY, SUM, output(SUM)]
+
+
+def started(nodes: list[str] | None = None) -> tuple[Desk, node_pb2.StartTask]:
+    desk = Desk(STEPS, {"inputs.flights": {"edge1": 1}}, nodes=nodes or ["n1"])
+    (task,) = desk.read("inputs.flights").starts
+    return desk, task
+
+
+def goes_on(desk: Desk, task: node_pb2.StartTask, node: str = "n1") -> tuple[node_pb2.StartTask, messages.NodeSaid]:
+    """The task that the node starts by itself, and its word that it did."""
+    (following,) = desk.ears[node].following(task, outputs(task)) or []
+    said = words.done(node, RUN, task.key.task, task.key.attempt, outputs(task), 1.0, followed=True)
+    return following, said
+
+
+def test_a_chain_is_followed_to_its_end_and_nothing_is_ordered() -> None:
+    desk, task = started()
+    said = Said()
+    for step in ("clean", "tidy"):
+        assert task.step == step
+        following, word = goes_on(desk, task)
+        said = desk.do(word)
+        assert said.starts == []
+        assert desk.progress(following.step).running == 1
+        task = following
+    assert desk.ears["n1"].following(task, outputs(task)) is None, "an output is no task"
+    assert desk.done(task).ended is not None
+    assert desk.status().state == model_pb2.FRAGMENT_STATE_SUCCEEDED
+
+
+def test_only_what_one_step_here_takes_alone_is_followed() -> None:
+    """Not by two steps, not with another input, not elsewhere, and no gathering."""
+    both = Use("both", ["edge1"], {"rows": ("clean.out", EACH)})
+    far = Use("far", ["edge2"], {"rows": ("tidy.out", EACH)})
+    all_of = Use("all", ["edge1"], {"rows": ("both.out", GATHER)})
+    steps = [FLIGHTS, CLEAN, TIDY, both, far, all_of, output(far), output(all_of, "all")]
+    desk = Desk(steps, {"inputs.flights": {"edge1": 1}}, clusters=("edge1", "edge2"))
+    (first,) = desk.read("inputs.flights").starts
+    assert desk.ears["n1"].following(first, outputs(first)) is None
+    for task in desk.done(first).starts:
+        assert desk.ears["n1"].following(task, outputs(task)) is None
+
+
+def test_a_result_that_is_repeated_leaves_what_followed_alone() -> None:
+    desk, task = started()
+    _, word = goes_on(desk, task)
+    desk.do(word)
+    assert desk.do(word).to_nodes("cancel") == []
+    desk.lose()
+    following, _ = goes_on(desk, task)
+    kept = [unit.unit.id for unit in outputs(task)]
+    assert desk.do(word).to_nodes("cancel") == []
+    assert desk.join(running=[following], units=kept).to_nodes("cancel") == []
+    assert desk.done(following).starts[0].step == "sum"
+
+
+def test_what_followed_is_tried_again_if_its_daemon_dies_and_a_later_attempt_is_not_followed() -> None:
+    desk, task = started()
+    following, word = goes_on(desk, task)
+    desk.do(word)
+    desk.lose()
+    said = desk.join(process=b"2", units=[unit.unit.id for unit in outputs(task)])
+    assert said.wake is not None
+    (again,) = desk.at(said.wake).starts
+    assert (again.key.task, again.key.attempt) == (following.key.task, 2)
+    assert desk.ears["n1"].following(again, outputs(again)) is None
+    (last,) = desk.done(again).starts
+    assert last.key.attempt == 2, "number 1 may be on its way on some node"
+
+
+def test_what_a_node_did_after_an_attempt_that_does_not_count_is_called_back() -> None:
+    desk, task = started(["n1", "n2"])
+    (info,) = desk.core.tasks(RUN)
+    node = info.node
+    other = "n2" if node == "n1" else "n1"
+    following, word = goes_on(desk, task, node)
+    desk.lose(node)
+    desk.at(desk.now + 10)  # the task goes to the other node, once it has the unit
+    desk.read("inputs.flights", node=other)
+    desk.at(desk.now + 10)
+    said = desk.do(word)
+    assert not said.to_nodes("cancel"), "it is away, and told as it joins"
+    again = desk.join(node, running=[following])
+    cancelled = [(name, command.key.task) for name, command in again.to_nodes("cancel")]  # type: ignore[attr-defined]
+    assert cancelled == [(node, following.key.task)]
+    said = desk.do(word)
+    cancelled = [(name, command.key.task) for name, command in said.to_nodes("cancel")]  # type: ignore[attr-defined]
+    assert cancelled == [(node, following.key.task)]
+
+
+def test_nodes_hear_that_a_run_is_held_and_what_is_ordered_then_is_not_followed() -> None:
+    desk, task = started()
+    desk.do(messages.DesiredChanged(RUN, model_pb2.DESIRED_STATE_SUSPENDED))
+    assert desk.ears["n1"].held[RUN] is True
+    assert desk.ears["n1"].following(task, outputs(task)) is None
+    assert desk.done(task).starts == []
+    said = desk.do(messages.DesiredChanged(RUN, model_pb2.DESIRED_STATE_RUNNING))
+    assert desk.ears["n1"].held[RUN] is False
+    assert [task.step for task in said.starts] == ["tidy"]
+
+
+def test_a_node_that_followed_while_the_run_was_being_suspended_goes_on_with_it() -> None:
+    desk, task = started()
+    following, word = goes_on(desk, task)
+    desk.do(messages.DesiredChanged(RUN, model_pb2.DESIRED_STATE_SUSPENDED))
+    assert desk.do(word).to_nodes("cancel") == []
+    assert desk.done(following).starts == []
+
+
+def test_a_restart_knows_what_was_followed() -> None:
+    desk, task = started()
+    following, word = goes_on(desk, task)
+    desk.do(word)
+    desk.restart()
+    said = desk.join(running=[following], units=[unit.unit.id for unit in outputs(task)])
+    assert said.to_nodes("cancel") == []
+    assert [task.step for task in desk.done(following).starts] == ["sum"]
+
+
+def end_state(seed: int, faults: Faults, follow: float) -> tuple[Federation, object]:
+    random = Random(seed)
+    names = random.sample(list(CLUSTERS), random.randint(1, 2))
+    steps, parts = random_graph(random, names)
+    last = next(step.inputs["in"][0] for step in steps if step.kind == "output")
+    for number in range(random.randint(1, 4)):  # a chain, so that there is something to follow
+        steps.append(Use(f"chain{number}", names[:1], {"rows": (last, EACH)}))
+        last = f"chain{number}.out"
+    steps.append(output(steps[-1], "chained"))
+    federation = Federation(random, {name: CLUSTERS[name] for name in names}, faults, follow=follow)
+    federation.introduce()
+    federation.submit(steps, parts)
+    federation.run()
+    federation.check_succeeded()
+    finish_state = (
+        sorted(federation.consumed.items()),
+        sorted(federation.closed.items()),
+        sorted(unit for agent in federation.agents.values() for _, unit in agent.core._book.lives[RUN].run.outputs),
+    )
+    finish(federation)
+    return federation, finish_state
+
+
+@few
+@given(st.integers(0, 2**32))
+def test_a_node_that_follows_gives_the_end_that_one_gives_that_does_not(seed: int) -> None:
+    """Under crashes of the agent, restarts of nodes with their journal, broken streams and repeated words."""
+    faults = Faults(crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, attempt_fails=0.0)
+    _, with_it = end_state(seed, faults, 0.9)
+    plain, without = end_state(seed, Faults(), 0.0)
+    assert plain.followed == 0
+    assert with_it == without
