@@ -39,6 +39,7 @@ class Policy(msgspec.Struct, frozen=True):
     no_node_after: float = 60.0  # a run on a cluster that never had a node fails after so long
     lost_bound: int = 20  # attempts that ended without the step's fault
     source_attempts: int = 3
+    worker_start: float = 0.1  # what the start of a worker is taken to take before one was measured
     failures_kept: int = 20
     first_backoff: float = 0.2  # of what is not the step's fault: fetches, lost tasks
     most_backoff: float = 30.0
@@ -66,7 +67,7 @@ class Book:
         self.lives: dict[RunKey, LiveRun] = {}
         self.nodes = Nodes()
         self.peers: dict[str, Peer] = {}
-        self.pools = Autoscaler()
+        self.pools = Autoscaler(policy.worker_start)
         self.now = 0.0
         self.actions: list[Action] = []
         self.due: dict[RunKey, LiveRun] = {}  # runs to be settled at the end of the batch
@@ -78,7 +79,7 @@ class Book:
         self.slots_known: dict[tuple[RunKey, int], float] = {}  # emptied when a node comes or goes
         self.stirred: dict[tuple[LiveRun, int], None] = {}  # steps whose pools have something to see to
         self.pooled: dict[str, Step] = {}  # definition -> a step that uses it
-        self.pool_timers: set[str] = set()
+        self.pool_timers: dict[str, float] = {}  # definition -> when it is looked after next
         self._changed: dict[RunKey, None] = {}
         self._timers: list[Timer] = []
         self._timer_count = 0

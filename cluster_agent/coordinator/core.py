@@ -22,6 +22,7 @@ from cluster_agent.coordinator import (
     committing,
     ending,
     fetching,
+    foreseeing,
     fragment,
     grouping,
     mending,
@@ -53,6 +54,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.NodeJoined: nodes.on_joined,
     messages.NodeLost: nodes.on_lost,
     messages.NodeSaid: results.on_said,
+    messages.PoolTold: pooling.on_told,
     messages.SourceRead: sources.on_read,
     messages.FetchEnded: fetching.on_ended,
     messages.PushEnded: pushing.on_push_ended,
@@ -71,6 +73,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "lacking": placement.on_lacking,
     "no-node": placement.on_no_node,
     "pool": pooling.on_due,
+    "look": foreseeing.on_due,
 }
 
 _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
@@ -177,8 +180,8 @@ class Coordinator:
                 book.hungry[key] = live
         nodes.tell_gathered(book)
         placement.dispatch(book)
-        ordering.say_all(book)
         pooling.look_after(book)
+        ordering.say_all(book)
         return book.end()
 
     def status(self, run: RunKey) -> model_pb2.FragmentStatus:

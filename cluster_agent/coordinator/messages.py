@@ -90,6 +90,18 @@ class NodeSaid(Struct, frozen=True):
     what: Upward
 
 
+class PoolTold(Struct, frozen=True):
+    """The workers of a pool on a node; `start_seconds` of one that came up, or why one could not (`error`)."""
+
+    node: str
+    definition: str
+    starting: int
+    idle: int
+    busy: int
+    start_seconds: float = 0.0
+    error: str = ""
+
+
 class SourceRead(Struct, frozen=True):
     """A dataset's part was opened on a node; or could not be (`error`)."""
 
@@ -146,6 +158,7 @@ Event = (
     | NodeJoined
     | NodeLost
     | NodeSaid
+    | PoolTold
     | SourceRead
     | FetchEnded
     | PushEnded

@@ -1,35 +1,70 @@
-"""How many warm workers of a step version each node keeps: from and to zero, woken by events, idle ones collected.
+"""How many warm workers of a step version each node keeps: woken by what is enqueued, ahead of what will be.
 
-A pool is one definition on this cluster. Whoever needs it (a step of a run) says how much waits; how much runs is known
-for each node. The demand is what runs and waits, within the pool's minimum and maximum and each node's room. A target
-rises with the demand at once, and falls when the demand has stayed below it for the pool's idle time, to the highest
-that was seen meanwhile. Pure: times are passed in, in seconds of the monotonic clock.
+A pool is one definition on this cluster. Four things are known of it: what waits for a worker (queued here, or given to
+a node), what will come along the DAG (see `ahead`), how long a task and the start of a worker take (measured, the
+newest counting most), and which workers there are (as the nodes say).
+
+*Up.* A worker is started for whatever would otherwise wait longer than a start takes: a warm worker gets through
+start-up ÷ service time tasks meanwhile, so it covers as many; one that is starting covers what it has done a tenth of a
+start-up after it is up, at least one. So nothing waits longer than a start and one task, as long as there is room, and
+work that is over before a new worker could help starts none. For what comes along the DAG the first workers are started
+one start-up ahead.
+
+*Down.* What was not needed for the pool's idle time is stopped: a target falls to the most that was of use at any
+moment of that time. So a pool that follows a demand which swings faster than that does not swing with it.
+
+*Where.* For what a node was given, there; then where workers are warm already; then where the producers of what will
+come run; then where most is free. A node on which the last start failed gets no more before its back-off is over.
+
+Pure: times are passed in, in seconds of the monotonic clock.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+from cluster_agent.pools.ahead import Arriving
+from cluster_agent.pools.backoff import Backoff
+from cluster_agent.pools.measured import Measured
+
+_GRAIN: Final = 0.1  # of a start-up: what a new worker gets through in it is not worth another worker
+_UNMEASURED: Final = 1.0
 
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """What the step's author allows: warm minimum and maximum on the cluster (0 = as many as fit), idle seconds."""
+    """What the step's author allows: warm minimum and maximum on the cluster (0 = as many as fit), idle seconds.
+
+    `cpus` and `memory` (bytes) are a worker's. At most `step` workers are started at a time (0 = as many as are
+    wanted), and then none for `pause` seconds. A pool of which each node has failed to start a worker so many
+    `attempts` in a row can't be started.
+    """
 
     minimum: int
     maximum: int
     idle: float
     cpus: float
     memory: int
+    step: int = 0
+    pause: float = 0.0
+    attempts: int = 3
 
 
 @dataclass(slots=True, frozen=True)
 class Room:
-    """A connected node: what it has, and how many tasks of the definition it was given."""
+    """A connected node: what it has, what of that is not given away, how many tasks of the definition it was given.
+
+    `near` says how much of what will come is made there, in any measure.
+    """
 
     cpus: float
     memory: int
-    running: int
+    given: int
+    free: float = 0.0
+    near: float = 0.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,105 +75,389 @@ class Resize:
     workers: int
 
 
+@dataclass(slots=True, frozen=True)
+class Figures:
+    """A pool as people see it."""
+
+    definition: str
+    desired: int
+    starting: int
+    idle: int
+    busy: int
+    queued: int
+    service: float  # seconds; 0 = not measured yet
+    start: float
+    reason: str
+
+
 @dataclass(slots=True)
-class _Target:
-    workers: int = 0
-    low_since: float | None = None  # since when the demand has been below
-    highest: int = 0  # demand since then
+class _Need:
+    queued: int
+    arriving: Arriving | None
+
+
+@dataclass(slots=True)
+class _Node:
+    target: int = 0
+    starting: int = 0
+    idle: int = 0
+    busy: int = 0
+    low_since: float | None = None  # since when less has been wanted
+    highest: int = 0  # wanted since then
+    backoff: Backoff = field(default_factory=Backoff)
+    error: str = ""
+
+    @property
+    def warm(self) -> int:
+        return self.idle + self.busy
+
+    @property
+    def have(self) -> int:
+        return max(self.target, self.warm + self.starting)
 
 
 @dataclass(slots=True)
 class _Pool:
     limits: Limits
-    waiting: dict[Hashable, int] = field(default_factory=dict)  # who needs it -> tasks that no node has
-    targets: dict[str, _Target] = field(default_factory=dict)
+    start: Measured
+    service: Measured = field(default_factory=lambda: Measured(_UNMEASURED))
+    needs: dict[Hashable, _Need] = field(default_factory=dict)
+    nodes: dict[str, _Node] = field(default_factory=dict)
+    paused_until: float = 0.0
+    spent: float = 0.0  # seconds that tasks took since the last look
+    ended: int = 0  # tasks since then
+    looked: float | None = None
+    reason: str = ""
+
+    @property
+    def queued(self) -> int:
+        return sum(need.queued for need in self.needs.values())
 
 
 class Autoscaler:
-    """All pools of a cluster."""
+    """All pools of a cluster. `start` is what the start of a worker takes before any was measured, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: float = 0.1) -> None:
+        self._start = start
         self._pools: dict[str, _Pool] = {}
 
-    def need(self, definition: str, who: Hashable, waiting: int, limits: Limits) -> None:
-        """`who` needs the pool from now on, and has so many tasks that no node was given yet."""
+    # -------------------------------------------------------------------------------------------------- what is known
+
+    def need(
+        self, definition: str, who: Hashable, queued: int, limits: Limits, arriving: Arriving | None = None
+    ) -> None:
+        """`who` needs the pool from now on: so many tasks that no node was given yet, and what will come."""
         pool = self._pools.get(definition)
         if pool is None:
-            pool = self._pools[definition] = _Pool(limits)
+            pool = self._pools[definition] = _Pool(limits, Measured(self._start))
         pool.limits = limits
-        pool.waiting[who] = waiting
+        pool.needs[who] = _Need(queued, arriving)
 
     def release(self, definition: str, who: Hashable) -> None:
         """`who` needs the pool no more."""
         pool = self._pools.get(definition)
         if pool is not None:
-            pool.waiting.pop(who, None)
+            pool.needs.pop(who, None)
 
-    def workers(self, definition: str) -> int:
-        """How many workers of the definition are to be warm now."""
+    def took(self, definition: str, tasks: int, seconds: float) -> None:
+        """So many tasks ended, after so many seconds in all."""
         pool = self._pools.get(definition)
-        return sum(target.workers for target in pool.targets.values()) if pool is not None else 0
+        if pool is not None and tasks > 0:
+            pool.service.add(seconds / tasks, tasks)
+            pool.spent += seconds
+            pool.ended += tasks
+
+    def told(
+        self,
+        definition: str,
+        node: str,
+        starting: int,
+        idle: int,
+        busy: int,
+        now: float,
+        *,
+        start_seconds: float = 0.0,
+        error: str = "",
+    ) -> None:
+        """A node told of its workers, and of one that came up after so many seconds, or could not."""
+        pool = self._pools.get(definition)
+        if pool is None:
+            return
+        known = pool.nodes.setdefault(node, _Node())
+        known.starting, known.idle, known.busy = starting, idle, busy
+        if start_seconds > 0:
+            pool.start.add(start_seconds)
+        if error:
+            known.error = error
+            known.backoff.failed(now)
+            pool.reason = f"a worker could not start on {node}: {error}"
+        elif start_seconds > 0 or busy:
+            known.backoff.succeeded()
+            known.error = ""
 
     def forget_node(self, node: str) -> None:
         """What the node was told is void: it has gone, or was restarted."""
         for pool in self._pools.values():
-            pool.targets.pop(node, None)
+            pool.nodes.pop(node, None)
+
+    # ------------------------------------------------------------------------------------------------------ questions
 
     def definitions(self) -> list[str]:
         """All pools there are."""
         return list(self._pools)
+
+    def workers(self, definition: str) -> int:
+        """How many workers of the definition are to be warm now."""
+        pool = self._pools.get(definition)
+        return sum(node.target for node in pool.nodes.values()) if pool is not None else 0
+
+    def service_seconds(self, definition: str) -> float | None:
+        """What a task takes; None if none was measured."""
+        pool = self._pools.get(definition)
+        return pool.service.mean if pool is not None and pool.service.known else None
+
+    def start_seconds(self, definition: str) -> float:
+        """What the start of a worker takes."""
+        pool = self._pools.get(definition)
+        return pool.start.mean if pool is not None else self._start
+
+    def warm(self, definition: str) -> bool:
+        """Whether some node has a worker of the definition that is up."""
+        pool = self._pools.get(definition)
+        return pool is not None and any(node.warm for node in pool.nodes.values())
+
+    def hopeless(self, definition: str, rooms: Mapping[str, Room]) -> str:
+        """Why no worker can be started, in its own words; empty as long as one is there or may come up."""
+        pool = self._pools.get(definition)
+        if pool is None or any(node.warm for node in pool.nodes.values()):
+            return ""
+        error = ""
+        for name, room in rooms.items():
+            if not _fit(pool.limits, room):
+                continue
+            node = pool.nodes.get(name)
+            if node is None or node.backoff.failures < pool.limits.attempts:
+                return ""
+            error = node.error
+        return error
+
+    def figures(self) -> list[Figures]:
+        """All pools, for people."""
+        return [
+            Figures(
+                definition,
+                sum(node.target for node in pool.nodes.values()),
+                sum(node.starting for node in pool.nodes.values()),
+                sum(node.idle for node in pool.nodes.values()),
+                sum(node.busy for node in pool.nodes.values()),
+                pool.queued,
+                pool.service.mean if pool.service.known else 0.0,
+                pool.start.mean,
+                pool.reason,
+            )
+            for definition, pool in sorted(self._pools.items())
+        ]
+
+    # ------------------------------------------------------------------------------------------------------ decisions
 
     def resize(self, definition: str, rooms: Mapping[str, Room], now: float) -> tuple[list[Resize], float | None]:
         """What to tell which nodes, and when to ask again at the latest (None: when something happens)."""
         pool = self._pools.get(definition)
         if pool is None:
             return [], None
-        demand = _demand(pool, rooms)
-        told: list[Resize] = []
-        again: float | None = None
-        for node, wanted in demand.items():
-            target = pool.targets.get(node)
-            if target is None:
-                target = pool.targets[node] = _Target(wanted)
-                told.append(Resize(node, wanted))
-            if wanted >= target.workers:
-                if wanted > target.workers:
-                    target.workers = wanted
-                    told.append(Resize(node, wanted))
-                target.low_since = None
-                continue
-            if target.low_since is None:
-                target.low_since = now
-                target.highest = wanted
-            target.highest = max(target.highest, wanted)
-            if now >= target.low_since + pool.limits.idle:
-                target.workers = target.highest
-                told.append(Resize(node, target.workers))
-                target.low_since = now if wanted < target.workers else None
-                target.highest = wanted
-            if target.low_since is not None:
-                due = target.low_since + pool.limits.idle
-                again = due if again is None else min(again, due)
-        if not pool.waiting and not any(target.workers for target in pool.targets.values()):
+        for name in rooms:
+            pool.nodes.setdefault(name, _Node())
+        wanted, due = _wanted(pool, rooms, now)
+        told = _raise(pool, wanted, due, now)
+        told += _lower(pool, wanted, due, now)
+        if not pool.needs and not any(node.have for node in pool.nodes.values()):
             del self._pools[definition]
-        return told, again
+            return told, None
+        later = [at for at in due if at > now]
+        return told, min(later) if later else None
 
 
-def _demand(pool: _Pool, rooms: Mapping[str, Room]) -> dict[str, int]:
-    """Workers wanted on each node: for what runs there, then for what waits, then for the warm minimum."""
+def _wanted(pool: _Pool, rooms: Mapping[str, Room], now: float) -> tuple[dict[str, int], list[float]]:
+    """Workers wanted on each node, and times at which that may be different."""
+    due: list[float] = []
     limits = pool.limits
-    fits = {node: _fit(limits, room) for node, room in rooms.items()}
-    demand = {node: min(room.running, fits[node]) for node, room in rooms.items()}
-    most = limits.maximum or sum(fits.values())
-    wanted = max(sum(demand.values()) + sum(pool.waiting.values()), limits.minimum if pool.waiting else 0)
-    open_places = min(wanted, most) - sum(demand.values())
-    for node, fit in fits.items():
-        if open_places <= 0:
-            break
-        more = min(open_places, fit - demand[node])
-        demand[node] += more
-        open_places -= more
-    return demand
+    ceiling: dict[str, int] = {}
+    for name, room in rooms.items():
+        node = pool.nodes[name]
+        ceiling[name] = _fit(limits, room)
+        if node.backoff.waits(now):
+            ceiling[name] = min(ceiling[name], node.warm)
+            due.append(node.backoff.until)
+    by_warm, by_new = _covers(pool)
+    wanted: dict[str, int] = {}
+    spare = 0  # tasks that the workers there are get through beside what their nodes were given
+    for name, room in rooms.items():
+        node = pool.nodes[name]
+        covered = node.warm * by_warm + max(0, node.have - node.warm) * by_new
+        if room.given <= covered:
+            wanted[name] = min(room.given, node.have)
+            spare += covered - room.given
+        else:
+            wanted[name] = node.have + math.ceil((room.given - covered) / by_new)
+        wanted[name] = min(wanted[name], ceiling[name])
+    total = sum(wanted.values())
+    have = sum(pool.nodes[name].have for name in rooms)
+    queued = pool.queued
+    if queued <= spare:
+        floor = min(total + queued, max(total, have))
+    else:
+        floor = max(total, have) + math.ceil((queued - spare) / by_new)
+    if pool.needs:
+        floor = max(floor, limits.minimum)
+    floor = max(floor, _in_use(pool, have, now), _ahead(pool, due, now))
+    most = limits.maximum or sum(ceiling.values())
+    _spread(pool, rooms, wanted, ceiling, min(floor, most))
+    if limits.maximum:
+        _cut(wanted, limits.maximum)
+    return wanted, due
+
+
+def _covers(pool: _Pool) -> tuple[int, int]:
+    """Tasks that a warm worker gets through during a start-up, and a new one shortly after it."""
+    if not pool.service.known or pool.service.high <= 0:
+        return 1, 1
+    start = pool.start.mean
+    return 1 + int(start / pool.service.high), 1 + int(_GRAIN * start / pool.service.high)
+
+
+def _in_use(pool: _Pool, have: int, now: float) -> int:
+    """Workers that the tasks which ended since the last look have kept busy: nodes get on without asking."""
+    if not pool.ended:
+        pool.looked = now
+        return 0
+    elapsed = now - pool.looked if pool.looked is not None else 0.0
+    busy = math.ceil(pool.spent / elapsed) if elapsed > pool.spent / max(have, 1) else have
+    pool.spent, pool.ended, pool.looked = 0.0, 0, now
+    return min(have, max(1, busy))
+
+
+def _ahead(pool: _Pool, due: list[float], now: float) -> int:
+    """Workers that what will come needs, once it is no further away than a start-up."""
+    count, rate = 0.0, 0.0
+    for need in pool.needs.values():
+        arriving = need.arriving
+        if arriving is None:
+            continue
+        lead = arriving.first - pool.start.high
+        if lead > now:
+            due.append(lead)
+            continue
+        count += arriving.count
+        rate += arriving.rate
+    if count <= 0:
+        return 0
+    return math.ceil(min(max(count, 1.0), max(1.0, rate * pool.service.mean)) - 1e-6)
+
+
+def _spread(
+    pool: _Pool, rooms: Mapping[str, Room], wanted: dict[str, int], ceiling: Mapping[str, int], total: int
+) -> None:
+    """Bring the sum of `wanted` up to `total`: where workers are, then near the producers, then in free room."""
+    missing = total - sum(wanted.values())
+    if missing <= 0:
+        return
+    for name in sorted(rooms, key=lambda name: (-pool.nodes[name].warm, -pool.nodes[name].have)):
+        more = max(0, min(missing, min(pool.nodes[name].have, ceiling[name]) - wanted[name]))
+        wanted[name] += more
+        missing -= more
+    order = sorted(rooms, key=lambda name: (-rooms[name].near, -rooms[name].free))
+    while missing > 0:
+        before = missing
+        for name in order:
+            room = rooms[name]
+            # Where the producers run as many as are near; elsewhere one by one, so that nodes fill evenly.
+            more = min(missing, max(0, ceiling[name] - wanted[name]), math.ceil(room.near) or 1)
+            wanted[name] += more
+            missing -= more
+        if missing == before:
+            return
+
+
+def _cut(wanted: dict[str, int], maximum: int) -> None:
+    """Keep to the pool's maximum over all nodes: each that needs any gets one first."""
+    over = sum(wanted.values()) - maximum
+    while over > 0:
+        most = max(wanted, key=lambda name: wanted[name])
+        wanted[most] -= 1
+        over -= 1
+
+
+def _raise(pool: _Pool, wanted: Mapping[str, int], due: list[float], now: float) -> list[Resize]:
+    limits = pool.limits
+    told: list[Resize] = []
+    left = limits.maximum - sum(node.have for node in pool.nodes.values()) if limits.maximum else math.inf
+    may = limits.step if limits.step else math.inf
+    if limits.step and now < pool.paused_until:
+        may = 0
+    first = 0
+    for name, workers in wanted.items():
+        node = pool.nodes[name]
+        more = workers - node.target
+        if more <= 0:
+            continue
+        there = max(0, node.warm + node.starting - node.target)  # the node has them already
+        allowed = min(more, there + max(0, min(left, may, more)))
+        if allowed < more and limits.step and may < more:
+            due.append(max(pool.paused_until, now + limits.pause))
+        if allowed <= 0:
+            continue
+        new = max(0, int(allowed) - there)
+        left -= new
+        may -= new
+        first += new
+        node.target += int(allowed)
+        node.low_since = None
+        told.append(Resize(name, node.target))
+    if first:
+        if limits.step and may <= 0:
+            pool.paused_until = now + limits.pause
+        pool.reason = _why_more(pool, first)
+    return told
+
+
+def _why_more(pool: _Pool, more: int) -> str:
+    parts = [f"{pool.queued} queued"] if pool.queued else []
+    coming = sum(need.arriving.count for need in pool.needs.values() if need.arriving is not None)
+    if coming and not pool.queued:
+        parts.append(f"{coming:.0f} will come")
+    return f"{more} more: {', '.join(parts) or 'tasks were given to nodes'}"
+
+
+def _lower(pool: _Pool, wanted: Mapping[str, int], due: list[float], now: float) -> list[Resize]:
+    told: list[Resize] = []
+    # Where another node must have a worker and the maximum is reached, idle ones here go at once.
+    short = sum(max(0, wanted[name] - pool.nodes[name].target) for name in wanted) if pool.limits.maximum else 0
+    for name, workers in wanted.items():
+        node = pool.nodes[name]
+        if workers >= node.target:
+            node.low_since = None
+            continue
+        if short > 0:
+            fewer = min(short, node.target - workers)
+            short -= fewer
+            node.target -= fewer
+            told.append(Resize(name, node.target))
+            pool.reason = f"{fewer} fewer on {name}: they are needed on another node"
+        if node.low_since is None:
+            node.low_since = now
+            node.highest = workers
+        node.highest = min(max(node.highest, workers), node.target)
+        if now >= node.low_since + pool.limits.idle:
+            fewer = node.target - node.highest
+            node.target = node.highest
+            if fewer:
+                told.append(Resize(name, node.target))
+                pool.reason = f"{fewer} fewer: idle for {pool.limits.idle:g} s"
+            node.low_since = now if workers < node.target else None
+            node.highest = workers
+        if node.low_since is not None:
+            due.append(node.low_since + pool.limits.idle)
+    return told
 
 
 def _fit(limits: Limits, room: Room) -> int:
