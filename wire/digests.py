@@ -7,7 +7,7 @@ before they are hashed, so that no two different lists give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blake3 import blake3
@@ -43,6 +43,15 @@ def source_task_id(namespace: str, run: str, step: str, index: int) -> bytes:
 def unit_id(task: bytes, port: str, index: int) -> bytes:
     """The 16-byte id of the unit that `task` puts on `port` at `index`."""
     return _identify(b"unit", [task, port.encode(), index.to_bytes(8, "big")])
+
+
+def unit_ids(task: bytes, port: str) -> Callable[[int], bytes]:
+    """`unit_id` for many units of one port, by index."""
+    packed = b"unit"
+    for field in (task, port.encode()):
+        packed += len(field).to_bytes(4, "big") + field
+    packed += (8).to_bytes(4, "big")
+    return lambda index: blake3(packed + index.to_bytes(8, "big")).digest(length=ID_BYTES)
 
 
 class ContentHasher:

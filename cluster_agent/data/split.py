@@ -5,20 +5,27 @@ holds whole lines: as many as its size allows and at least one, or so many lines
 parts. Where the first line is a header it leads every part. Input of no lines, or of a header alone, makes no parts.
 The parts' bodies, put together, are the input's.
 
-`ranges` decides where to cut, reading only what it must; `write_parts` copies, a block at a time, and yields each part
-as soon as it exists. The same input and split always make the same parts, so a second attempt makes the same units.
+`ranges` decides where to cut, reading only what it must. `make_parts` makes the parts and yields them as soon as they
+exist: small ones in memory, many at a time, large ones as files, copied a block at a time, with the digest made while
+the block is at hand. The same input and split always make the same parts, so a second attempt makes the same units.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from wire.digests import ContentHasher
+from cluster_agent.data.errors import ContentChangedError
+from wire.digests import ContentHasher, bytes_digest
 
 BLOCK_BYTES = 1 << 20
+_COPY_BYTES = 256 << 10  # stays in a core's cache between reading, writing and hashing
+_AT_ONCE = 256  # small parts in one list
+_FEW = 32  # newlines that are sought one by one; more are counted and then found by halves
 _NEWLINE = b"\n"
 
 
@@ -37,14 +44,15 @@ class SplitSpec:
             raise ValueError("a split has exactly one of size, lines and count, and it is positive")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
-    """A part that has been written: its place in the order, its file, bytes and BLAKE3 digest."""
+    """A part that has been made: its place in the order, bytes, BLAKE3 digest, and either content or file."""
 
     index: int
-    path: Path
     size: int
     digest: bytes
+    data: bytes | None = None
+    path: Path | None = None
 
 
 def ranges(file: BinaryIO, spec: SplitSpec) -> Iterator[tuple[int, int]]:
@@ -59,30 +67,78 @@ def ranges(file: BinaryIO, spec: SplitSpec) -> Iterator[tuple[int, int]]:
         yield from _by_count(file, header, end, spec.count)
 
 
-def write_parts(
-    source: Path, spec: SplitSpec, name: Callable[[int], Path], stopped: Callable[[], bool]
-) -> Iterator[Part]:
-    """Write each part to `name(index)`. Blocks; `stopped` is asked before each block and ends it early."""
-    with source.open("rb") as file, source.open("rb") as cutter:
+def make_parts(
+    source: Path, spec: SplitSpec, directory: Path, stopped: Callable[[], bool], small: int
+) -> Iterator[list[Part]]:
+    """Make all parts: those of up to `small` bytes in memory, others as files in `directory`; lists of them, in order.
+
+    Blocks; `stopped` is asked before each block and ends it early. ContentChangedError if `source` becomes shorter.
+    """
+    with source.open("rb", buffering=0) as file, source.open("rb") as cutter:
         header = b""
+        waiting: list[tuple[int, int]] = []  # bodies of small parts, one behind the other
         for index, (start, end) in enumerate(ranges(cutter, spec)):
             if index == 0 and start:
-                header = file.read(start)
-            hasher = ContentHasher()
-            path = name(index)
-            file.seek(start)
-            left = end - start
-            with path.open("wb", buffering=0) as part:
-                part.write(header)
-                hasher.update(header)
-                while left:
-                    block = file.read(min(left, BLOCK_BYTES))
-                    if stopped() or not block:
-                        return
-                    part.write(block)
-                    hasher.update(block)
-                    left -= len(block)
-            yield Part(index, path, len(header) + end - start, hasher.digest())
+                header = os.pread(file.fileno(), start, 0)
+            is_small = len(header) + end - start <= small
+            if waiting and (not is_small or len(waiting) == _AT_ONCE or end - waiting[0][0] > BLOCK_BYTES):
+                yield _in_memory(file, header, index - len(waiting), waiting)
+                waiting = []
+            if stopped():
+                return
+            if is_small:
+                waiting.append((start, end))
+            else:
+                part = _in_file(file, header, index, (start, end), directory / str(index), stopped)
+                if part is None:
+                    return
+                yield [part]
+        if waiting:
+            yield _in_memory(file, header, index + 1 - len(waiting), waiting)
+
+
+def _in_memory(file: FileIO, header: bytes, first: int, bodies: list[tuple[int, int]]) -> list[Part]:
+    begin, end = bodies[0][0], bodies[-1][1]
+    block = os.pread(file.fileno(), end - begin, begin)
+    if len(block) < end - begin:
+        raise _shorter(file)
+    parts = []
+    for index, (start, stop) in enumerate(bodies, first):
+        data = header + block[start - begin : stop - begin]
+        parts.append(Part(index, len(data), bytes_digest(data), data))
+    return parts
+
+
+def _in_file(
+    file: FileIO, header: bytes, index: int, body: tuple[int, int], path: Path, stopped: Callable[[], bool]
+) -> Part | None:
+    """A part as a file; None if it was stopped."""
+    start, end = body
+    buffer = memoryview(bytearray(_COPY_BYTES))
+    hasher = ContentHasher()
+    file.seek(start)
+    with path.open("wb", buffering=0) as part:
+        part.write(header)
+        hasher.update(header)
+        while start < end:
+            if stopped():
+                return None
+            count = file.readinto(buffer[: min(_COPY_BYTES, end - start)])
+            if not count:
+                raise _shorter(file)
+            _write_all(part, buffer[:count])
+            hasher.update(buffer[:count])
+            start += count
+    return Part(index, len(header) + body[1] - body[0], hasher.digest(), path=path)
+
+
+def _write_all(file: FileIO, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data) :]
+
+
+def _shorter(file: FileIO) -> ContentChangedError:
+    return ContentChangedError(f"{file.name} became shorter while it was split")
 
 
 def _by_size(file: BinaryIO, start: int, end: int, budget: int) -> Iterator[tuple[int, int]]:
@@ -95,15 +151,16 @@ def _by_size(file: BinaryIO, start: int, end: int, budget: int) -> Iterator[tupl
 
 
 def _by_lines(file: BinaryIO, start: int, end: int, lines: int) -> Iterator[tuple[int, int]]:
-    cut, wanted = start, lines
+    wanted = lines
     for position, block in _blocks(file, start, end):
-        here = 0
-        while (found := block.count(_NEWLINE, here)) >= wanted:
-            here = _nth_newline(block, here, wanted)
-            cut, wanted = position + here, lines
-            yield start, cut
-            start = cut
-        wanted -= found
+        here: int | None = 0
+        while here is not None:
+            passed, found = _pass_lines(block, here, wanted)
+            wanted -= found
+            here = passed
+            if passed is not None:
+                yield start, position + passed
+                start, wanted = position + passed, lines
     if start < end:
         yield start, end
 
@@ -148,6 +205,18 @@ def _last_cut(file: BinaryIO, start: int, end: int) -> int | None:
             return begin + found + 1
         end = begin
     return None
+
+
+def _pass_lines(block: bytes, start: int, wanted: int) -> tuple[int | None, int]:
+    """The offset after the `wanted`-th newline from `start`, or None, and how many newlines were passed till there."""
+    if wanted > _FEW:
+        found = block.count(_NEWLINE, start)
+        return (None, found) if found < wanted else (_nth_newline(block, start, wanted), wanted)
+    for passed in range(wanted):
+        start = block.find(_NEWLINE, start) + 1
+        if not start:
+            return None, passed
+    return start, wanted
 
 
 def _nth_newline(block: bytes, start: int, wanted: int) -> int:

@@ -336,10 +336,12 @@ class DiskStore(Store):
         if former is not None:
             self._forget(key)
         path = self._unit_path(key)
-        if not units:
-            path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(content.file, path)
+            try:
+                os.link(content.file, path)
+            except FileNotFoundError:  # the first of its run that is a file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.link(content.file, path)
         except OSError as error:
             if error.errno != errno.EMLINK:
                 content.refs -= 1
@@ -392,13 +394,14 @@ class DiskStore(Store):
             self.stored_bytes -= content.size
             if self._small.get(content.digest) is content:
                 del self._small[content.digest]
-            return
-        path = self._unit_path(key)
-        (path if content.shared else path.with_name(f"{path.name}.ref")).unlink(missing_ok=True)
-        content.refs -= 1
-        if content.refs == 0 and content.shared:
-            self._discard(content)
+        else:
+            path = self._unit_path(key)
+            (path if content.shared else path.with_name(f"{path.name}.ref")).unlink(missing_ok=True)
+            content.refs -= 1
+            if content.refs == 0 and content.shared:
+                self._discard(content)
         if not units:
+            path = self._unit_path(key)
             for directory in (path.parent, path.parent.parent):
                 try:
                     directory.rmdir()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from bdw_fed.v1 import node_pb2
+from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import ContentChangedError, DataError, NoSpaceError
 from cluster_agent.data.store import DiskStore
@@ -23,6 +23,7 @@ from cluster_agent.node.logs import LogName, Logs
 from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.produced import produced
 from cluster_agent.node.splitting import split
+from cluster_agent.orders.messages import Output
 from cluster_agent.runtimes.base import Job, Outcome, Sink, Worker
 from wire.digests import unit_id
 
@@ -169,9 +170,13 @@ class Execution:
         loop = asyncio.get_running_loop()
         began = loop.time()
 
-        def tell(unit: node_pb2.ProducedUnit) -> None:
-            self.units.append(unit)
-            self.tell(unit)
+        def tell(outputs: list[Output]) -> None:
+            for made in outputs:
+                unit = model_pb2.Unit(
+                    id=made.unit.id, digest=made.unit.digest, size=made.unit.size, name=made.unit.name
+                )
+                self.units.append(node_pb2.ProducedUnit(port=made.port, index=made.index, unit=unit))
+                self.tell(self.units[-1])
 
         try:
             place = directory.temporary

@@ -1,22 +1,25 @@
-"""Executes split tasks inside the daemon: a thread cuts, the event loop commits and tells, part by part.
+"""Executes split tasks inside the daemon: a thread cuts, the event loop puts the parts into the store and tells them.
 
-The thread is at most `_AHEAD` parts ahead of the store, so that a large input does not fill the disk twice.
+What the thread has made meanwhile is taken together: small parts go into the journal with one write, all are synced
+with one wait where that is asked for, and told with one call. The thread is at most `_AHEAD` lists of parts ahead of
+the store, so that a large input does not fill the disk twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from pathlib import Path, PurePosixPath
 
-from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.data.base import Store, UnitKey
-from cluster_agent.data.split import Part, SplitSpec, write_parts
+from bdw_fed.v1 import node_pb2
+from cluster_agent.data.base import UnitKey
+from cluster_agent.data.split import Part, SplitSpec, make_parts
+from cluster_agent.data.store import DiskStore
 from cluster_agent.node.messages import TaskKey
-from cluster_agent.node.produced import produced
-from wire.digests import unit_id
+from cluster_agent.orders.messages import Output, UnitInfo
+from wire.digests import unit_ids
 
 PORT = "out"
 _AHEAD = 16
@@ -26,52 +29,104 @@ async def split(
     key: TaskKey,
     order: node_pb2.StartTask,
     directory: Path,
-    store: Store,
+    store: DiskStore,
     executor: Executor,
-    tell: Callable[[node_pb2.ProducedUnit], None],
-) -> list[node_pb2.ProducedUnit]:
-    """All units that the task makes; each is told as soon as it is in the store. DataError, OSError, ValueError."""
-    loop = asyncio.get_running_loop()
+    tell: Callable[[list[Output]], None],
+) -> list[Output]:
+    """All units that the task makes; they are told as soon as they are in the store. DataError, OSError, ValueError."""
     port = order.outputs[0].name if order.outputs else PORT
     told = order.execution.split.split
     spec = SplitSpec(told.size, told.lines, told.count, told.header)
-    stopped = threading.Event()
-    room = threading.Semaphore(_AHEAD)
-    parts: asyncio.Queue[Part | None] = asyncio.Queue()
-    made: list[node_pb2.ProducedUnit] = []
+    made: list[Output] = []
     for unit in (unit for port_units in order.inputs for unit in port_units.units):
-        source = directory / unit.id.hex()
-        store.link(UnitKey(key.namespace, key.run, unit.id), source)
-        first = len(made)
-
-        def cut(source: Path = source) -> None:
-            try:
-                for part in write_parts(source, spec, lambda number: directory / str(number), stopped.is_set):
-                    while not room.acquire(timeout=1):
-                        if stopped.is_set():
-                            return
-                    loop.call_soon_threadsafe(parts.put_nowait, part)
-            finally:
-                loop.call_soon_threadsafe(parts.put_nowait, None)
-
-        cutting = loop.run_in_executor(executor, cut)
+        source = UnitKey(key.namespace, key.run, unit.id)
+        place = directory / unit.id.hex()
+        store.link(source, place)
+        cutting = _Cutting(place, spec, directory, store.small, executor)
+        enter = _Entering(key, port, len(made), unit.name, store)
         try:
-            while (part := await parts.get()) is not None:
-                index = first + part.index
-                name = UnitKey(key.namespace, key.run, unit_id(key.task, port, index))
-                content = await store.commit(part.path, name, part.digest)
-                room.release()
-                made.append(produced(key.task, port, index, content, part_name(unit, index)))
-                tell(made[-1])
+            async for parts in cutting.lists():
+                outputs = [await enter.part(part) for part in parts]
+                await store.durable()
+                made += outputs
+                tell(outputs)
         finally:
-            stopped.set()
-            await asyncio.wait([cutting])
-        cutting.result()
-        stopped.clear()
+            await cutting.end()
+        store.find(source)  # or it was written to while it was cut
     return made
 
 
-def part_name(unit: model_pb2.Unit, index: int) -> str:
-    """flights.csv -> flights-00003.csv"""
-    path = PurePosixPath(unit.name or "part")
-    return f"{path.stem}-{index:05}{path.suffix}"
+class _Cutting:
+    """A file that a thread cuts. Iterate `lists`, then `end` it in any case."""
+
+    def __init__(self, source: Path, spec: SplitSpec, directory: Path, small: int, executor: Executor) -> None:
+        self._source = source
+        self._spec = spec
+        self._directory = directory
+        self._small = small
+        self._loop = asyncio.get_running_loop()
+        self._stopped = threading.Event()
+        self._room = threading.Semaphore(_AHEAD)
+        self._made: asyncio.Queue[list[Part] | None] = asyncio.Queue()
+        self._thread = self._loop.run_in_executor(executor, self._cut)
+
+    async def lists(self) -> AsyncIterator[list[Part]]:
+        """The parts, in order; each time all that are there. What the thread raised."""
+        ended = False
+        while not ended:
+            parts: list[Part] = []
+            more = await self._made.get()
+            while True:
+                if more is None:
+                    ended = True
+                    break
+                parts += more
+                self._room.release()
+                if self._made.empty():
+                    break
+                more = self._made.get_nowait()
+            if parts:
+                yield parts
+        await self._thread
+
+    async def end(self) -> None:
+        """Return when the thread has ended."""
+        self._stopped.set()
+        self._room.release()
+        await asyncio.wait([self._thread])
+
+    def _cut(self) -> None:
+        try:
+            for parts in make_parts(self._source, self._spec, self._directory, self._stopped.is_set, self._small):
+                self._room.acquire()
+                if self._stopped.is_set():
+                    return
+                self._loop.call_soon_threadsafe(self._made.put_nowait, parts)
+        finally:
+            self._loop.call_soon_threadsafe(self._made.put_nowait, None)
+
+
+class _Entering:
+    """Makes units of the parts of one input."""
+
+    def __init__(self, key: TaskKey, port: str, first: int, name: str, store: DiskStore) -> None:
+        path = PurePosixPath(name or "part")
+        self._key = key
+        self._port = port
+        self._first = first
+        self._stem, self._suffix = path.stem, path.suffix
+        self._store = store
+        self._id = unit_ids(key.task, port)
+
+    async def part(self, part: Part) -> Output:
+        """The unit that the part is from now on: flights.csv -> flights-00003.csv."""
+        index = self._first + part.index
+        unit = self._id(index)
+        key = UnitKey(self._key.namespace, self._key.run, unit)
+        if part.data is not None:
+            self._store.put(key, part.data, part.digest)
+        else:
+            assert part.path is not None
+            await self._store.commit(part.path, key, part.digest)
+        name = f"{self._stem}-{index:05}{self._suffix}"
+        return Output(self._port, index, UnitInfo(unit, part.digest, part.size, name=name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster_agent.data import split
-from cluster_agent.data.split import Part, SplitSpec, write_parts
+from cluster_agent.data.errors import ContentChangedError
+from cluster_agent.data.split import Part, SplitSpec, make_parts
 from wire.digests import bytes_digest
 
 LINES = st.lists(
@@ -35,12 +37,26 @@ SPECS = st.builds(
 )
 
 
-def parts_of(content: bytes, spec: SplitSpec, *, block: int = split.BLOCK_BYTES) -> list[tuple[Part, bytes]]:
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(split, "BLOCK_BYTES", block):
+def parts_of(
+    content: bytes, spec: SplitSpec, *, block: int = split.BLOCK_BYTES, small: int = 15
+) -> list[tuple[Part, bytes]]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(split, "BLOCK_BYTES", block),
+        mock.patch.object(split, "_COPY_BYTES", block),
+        mock.patch.object(split, "_FEW", block % 5),
+    ):
         source = Path(folder) / "source"
         source.write_bytes(content)
-        parts = write_parts(source, spec, lambda index: Path(folder) / str(index), lambda: False)
-        return [(part, part.path.read_bytes()) for part in parts]
+        lists = make_parts(source, spec, Path(folder), lambda: False, small)
+        return [(part, bytes_of(part)) for part in itertools.chain.from_iterable(lists)]
+
+
+def bytes_of(part: Part) -> bytes:
+    if part.data is None:
+        assert part.path is not None
+        return part.path.read_bytes()
+    return part.data
 
 
 def head_of(content: bytes, spec: SplitSpec) -> bytes:
@@ -82,10 +98,27 @@ def test_each_part_is_as_large_as_it_may_be_and_no_larger(content: bytes, spec: 
             assert len(head) + len(body) + len(next_line) > spec.size
 
 
-@given(CONTENTS, SPECS, st.integers(1, 64), st.integers(1, 64))
-def test_how_it_is_read_does_not_matter(content: bytes, spec: SplitSpec, one: int, other: int) -> None:
+@given(CONTENTS, SPECS, st.integers(1, 64), st.integers(1, 64), st.integers(-1, 60))
+def test_how_it_is_read_and_what_is_small_does_not_matter(
+    content: bytes, spec: SplitSpec, one: int, other: int, small: int
+) -> None:
     first = [data for _, data in parts_of(content, spec, block=one)]
-    assert first == [data for _, data in parts_of(content, spec, block=other)]
+    assert first == [data for _, data in parts_of(content, spec, block=other, small=small)]
+
+
+def test_small_parts_are_in_memory_and_large_ones_in_files() -> None:
+    content = b"small\n" * 3 + b"l" * 20 + b"\n" + b"small\n"
+    in_memory = [part.data is not None for part, _ in parts_of(content, SplitSpec(lines=1))]
+    assert in_memory == [True, True, True, False, True]
+
+
+def test_a_source_that_becomes_shorter_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for small in (-1, 100):
+        source.write_bytes(b"a\nb\n" * 10)
+        lists = make_parts(source, SplitSpec(lines=10), tmp_path, lambda: os.truncate(source, 30) or False, small)
+        with pytest.raises(ContentChangedError, match="became shorter"):
+            list(lists)
 
 
 @pytest.mark.parametrize("kind", ["size", "lines", "count"])
@@ -97,9 +130,9 @@ def test_nothing_and_a_header_alone_make_no_parts(kind: str, content: bytes) -> 
 def test_stopping_leaves_no_part_half_told(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"a\nb\nc\n")
-    asked = iter([False, True])
-    parts = write_parts(source, SplitSpec(lines=1), lambda index: tmp_path / str(index), lambda: next(asked))
-    assert [part.index for part in parts] == [0]
+    asked = iter([False, False, True])
+    lists = make_parts(source, SplitSpec(lines=1), tmp_path, lambda: next(asked), -1)
+    assert [[part.index for part in parts] for parts in lists] == [[0]]
 
 
 @pytest.mark.parametrize("wrong", [{}, {"size": 1, "lines": 1}, {"count": -1}])

@@ -150,6 +150,17 @@ async def test_an_output_with_another_name_is_copied(store: DiskStore, tmp_path:
     assert store.find(key(1)).file.read_bytes() == b"shared"
 
 
+async def test_small_units_and_files_of_one_run_do_not_mind_each_other(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "mixed", small=10)
+    store.put(key(1), b"small")
+    await store.commit(file(tmp_path, b"larger than small"), key(2))
+    await store.free([key(2)])
+    await store.commit(file(tmp_path, b"and another file"), key(3))
+    await store.free([key(3), key(1)])
+    assert not list((store.root / "units").iterdir()), "nothing is left of the run"
+    await store.close()
+
+
 async def test_only_regular_files_become_units(store: DiskStore, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     for wrong in (tmp_path / "link", tmp_path):

@@ -8,7 +8,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.digests import ContentHasher, bytes_digest, content_digest, source_task_id, task_id, unit_id
+from wire.digests import ContentHasher, bytes_digest, content_digest, source_task_id, task_id, unit_id, unit_ids
 from wire.inventory import inventory_digest
 
 NAMES = st.text(st.characters(codec="ascii", categories=["Ll", "Nd"]), min_size=1, max_size=6)
@@ -55,3 +55,8 @@ def test_an_inventory_does_not_depend_on_order_but_on_all_else() -> None:
     one, other = ("ns", "a", 1, 1), ("ns", "b", 1, 1)
     assert inventory_digest([one, other]) == inventory_digest([other, one])
     assert inventory_digest([one]) != inventory_digest([("ns", "a", 2, 1)]) != inventory_digest([("ns", "a", 1, 2)])
+
+
+def test_many_units_of_a_port_are_named_as_each_alone() -> None:
+    name = unit_ids(b"t" * 16, "rows")
+    assert [name(index) for index in (0, 1, 1 << 40)] == [unit_id(b"t" * 16, "rows", index) for index in (0, 1, 1 << 40)]
