@@ -24,6 +24,7 @@ from cluster_agent.coordinator.state import (
     Unit,
 )
 from cluster_agent.orders.messages import UnitInfo
+from cluster_agent.pools.ahead import Arriving
 
 _GOING = (model_pb2.FRAGMENT_STATE_ASSIGNED, model_pb2.FRAGMENT_STATE_RUNNING)
 
@@ -75,6 +76,7 @@ class LiveRun:
     """The derived side of a run."""
 
     __slots__ = (
+        "arriving",
         "assigned",
         "check",
         "contents",
@@ -83,6 +85,9 @@ class LiveRun:
         "header",
         "key",
         "lacking",
+        "look_asked",
+        "looks_until",
+        "measured",
         "missing",
         "offered",
         "owed",
@@ -110,6 +115,10 @@ class LiveRun:
     def __init__(self, run: Run, graph: Graph) -> None:
         steps = len(graph.steps)
         self.run = run
+        self.arriving: list[Arriving | None] = []  # what will come to each step, when it was looked at last
+        self.looks_until = 0.0  # when all that it was looked at is worked off, see foreseeing
+        self.look_asked = False  # a timer looks at it
+        self.measured: dict[int, tuple[int, float]] = {}  # step -> tasks and seconds that its pool knows of
         self.graph = graph
         self.key = run.key
         self.ready: list[deque[bytes]] = [deque() for _ in range(steps)]
