@@ -4,6 +4,9 @@ A `Runtime` starts a `Worker` for a step version; the daemon hands it a `Job` at
 task writes to its standard streams goes to the job's `Sink` as it comes. Cancelling the coroutine of `execute` kills
 the task and all its processes before it returns. A worker whose `alive` is false after a job is not used again; `gone`
 tells when one dies between jobs.
+
+A worker that is an interpreter also takes small jobs, many at a time: bytes in, bytes out, and no file that the daemon
+touches. They are executed in the order in which they were given, and what becomes of them is told to a `Listener`.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 DETAIL_BYTES = 4096
 
@@ -64,6 +67,58 @@ class Outcome:
     peak_memory: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class SmallWork:
+    """What the small jobs of a step have in common; inputs and outputs are ports and the names of their files."""
+
+    env: Mapping[str, str]
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    parameters: Mapping[str, Any]
+
+
+class SmallJob(abc.ABC):
+    """A task whose inputs travel with it: for each input of its work the bytes. It is the sink of what it writes."""
+
+    __slots__ = ("attempt", "inputs", "task", "work")
+
+    def __init__(self, work: SmallWork, task: str, attempt: int, inputs: Sequence[bytes]) -> None:
+        self.work = work
+        self.task = task
+        self.attempt = attempt
+        self.inputs = inputs
+
+    @abc.abstractmethod
+    def write(self, stream: int, data: bytes) -> None:
+        """See Sink."""
+
+
+class SmallEnd(NamedTuple):
+    """How a small job ended: `outputs` has for each output of its work the bytes, or None where nothing was written.
+
+    If `left` is set an output was not small: they all are in that directory still, under `out/`, and the worker waits
+    there for `go_on`. `again`: there was no room to execute it so; it is no fault of the step.
+    """
+
+    job: SmallJob
+    seconds: float
+    outputs: Sequence[bytes | None]
+    peak_memory: int = 0
+    failure: Outcome | None = None
+    left: Path | None = None
+    again: bool = False
+
+
+class Listener(Protocol):
+    """Hears what becomes of small jobs."""
+
+    def ended(self, worker: Worker, ends: Sequence[SmallEnd]) -> None:
+        """These are over, in the order in which they were given."""
+
+    def died(self, worker: Worker, job: SmallJob | None, outcome: Outcome, others: Sequence[SmallJob]) -> None:
+        """The worker is dead: `job` ended with this outcome by its own doing, and the others were not executed."""
+
+
 class Worker(abc.ABC):
     """A process or container that executes jobs, one at a time."""
 
@@ -82,6 +137,22 @@ class Worker(abc.ABC):
     @abc.abstractmethod
     async def stop(self) -> None:
         """End it, and wait until it has."""
+
+    def give(self, jobs: Sequence[SmallJob], listener: Listener) -> None:
+        """Have these executed, too, after those that were given before. For workers that are interpreters."""
+        raise NotImplementedError
+
+    def current(self) -> SmallJob | None:
+        """The small job that is being executed, as far as can be told just now."""
+        return None
+
+    def take_back(self) -> Sequence[SmallJob]:
+        """Small jobs that were given and shall not be begun any more."""
+        return ()
+
+    def go_on(self) -> None:
+        """What was `left` has been taken."""
+        raise NotImplementedError
 
 
 class Runtime(abc.ABC):

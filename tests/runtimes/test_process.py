@@ -175,7 +175,7 @@ async def test_a_task_finds_its_own_surroundings_and_nothing_of_ours(
     }
     assert first["core"] == (0, 0)
     assert first["group"]
-    assert set(first["fds"]) <= {0, 1, 2, 3, 4, 5, 6}, "two of them the function's own"
+    assert set(first["fds"]) <= {0, 1, 2, 3, 4, 5, 6, 7}, "two of them the function's own"
     assert first["loaded"] == second["loaded"]
     await worker.stop()
 

@@ -1,63 +1,77 @@
-"""A warm interpreter as the daemon sees it: one process that calls a function for one task after another."""
+"""A warm interpreter as the daemon sees it: one process that calls a function for one task after another.
+
+A job with a directory of its own is one `run`, awaited. Small jobs are given many at a time, see `small`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 import socket
-import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster_agent.runtimes.base import Job, Outcome, Sink, Worker, WorkerSpec, last_bytes
+from cluster_agent.orders.messages import SMALL
+from cluster_agent.runtimes.base import Job, Listener, Outcome, Sink, SmallJob, Worker, WorkerSpec, last_bytes
 from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.process.ending import GRACE_SECONDS, describe_exit, timed_out, with_limit
-from cluster_agent.runtimes.process.link import Child, SpawnerLink
+from cluster_agent.runtimes.process.link import Child, Exit, SpawnerLink
+from cluster_agent.runtimes.process.pipe import Page, Pipe
+from cluster_agent.runtimes.process.places import Place, Places
+from cluster_agent.runtimes.process.small import SmallJobs
 from cluster_agent.runtimes.process.spawner import MARK
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
+from cluster_agent.runtimes.process.worker import LEAVING
 
-_LENGTH = struct.Struct("<I")
+_Message = Any
 
 
 class PythonWorker(Worker):
     """Made by `start`. Memory is limited to what the spec says beyond the interpreter with its modules."""
 
     def __init__(
-        self, child: Child, connection: socket.socket, streams: Streams, spec: WorkerSpec, env: Mapping[str, str]
+        self,
+        child: Child,
+        connection: socket.socket,
+        streams: Streams,
+        spec: WorkerSpec,
+        env: Mapping[str, str],
+        places: Places | None,
     ) -> None:
         self.gone = asyncio.Event()
         self._child = child
-        self._connection = connection
         self._streams = streams
         self._spec = spec
-        self._env = dict(env)
+        self._env = {**env, MARK: str(child.number)}
+        self._places = places
+        self._place: Place | None = None
+        self._page = Page()
+        self._pipe = Pipe(connection, self._heard, self._cut)
+        self._small = SmallJobs(self, self._pipe, self._page, streams, spec)
+        self._answer: asyncio.Future[_Message] | None = None  # what is awaited; None as its result: the worker is dead
         self._usable = True
-        self._stopping = False
+        self._stopped = False
         child.exit.add_done_callback(lambda _: self.gone.set())
 
     @classmethod
-    async def start(cls, link: SpawnerLink, spec: WorkerSpec, env: Mapping[str, str]) -> PythonWorker:
-        """Fork an interpreter and import the step's module; StartError with the module's own words."""
+    async def start(
+        cls, link: SpawnerLink, spec: WorkerSpec, env: Mapping[str, str], places: Places | None = None
+    ) -> PythonWorker:
+        """Fork an interpreter and import the step's module; StartError with the module's own words.
+
+        Without `places` it takes no small jobs.
+        """
         words = LastWords()
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         streams = Streams(words)
         environment = {**env, **dict(spec.env)}
         child = link.start({"function": spec.function, "env": environment}, [*streams.child_ends, theirs.detach()])
-        worker = cls(child, ours, streams, spec, environment)
+        worker = cls(child, ours, streams, spec, environment, places)
         try:
             worker.pid = await child.pid
-            warm = {
-                "op": "warm",
-                "function": spec.function,
-                "bundle": str(spec.bundle) if spec.bundle else "",
-                "memory": spec.memory,
-                "disk": spec.disk,
-            }
-            answer = await worker._ask(warm)
+            answer = await worker._warm()
         except BaseException as error:
             child.pid.cancel()
             await worker.stop()
@@ -70,9 +84,9 @@ class PythonWorker(Worker):
             streams.drain()
             await worker.stop()
             raise StartError(f"{spec.function}: {describe_exit(exited)} while it was imported", words.text(2))
-        if answer["op"] == "failed":
+        if answer[0] == "failed":
             await worker.stop()
-            raise StartError(f"{spec.function}: {answer['message']}", answer["detail"])
+            raise StartError(f"{spec.function}: {answer[1]['message']}", answer[1]["detail"])
         return worker
 
     @property
@@ -93,21 +107,55 @@ class PythonWorker(Worker):
             self._streams.drain()
             self._streams.sink = LastWords()
 
+    def give(self, jobs: Sequence[SmallJob], listener: Listener) -> None:
+        self._small.give(jobs, listener)
+
+    def current(self) -> SmallJob | None:
+        return self._small.current()
+
+    def take_back(self) -> Sequence[SmallJob]:
+        return self._small.take_back()
+
+    def go_on(self) -> None:
+        self._small.go_on()
+
     async def stop(self) -> None:
         self._usable = False
-        self._connection.close()
+        self._pipe.close()
         if self._child.pid.done() and not self._child.pid.cancelled() and self._child.pid.exception() is None:
             self._child.send_signal(signal.SIGKILL)
             await asyncio.shield(self._child.exit)
+        if self._stopped:
+            return
+        self._stopped = True
         self._streams.close()
+        self._page.close()
+        if self._places is not None and self._place is not None:
+            await self._places.remove(self._place)
+
+    async def _warm(self) -> _Message:
+        """What the worker says when it has imported the step; None if it died."""
+        if self._places is not None:
+            self._place = self._places.make()
+            self._small.settle(self._place.home, self._env)
+        self._pipe.pass_descriptor(self._page.descriptor)
+        self._page.passed()
+        warm = {
+            "function": self._spec.function,
+            "bundle": str(self._spec.bundle) if self._spec.bundle else "",
+            "memory": self._spec.memory,
+            "disk": self._spec.disk,
+            "place": str(self._place.home) if self._place else "",
+            "small": SMALL,
+        }
+        return await self._ask(warm)
 
     async def _execute(self, job: Job, words: LastWords) -> Outcome:
         loop = asyncio.get_running_loop()
         began = loop.time()
         order = {
-            "op": "run",
             "directory": str(job.directory),
-            "env": {**self._env, **job.env, MARK: str(self._child.number)},
+            "env": {**self._env, **job.env},
             "inputs": {
                 port: str(at) if isinstance(at, Path) else [str(path) for path in at] for port, at in job.inputs.items()
             },
@@ -116,7 +164,7 @@ class PythonWorker(Worker):
         }
         try:
             async with asyncio.timeout(job.timeout or None):
-                answer = await self._ask(order)
+                answer = await self._ask(["run", self._small.number(), order])
         except TimeoutError:
             self._usable = False
             self._child.send_signal(signal.SIGTERM)
@@ -129,35 +177,51 @@ class PythonWorker(Worker):
             self._usable = False
             exited = await asyncio.shield(self._child.exit)
             self._streams.drain()
-            kind = "lost" if exited.signal == signal.SIGKILL else "exit"
-            said = last_bytes(words.text(2))
-            return Outcome(kind, f"the worker {describe_exit(exited)}", said, loop.time() - began, exited.peak_memory)
-        if answer["op"] == "done":
-            return Outcome(seconds=answer["seconds"], peak_memory=answer["peak_memory"])
-        if answer["kind"] == "memory":
+            return ended_by(exited, words, loop.time() - began)
+        _, then, most, [[_, microseconds, peak, failure]] = answer
+        if then == LEAVING:
             self._usable = False
-        message = with_limit(answer["kind"], answer["message"], self._spec)
-        return Outcome(answer["kind"], message, answer["detail"], answer["seconds"], answer["peak_memory"])
+        seconds = microseconds / 1e6
+        if failure is None:
+            return Outcome(seconds=seconds, peak_memory=peak or most)
+        message = with_limit(failure["kind"], failure["message"], self._spec)
+        return Outcome(failure["kind"], message, failure["detail"], seconds, peak or most)
 
-    async def _ask(self, message: dict[str, Any]) -> dict[str, Any] | None:
+    async def _ask(self, message: _Message) -> _Message:
         """The worker's answer; None if it died."""
-        loop = asyncio.get_running_loop()
-        body = json.dumps(message).encode()
-        try:
-            await loop.sock_sendall(self._connection, _LENGTH.pack(len(body)) + body)
-            head = await self._exactly(_LENGTH.size)
-            told = await self._exactly(_LENGTH.unpack(head)[0]) if head else None
-        except (ConnectionError, BrokenPipeError):
+        if not self._pipe.open:
             return None
-        answer: dict[str, Any] | None = json.loads(told) if told else None
-        return answer
+        self._answer = asyncio.get_running_loop().create_future()
+        try:
+            self._pipe.send(message)
+            return await self._answer
+        finally:
+            self._answer = None
 
-    async def _exactly(self, count: int) -> bytes | None:
-        loop = asyncio.get_running_loop()
-        data = bytearray()
-        while len(data) < count:
-            piece = await loop.sock_recv(self._connection, count - len(data))
-            if not piece:
-                return None
-            data += piece
-        return bytes(data)
+    def _heard(self, message: _Message, raw: bytes) -> None:
+        if self._answer is not None:
+            if not self._answer.done():
+                self._answer.set_result(message)
+            return
+        if message[1] == LEAVING:
+            self._usable = False
+        self._small.done(message, raw)
+
+    def _cut(self) -> None:
+        """The worker will say no more: it is dead, or about to be."""
+        self._usable = False
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(None)
+        if self._small.outstanding:
+            self._child.exit.add_done_callback(self._died)
+
+    def _died(self, exit: asyncio.Future[Exit]) -> None:
+        if not self._stopped:
+            self._small.died(lambda words: ended_by(exit.result(), words, 0.0))
+
+
+def ended_by(exited: Exit, words: LastWords, seconds: float) -> Outcome:
+    """The outcome of a task whose worker has died under it."""
+    kind = "lost" if exited.signal == signal.SIGKILL else "exit"
+    said = last_bytes(words.text(2))
+    return Outcome(kind, f"the worker {describe_exit(exited)}", said, seconds, exited.peak_memory)

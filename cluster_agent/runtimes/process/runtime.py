@@ -9,16 +9,21 @@ import sys
 from cluster_agent.runtimes.base import Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.process.command import CommandWorker
 from cluster_agent.runtimes.process.link import SpawnerLink
+from cluster_agent.runtimes.process.places import Places
 from cluster_agent.runtimes.process.python import PythonWorker
 
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
 
 
 class ProcessRuntime(Runtime):
-    """Workers below one spawner, which is started again if it dies. `python` is the interpreter of `python` steps."""
+    """Workers below one spawner, which is started again if it dies. `python` is the interpreter of `python` steps.
 
-    def __init__(self, python: str = sys.executable) -> None:
+    Without `places` workers take no small jobs.
+    """
+
+    def __init__(self, python: str = sys.executable, places: Places | None = None) -> None:
         self._python = python
+        self._places = places
         self._link = SpawnerLink(python)
         self._opening = asyncio.Lock()
 
@@ -38,10 +43,12 @@ class ProcessRuntime(Runtime):
                 await self._link.open()
         if spec.argv:
             return CommandWorker(self._link, spec, base_environment())
-        return await PythonWorker.start(self._link, spec, base_environment())
+        return await PythonWorker.start(self._link, spec, base_environment(), self._places)
 
     async def close(self) -> None:
         await self._link.close()
+        if self._places is not None:
+            self._places.close()
 
 
 def base_environment() -> dict[str, str]:

@@ -1,13 +1,15 @@
 """A child's standard output and error as pipes that the daemon reads, attributed to whatever task runs just now.
 
 A worker's streams live as long as it does, its tasks come one after another: the owner sets `sink` when a task begins,
-and calls `drain` when the worker has said that it ended, which hands over what is still in the pipes.
+and calls `drain` when the worker has said that it ended, which hands over what is still in the pipes. An owner that
+can't know what runs just now sets `before` and `after`, which are called around what is read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 from cluster_agent.runtimes.base import Sink
 
@@ -48,6 +50,8 @@ class Streams:
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
+        self.before: Callable[[], None] = lambda: None
+        self.after: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._open: dict[int, int] = {}  # descriptor -> stream
         self.child_ends: list[int] = []
@@ -70,9 +74,11 @@ class Streams:
             self._end(descriptor)
 
     def _ready(self, descriptor: int) -> None:
+        self.before()
         for _ in range(_READS_A_TURN):
             if not self._read(descriptor):
-                return
+                break
+        self.after()
 
     def _read(self, descriptor: int) -> bool:
         """Read once; False if there is no more just now."""
