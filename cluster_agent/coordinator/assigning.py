@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import federation_pb2, model_pb2
-from cluster_agent.coordinator import commands, ending, fragment, peers, placement, records
+from cluster_agent.coordinator import commands, ending, fragment, peers, placement, records, reserving
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey, SendHub
@@ -23,6 +23,9 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
     """The hub wants this fragment here."""
     proto = model_pb2.Fragment.FromString(event.fragment)
     key = RunKey(proto.namespace, proto.run)
+    if event.desired == reserving.WANT_RESERVED:
+        reserving.on_order(book, proto, event)
+        return
     live = book.lives.get(key)
     if live is not None and proto.epoch <= live.graph.epoch:
         if proto.epoch == live.graph.epoch and live.run.desired != event.desired:
@@ -31,6 +34,7 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
             _say_accepted(book, key, proto.epoch, proto.revision)
         return
     if live is None and event.desired in _UNWANTED:
+        reserving.forget(book, key)
         _never_was(book, proto, event.desired)
         return
     try:
@@ -112,6 +116,7 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     name = ending.run_name(key.namespace, key.run)
     book.state.runs[name] = run
     book.lives[key] = live
+    reserving.claim(book, live)
     for step in graph.steps:
         book.stirred[live, step.index] = None
     book.touch(live)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from bdw_fed.v1 import federation_pb2
+from cluster_agent.coordinator.claims import Claim
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun, Nodes
 from cluster_agent.coordinator.messages import Action, Append, ProgressChanged, Publish, RunKey, TellNode, WakeAt
@@ -67,6 +68,8 @@ class Book:
         self.lives: dict[RunKey, LiveRun] = {}
         self.nodes = Nodes()
         self.peers: dict[str, Peer] = {}
+        self.claims: dict[RunKey, Claim] = {}  # what runs have reserved, in the order in which they did
+        self.room_grew = False  # since the last batch, for claims
         self.pools = Autoscaler(policy.worker_start)
         self.now = 0.0
         self.actions: list[Action] = []

@@ -37,6 +37,7 @@ from cluster_agent.coordinator import (
     receiving,
     records,
     reporting,
+    reserving,
     results,
     retrying,
     routing,
@@ -74,6 +75,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "no-node": placement.on_no_node,
     "pool": pooling.on_due,
     "look": foreseeing.on_due,
+    "half": reserving.on_half_due,
 }
 
 _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
@@ -83,6 +85,10 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.NodeMet: nodes.apply_met,
     records.MessageKept: peers.apply_message_kept,
     records.EarlyHeard: assigning.apply_early_heard,
+    records.Reserved: reserving.apply_reserved,
+    records.HalfExpired: reserving.apply_half_expired,
+    records.HalfDropped: reserving.apply_half_dropped,
+    records.FreedSaid: reserving.apply_freed_said,
     records.PartPlaced: sources.apply_part_placed,
     records.PartOpened: sources.apply_part_opened,
     records.PartFailed: sources.apply_part_failed,
@@ -151,6 +157,7 @@ class Coordinator:
         book.slots_known.clear()
         for key, live in list(book.lives.items()):
             book.lives[key] = rebuilt(live.run, live.graph, book.nodes, now)
+        reserving.resume(book)
         for live in book.lives.values():
             nodes.resume(book, live)
             retrying.resume(book, live)
@@ -178,6 +185,7 @@ class Coordinator:
                 ending.end_if_due(book, live)
             if live.waiting:
                 book.hungry[key] = live
+        reserving.say_freed(book)
         nodes.tell_gathered(book)
         placement.dispatch(book)
         pooling.look_after(book)
@@ -198,8 +206,14 @@ class Coordinator:
         return list(self._book.lives)
 
     def inventory(self) -> list[tuple[str, str, int, int]]:
-        """(namespace, run, epoch, desired) of each fragment that we have."""
-        return [(key.namespace, key.run, live.graph.epoch, live.run.desired) for key, live in self._book.lives.items()]
+        """(namespace, run, epoch, desired) of each fragment that we have, or have answered an order to reserve for."""
+        lives = self._book.lives.items()
+        ours = [(key.namespace, key.run, live.graph.epoch, live.run.desired) for key, live in lives]
+        return ours + reserving.orders(self._book)
+
+    def reserved(self) -> list[control_plane_pb2.HeldSlots]:
+        """The slots that runs have reserved here."""
+        return reserving.reserved(self._book)
 
     def snapshot(self) -> bytes:
         """The whole durable state; equal states give equal bytes."""

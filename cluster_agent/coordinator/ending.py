@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import commands, following, ordering, records
+from cluster_agent.coordinator import commands, following, holding, ordering, records, reserving
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun, give_room
@@ -35,6 +35,7 @@ def on_desired(book: Book, event: DesiredChanged) -> None:
     live = book.lives.get(event.run)
     name = run_name(event.run.namespace, event.run.run)
     if live is None:
+        reserving.forget(book, event.run)
         if event.desired == WANT_FORGOTTEN and name in book.state.early:
             book.commit(records.DesiredSet(event.run, event.desired, event.reason))
         return
@@ -169,6 +170,7 @@ def stop_work(book: Book, live: LiveRun) -> None:
             for ids in live.inputs(task):
                 for unit in ids:
                     drop_use(book, live, live.run.units[unit])
+    holding.drop(book, live.key)
     steps = len(live.graph.steps)
     for index in range(steps):
         book.stirred[live, index] = None

@@ -12,6 +12,7 @@ from typing import Final
 
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator.measured import Fit
+from topology.packing import LIGHT_CPUS
 
 SOURCE: Final = 0
 SPLIT: Final = 1
@@ -21,8 +22,6 @@ TASK: Final = 3
 EACH: Final = int(model_pb2.PAIRING_EACH)
 SAME_CLUSTER: Final = int(model_pb2.PAIRING_SAME_CLUSTER)
 GATHER_ALL: Final = int(model_pb2.PAIRING_GATHER_ALL)
-
-LIGHT_CPUS: Final = 0.1  # what a step that asks for no cpu is taken to need, so that a node's room stays finite
 
 _KINDS: Final = {"source": SOURCE, "split": SPLIT, "output": OUTPUT}
 
@@ -55,6 +54,8 @@ class Step:
     here: bool  # this cluster executes it
     counts: bool  # this cluster counts it
     pinned: bool
+    preemptible: bool
+    slots: int  # reserved for it on this cluster; 0 where it has none of its own
     cpus: float
     memory: int
     pool_min: int
@@ -101,6 +102,7 @@ class Graph:
     revision: int
     epochs: dict[str, int]
     workflow: str
+    reserve: str  # none, hold or lend
     steps: list[Step]
     edges: list[Edge]
     step_by_name: dict[str, Step]
@@ -126,6 +128,7 @@ def read(serialised: bytes, cluster: str) -> Graph:
         revision=fragment.revision,
         epochs=dict(fragment.epochs),
         workflow=fragment.workflow,
+        reserve=fragment.policy.reserve,
         steps=[],
         edges=[],
         step_by_name={},
@@ -204,6 +207,8 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         here=cluster in executors,
         counts=proto.counter == cluster,
         pinned=proto.pinned,
+        preemptible=proto.preemptible,
+        slots=next((share.slots for share in proto.executors if share.cluster == cluster), 0),
         cpus=proto.resources.cpus or LIGHT_CPUS,
         memory=proto.resources.memory,
         pool_min=proto.pool.min,

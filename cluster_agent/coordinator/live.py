@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import model_pb2, peer_pb2
+from cluster_agent.coordinator.claims import Hold
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Graph, Step
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import (
@@ -46,6 +47,7 @@ class Node:
     warm: set[str] = field(default_factory=set)  # definitions that were executed since the daemon started
     works: set[int] = field(default_factory=set)  # numbers of the works that it was told since it joined
     fetching: int = 0  # bytes that were sent for
+    holds: dict[RunKey, Hold] = field(default_factory=dict)  # what runs reserved here
     lost_at: float = 0.0
     written_off: bool = False  # away for so long that its tasks went to others
 
@@ -268,6 +270,9 @@ def take_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     node.used_cpus += step.cpus
     node.used_memory += step.memory
     node.running[step.definition] = node.running.get(step.definition, 0) + 1
+    hold = node.holds.get(live.key)
+    if hold is not None:
+        hold.used.add(step.cpus, step.memory)
     node.tasks[live.key, task.id] = None
 
 
@@ -277,6 +282,9 @@ def give_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     step = live.graph.steps[task.step]
     del node.tasks[live.key, task.id]
     node.running[step.definition] -= 1
+    hold = node.holds.get(live.key)
+    if hold is not None:
+        hold.used.add(-step.cpus, -step.memory)
     if node.tasks:
         node.used_cpus -= step.cpus
         node.used_memory -= step.memory

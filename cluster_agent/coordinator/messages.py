@@ -49,10 +49,14 @@ class SetSum(Struct, frozen=True, tag=False):
 
 
 class FragmentAssigned(Struct, frozen=True):
-    """The hub wants this fragment here: a serialised `bdw_fed.v1.Fragment`, and its DesiredState."""
+    """The hub wants this fragment here: a serialised `bdw_fed.v1.Fragment`, and its DesiredState.
+
+    `time_to_live`: while it is only to be reserved, seconds that its slots are held at most.
+    """
 
     fragment: bytes
     desired: int
+    time_to_live: float = 0.0
 
 
 class DesiredChanged(Struct, frozen=True):
@@ -184,10 +188,10 @@ class SendPeer(Struct, frozen=True):
 
 
 class SendHub(Struct, frozen=True):
-    """Put a message into the hub's durable outbox. `kind`: the SessionRequest's field (ended, output or accepted)."""
+    """Put a message into the hub's durable outbox. `kind`: the SessionRequest's field, see `outgoing`."""
 
     kind: str
-    message: bytes  # serialised FragmentStatus or FragmentAccepted
+    message: bytes  # serialised, of that field's type
 
 
 class TellNode(Struct, frozen=True):

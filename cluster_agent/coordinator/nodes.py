@@ -12,6 +12,7 @@ from cluster_agent.coordinator import (
     commands,
     fetching,
     following,
+    holding,
     mending,
     pooling,
     pushing,
@@ -43,6 +44,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     node.fetching = 0
     node.works.clear()
     book.slots_known.clear()
+    holding.node_came(book, node)
     pooling.node_changed(book, event.node)
     running: dict[RunKey, dict[bytes, int]] = {}
     for run, task, attempt in event.running:
@@ -200,6 +202,7 @@ def on_lost_due(book: Book, name: str, incarnation: bytes) -> None:
     if book.now < node.lost_at + book.policy.node_lost_after:
         return  # it was here in between
     node.written_off = True
+    holding.node_gone(book, node)
     book.frees.pop(name, None)
     for key, task_id in list(node.tasks):
         live = book.lives[key]

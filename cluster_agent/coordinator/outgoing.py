@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bdw_fed.v1.federation_pb2 import FragmentAccepted, SessionRequest
+from bdw_fed.v1.federation_pb2 import FragmentAccepted, ReservationAnswer, SessionRequest, SlotsFreed
 from bdw_fed.v1.model_pb2 import (
     FRAGMENT_STATE_CANCELLED,
     FRAGMENT_STATE_FAILED,
@@ -15,7 +15,7 @@ END_STATES = frozenset([FRAGMENT_STATE_SUCCEEDED, FRAGMENT_STATE_FAILED, FRAGMEN
 
 
 def hub_message(kind: str, message: bytes) -> bytes:
-    """`kind` is ended, output (a FragmentStatus each) or accepted (a FragmentAccepted)."""
+    """`kind` is ended, output (a FragmentStatus each), accepted, reservation or freed."""
     match kind:
         case "ended":
             return SessionRequest(ended=FragmentStatus.FromString(message)).SerializeToString()
@@ -23,4 +23,10 @@ def hub_message(kind: str, message: bytes) -> bytes:
             return SessionRequest(output=FragmentStatus.FromString(message)).SerializeToString()
         case "accepted":
             return SessionRequest(accepted=FragmentAccepted.FromString(message)).SerializeToString()
-    raise ValueError(f"{kind!r} is nothing that the hub is told reliably: expected ended, output or accepted")
+        case "reservation":
+            return SessionRequest(reservation=ReservationAnswer.FromString(message)).SerializeToString()
+        case "freed":
+            return SessionRequest(freed=SlotsFreed.FromString(message)).SerializeToString()
+    raise ValueError(
+        f"{kind!r} is nothing that the hub is told reliably: expected ended, output, accepted, reservation or freed"
+    )

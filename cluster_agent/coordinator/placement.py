@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import attempts, fetching, ordering, records
+from cluster_agent.coordinator import attempts, fetching, holding, ordering, preempting, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import Step
@@ -29,7 +29,7 @@ _EPSILON: Final = 1e-9
 
 def dispatch(book: Book) -> None:
     """Give tasks to nodes until no task or no room is left. Later steps come first: they free data."""
-    for key, live in list(book.hungry.items()):
+    for key, live in holding.owners_first(book):
         if not live.dispatching or not live.waiting:
             del book.hungry[key]
             continue
@@ -56,6 +56,8 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step) -> bool:
             live.unready(task)
             continue
         book.commit(records.Assigned(live.key, task.id, node.name))
+        if node.holds:
+            preempting.make_way(book, live, node)
         send(book, live, step, task)
         served = True
     return served
@@ -65,7 +67,7 @@ def _with_room(book: Book, live: LiveRun, step: Step) -> list[Node]:
     ahead = 0
     if step.pool_max:
         running = sum(node.running.get(step.definition, 0) for node in book.nodes.values())
-        if running >= step.pool_max:
+        if running >= (holding.pool_room(book, live, step) if book.claims else step.pool_max):
             return []
     else:
         state = live.run.steps[step.index]
@@ -79,6 +81,10 @@ def _with_room(book: Book, live: LiveRun, step: Step) -> list[Node]:
             continue
         possible = True
         depth = 1 + ahead
+        if node.holds:
+            if holding.may_use(node, live.key, step, depth):
+                found.append(node)
+            continue
         if node.used_cpus + step.cpus > node.cpus * depth + _EPSILON:
             continue
         if step.memory and node.used_memory + step.memory > node.memory * depth:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from bdw_fed.v1.control_plane_pb2 import TaskInfo
+from bdw_fed.v1.control_plane_pb2 import HeldSlots, TaskInfo
 from bdw_fed.v1.model_pb2 import FragmentStatus
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
@@ -38,7 +38,10 @@ class Core(Protocol):
         """The run's tasks that failed, wait longest or run; none if the run is not here."""
 
     def inventory(self) -> Iterable[tuple[str, str, int, int]]:
-        """The fragments held: namespace, run, epoch, desired state."""
+        """The fragments held, or reserved for: namespace, run, epoch, desired state."""
+
+    def reserved(self) -> list[HeldSlots]:
+        """The slots that runs have reserved."""
 
     def snapshot(self) -> bytes:
         """The durable state."""

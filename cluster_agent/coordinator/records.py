@@ -58,6 +58,32 @@ class EarlyHeard(Record, frozen=True):
     run: RunKey
 
 
+class Reserved(Record, frozen=True):
+    """The slots of a fragment are held, or can't be (`state` as in a Half, `reason` why not)."""
+
+    run: RunKey
+    epoch: int
+    state: int
+    fragment: bytes
+    reason: str
+
+
+class HalfExpired(Record, frozen=True):
+    """No commit came in time: the slots are held no more."""
+
+    run: RunKey
+
+
+class HalfDropped(Record, frozen=True):
+    """The hub has taken its order to reserve back."""
+
+    run: RunKey
+
+
+class FreedSaid(Record, frozen=True):
+    """The hub was told that there is more room than when it was denied some."""
+
+
 class PartPlaced(Record, frozen=True):
     """A node shall open this part of a source."""
 
@@ -316,6 +342,10 @@ AnyRecord = (
     | NodeMet
     | MessageKept
     | EarlyHeard
+    | Reserved
+    | HalfExpired
+    | HalfDropped
+    | FreedSaid
     | PartPlaced
     | PartOpened
     | PartFailed

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2
+from cluster_agent.coordinator import holding
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import OUTPUT, SOURCE
 from cluster_agent.coordinator.live import LiveRun, unit_proto
@@ -59,6 +60,12 @@ def fragment_status(
             progress.running = live.assigned[step.index]
             progress.waiting = max(0, state.open - live.assigned[step.index])
             progress.workers = book.pools.workers(step.definition)
+    claim = book.claims.get(live.key)
+    if claim is not None and not claim.half:
+        by_name = {progress.step: progress for progress in status.steps}
+        for each, held, used, lent in holding.figures(book, claim):
+            if each.name in by_name:
+                by_name[each.name].held, by_name[each.name].used, by_name[each.name].lent = held, used, lent
     for cluster, traffic in run.traffic.items():
         status.traffic.add(
             from_cluster=cluster,

@@ -39,6 +39,11 @@ PENDING: Final = 0
 OPENING: Final = 1
 OPENED: Final = 2
 
+# Halves of reservations.
+HELD: Final = 0
+DENIED: Final = 1
+EXPIRED: Final = 2  # its time to live is over
+
 
 class Stored(msgspec.Struct, array_like=True, gc=False):
     """A mutable part of the durable state. None of it refers back to what holds it, so there is nothing to collect."""
@@ -225,6 +230,16 @@ class Run(Stored):
     attempts_before: int = 0  # highest attempt of a task in the fragments that this one replaced
 
 
+class Half(Stored):
+    """The answer to an order to reserve, which the hub has neither committed nor taken back."""
+
+    run: RunKey
+    epoch: int
+    state: int
+    fragment: bytes  # while HELD
+    reason: str  # why it is not
+
+
 class State(Stored):
     """Everything."""
 
@@ -234,6 +249,8 @@ class State(Stored):
     incarnations: dict[str, bytes] = {}  # node -> of its process, as last met
     early: dict[str, list[tuple[str, bytes]]] = {}  # run -> messages of peers whose fragment has not come yet
     forgotten: dict[str, int] = {}  # run -> revision up to which it was forgotten
+    halves: dict[str, Half] = {}
+    denied: bool = False  # somebody was, and the hub was not told yet that there is more room
 
 
 def _encode_sum(value: object) -> object:

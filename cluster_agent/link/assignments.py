@@ -9,20 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bdw_fed.v1.federation_pb2 import AssignmentSet
-from bdw_fed.v1.model_pb2 import DESIRED_STATE_FORGOTTEN, Assignment
+from bdw_fed.v1.model_pb2 import DESIRED_STATE_FORGOTTEN, DESIRED_STATE_RESERVED, Assignment
 from cluster_agent.coordinator.messages import DesiredChanged, Event, FragmentAssigned, RunKey
 
 
 def assigned(assignment: Assignment) -> Event:
     """One new or changed assignment."""
-    return FragmentAssigned(assignment.fragment.SerializeToString(), assignment.desired)
+    return FragmentAssigned(assignment.fragment.SerializeToString(), assignment.desired, assignment.time_to_live)
 
 
 def all_assigned(assignments: AssignmentSet, held: Iterable[tuple[str, str]]) -> list[Event]:
-    """All there are; what is `held` (namespace, run) besides is forgotten first, which makes room."""
+    """All there are; what is `held` (namespace, run) besides is forgotten first, which makes room.
+
+    Orders to reserve come last: a commit that was missed has its slots before others ask for them.
+    """
     wanted = {(each.fragment.namespace, each.fragment.run) for each in assignments.assignments}
     gone: list[Event] = [forgotten(*run) for run in sorted(set(held) - wanted)]
-    return gone + [assigned(each) for each in assignments.assignments]
+    in_order = sorted(assignments.assignments, key=lambda each: each.desired == DESIRED_STATE_RESERVED)
+    return gone + [assigned(each) for each in in_order]
 
 
 def forgotten(namespace: str, run: str) -> Event:

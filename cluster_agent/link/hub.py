@@ -38,7 +38,7 @@ from bdw_fed.v1.federation_pb2 import (
     SessionResponse,
 )
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
-from bdw_fed.v1.model_pb2 import FragmentStatus
+from bdw_fed.v1.model_pb2 import DESIRED_STATE_RESERVED, FragmentStatus
 from bdw_fed.v1.peer_pb2 import PeerFrame
 from cluster_agent.bundles import BundleError
 from cluster_agent.coordinator.intake import Intake, Mark
@@ -261,7 +261,9 @@ class HubLink:
 
     def _tell_ends(self) -> None:
         """The hub has forgotten some of what it knew: it shall know how our runs ended."""
-        for namespace, run, _, _ in self._core.inventory():
+        for namespace, run, _, desired in self._core.inventory():
+            if desired == DESIRED_STATE_RESERVED:
+                continue
             status = self._core.status(RunKey(namespace, run))
             if status.state in END_STATES:
                 self._intake.say(SendHub("ended", status.SerializeToString()))
@@ -307,7 +309,8 @@ class HubLink:
                 state="ready",
                 version=self._config.version,
                 nodes=self._nodes(),
-                runs=sum(1 for _ in self._core.inventory()),
+                runs=sum(desired != DESIRED_STATE_RESERVED for _, _, _, desired in self._core.inventory()),
+                held=self._core.reserved(),
                 gateway_address=self._gateway_address,
                 pid=os.getpid(),
             )

@@ -83,6 +83,9 @@ class NotingCore:
     def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
         return [control_plane_pb2.TaskInfo(step="clean", state="running")]
 
+    def reserved(self) -> list[control_plane_pb2.HeldSlots]:
+        return []
+
     def inventory(self) -> list[tuple[str, str, int, int]]:
         return [(*key, *value) for key, value in self.held.items()]
 

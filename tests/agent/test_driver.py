@@ -81,6 +81,9 @@ class ScriptedCore:
     def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
         return []
 
+    def reserved(self) -> list[control_plane_pb2.HeldSlots]:
+        return []
+
     def inventory(self) -> list[tuple[str, str, int, int]]:
         return [("default", "r", 1, 1)]
 
