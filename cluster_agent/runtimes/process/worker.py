@@ -243,7 +243,7 @@ class Worker:
         if not usable:
             self._tell(LEAVING)
             return False
-        if (outputs and LEFT in outputs) or _unread(1) or _unread(2):
+        if job.work is not None and ((outputs and LEFT in outputs) or _unread(1) or _unread(2)):
             return self._wait()
         waited = time.monotonic() - self._oldest
         if waited > (_TELL_SECONDS if len(self._answers) >= _TELL_SOME else _TELL_ONE_SECONDS):
