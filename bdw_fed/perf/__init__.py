@@ -13,8 +13,9 @@ from bdw_fed.perf.chain import Chain
 from bdw_fed.perf.command import Command
 from bdw_fed.perf.dispatch import Dispatch
 from bdw_fed.perf.fanout import Fanout
+from bdw_fed.perf.pipeline import Pipeline
 from bdw_fed.perf.start import Start
 
 __all__ = ["CASES", "Case", "PerfError", "Result", "Series"]
 
-CASES: dict[str, Case] = {case.name: case for case in (Chain(), Fanout(), Command(), Dispatch(), Start())}
+CASES: dict[str, Case] = {case.name: case for case in (Chain(), Fanout(), Command(), Pipeline(), Dispatch(), Start())}

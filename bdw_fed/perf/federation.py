@@ -1,4 +1,5 @@
-"""The federation that a case measures: one cluster of one node with two processors, in a directory of its own.
+"""The federation that a case measures, in a directory of its own: one cluster of one node with two processors, unless
+the case brings a topology.
 
 It is started like any embedded one, ends with this process whatever happens, and its directory is removed. Times are
 Unix times: those of the events are taken by the coordinator after the commit of what they tell, on this same machine.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,21 @@ from workflow.bundle import pack
 
 SCRATCH = Path("/var/tmp")  # noqa: S108 - a directory of our own is made in it; /tmp is in memory on many machines
 DATASET = "input"
-_FILE = "input.txt"
+FILE = "input.txt"
 _TOPOLOGY = f"""\
 kind: Topology
 metadata: {{name: perf}}
 spec:
   zones: [{{name: here, tier: cloud}}]
   clusters: [{{name: one, zone: here, runtime: process, nodes: [{{name: n1, cpus: 2, memory: 4Gi}}]}}]
-  datasets: [{{name: {DATASET}, parts: [{{at: one, path: {_FILE}}}]}}]
+  datasets: [{{name: {DATASET}, parts: [{{at: one, path: {FILE}}}]}}]
 """
 _CODE = """\
+import shutil
+
+def copy(rows, out):
+    shutil.copyfile(rows, out["rows"])
+
 def add_one(unit, out):
     number = int(unit.read_bytes())
     out["unit"].write_bytes(b"%d" % (number + 1))
@@ -95,9 +101,9 @@ class Federation:
         self.start_seconds = start_seconds
         self._bundle = bundle
 
-    def apply(self, step: str, workflow: str) -> None:
-        """Store a step, whose code is in the bundle that all steps here share, and a workflow."""
-        self.client.apply([Document(step, bundle=self._bundle), Document(workflow)])
+    def apply(self, step: str, *workflows: str) -> None:
+        """Store a step, whose code is in the bundle that all steps here share, and workflows."""
+        self.client.apply([Document(step, bundle=self._bundle), *map(Document, workflows)])
 
     def run(self, workflow: str, parameters: Mapping[str, object] | None = None) -> Ended:
         """Submit, wait until it has succeeded, and take its events. PerfError if it does not succeed."""
@@ -117,18 +123,26 @@ class Federation:
 
 
 @contextmanager
-def federation(place: Path, content: str, *, durability: str = "process") -> Iterator[Federation]:
-    """A federation in `place` whose dataset is one file of this content. StartError, or what `start` raises."""
+def federation(
+    place: Path, content: str | Callable[[Path], None], *, durability: str = "process", topology: str = _TOPOLOGY
+) -> Iterator[Federation]:
+    """A federation in `place` whose dataset is one file of this content, or what `content` writes into its directory.
+
+    StartError, or what `start` raises.
+    """
     state, data, code = place / "state", place / "data", place / "code"
     data.mkdir()
     code.mkdir()
-    (data / _FILE).write_text(content)
+    if callable(content):
+        content(data)
+    else:
+        (data / FILE).write_text(content)
     (code / "steps.py").write_text(_CODE)
-    topology = data / "topology.yaml"
-    topology.write_text(_TOPOLOGY)
+    described = data / "topology.yaml"
+    described.write_text(topology)
     started = control.start(
         state,
-        lambda: choose(topology, None),
+        lambda: choose(described, None),
         durability=durability,
         stay=True,
         settle=control.apply_and_settle,
@@ -152,5 +166,18 @@ spec:
   run: {{python: "steps:add_one", bundle: ./code}}
   inputs: {{unit: {{}}}}
   outputs: {{unit: {{}}}}
+  pool: {{idle: 10m}}
+"""
+
+
+def copying_step(name: str) -> str:
+    """A step that copies its file with shutil, in a warm interpreter."""
+    return f"""\
+kind: Step
+metadata: {{name: {name}, version: "1"}}
+spec:
+  run: {{python: "steps:copy", bundle: ./code}}
+  inputs: {{rows: {{format: csv}}}}
+  outputs: {{rows: {{format: csv}}}}
   pool: {{idle: 10m}}
 """

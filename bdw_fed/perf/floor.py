@@ -2,8 +2,8 @@
 
 chain, fanout: an asyncio loop that commits each event to SQLite (WAL) before it acts upon it, and forked Python
 workers behind socket pairs; in a fan-out a turn of the loop commits at once all that has arrived. command: nothing but
-posix_spawn and wait, in as many processes as there are workers. fsync: one write and sync. import: a fresh interpreter
-that imports what the federation's processes run.
+posix_spawn and wait, in as many processes as there are workers. pipeline: cat through pipes to a file. fsync: one write
+and sync. import: a fresh interpreter that imports what the federation's processes run.
 
 A process of its own, because forking one that has gRPC's threads is not safe, and because it should owe nothing to what
 was measured before it. The last line that it prints is a JSON list of samples in ms per step, task or call.
@@ -58,9 +58,13 @@ def _main(name: str, size: int, repetitions: int, place: Path, durability: str) 
         "fsync": lambda: _sync(place, size),
         "import": lambda: _import(size),
     }
+    if name == "pipeline":
+        write_csv(place / "input", size)
+        calls[name] = lambda: _pipe(place)
     once = calls[name]
     once()
-    return [_timed(once) / size for _ in range(repetitions)]
+    scale = 1024 / size if name == "pipeline" else 1 / size  # ms a GiB, or ms each
+    return [_timed(once) * scale for _ in range(repetitions)]
 
 
 def _timed(call: Callable[[], None]) -> float:
@@ -213,6 +217,22 @@ def _sync(place: Path, size: int) -> None:
         for _ in range(size):
             file.write(b"x" * 256)
             os.fdatasync(file.fileno())
+
+
+def write_csv(file: Path, size: int) -> None:
+    """About `size` MiB of rows below a header, no two MiB of them alike."""
+    row = b"2026-11-22,%07d,JFK,LGA,B6,1017,-4,12,183,0.93\n"
+    rows = b"".join(row % number for number in range((1 << 20) // len(row % 0) - 1))
+    with file.open("wb") as csv:
+        csv.write(b"date,number,from,to,carrier,flight,early,late,minutes,share\n")
+        for number in range(size):
+            csv.write(row % number)
+            csv.write(rows)
+
+
+def _pipe(place: Path) -> None:
+    subprocess.run(["sh", "-c", "cat input | cat | cat | cat > output"], cwd=place, check=True)
+    (place / "output").unlink()
 
 
 def _import(size: int) -> None:

@@ -59,4 +59,5 @@ def test_an_inventory_does_not_depend_on_order_but_on_all_else() -> None:
 
 def test_many_units_of_a_port_are_named_as_each_alone() -> None:
     name = unit_ids(b"t" * 16, "rows")
-    assert [name(index) for index in (0, 1, 1 << 40)] == [unit_id(b"t" * 16, "rows", index) for index in (0, 1, 1 << 40)]
+    for index in (0, 1, 1 << 40):
+        assert name(index) == unit_id(b"t" * 16, "rows", index)
