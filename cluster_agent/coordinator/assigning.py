@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import federation_pb2, model_pb2
-from cluster_agent.coordinator import commands, ending, fragment, peers, placement, records, reserving
+from cluster_agent.coordinator import commands, ending, fragment, loads, peers, placement, records, reserving, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey, SendHub
@@ -89,6 +89,10 @@ def on_peers(book: Book, event: PeersKnown) -> None:
     """The hub's directory of the other clusters."""
     if event.directory != book.state.directory:
         book.commit(records.DirectoryLearned(event.directory))
+        loads.declared_again(book)
+        routing.spill_all(book)
+        for live in book.lives.values():
+            book.touch(live)
 
 
 def apply_taken(book: Book, record: records.FragmentTaken) -> None:
@@ -137,3 +141,4 @@ def read_directory(book: Book) -> None:
     """Make the directory ready for questions."""
     directory = federation_pb2.PeerDirectory.FromString(book.state.directory)
     book.peers = {peer.cluster: peer for peer in directory.peers}
+    book.no_execute = tuple(directory.no_execute)

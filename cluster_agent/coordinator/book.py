@@ -18,6 +18,7 @@ from bdw_fed.v1 import federation_pb2
 from cluster_agent.coordinator.claims import Claim
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun, Nodes
+from cluster_agent.coordinator.loads import Loads
 from cluster_agent.coordinator.messages import Action, Append, ProgressChanged, Publish, RunKey, TellNode, WakeAt
 from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.coordinator.state import State
@@ -68,9 +69,11 @@ class Book:
         self.lives: dict[RunKey, LiveRun] = {}
         self.nodes = Nodes()
         self.peers: dict[str, Peer] = {}
+        self.no_execute: tuple[str, ...] = ()  # taints of this cluster
         self.claims: dict[RunKey, Claim] = {}  # what runs have reserved, in the order in which they did
         self.room_grew = False  # since the last batch, for claims
         self.pools = Autoscaler(policy.worker_start)
+        self.loads = Loads()
         self.now = 0.0
         self.actions: list[Action] = []
         self.due: dict[RunKey, LiveRun] = {}  # runs to be settled at the end of the batch
@@ -166,6 +169,7 @@ class Book:
         """A batch starts."""
         self.now = now
         self.actions = []
+        self.loads.here = None
 
     def end(self) -> list[Action]:
         """The batch is over: what it wants done."""

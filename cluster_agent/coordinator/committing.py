@@ -7,8 +7,9 @@ acknowledged, so that the node stops repeating it, and what it made is freed the
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from cluster_agent.coordinator import attempts, records, routing
+from cluster_agent.coordinator import attempts, loads, records, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.freeing import drop_use, end_use
@@ -18,6 +19,8 @@ from cluster_agent.coordinator.making import make
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Task
 from cluster_agent.orders.messages import Output, Produced, Result, Started
+
+_UNITS_TOLD: Final = 4  # of each port, in an event
 
 
 def current(book: Book, node: str, run: RunKey, task: bytes, attempt: int) -> tuple[LiveRun, Task] | None:
@@ -67,6 +70,8 @@ def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) ->
     if task.id not in live.started:
         publish_started(book, live, task, ago=result.seconds)
     step = live.graph.steps[task.step]
+    if step.free:
+        loads.observe_task(book, step, result)
     chosen = routing.routes(book, live, step, result.outputs)
     followed = tuple(edge.index for edge in step.follow.values()) if result.followed else ()
     record = records.Committed(
@@ -78,7 +83,11 @@ def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) ->
             "node": node,
             "attempt": result.attempt,
             "seconds": result.seconds,
+            "queued": result.queued,
+            "starting": result.starting,
             "units": len(result.outputs),
+            "made": [output.unit.id for output in result.outputs[:_UNITS_TOLD]],
+            "of": [unit for units in task.inputs for unit in units[:_UNITS_TOLD]],
         }
         book.publish(live, "task.done", step.name, task.id, data)
 

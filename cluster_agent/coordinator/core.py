@@ -25,6 +25,7 @@ from cluster_agent.coordinator import (
     foreseeing,
     fragment,
     grouping,
+    loads,
     mending,
     messages,
     nodes,
@@ -60,6 +61,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.FetchEnded: fetching.on_ended,
     messages.PushEnded: pushing.on_push_ended,
     messages.PeerSaid: peers.on_said,
+    messages.PeerLoad: routing.on_load,
     messages.PeersKnown: assigning.on_peers,
 }
 
@@ -75,6 +77,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "no-node": placement.on_no_node,
     "pool": pooling.on_due,
     "look": foreseeing.on_due,
+    "load": loads.on_due,
     "half": reserving.on_half_due,
 }
 
@@ -190,6 +193,7 @@ class Coordinator:
         placement.dispatch(book)
         pooling.look_after(book)
         ordering.say_all(book)
+        loads.look_after(book)
         return book.end()
 
     def status(self, run: RunKey) -> model_pb2.FragmentStatus:

@@ -30,12 +30,13 @@ from cluster_agent.coordinator.messages import (
     RunKey,
     SendHub,
     SendPeer,
+    TellLoad,
     TellNode,
     Tick,
     WakeAt,
 )
 from cluster_agent.coordinator.outgoing import END_STATES, hub_message
-from cluster_agent.coordinator.ports import HUB, Carrier, Core, Nodes, Progress, peer
+from cluster_agent.coordinator.ports import HUB, Carrier, Core, Nodes, Peers, Progress, peer
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, Position, Sent
 from cluster_agent.orders.messages import Downward
@@ -55,6 +56,7 @@ class _Gathered:
     commands: dict[str, list[bytes | Downward]] = field(default_factory=dict)
     events: list[Publish] = field(default_factory=list)
     progress: set[RunKey] = field(default_factory=set)
+    loads: dict[str, bytes] = field(default_factory=dict)  # cluster -> our newest load
     actions: int = 0
 
     def __bool__(self) -> bool:
@@ -71,7 +73,7 @@ class Driver:
         intake: Intake,
         bus: EventBus,
         nodes: Nodes,
-        peers: Carrier,
+        peers: Peers,
         hub: Carrier,
         progress: Progress,
         *,
@@ -218,6 +220,8 @@ class Driver:
                     gathered.events.append(action)
                 case ProgressChanged(run=run):
                     gathered.progress.add(run)
+                case TellLoad(cluster=cluster, load=load):
+                    gathered.loads[cluster] = load
                 case SendHub(kind=kind, message=message):
                     batch.outbox.append((HUB, hub_message(kind, message)))
                 case WakeAt(at=at):
@@ -262,7 +266,9 @@ class Driver:
             self._carrier(destination).pushed(destination, messages)
         for source, position in gathered.batch.received.items():
             self._carrier(source).durable(source, position.log_id, position.seq)
-        if by_destination or gathered.batch.received:
+        for cluster, load in gathered.loads.items():
+            self._peers.load(cluster, load)
+        if by_destination or gathered.batch.received or gathered.loads:
             self._peers.flush()
             self._hub.flush()
         if gathered.events:

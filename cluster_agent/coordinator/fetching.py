@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import commands, mending, ordering, records
+from cluster_agent.coordinator import commands, loads, mending, ordering, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import Fetch, LiveRun, unit_proto
@@ -184,12 +184,33 @@ def arrived(book: Book, live: LiveRun, unit: Unit, node: str, size: int, seconds
         crossed = incoming is not None and incoming.node == node and (fetch is None or fetch.crossing)
         cluster = incoming.cluster if crossed and incoming is not None else ""
         book.commit(records.Fetched(live.key, unit.id, node, cluster, size, seconds))
+        if seconds:
+            _measure(book, live, unit, node, fetch, cluster, size, seconds)
     if fetch is not None:
         for task_id in fetch.tasks:
             _one_less_missing(book, live, task_id, node)
     for follower in live.twins.pop(unit.id, ()):
         if follower in live.run.incoming:
             cross(book, live, live.run.units[follower])
+
+
+def _measure(
+    book: Book, live: LiveRun, unit: Unit, node: str, fetch: Fetch | None, cluster: str, size: int, seconds: float
+) -> None:
+    if cluster:
+        loads.link_from(book, cluster).arrived(size, seconds, book.now)
+        source = live.run.incoming[unit.id].place.node
+    else:
+        source = fetch.source if fetch is not None else ""
+    data: dict[str, object] = {
+        "unit": unit.id,
+        "from": cluster or book.cluster,
+        "from_node": source,
+        "node": node,
+        "bytes": size,
+        "seconds": seconds,
+    }
+    book.publish(live, "unit.fetched", "", b"", data)
 
 
 def _one_less_missing(book: Book, live: LiveRun, task_id: bytes, node: str) -> None:

@@ -17,7 +17,6 @@ SMALL: Final = 100e3  # bytes: a size far below takes what nothing takes, one fa
 _HALF_LIFE: Final = 120.0  # seconds
 _WINDOW: Final = 64.0  # observations after which an old one hardly counts
 _DOUBT: Final = 0.1  # observations that the declared figures are worth
-START_SECONDS: Final = 0.3  # that a worker takes to start, before one was seen
 
 
 class Fit(NamedTuple):
@@ -74,7 +73,7 @@ class Line:
         return Fit(small * SMALL, large, mean, weight)
 
     def _kept(self, now: float) -> float:
-        return 0.5 ** (max(0.0, now - self.at) / _HALF_LIFE)
+        return float(0.5 ** (max(0.0, now - self.at) / _HALF_LIFE))
 
 
 class Link:
@@ -103,20 +102,10 @@ def declared(latency: float, bandwidth: float) -> tuple[float, float]:
     return 2.0 * latency, 1.0 / max(bandwidth, 1.0)
 
 
-class Tasks:
-    """What a step version's tasks take here, and its workers to start."""
-
-    __slots__ = ("line", "start")
-
-    def __init__(self, prior: Fit) -> None:
-        self.line = Line(prior.fixed, prior.per_byte)
-        self.start = Line(START_SECONDS, 0.0)
-
-
 class Measured:
     """All that was measured here since the process started: by step version, and by the cluster at the other end."""
 
     def __init__(self) -> None:
-        self.steps: dict[str, Tasks] = {}
+        self.steps: dict[str, Line] = {}
         self.links: dict[str, Link] = {}
         self.words: dict[str, Line] = {}  # seconds that a word takes to a cluster

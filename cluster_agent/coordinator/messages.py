@@ -146,6 +146,14 @@ class PeerSaid(Struct, frozen=True):
     message: bytes
 
 
+class PeerLoad(Struct, frozen=True):
+    """How busy another cluster is: a serialised `bdw_fed.v1.Load`, of a coordinator with that log. May get lost."""
+
+    cluster: str
+    log_id: bytes
+    load: bytes
+
+
 class PeersKnown(Struct, frozen=True):
     """The hub's directory: a serialised `bdw_fed.v1.PeerDirectory`."""
 
@@ -167,6 +175,7 @@ Event = (
     | FetchEnded
     | PushEnded
     | PeerSaid
+    | PeerLoad
     | PeersKnown
     | Tick
 )
@@ -185,6 +194,13 @@ class SendPeer(Struct, frozen=True):
 
     cluster: str
     message: bytes
+
+
+class TellLoad(Struct, frozen=True):
+    """Tell another cluster how busy we are, a serialised `bdw_fed.v1.Load`, as soon as it can be reached."""
+
+    cluster: str
+    load: bytes
 
 
 class SendHub(Struct, frozen=True):
@@ -236,4 +252,4 @@ class WakeAt(Struct, frozen=True):
     at: float
 
 
-Action = Append | SendPeer | SendHub | TellNode | Publish | ProgressChanged | WakeAt
+Action = Append | SendPeer | TellLoad | SendHub | TellNode | Publish | ProgressChanged | WakeAt

@@ -18,6 +18,7 @@ from cluster_agent.coordinator import (
     pushing,
     records,
     retrying,
+    routing,
     sources,
 )
 from cluster_agent.coordinator.book import Book
@@ -191,6 +192,8 @@ def on_lost(book: Book, event: NodeLost) -> None:
         for fetch in live.fetches.values():
             if fetch.source == node.name and not fetch.crossing:
                 fetch.said = False
+    book.loads.here = None
+    routing.spill_all(book)
     book.wake(book.now + book.policy.node_lost_after, "node", event.node, event.incarnation)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import pushing, records, routing
+from cluster_agent.coordinator import loads, pushing, records, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.grouping import deliver
@@ -71,6 +71,9 @@ def on_accept(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Accept)
     if found is None or found[1].state != OFFERED:
         return
     live.silent.pop(cluster, None)
+    since = live.offered.get(cluster, {}).get((found[0], message.unit))
+    if since is not None:
+        loads.observe_word(book, cluster, book.now - since)
     book.commit(records.GrantGiven(live.key, found[0], message.unit))
     reply = peer_pb2.PeerMessage.FromString(live.header)
     reply.grant.edge = message.edge
@@ -86,7 +89,7 @@ def on_decline(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Declin
     edge, out = found
     unit = live.run.units[message.unit]
     declined = [*out.declined, cluster]
-    other = routing.choose(book, live, live.graph.edges[edge], unit.size, without=declined)
+    other = routing.choose(book, live, live.graph.edges[edge], unit.id, unit.size, without=declined)
     book.commit(records.Rerouted(live.key, edge, unit.id, other, cluster))
 
 
@@ -121,7 +124,7 @@ def on_offers_due(book: Book, run: RunKey, cluster: str) -> None:
             break
         edge = live.graph.edges[edge_index]
         unit = live.run.units[unit_id]
-        other = routing.choose(book, live, edge, unit.size, without=(cluster,))
+        other = routing.choose(book, live, edge, unit_id, unit.size, without=(cluster,))
         if other == cluster:  # nobody else may
             del pending[edge_index, unit_id]
             pending[edge_index, unit_id] = book.now

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import attempts, fetching, holding, ordering, preempting, records
+from cluster_agent.coordinator import attempts, fetching, holding, loads, ordering, preempting, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import Step
@@ -64,6 +64,8 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step) -> bool:
 
 
 def _with_room(book: Book, live: LiveRun, step: Step) -> list[Node]:
+    if book.no_execute and not loads.begins(book, step):
+        return []
     ahead = 0
     if step.pool_max:
         running = sum(node.running.get(step.definition, 0) for node in book.nodes.values())

@@ -76,5 +76,12 @@ class Carrier(Protocol):
 class Progress(Protocol):
     """Where a run's counters go."""
 
+class Peers(Carrier, Protocol):
+    """The way to all peers."""
+
+    def load(self, cluster: str, load: bytes) -> None:
+        """Tell a cluster how busy we are, a serialised Load. It may be lost."""
+
+
     def progress(self, status: FragmentStatus) -> None:
         """The newest counters; they may be lost."""

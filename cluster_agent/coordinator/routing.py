@@ -1,9 +1,10 @@
-"""Which cluster executes a unit's next task, where the plan leaves a choice: the one that is expected to finish first.
+"""Which cluster executes a unit's next task, where the plan leaves a choice.
 
-Expected finish = moving the bytes + waiting for a slot + execution. For ourselves the queue and the service time are
-measured; for another cluster the declared link (or what crossed it so far), our own service time, and the units that we
-have sent there and that it has not released; what else it does we don't know and take to be nothing. Ties stay here.
-A unit that was decided to stay may be *spilled* later, when another cluster releases units faster than we get on.
+For each candidate `estimate` puts together what is expected: of ourselves by what waits here and what was measured, of
+another by what it said of itself (`loads`), the less the older that is; without news by the plan's shares and the units
+that we have sent there and that it has not released. Which of them gets the unit is the step's preference, see
+`expected`. A unit that was decided to stay may be *spilled* later: when another cluster releases units, says that it
+has less to do, or when nodes of ours go away. Each unit that moves has an event with the figures that decided it.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from cluster_agent.coordinator import records
+from cluster_agent.coordinator import loads, records
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.expected import FINISH, Expected, preferred
 from cluster_agent.coordinator.fragment import EACH, Edge, Step
 from cluster_agent.coordinator.grouping import gathers_here
 from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.measured import Fit
+from cluster_agent.coordinator.messages import PeerLoad
 from cluster_agent.coordinator.state import READY, Out
 from cluster_agent.orders.messages import Output
 
-_UNMEASURED_SECONDS: Final = 1.0
-_UNDECLARED_BANDWIDTH: Final = 10e6
-_EXCHANGES: Final = 5  # one-way trips before bytes flow: offer, accept, grant, and a request with its answer
-_LOCAL_SLOTS_UNKNOWN: Final = 0.1  # without a node here, waiting is long but not endless
+_WORDS: Final = 3  # that precede the bytes: offer, accept, grant
+_NO_SLOTS: Final = 0.1  # without a node, waiting is long but not endless
+_LEAST_TRUST: Final = 0.5  # for a peer's word that it has room
+_ALONE: Final[Collection[str]] = ()
 
 
 def routes(book: Book, live: LiveRun, step: Step, outputs: Sequence[Output]) -> tuple[tuple[int, int, str], ...]:
@@ -34,8 +38,8 @@ def routes(book: Book, live: LiveRun, step: Step, outputs: Sequence[Output]) -> 
         for edge in step.outs.get(output.port, ()):
             if _stays(live, edge) or output.unit.id in units:
                 continue
-            cluster = choose(book, live, edge, output.unit.size, ahead=ahead)
-            key = (cluster, edge.index)
+            cluster = choose(book, live, edge, output.unit.id, output.unit.size, ahead=ahead)
+            key = (cluster, edge.consumer.index)
             ahead[key] = ahead.get(key, 0) + 1
             if cluster != book.cluster:
                 chosen.append((position, edge.index, cluster))
@@ -45,7 +49,7 @@ def routes(book: Book, live: LiveRun, step: Step, outputs: Sequence[Output]) -> 
 def _stays(live: LiveRun, edge: Edge) -> bool:
     consumer = edge.consumer
     if edge.pairing == EACH:
-        return consumer.here and (consumer.pinned or len(consumer.executors) == 1)
+        return consumer.here and not consumer.free
     if consumer.gathers:
         return gathers_here(live, consumer)
     return True
@@ -55,12 +59,13 @@ def choose(
     book: Book,
     live: LiveRun,
     edge: Edge,
+    unit: bytes,
     size: int,
     *,
     ahead: dict[tuple[str, int], int] | None = None,
-    without: Collection[str] = (),
+    without: Collection[str] = _ALONE,
 ) -> str:
-    """The cluster that is expected to finish a unit's next task first; `without` some that did not want it."""
+    """The cluster that gets a unit's next task; `without` some that did not want it."""
     step = edge.consumer
     if step.gathers:
         return step.executors[0]
@@ -70,74 +75,110 @@ def choose(
     if len(candidates) == 1:
         return candidates[0]
     ahead = ahead or {}
-    best = book.cluster if book.cluster in candidates else ""
-    best_finish = _finish_here(book, live, step, ahead.get((book.cluster, edge.index), 0)) if best else 0.0
-    for cluster in candidates:
-        if cluster == book.cluster:
-            continue
-        finish = _finish_there(book, live, step, cluster, size, ahead.get((cluster, edge.index), 0))
-        if not best or finish < best_finish:
-            best, best_finish = cluster, finish
-    return best
+    found = [estimate(book, live, step, cluster, size, ahead.get((cluster, step.index), 0)) for cluster in candidates]
+    best = preferred(step.prefer, book.cluster, found)
+    if best.cluster == book.cluster:
+        if book.loads.here is not None:
+            book.loads.here.add(step, 1, best.execution)
+    else:
+        loads.sends(book, best.cluster, size)
+        _tell(book, live, step, unit, size, best, found)
+    return best.cluster
 
 
-def service_seconds(live: LiveRun, step: Step) -> float:
-    """How long a task of the step takes, as measured here; a guess before the first."""
-    state = live.run.steps[step.index]
-    return state.busy / state.done if state.done else _UNMEASURED_SECONDS
+def estimate(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more: int = 0) -> Expected:
+    """What is expected of a cluster for a unit of that size, if `more` units were sent there just now."""
+    if cluster == book.cluster:
+        return _here(book, live, step, size)
+    return _there(book, live, step, cluster, size, more)
 
 
-def slots(book: Book, live: LiveRun, step: Step) -> float:
-    """How many tasks of the step the connected nodes of this cluster execute at a time."""
-    key = (live.key, step.index)
-    known = book.slots_known.get(key)
-    if known is None:
-        known = 0.0
-        for node in book.nodes.values():
-            if node.connected:
-                fit = int(node.cpus / step.cpus + 1e-9)
-                if step.memory:
-                    fit = min(fit, node.memory // step.memory)
-                known += fit
-        if step.pool_max:
-            known = min(known, step.pool_max)
-        book.slots_known[key] = known
-    return known
+def _here(book: Book, live: LiveRun, step: Step, size: int) -> Expected:
+    ours = loads.here(book)
+    fit = loads.tasks_of(book, step).fit(book.now)
+    open_here = loads.begins(book, step)
+    slots = loads.slots(book, live, step) if open_here else 0.0
+    waiting = ours.queued.get(step.definition, 0) + ours.busy.get(step.definition, 0)
+    queue = max(
+        _wait(ours.wanted, step.cpus, ours.cpus if open_here else 0.0, ours.mean_seconds or fit.mean),
+        _wait(waiting, 1.0, slots, fit.mean),
+    )
+    cold = book.pools.workers(step.definition) <= waiting < slots
+    return Expected(
+        cluster=book.cluster,
+        distance=0.0,
+        transfer=0.0,
+        queue=queue,
+        start=book.pools.start_seconds(step.definition) if cold else 0.0,
+        execution=fit.seconds(size),
+        load=(ours.wanted + step.cpus) / (ours.cpus or _NO_SLOTS),
+        room=queue == 0.0,
+    )
 
 
-def _finish_here(book: Book, live: LiveRun, step: Step, more: int) -> float:
-    queue = len(live.ready[step.index]) + live.assigned[step.index] + more
-    return _wait(queue, slots(book, live, step) or _LOCAL_SLOTS_UNKNOWN, service_seconds(live, step))
-
-
-def _finish_there(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more: int) -> float:
-    queue = live.sent.get((cluster, step.index), 0) + more
-    waiting = _wait(queue, _slots_there(book, live, step, cluster), service_seconds(live, step))
+def _there(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more: int) -> Expected:
+    told = book.loads.peers.get(cluster)
+    said = told.steps.get(step.definition) if told is not None else None
+    ours = loads.tasks_of(book, step).fit(book.now)
+    sent = live.sent.get((cluster, step.index), 0) + more
+    slots = _planned_slots(book, live, step, cluster)
+    execution = step.measured.get(cluster) or ours
+    start = book.pools.start_seconds(step.definition)
+    if said is not None and said.measured.weight > 0:
+        measured = said.measured
+        execution = Fit(measured.fixed_seconds, measured.seconds_per_byte, measured.mean_seconds, measured.weight)
+    queue = _wait(sent, 1.0, slots, execution.mean)
+    load = (sent + 1) / slots
+    trust = 0.0
+    if told is not None and said is not None:
+        trust = told.trust(book.now)
+        since = sent - told.sent.get((live, step.index), 0)
+        waiting = max(0, said.queued + said.busy + since)
+        wanted = max(0.0, told.load.cpus_wanted + since * step.cpus)
+        told_queue = max(
+            _wait(wanted, step.cpus, told.load.cpus, told.load.mean_seconds or execution.mean),
+            _wait(waiting, 1.0, said.slots, execution.mean),
+        )
+        queue = trust * told_queue + (1.0 - trust) * queue
+        load = trust * (wanted + step.cpus) / (told.load.cpus or _NO_SLOTS) + (1.0 - trust) * load
+        start = said.measured.start_seconds if said.warm <= waiting < said.slots else 0.0
+        room = told_queue == 0.0 if trust >= _LEAST_TRUST else sent < slots
+    else:
+        room = sent < slots
     silence = live.silent.get(cluster, 0) * book.policy.withdraw_after
-    return transfer_seconds(book, live, cluster, size) + waiting + silence
+    peer = book.peers.get(cluster)
+    return Expected(
+        cluster=cluster,
+        distance=peer.distance if peer is not None else 1.0,
+        transfer=transfer_seconds(book, cluster, size),
+        queue=queue + silence,
+        start=start,
+        execution=execution.seconds(size),
+        load=load,
+        room=room and not silence,
+    )
 
 
-def _wait(queue: int, places: float, service: float) -> float:
-    return max(0.0, queue + 1 - places) / places * service
+def _wait(wanted: float, one: float, places: float, seconds: float) -> float:
+    """Until a task that takes `one` of `places` begins, where `wanted` are taken or waited for."""
+    return max(0.0, wanted + one - places) / max(places, _NO_SLOTS) * seconds
 
 
-def _slots_there(book: Book, live: LiveRun, step: Step, cluster: str) -> float:
+def _planned_slots(book: Book, live: LiveRun, step: Step, cluster: str) -> float:
     """The plan's shares say how much stronger it is than we are."""
     theirs, ours = step.shares.get(cluster, 0.0), step.shares.get(book.cluster, 0.0)
     if theirs > 0 and ours > 0:
-        return max(1.0, (slots(book, live, step) or 1.0) * theirs / ours)
+        return max(1.0, (loads.slots(book, live, step) or 1.0) * theirs / ours)
     return max(1.0, 10.0 * theirs)
 
 
-def transfer_seconds(book: Book, live: LiveRun, cluster: str, size: int) -> float:
-    """How long a unit of `size` bytes takes to another cluster, with the words that precede it."""
+def transfer_seconds(book: Book, cluster: str, size: int) -> float:
+    """How long a unit takes to another cluster: the words that precede it, what is before it on the link, its bytes."""
+    link = loads.link_to(book, cluster)
+    word = book.loads.measured.words.get(cluster)
     peer = book.peers.get(cluster)
-    seen = live.run.traffic.get(cluster)
-    bandwidth = peer.bandwidth if peer is not None and peer.bandwidth > 0 else 0.0
-    if not bandwidth:
-        bandwidth = seen.bytes / seen.seconds if seen is not None and seen.seconds > 0 else _UNDECLARED_BANDWIDTH
-    latency = peer.latency if peer is not None else 0.0
-    return _EXCHANGES * latency + size / max(bandwidth, 1.0)
+    words = word.fit(book.now).fixed if word is not None else peer.latency if peer is not None else 0.0
+    return _WORDS * words + link.seconds(loads.coming(book, cluster, link) + size)
 
 
 def _reachable(book: Book, cluster: str) -> bool:
@@ -147,10 +188,41 @@ def _reachable(book: Book, cluster: str) -> bool:
     return peer.reachable if peer is not None else not book.peers
 
 
+def _tell(
+    book: Book, live: LiveRun, step: Step, unit: bytes, size: int, best: Expected, found: Sequence[Expected]
+) -> None:
+    if not book.policy.publish:
+        return
+    figures = {
+        each.cluster: {
+            "finish": round(each.finish, 6),
+            "transfer": round(each.transfer, 6),
+            "queue": round(each.queue, 6),
+            "start": round(each.start, 6),
+            "execution": round(each.execution, 6),
+            "distance": each.distance,
+            "load": round(each.load, 3),
+            "room": each.room,
+        }
+        for each in found
+    }
+    data: dict[str, object] = {
+        "unit": unit,
+        "size": size,
+        "to": best.cluster,
+        "prefer": step.prefer or FINISH,
+        "expected": figures,
+    }
+    book.publish(live, "unit.routed", step.name, b"", data)
+
+
+# ------------------------------------------------------------------------------------------------- what waits
+
+
 def spill(book: Book, live: LiveRun, step: Step) -> None:
-    """Hand waiting tasks of the step to other clusters, newest first, as long as those would finish them earlier."""
+    """Hand waiting tasks of the step to other clusters, newest first, as long as the step prefers those."""
     edge = step.driving
-    if edge is None or step.pinned or len(step.executors) == 1 or step.sides or not live.dispatching:
+    if edge is None or not step.free or step.sides or not live.dispatching:
         return
     queue = live.ready[step.index]
     while queue:
@@ -158,10 +230,27 @@ def spill(book: Book, live: LiveRun, step: Step) -> None:
         unit = live.run.units[task.inputs[0][0]]
         if task.attempt > live.run.attempts_before or task.remake or unit.sender:
             return
-        cluster = choose(book, live, edge, unit.size)
+        if book.loads.here is not None:  # it is counted among those that wait
+            book.loads.here.add(step, -1, loads.service(book, live, step))
+        cluster = choose(book, live, edge, unit.id, unit.size)
         if cluster == book.cluster:
             return
         book.commit(records.Spilled(live.key, task.id, cluster))
+
+
+def spill_all(book: Book) -> None:
+    """Something has changed for all that waits: a peer has less to do, or we have fewer nodes."""
+    for live in book.lives.values():
+        if live.waiting and live.graph.listeners:
+            for step in live.graph.concerned:
+                if step.free and live.ready[step.index]:
+                    spill(book, live, step)
+
+
+def on_load(book: Book, event: PeerLoad) -> None:
+    """A peer says how busy it is."""
+    loads.hear(book, event)
+    spill_all(book)
 
 
 def apply_spilled(book: Book, record: records.Spilled) -> None:

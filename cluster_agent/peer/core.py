@@ -46,6 +46,8 @@ class Heard:
     """So many of the peer's messages, which we had acked, are not in our log: it lost its end."""
     new_peer: bool = False
     """The peer's log is another than it was: what it knew of us is gone."""
+    load: bytes = b""
+    """How busy the peer is: a serialised Load. Empty if it did not say."""
 
 
 class Peering:
@@ -77,6 +79,7 @@ class Peering:
         self._renumbering = False
         self._deadline: float | None = None
         self._patience = 1  # how many times the first wait it takes until the next hello
+        self._load: bytes = b""  # our newest, not said yet
 
     # ------------------------------------------------------------------------------------------ asked by others
 
@@ -107,6 +110,12 @@ class Peering:
         for seq, body in messages:
             given = self._session.push(body)
             assert given == seq, f"the log gave {seq}, the session {given}"
+        if not self._ready:
+            self._try_relay()
+
+    def load(self, load: bytes) -> None:
+        """How busy we are now, a serialised Load: goes with the next frame, or by itself once there is a path."""
+        self._load = load
         if not self._ready:
             self._try_relay()
 
@@ -167,6 +176,8 @@ class Peering:
             self._begin_after(frame.seq - 1)
         if frame.peer_log_id == self._log_id:
             self._take_ack(frame.ack, heard)
+        if frame.HasField("load"):
+            heard.load = frame.load.SerializeToString()
         if frame.hello:
             self._take_hello(path, frame)
         elif path not in self._ready:
@@ -181,10 +192,14 @@ class Peering:
         self._hellos.clear()
         best = max(self._ready, default=None)
         if best is not None:
-            frames += [(best, frame) for frame in self._data(lamport)]
-            if self._ack_due:
-                frames.append((best, self._frame(lamport)))
+            told = self._data(lamport)
+            if not told and (self._ack_due or self._load):
+                told.append(self._frame(lamport))
                 self._ack_due = False
+            if self._load:
+                told[0].load.ParseFromString(self._load)
+                self._load = b""
+            frames += [(best, frame) for frame in told]
         self._set_deadline(now)
         return frames
 

@@ -19,7 +19,7 @@ import structlog
 from bdw_fed.v1.federation_pb2 import PeerDirectory
 from bdw_fed.v1.peer_pb2 import PeerFrame
 from cluster_agent.coordinator.intake import Intake, Mark
-from cluster_agent.coordinator.messages import PeerSaid
+from cluster_agent.coordinator.messages import PeerLoad, PeerSaid
 from cluster_agent.coordinator.ports import peer as named
 from cluster_agent.events import EventBus
 from cluster_agent.log import CoordinatorLog
@@ -88,6 +88,13 @@ class Peers:
         """These are in the outbox now."""
         peer = self._peer(destination.removeprefix("peer/"))
         peer.session.pushed(messages)
+        self._want(peer)
+        self._dirty.add(peer)
+
+    def load(self, cluster: str, load: bytes) -> None:
+        """Tell a cluster how busy we are: goes with what is sent anyway, and gives way to what is newer."""
+        peer = self._peer(cluster)
+        peer.session.load(load)
         self._want(peer)
         self._dirty.add(peer)
 
@@ -208,6 +215,8 @@ class Peers:
         source, log_id = named(peer.cluster), peer.session.log_id
         for seq, message in heard.messages:
             self._intake.submit(PeerSaid(peer.cluster, message), Mark(source, log_id, seq))
+        if heard.load and not self._intake.full:
+            self._intake.submit(PeerLoad(peer.cluster, log_id, heard.load))
         if heard.acked is not None:
             self._intake.acked(source, heard.acked)
         if heard.renumber is not None:

@@ -346,6 +346,10 @@ class Agent:
             elif isinstance(action, messages.SendPeer):
                 way = self.federation.ways[self.cluster, action.cluster]
                 way.append(messages.PeerSaid(self.cluster, action.message))
+            elif isinstance(action, messages.TellLoad):
+                self.federation.ways[self.cluster, action.cluster].append(
+                    messages.PeerLoad(self.cluster, b"log", action.load)
+                )
             elif isinstance(action, messages.SendHub):
                 self.told_hub.append((action.kind, action.message))
                 self.federation.hear(self, action.kind, action.message)

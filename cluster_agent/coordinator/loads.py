@@ -1,0 +1,365 @@
+"""How busy this cluster is, and how busy the others say they are.
+
+    a batch ends ─▶ our load, if it changed much ─▶ TellLoad ─▶ frames to the clusters that may send us units
+    PeerLoad ─▶ what a peer said last, for routing, and for what waits here
+
+None of it is durable, and nothing waits for it: news ages (`Told.trust`), and where there is none routing makes do with
+what was planned. A cluster is told at once when our load has changed much, but on the mean at most five times a second;
+and now and then while anything happens here at all. Runs whose steps leave no choice cost nothing here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from bdw_fed.v1 import model_pb2, peer_pb2
+from cluster_agent.coordinator.fragment import Step
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.measured import Fit, Line, Link, Measured, declared
+from cluster_agent.coordinator.messages import PeerLoad, TellLoad
+from cluster_agent.orders.messages import Result
+
+if TYPE_CHECKING:
+    from cluster_agent.coordinator.book import Book
+
+UNMEASURED: Final = Fit(1.0, 0.0, 1.0, 0.0)  # a task, before anybody has seen one
+_UNDECLARED: Final = (0.0, 10e6)  # latency and bandwidth
+_TOLD_EVERY: Final = 0.2  # seconds, on the mean
+_AT_ONCE: Final = 3.0  # so often before the mean counts
+_ALMOST: Final = 0.99  # once more, but for rounding
+_ANYWAY_EVERY: Final = 2.0  # seconds
+_MUCH: Final = 0.25  # of the processors, or of what was wanted before
+_TRUST_HALVES: Final = 4.0  # seconds,
+_TASKS_HALVE: Final = 4.0  # or tasks, where these take longer
+_REORDERED: Final = 5.0  # seconds that an older word may come late by
+
+
+@dataclass(slots=True)
+class Here:
+    """This cluster's load: processors, those that tasks have or wait for, and seconds of work in these."""
+
+    cpus: float = 0.0
+    wanted: float = 0.0
+    work: float = 0.0
+    queued: dict[str, int] = field(default_factory=dict)  # by definition
+    busy: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def mean_seconds(self) -> float:
+        """Of a task, by the processors that it takes."""
+        return self.work / self.wanted if self.wanted else 0.0
+
+    def add(self, step: Step, count: int, seconds: float) -> None:
+        """So many more tasks of the step wait here."""
+        self.queued[step.definition] = self.queued.get(step.definition, 0) + count
+        self.wanted += step.cpus * count
+        self.work += step.cpus * count * seconds
+
+
+@dataclass(slots=True)
+class Told:
+    """What a peer said last, and when we heard it."""
+
+    heard: float
+    log_id: bytes
+    load: peer_pb2.Load
+    steps: dict[str, peer_pb2.StepLoad]
+    sent: dict[tuple[LiveRun, int], int]  # (run, step) -> units that we had sent there when we heard it
+    coming: float  # bytes that had not arrived there, with those that we have sent since
+    coming_at: float
+
+    def trust(self, now: float) -> float:
+        """From 1 for what was just heard towards 0."""
+        return float(0.5 ** ((now - self.heard) / max(_TRUST_HALVES, _TASKS_HALVE * self.load.mean_seconds)))
+
+
+@dataclass(slots=True)
+class _Telling:
+    """What a listener was told, and how often it may be told now."""
+
+    allowance: float = _AT_ONCE
+    at: float = 0.0
+    wanted: float = -1.0
+    cpus: float = -1.0
+
+
+class Loads:
+    """Ours, the peers', and what was measured."""
+
+    def __init__(self) -> None:
+        self.measured = Measured()
+        self.peers: dict[str, Told] = {}
+        self.telling: dict[str, _Telling] = {}
+        self.here: Here | None = None  # of this batch, with what was decided in it
+        self.wake_at: float | None = None
+
+
+# ------------------------------------------------------------------------------------------------- measuring
+
+
+def tasks_of(book: Book, step: Step) -> Line:
+    """What tasks of the step take here."""
+    known = book.loads.measured.steps.get(step.definition)
+    if known is None:
+        prior = step.measured.get(book.cluster) or next(iter(step.measured.values()), UNMEASURED)
+        known = book.loads.measured.steps[step.definition] = Line(prior.fixed, prior.per_byte)
+    return known
+
+
+def link_from(book: Book, cluster: str) -> Link:
+    """What was measured of the link from another cluster."""
+    known = book.loads.measured.links.get(cluster)
+    if known is None:
+        known = book.loads.measured.links[cluster] = Link(*_figures(book, cluster))
+    return known
+
+
+def _figures(book: Book, cluster: str) -> tuple[float, float]:
+    """Declared latency and bandwidth of the link to another cluster."""
+    peer = book.peers.get(cluster)
+    if peer is None:
+        return _UNDECLARED
+    return peer.latency, peer.bandwidth or _UNDECLARED[1]
+
+
+def observe_task(book: Book, step: Step, result: Result) -> None:
+    """A task of a step that leaves a choice has been executed here."""
+    tasks_of(book, step).observe(result.bytes_in, result.seconds, book.now)
+
+
+def observe_word(book: Book, cluster: str, seconds: float) -> None:
+    """A word to another cluster and its answer took so long."""
+    known = book.loads.measured.words.get(cluster)
+    if known is None:
+        known = book.loads.measured.words[cluster] = Line(_figures(book, cluster)[0], 0.0)
+    known.observe(0, seconds / 2, book.now)
+
+
+def declared_again(book: Book) -> None:
+    """The directory may say other figures of the links."""
+    for cluster, link in book.loads.measured.links.items():
+        link.line.prior = declared(*_figures(book, cluster))
+
+
+def link_to(book: Book, cluster: str) -> Fit:
+    """What is known of the link to another cluster: it measures what comes to it."""
+    told = book.loads.peers.get(cluster)
+    if told is not None and told.load.link.weight > 0:
+        link = told.load.link
+        return Fit(link.fixed_seconds, 1.0 / max(link.bandwidth, 1.0), 0.0, link.weight)
+    return Fit(*declared(*_figures(book, cluster)), 0.0, 0.0)
+
+
+def service(book: Book, live: LiveRun, step: Step) -> float:
+    """How long a task of the step takes here, whatever its size."""
+    known = book.loads.measured.steps.get(step.definition)
+    if known is not None:
+        return known.fit(book.now).mean
+    state = live.run.steps[step.index]
+    if state.done:
+        return state.busy / state.done
+    planned = step.measured.get(book.cluster)
+    return planned.mean if planned is not None else UNMEASURED.mean
+
+
+# ------------------------------------------------------------------------------------------------- our load
+
+
+def here(book: Book) -> Here:
+    """Our load, counted once a batch."""
+    found = book.loads.here
+    if found is not None:
+        return found
+    found = book.loads.here = Here()
+    found.cpus = sum(node.cpus for node in book.nodes.values() if node.connected)
+    for live in book.lives.values():
+        if not live.going:
+            continue
+        for step in live.graph.concerned:
+            queued, busy = len(live.ready[step.index]), live.assigned[step.index]
+            if (queued or busy) and step.placed:
+                found.add(step, queued + busy, service(book, live, step))
+                found.queued[step.definition] -= busy
+                found.busy[step.definition] = found.busy.get(step.definition, 0) + busy
+    return found
+
+
+def slots(book: Book, live: LiveRun, step: Step) -> float:
+    """How many tasks of the step the connected nodes of this cluster execute at a time."""
+    key = (live.key, step.index)
+    known = book.slots_known.get(key)
+    if known is None:
+        known = 0.0
+        for node in book.nodes.values():
+            if node.connected:
+                fit = int(node.cpus / step.cpus + 1e-9)
+                if step.memory:
+                    fit = min(fit, node.memory // step.memory)
+                known += fit
+        if step.pool_max:
+            known = min(known, step.pool_max)
+        book.slots_known[key] = known
+    return known
+
+
+def begins(book: Book, step: Step) -> bool:
+    """Whether tasks of the step may be begun on this cluster: it tolerates the taints that forbid it."""
+    return all(taint in step.tolerates or taint.partition("=")[0] in step.tolerates for taint in book.no_execute)
+
+
+def look_after(book: Book) -> None:
+    """At the end of a batch: tell whoever listens, if there is something to tell."""
+    listeners = {name for live in book.lives.values() if live.going for name in live.graph.listeners}
+    if not listeners:
+        return
+    loads = book.loads
+    loads.here = None  # the batch has changed much since it was counted
+    ours = here(book)
+    due = float("inf")
+    for cluster in listeners:
+        telling = loads.telling.get(cluster)
+        if telling is None:
+            telling = loads.telling[cluster] = _Telling(at=book.now)
+        allowance = min(_AT_ONCE, telling.allowance + (book.now - telling.at) / _TOLD_EVERY)
+        if not _is_news(telling, ours) and book.now < telling.at + _ANYWAY_EVERY:
+            continue
+        if allowance < _ALMOST:
+            due = min(due, book.now + (1.0 - allowance) * _TOLD_EVERY)
+        else:
+            loads.telling[cluster] = _Telling(allowance - 1.0, book.now, ours.wanted, ours.cpus)
+            message = load_proto(book, cluster, ours, listened(book, cluster))
+            book.actions.append(TellLoad(cluster, message.SerializeToString()))
+    if due < (loads.wake_at or float("inf")):
+        loads.wake_at = due
+        book.wake(due, "load")
+
+
+def on_due(book: Book) -> None:
+    """It may be time to tell somebody; the end of the batch sees to it."""
+    book.loads.wake_at = None
+
+
+def _is_news(telling: _Telling, ours: Here) -> bool:
+    if telling.cpus != ours.cpus or (telling.wanted < ours.cpus) != (ours.wanted < ours.cpus):
+        return True
+    return abs(ours.wanted - telling.wanted) >= _MUCH * max(ours.cpus, telling.wanted)
+
+
+def listened(book: Book, cluster: str) -> dict[str, tuple[LiveRun, Step]]:
+    """The steps of which the cluster may send us units, by definition."""
+    return {
+        step.definition: (live, step)
+        for live in book.lives.values()
+        if live.going and cluster in live.graph.listeners
+        for step in live.graph.concerned
+        if step.free and step.here
+    }
+
+
+def load_proto(book: Book, cluster: str, ours: Here, steps: dict[str, tuple[LiveRun, Step]]) -> peer_pb2.Load:
+    """Our load as it is told to a cluster."""
+    load = peer_pb2.Load(
+        number=int(book.now * 1000), cpus=ours.cpus, cpus_wanted=ours.wanted, mean_seconds=ours.mean_seconds
+    )
+    for definition, (live, step) in steps.items():
+        load.steps.add(
+            definition=definition,
+            slots=slots(book, live, step) if begins(book, step) else 0.0,
+            queued=ours.queued.get(definition, 0),
+            busy=ours.busy.get(definition, 0),
+            warm=book.pools.workers(definition),
+            measured=step_proto(book, definition),
+        )
+    load.link.CopyFrom(link_proto(book, cluster))
+    return load
+
+
+def link_proto(book: Book, cluster: str) -> model_pb2.MeasuredLink:
+    """What was measured of the link from a cluster, beside what is declared."""
+    link = link_from(book, cluster)
+    fit = link.line.fit(book.now)
+    latency, bandwidth = _figures(book, cluster)
+    waiting = sum(
+        live.run.units[fetch.unit].size
+        for live in book.lives.values()
+        for fetch in live.fetches.values()
+        if fetch.crossing
+        and (incoming := live.run.incoming.get(fetch.unit)) is not None
+        and incoming.cluster == cluster
+    )
+    return model_pb2.MeasuredLink(
+        from_cluster=cluster,
+        to_cluster=book.cluster,
+        fixed_seconds=fit.fixed,
+        bandwidth=1.0 / max(fit.per_byte, 1e-12),
+        weight=fit.weight,
+        age=book.now - link.line.at if fit.weight else 0.0,
+        declared_latency=latency,
+        declared_bandwidth=bandwidth,
+        waiting_bytes=waiting,
+    )
+
+
+def step_proto(book: Book, definition: str) -> model_pb2.MeasuredStep:
+    """What was measured of a definition's tasks here; its weight is 0 if nothing was."""
+    tasks = book.loads.measured.steps.get(definition)
+    if tasks is None:
+        return model_pb2.MeasuredStep(definition=definition, cluster=book.cluster)
+    fit = tasks.fit(book.now)
+    return model_pb2.MeasuredStep(
+        definition=definition,
+        cluster=book.cluster,
+        fixed_seconds=fit.fixed,
+        seconds_per_byte=fit.per_byte,
+        mean_seconds=fit.mean,
+        weight=fit.weight,
+        age=book.now - tasks.at if fit.weight else 0.0,
+        start_seconds=book.pools.start_seconds(definition),
+    )
+
+
+# ------------------------------------------------------------------------------------------------- the peers'
+
+
+def hear(book: Book, event: PeerLoad) -> None:
+    """A peer says how busy it is. A word that was overtaken by a newer one is dropped."""
+    load = peer_pb2.Load.FromString(event.load)
+    before = book.loads.peers.get(event.cluster)
+    if (
+        before is not None
+        and before.log_id == event.log_id
+        and load.number < before.load.number
+        and book.now < before.heard + _REORDERED
+    ):
+        return
+    book.loads.peers[event.cluster] = Told(
+        heard=book.now,
+        log_id=event.log_id,
+        load=load,
+        steps={step.definition: step for step in load.steps},
+        sent={
+            (live, step): count
+            for live in book.lives.values()
+            for (cluster, step), count in live.sent.items()
+            if cluster == event.cluster
+        },
+        coming=load.link.waiting_bytes,
+        coming_at=book.now,
+    )
+
+
+def coming(book: Book, cluster: str, link: Fit) -> float:
+    """Bytes that are on their way to a cluster: what it said, and what we have sent since, less what may be there."""
+    told = book.loads.peers.get(cluster)
+    if told is None:
+        return 0.0
+    return max(0.0, told.coming - (book.now - told.coming_at) / max(link.per_byte, 1e-12))
+
+
+def sends(book: Book, cluster: str, size: int) -> None:
+    """A unit of that size goes to the cluster."""
+    told = book.loads.peers.get(cluster)
+    if told is not None:
+        told.coming = coming(book, cluster, link_to(book, cluster)) + size
+        told.coming_at = book.now
