@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bdw_fed.cli.explanation import is_built_in
-from bdw_fed.cli.listing import cluster_rows
+from bdw_fed.cli.listing import cluster_rows, pool_rows
 from bdw_fed.cli.output import Format, show_pairs, show_table, show_values, word
 from bdw_fed.cli.quantities import age, duration, size, wall_clock
 from bdw_fed.client.errors import NotFound
@@ -123,6 +123,9 @@ def show_cluster(client: SyncClient, name: str) -> None:
     show_table(*cluster_rows(found, True))
     print()
     show_table(*node_rows(found[0].nodes))
+    if found[0].pools:
+        print("\nPools of warm workers")
+        show_table(*pool_rows(found[0].pools))
 
 
 def node_rows(nodes: Sequence[pb.NodeStatus]) -> tuple[list[str], list[list[str]]]:

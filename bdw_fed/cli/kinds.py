@@ -25,7 +25,7 @@ def kind_of(word: str) -> str:
     """The kind behind what a person typed. UsageError with the possible ones."""
     kind = KINDS.get(word.lower())
     if kind is None:
-        known = "runs, workflows, steps, topologies, clusters"
+        known = "runs, workflows, steps, topologies, clusters, pools"
         raise UsageError(f"there is no kind {word!r}; expected one of {known}")
     return kind
 

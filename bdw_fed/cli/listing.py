@@ -106,6 +106,37 @@ def show_clusters(client: SyncClient, name: str | None, form: Format) -> None:
     show_table(*cluster_rows(clusters, form is Format.WIDE))
 
 
+def show_pools(client: SyncClient, step: str | None, form: Format) -> None:
+    """The pools of warm workers on all clusters, or those of one step version. NotFound if none has any."""
+    clusters = client.status().clusters
+    found = [(each.name, pool) for each in clusters for pool in each.pools if step in (None, pool.definition)]
+    if step is not None and not found:
+        known = ", ".join(sorted({pool.definition for each in clusters for pool in each.pools})) or "none"
+        raise NotFound(f"no cluster has a pool of {step} just now (there are: {known})")
+    if form is Format.NAME:
+        for cluster, pool in found:
+            print(f"pool/{pool.definition}@{cluster}")
+    elif not form.for_people:
+        show_values([{"cluster": cluster, **plain(pool)} for cluster, pool in found], form)
+    elif not found:
+        print("no cluster has a pool just now: no run needs workers")
+    else:
+        columns, rows = pool_rows([pool for _, pool in found])
+        show_table(["CLUSTER", *columns], [[cluster, *row] for (cluster, _), row in zip(found, rows, strict=True)])
+
+
+def pool_rows(pools: Sequence[pb.PoolStatus]) -> tuple[list[str], list[list[str]]]:
+    """One row for each pool of a cluster."""
+    columns = ["POOL", ">DESIRED", ">STARTING", ">IDLE", ">BUSY", ">QUEUED", ">A TASK", ">A START", "WHY"]
+    rows = []
+    for pool in pools:
+        counts = (pool.desired, pool.starting, pool.idle, pool.busy, pool.queued)
+        times = (pool.service_seconds, pool.start_seconds)
+        row = [pool.definition, *map(str, counts), *(duration(time) if time else "-" for time in times)]
+        rows.append([*row, pool.reason.partition("\n")[0] or "-"])
+    return columns, rows
+
+
 def cluster_rows(clusters: Sequence[pb.ClusterStatus], wide: bool) -> tuple[list[str], list[list[str]]]:
     """One row for each cluster."""
     now = wall_clock()

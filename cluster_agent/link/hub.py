@@ -313,6 +313,7 @@ class HubLink:
                 held=self._core.reserved(),
                 gateway_address=self._gateway_address,
                 pid=os.getpid(),
+                pools=self._core.pools(),
             )
             self._out.heartbeat(Heartbeat(status=status, wall_clock=time.time()))
             with suppress(TimeoutError):

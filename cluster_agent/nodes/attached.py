@@ -29,7 +29,6 @@ class Attached:
         self.node = hello.node
         self.incarnation = hello.incarnation
         self.data_address = hello.data_address
-        self.workers: dict[str, node_pb2.WorkersChanged] = {}
         self.closed = asyncio.Event()
         self._status = hello.status
         self._waiting: deque[bytes | Downward] = deque()

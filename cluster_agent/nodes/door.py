@@ -24,7 +24,7 @@ from cluster_agent.coordinator.messages import NodeLost, NodeSaid
 from cluster_agent.nodes import old
 from cluster_agent.nodes.attached import Attached
 from cluster_agent.nodes.logs import LogReaders
-from cluster_agent.nodes.translate import event_of, joined
+from cluster_agent.nodes.translate import event_of, joined, pool_told
 from cluster_agent.orders.messages import VERSION, Downward, Upward, decode_upward
 from wire.identity import Role, require
 
@@ -193,7 +193,7 @@ class NodeDoor(NodeServiceServicer):
             case "log":
                 self.logs.chunk(attached.node, message.log)
             case "workers":
-                attached.workers[message.workers.step] = message.workers
+                self._intake.submit(pool_told(attached.node, message.workers))
                 if message.workers.error:
                     _log.warning(
                         "a worker could not start",

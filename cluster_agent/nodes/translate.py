@@ -10,6 +10,7 @@ from cluster_agent.coordinator.messages import (
     FetchEnded,
     NodeJoined,
     Place,
+    PoolTold,
     PushEnded,
     RunKey,
     SourceRead,
@@ -29,6 +30,13 @@ def joined(hello: node_pb2.NodeHello) -> NodeJoined:
         running=tuple((runs.of(key), key.task, key.attempt) for key in hello.running),
         units=tuple((runs.of(key), key.unit) for key in hello.units),
         fetching=tuple((runs.of(key), key.unit) for key in hello.fetching),
+    )
+
+
+def pool_told(node: str, message: node_pb2.WorkersChanged) -> PoolTold:
+    """The workers of a pool on a node."""
+    return PoolTold(
+        node, message.step, message.starting, message.idle, message.busy, message.start_seconds, message.error
     )
 
 

@@ -81,6 +81,9 @@ class ScriptedCore:
     def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
         return []
 
+    def pools(self) -> list[control_plane_pb2.PoolStatus]:
+        return []
+
     def reserved(self) -> list[control_plane_pb2.HeldSlots]:
         return []
 

@@ -37,6 +37,8 @@ ANSWERS: dict[str, tuple[list[str], int]] = {
     "kind-unknown": (["get", "frobs"], 2),
     "logs": (["logs", "delays-x7k2p"], 0),
     "outputs": (["outputs", "delays-x7k2p"], 0),
+    "pools": (["get", "pools"], 0),
+    "pools-unknown": (["get", "pools", "nothing@1"], 3),
     "resume": (["resume", "delays-x7k2p"], 0),
     "run-described": (["describe", "run", "delays-x7k2p"], 0),
     "run-failed-described": (["describe", "run", "failed"], 0),

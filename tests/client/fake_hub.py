@@ -364,6 +364,18 @@ class FakeHub(services.ControlPlaneServiceServicer):
             last_seen=SUBMITTED + 99,
             runs=1,
             gateway_address="127.0.0.1:7445",
+            pools=[
+                pb.PoolStatus(
+                    definition="clean-flights@1",
+                    desired=3,
+                    starting=1,
+                    busy=2,
+                    queued=5,
+                    service_seconds=0.25,
+                    start_seconds=0.09,
+                    reason="1 more: 5 queued",
+                )
+            ],
         )
         cloud = pb.ClusterStatus(name="cloud", zone="cloud", tier="cloud", state="unknown", nodes=[node("n1", False)])
         return pb.StatusResponse(version="0.1.0", clusters=[edge, cloud])

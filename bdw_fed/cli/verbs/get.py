@@ -12,6 +12,7 @@ from bdw_fed.cli.output import Format
 EXAMPLES = """\
   bdw-fed get runs
   bdw-fed get clusters -o wide
+  bdw-fed get pools
   bdw-fed get workflow delays -o yaml
   bdw-fed get step/clean-flights@1 -o json
   bdw-fed get runs --watch
@@ -19,7 +20,7 @@ EXAMPLES = """\
 
 
 def command(
-    kind: Annotated[str, Argument("runs, workflows, steps, topologies or clusters; or KIND/NAME.", "KIND", "kind")],
+    kind: Annotated[str, Argument("runs, workflows, steps, topologies, clusters or pools; or KIND/NAME.", "KIND", "kind")],
     name: Annotated[str | None, Argument("Only this one.", "NAME")] = None,
     output: Output = Format.TABLE,
     watch: Annotated[bool, Option(("--watch", "-w"), "Go on showing changes as they happen.")] = False,
@@ -27,10 +28,14 @@ def command(
     state: State = None,
 ) -> None:
     """List things of one kind, or show one of them."""
-    from bdw_fed.cli.listing import show_clusters, show_objects
+    from bdw_fed.cli.listing import show_clusters, show_objects, show_pools
 
     if name is None and "/" in kind:
         kind, _, name = kind.partition("/")
+    if kind.lower() in ("pool", "pools"):
+        with connect(state, namespace) as client:
+            show_pools(client, name, output)
+        return
     kind = kind_of(kind)
     with connect(state, namespace) as client:
         if kind == "Agent":
