@@ -20,7 +20,9 @@ EXAMPLES = """\
 
 
 def command(
-    kind: Annotated[str, Argument("runs, workflows, steps, topologies, clusters or pools; or KIND/NAME.", "KIND", "kind")],
+    kind: Annotated[
+        str, Argument("runs, workflows, steps, topologies, clusters or pools; or KIND/NAME.", "KIND", "kind")
+    ],
     name: Annotated[str | None, Argument("Only this one.", "NAME")] = None,
     output: Output = Format.TABLE,
     watch: Annotated[bool, Option(("--watch", "-w"), "Go on showing changes as they happen.")] = False,
