@@ -12,7 +12,7 @@ from cluster_agent.runtimes.base import Job, Outcome, Sink, Worker, WorkerSpec, 
 from cluster_agent.runtimes.errors import StartError, TemplateError
 from cluster_agent.runtimes.process.argv import check, fill
 from cluster_agent.runtimes.process.ending import GRACE_SECONDS, describe_exit, timed_out, with_limit
-from cluster_agent.runtimes.process.link import Child, Exit, SpawnerLink
+from cluster_agent.runtimes.process.link import Child, Exit, Slot, SpawnerLink
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
 
 _PROGRAM_BYTES = 64 << 20  # of address space for a program and its libraries, beyond what its task may use
@@ -21,7 +21,11 @@ _NO_SPACE = re.compile(r"File too large|File size limit exceeded|No space left o
 
 
 class CommandWorker(Worker):
-    """Ready at once; TemplateError's message as a StartError if its arguments can't be filled in."""
+    """Ready at once; TemplateError's message as a StartError if its arguments can't be filled in.
+
+    All its tasks write to the same pipes: what a task leaves behind is dead before its end is told, and if there was
+    any such thing the pipes are not used again.
+    """
 
     def __init__(self, link: SpawnerLink, spec: WorkerSpec, env: Mapping[str, str]) -> None:
         try:
@@ -31,8 +35,9 @@ class CommandWorker(Worker):
         self.gone = link.gone
         self._link = link
         self._spec = spec
-        self._env = dict(env)
-        self._child: Child | None = None
+        self._env = {**env, **dict(spec.env)}
+        self._streams: Streams | None = None
+        self._slot: Slot | None = None
 
     @property
     def alive(self) -> bool:
@@ -47,29 +52,25 @@ class CommandWorker(Worker):
         loop = asyncio.get_running_loop()
         began = loop.time()
         words = LastWords()
-        streams = Streams(Tee(sink, words))
-        order = {
-            "argv": argv,
-            "env": {**self._env, **job.env, **dict(spec.env)},
-            "directory": str(job.directory),
-            "memory": spec.memory + _PROGRAM_BYTES if spec.memory else 0,
-            "disk": spec.disk,
-        }
-        child = self._link.start(order, streams.child_ends)
+        slot, streams = self._opened()
+        streams.sink = Tee(sink, words)
+        own = {name for name, _ in spec.env}
+        env = {name: value for name, value in job.env.items() if name not in own}
+        memory = spec.memory + _PROGRAM_BYTES if spec.memory else 0
         try:
-            self.pid = await child.pid
-            exited, in_time = await self._end_of(child, job.timeout)
+            child = slot.execute(argv, env, str(job.directory), memory, spec.disk)
         except StartError as error:
             return Outcome("start", str(error))
+        try:
+            exited, in_time = await self._end_of(child, job.timeout)
         except asyncio.CancelledError:
             child.send_signal(signal.SIGKILL)
-            with contextlib.suppress(StartError):
-                await asyncio.shield(child.exit)
+            await asyncio.shield(child.exit)
             raise
         finally:
-            self.pid = 0
             streams.drain()
-            streams.close()
+            if not child.exit.done() or child.exit.result().strays:
+                self._close()  # what is still written there is nobody's
         seconds = loop.time() - began
         if not in_time:
             return timed_out(job.timeout, seconds, words)
@@ -77,6 +78,19 @@ class CommandWorker(Worker):
 
     async def stop(self) -> None:
         """Nothing runs between tasks."""
+        self._close()
+
+    def _opened(self) -> tuple[Slot, Streams]:
+        if self._slot is None or self._streams is None:
+            self._streams = Streams(LastWords())
+            self._slot = self._link.slot(self._env, self._streams.child_ends)
+        return self._slot, self._streams
+
+    def _close(self) -> None:
+        if self._slot is not None and self._streams is not None:
+            self._slot.close()
+            self._streams.close()
+        self._slot = self._streams = None
 
     async def _end_of(self, child: Child, timeout: float) -> tuple[Exit, bool]:
         """How the child ended, and whether it did so in time."""

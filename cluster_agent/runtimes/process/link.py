@@ -7,28 +7,37 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cluster_agent.runtimes.errors import StartError
+from cluster_agent.runtimes.process.sweeping import sweep
 
 _LENGTH = struct.Struct("<I")
 _SPAWNER = Path(__file__).with_name("spawner.py")
+_READ_BYTES = 1 << 16
+_GONE = "the process that starts workers is gone"
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: its wait status, the most memory it used in bytes, and why exec failed if it did."""
+    """How a process ended: its wait status, the most memory it used in bytes, and why exec failed if it did.
+
+    `strays`: it had left processes behind, which may have written to its standard output or error until just now.
+    """
 
     status: int
     peak_memory: int = 0
     error: str = ""
+    strays: bool = False
 
     @property
     def signal(self) -> int:
@@ -42,7 +51,7 @@ class Exit:
 
 
 class Child:
-    """A process that the spawner has forked for us; it leads its own process group."""
+    """A process that the spawner has started for us; it leads its own process group. `pid`: if it is an interpreter."""
 
     def __init__(self, link: SpawnerLink, number: int) -> None:
         loop = asyncio.get_running_loop()
@@ -58,15 +67,20 @@ class Child:
 
 
 class SpawnerLink:
-    """One spawner process, started by `open` and gone, with all children, after `close`."""
+    """One spawner process, started by `open` and gone, with all children, after `close`.
 
-    def __init__(self, python: str) -> None:
+    What was left behind by an earlier spawner of the same `owner` is ended before.
+    """
+
+    def __init__(self, python: str, owner: str = "") -> None:
         self._python = python
+        self._owner = owner or secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._writer: asyncio.Task[None] | None = None
-        self._orders: asyncio.Queue[tuple[bytes, list[int]]] = asyncio.Queue()
+        self._loop: asyncio.AbstractEventLoop
+        self._outgoing: deque[tuple[bytearray, list[int]]] = deque()  # requests, and what is passed along
+        self._flushing: asyncio.Handle | None = None
+        self._incoming = bytearray()
         self._children: dict[int, Child] = {}
         self._numbers = itertools.count(1)
         self.gone = asyncio.Event()
@@ -74,7 +88,7 @@ class SpawnerLink:
     @property
     def alive(self) -> bool:
         """Whether children can be started."""
-        return self._reader is not None and not self._reader.done()
+        return self._connection is not None
 
     @property
     def pid(self) -> int:
@@ -83,11 +97,12 @@ class SpawnerLink:
 
     async def open(self) -> None:
         """Start the spawner. StartError if the interpreter can't be executed."""
+        await asyncio.to_thread(sweep, self._owner)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - once, at start; vfork takes a millisecond
-                    [self._python, "-I", "-X", "utf8", str(_SPAWNER), str(theirs.fileno())],
+                    [self._python, "-I", "-X", "utf8", str(_SPAWNER), str(theirs.fileno()), self._owner],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
@@ -97,84 +112,107 @@ class SpawnerLink:
                 ours.close()
                 raise StartError(f"{self._python} can't be started: {error.strerror}") from None
         ours.setblocking(False)
+        self._loop = asyncio.get_running_loop()
         self._connection = ours
-        self._reader = asyncio.create_task(self._read())
-        self._writer = asyncio.create_task(self._write())
+        self._loop.add_reader(ours, self._readable)
 
     async def close(self) -> None:
         """End the spawner, which ends all children; returns when it is gone."""
-        if self._process is None or self._connection is None:
-            return
-        for task in (self._writer, self._reader):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        while not self._orders.empty():
-            for descriptor in self._orders.get_nowait()[1]:
-                os.close(descriptor)
-        self._connection.close()
+        self._disconnect()
         process, self._process = self._process, None
-        await asyncio.to_thread(process.wait)
-        self._all_lost(kill=False)
+        if process is not None:
+            await asyncio.to_thread(process.wait)
+        self._all_lost()
 
     def start(self, order: dict[str, Any], descriptors: Sequence[int]) -> Child:
-        """Fork a child as ordered. Descriptors become 1, 2 and 3 in it; ours of them are closed here."""
+        """Fork an interpreter as ordered. Descriptors become 1, 2 and 3 in it; ours of them are closed here."""
+        child = self._child(order, descriptors)
+        if not self.alive:
+            child.pid.set_exception(StartError(_GONE))
+        return child
+
+    def slot(self, env: Mapping[str, str], descriptors: Sequence[int]) -> Slot:
+        """A place for programs, whose standard output and error these descriptors become; ours are closed here."""
+        slot = Slot(self, next(self._numbers))
+        self.order({"slot": slot.number, "env": dict(env)}, descriptors)
+        return slot
+
+    def execute(self, order: dict[str, Any]) -> Child:
+        """Start a program as ordered. StartError if the spawner is gone."""
+        if not self.alive:
+            raise StartError(_GONE)
+        return self._child(order, ())
+
+    def _child(self, order: dict[str, Any], descriptors: Sequence[int]) -> Child:
         child = Child(self, next(self._numbers))
+        if self.alive:
+            self._children[child.number] = child
+        self.order({**order, "id": child.number}, descriptors)
+        return child
+
+    # ------------------------------------------------------------------------------------------- the conversation
+
+    def order(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send a request at the end of this turn of the loop."""
         if not self.alive:
             for descriptor in descriptors:
                 os.close(descriptor)
-            child.pid.set_exception(StartError("the process that starts workers is gone"))
-            return child
-        self._children[child.number] = child
-        self.order({**order, "id": child.number}, list(descriptors))
-        return child
+            return
+        body = json.dumps({**message, "descriptors": len(descriptors)} if descriptors else message).encode()
+        if descriptors or not self._outgoing:
+            self._outgoing.append((bytearray(), list(descriptors)))
+        self._outgoing[-1][0].extend(_LENGTH.pack(len(body)) + body)
+        if self._flushing is None:
+            self._flushing = self._loop.call_soon(self._flush)
 
-    def order(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
-        """Queue a message to the spawner."""
-        body = json.dumps(message).encode()
-        self._orders.put_nowait((_LENGTH.pack(len(body)) + body, descriptors or []))
-
-    async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _flush(self) -> None:
         connection = self._connection
         assert connection is not None
-        while True:
-            data, descriptors = await self._orders.get()
-            try:
-                # A stream socket with room for one byte takes the descriptors with it.
-                while True:
-                    try:
-                        sent = (
-                            socket.send_fds(connection, [data], descriptors) if descriptors else connection.send(data)
-                        )
-                        break
-                    except BlockingIOError:
-                        await _writable(connection)
-                await loop.sock_sendall(connection, data[sent:])
-            except OSError:
-                return  # the reader sees the end too, and tells
-            finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
-
-    async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
-        connection = self._connection
-        assert connection is not None
-        buffer = bytearray()
         try:
-            while data := await loop.sock_recv(connection, 1 << 16):
-                buffer += data
-                while len(buffer) >= _LENGTH.size:
-                    end = _LENGTH.size + _LENGTH.unpack_from(buffer)[0]
-                    if len(buffer) < end:
-                        break
-                    message = json.loads(buffer[_LENGTH.size : end])
-                    del buffer[:end]
-                    self._heard(message)
+            while self._outgoing:
+                data, descriptors = self._outgoing[0]
+                sent = socket.send_fds(connection, [data], descriptors) if descriptors else connection.send(data)
+                while descriptors:  # room for one byte takes them all
+                    os.close(descriptors.pop())
+                if sent == len(data):
+                    self._outgoing.popleft()
+                else:
+                    del data[:sent]
+        except BlockingIOError:
+            self._loop.add_writer(connection, self._writable)
         except OSError:
-            pass
-        self._all_lost(kill=True)
+            self._flushing = None  # the reader sees the end too, and tells
+        else:
+            self._flushing = None
+
+    def _writable(self) -> None:
+        assert self._connection is not None
+        self._loop.remove_writer(self._connection)
+        self._flush()
+
+    def _readable(self) -> None:
+        assert self._connection is not None
+        try:
+            data = self._connection.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._disconnect()
+            self._end_what_is_left()
+            self._all_lost()
+            return
+        buffer = self._incoming
+        buffer += data
+        at = 0
+        while len(buffer) - at >= _LENGTH.size:
+            end = at + _LENGTH.size + _LENGTH.unpack_from(buffer, at)[0]
+            if len(buffer) < end:
+                break
+            self._heard(json.loads(buffer[at + _LENGTH.size : end]))
+            at = end
+        del buffer[:at]
 
     def _heard(self, message: dict[str, Any]) -> None:
         if "started" in message:
@@ -188,28 +226,55 @@ class SpawnerLink:
         else:
             child = self._children.pop(message["exited"], None)
             if child is not None and not child.exit.done():
-                child.exit.set_result(Exit(message["status"], message["peak_memory"], message["error"]))
+                strays = message.get("strays", False)
+                child.exit.set_result(Exit(message["status"], message["peak_memory"], message["error"], strays))
 
-    def _all_lost(self, *, kill: bool) -> None:
-        """The spawner is gone, and its children with it; `kill`: it could not see to their groups, so we do."""
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        self._loop.remove_reader(connection)
+        self._loop.remove_writer(connection)
+        if self._flushing is not None:
+            self._flushing.cancel()
+        connection.close()
+        for _, descriptors in self._outgoing:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._outgoing.clear()
+
+    def _end_what_is_left(self) -> None:
+        """The spawner has ended without being asked to: it could not see to its children, so we do."""
+        for child in self._children.values():
+            if child.pid.done() and not child.pid.cancelled() and child.pid.exception() is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(child.pid.result(), signal.SIGKILL)
+        sweep(self._owner)
+
+    def _all_lost(self) -> None:
+        """The spawner is gone, and its children with it."""
         self.gone.set()
         children, self._children = self._children, {}
         for child in children.values():
             if not child.pid.done():
-                child.pid.set_exception(StartError("the process that starts workers is gone"))
+                child.pid.set_exception(StartError(_GONE))
                 child.pid.exception()
-            elif kill and not child.pid.cancelled() and child.pid.exception() is None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(child.pid.result(), signal.SIGKILL)
             if not child.exit.done():
                 child.exit.set_result(Exit(int(signal.SIGKILL)))
 
 
-async def _writable(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_writer(connection, lambda: None if ready.done() else ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_writer(connection)
+class Slot:
+    """A place where the spawner executes programs, one after another, with the same standard output and error."""
+
+    def __init__(self, link: SpawnerLink, number: int) -> None:
+        self.number = number
+        self._link = link
+
+    def execute(self, argv: Sequence[str], env: Mapping[str, str], directory: str, memory: int, disk: int) -> Child:
+        """Start a program there. `env` is added to the slot's; limits in bytes, 0 = none. StartError."""
+        order = {"slot": self.number, "argv": argv, "env": env, "directory": directory}
+        return self._link.execute({**order, "memory": memory, "disk": disk})
+
+    def close(self) -> None:
+        """No more programs here."""
+        self._link.order({"slot": self.number})

@@ -1,19 +1,31 @@
-"""A small process beside the daemon that forks the workers, and outlives the daemon just long enough to end them.
+"""A small process beside the daemon that starts the workers, and outlives the daemon just long enough to end them.
 
 The daemon has threads and much memory, so it must not fork; this process has neither, so what has to happen between
 fork and exec (session, limits, descriptors, death signal) can be plain code, and a warm interpreter is a fork away.
-Stands alone, on the standard library: `python -I spawner.py FD`.
+Programs without limits need none of that: posix_spawn starts them, at a third of the price of a fork of an interpreter.
+Stands alone, on the standard library: `python -I spawner.py FD OWNER`.
 
-Over the socket FD come requests, length-prefixed JSON, with the child's standard output, standard error and, for a
-function, its control socket as passed descriptors; back go {"started": id, "pid"}, {"exited": id, "status",
-"peak_memory"} and {"failed": id, "error"}. A child leads a session and a process group of its own. When it ends its
-group is killed before that is told, and so is whatever of it escaped to another group and became our orphan: it is
-known by BDW_FED_WORKER in its environment. When the socket ends, the daemon is gone: everything is killed.
+Over the socket FD come requests, length-prefixed JSON, several at a time. A request with "descriptors" is told with so
+many of them passed along:
+
+    {"slot", "env", "descriptors": 2}    a place for programs, one after another: their standard output and error
+    {"slot", "id", "argv", "env", "directory", "memory", "disk"}    execute a program there; `env` is added
+    {"slot"}                             no more of that place
+    {"id", "function", "env", "descriptors": 3}    become an interpreter that serves its control socket
+    {"id", "signal"}                     send it to a child's group
+
+Back go {"started": id, "pid"} and {"failed": id, "error"} of interpreters, and of all children {"exited": id, "status",
+"peak_memory", "error", "strays"}: why it could not be executed, and whether it has left processes behind. A child leads
+a session and a process group of its own. When it ends its group is killed before that is told, and so is whatever of it
+escaped to another group and became our orphan: it is known by BDW_FED_WORKER in its environment. When the socket ends,
+the daemon is gone: everything is killed. Should this process be killed, an interpreter is, too; programs are known to
+the daemon by OWNER in the same variable (see `sweeping`).
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import importlib.util
 import json
@@ -24,28 +36,55 @@ import signal
 import socket
 import struct
 import sys
+from collections import deque
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 MARK = "BDW_FED_WORKER"
 _LENGTH = struct.Struct("<I")
+_READ_BYTES = 1 << 16
 _DESCRIPTORS = 3
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _CONTROL = 3  # the descriptor of a function's control socket
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
+# What Python or we ignore, and programs rely on.
+_DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Child(NamedTuple):
+    """A child that was forked has the end of a pipe that tells why exec failed."""
+
+    number: int
+    why: int | None = None
+
+
+class _Slot(NamedTuple):
+    """Where programs write, and the environment that they have in common."""
+
+    descriptors: list[int]
+    env: dict[str, str]
 
 
 class Spawner:
     """The children by pid, and the conversation with the daemon."""
 
-    def __init__(self, connection: socket.socket, worker: ModuleType) -> None:
+    def __init__(self, connection: socket.socket, owner: str, worker: ModuleType) -> None:
         self._connection = connection
+        self._owner = owner
         self._worker = worker
-        self._children: dict[int, tuple[int, int]] = {}  # pid -> (id, end of a pipe that tells why exec failed)
+        self._children: dict[int, _Child] = {}
+        self._slots: dict[int, _Slot] = {}
+        self._buffer = bytearray()
+        self._passed: deque[int] = deque()
+        self._said = bytearray()
+        self._null = os.open(os.devnull, os.O_RDONLY)
+        try:
+            self._listed = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
+        except OSError:  # a kernel without that file
+            self._listed = -1
         self._wake, wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(wake_writer, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -53,52 +92,111 @@ class Spawner:
 
     def run(self) -> None:
         """Serve until the daemon is gone, then leave nothing behind."""
+        connection = self._connection.fileno()
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
         try:
             while True:
-                ready, _, _ = select.select([self._connection.fileno(), self._wake], [], [])
+                ready = [descriptor for descriptor, _ in poll.poll()]
                 if self._wake in ready:
                     os.read(self._wake, 4096)
                     self._reap()
-                if self._connection.fileno() in ready and not self._request():
+                if connection in ready and not self._requests():
                     return
+                if self._said:
+                    said, self._said = self._said, bytearray()
+                    self._connection.sendall(said)
         except (BrokenPipeError, ConnectionResetError):
             return
         finally:
             self._end_everything()
 
-    # -------------------------------------------------------------------------------------------------- starting
+    # ------------------------------------------------------------------------------------------------- requests
 
-    def _request(self) -> bool:
-        head, descriptors, _, _ = socket.recv_fds(self._connection, _LENGTH.size, _DESCRIPTORS)
-        if not head:
+    def _requests(self) -> bool:
+        """Do what has been asked for, as far as it is here; False at the end of the conversation."""
+        data, passed, _, _ = socket.recv_fds(self._connection, _READ_BYTES, _DESCRIPTORS)
+        if not data:
             return False
-        while len(head) < _LENGTH.size:
-            head += self._exactly(_LENGTH.size - len(head))
-        order = json.loads(self._exactly(_LENGTH.unpack(head)[0]))
-        try:
-            if "signal" in order:
-                self._signal(order["id"], order["signal"])
-            else:
-                self._start(order, descriptors)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        for descriptor in passed:
+            os.set_inheritable(descriptor, False)
+        self._buffer += data
+        self._passed.extend(passed)  # they come with the first byte of their request, and in order
+        at = 0
+        while len(self._buffer) - at >= _LENGTH.size:
+            end = at + _LENGTH.size + _LENGTH.unpack_from(self._buffer, at)[0]
+            if len(self._buffer) < end:
+                break
+            self._obey(json.loads(self._buffer[at + _LENGTH.size : end]))
+            at = end
+        del self._buffer[:at]
         return True
 
-    def _start(self, order: dict[str, Any], descriptors: list[int]) -> None:
+    def _obey(self, order: dict[str, Any]) -> None:
+        descriptors = [self._passed.popleft() for _ in range(order.get("descriptors", 0))]
+        if "argv" in order:
+            self._execute(order, self._slots[order["slot"]])
+        elif "function" in order:
+            self._fork(order, descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        elif "signal" in order:
+            self._signal(order["id"], order["signal"])
+        elif descriptors:
+            self._slots[order["slot"]] = _Slot(descriptors, order["env"])
+        else:
+            for descriptor in self._slots.pop(order["slot"]).descriptors:
+                os.close(descriptor)
+
+    def _execute(self, order: dict[str, Any], slot: _Slot) -> None:
+        """Start a program: with limits by a fork that sets them on itself, without by posix_spawn."""
+        argv = order["argv"]
+        env = {**slot.env, **order["env"], MARK: f"{order['id']}@{self._owner}"}
+        if order["memory"] or order["disk"]:
+            self._fork({**order, "env": env}, slot.descriptors)
+            return
+        try:
+            os.chdir(order["directory"])
+            pid = os.posix_spawn(
+                _program(argv[0], env),
+                argv,
+                env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, source, number)
+                    for number, source in enumerate((self._null, *slot.descriptors))
+                ],
+                setsid=True,
+                setsigdef=_DEFAULTS,
+            )
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            self._say({"exited": order["id"], "status": 127 << 8, "peak_memory": 0, "error": f"{argv[0]}: {why}"})
+            return
+        self._children[pid] = _Child(order["id"])
+
+    # -------------------------------------------------------------------------------------------------- forking
+
+    def _fork(self, order: dict[str, Any], descriptors: list[int]) -> None:
+        program = "argv" in order
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
             pid = os.fork()
         except OSError as error:
             os.close(reader)
             os.close(writer)
-            self._say({"failed": order["id"], "error": f"no process could be made: {error.strerror}"})
+            why = f"no process could be made: {error.strerror}"
+            if program:
+                self._say({"exited": order["id"], "status": 127 << 8, "peak_memory": 0, "error": why})
+            else:
+                self._say({"failed": order["id"], "error": why})
             return
         if pid == 0:
             self._child(order, descriptors, writer)
         os.close(writer)
-        self._children[pid] = (order["id"], reader)
-        self._say({"started": order["id"], "pid": pid})
+        self._children[pid] = _Child(order["id"], reader)
+        if not program:
+            self._say({"started": order["id"], "pid": pid})
 
     def _child(self, order: dict[str, Any], descriptors: list[int], tell: int) -> None:
         """In the child: become what was ordered. Never returns."""
@@ -112,11 +210,8 @@ class Spawner:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            null = os.open(os.devnull, os.O_RDONLY)
-            _take(null, 0)
-            for place, descriptor in enumerate(descriptors, 1):
-                _take(descriptor, place)
+            for place, descriptor in enumerate((self._null, *descriptors)):
+                os.dup2(descriptor, place, inheritable=True)
             if "argv" in order:
                 self._exec(order, tell)
             tell = os.dup2(tell, _CONTROL + 1, inheritable=False)
@@ -135,8 +230,8 @@ class Spawner:
             _flush_and_exit(code)
 
     def _exec(self, order: dict[str, Any], tell: int) -> None:
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)  # Python ignores them; programs rely on them
+        for number in _DEFAULTS:
+            signal.signal(number, signal.SIG_DFL)
         high = os.dup2(tell, 255, inheritable=False)
         os.closerange(3, high)
         os.closerange(high + 1, 1 << 16)
@@ -145,8 +240,7 @@ class Spawner:
             for name, limit in (("memory", resource.RLIMIT_AS), ("disk", resource.RLIMIT_FSIZE)):
                 if order[name]:
                     resource.setrlimit(limit, (order[name], order[name]))
-            environment = {**order["env"], MARK: str(order["id"])}
-            os.execvpe(order["argv"][0], order["argv"], environment)  # noqa: S606
+            os.execve(_program(order["argv"][0], order["env"]), order["argv"], order["env"])  # noqa: S606
         except OSError as error:
             os.write(high, f"{order['argv'][0]}: {error.strerror}".encode()[:4096])
             os._exit(127)
@@ -158,7 +252,7 @@ class Spawner:
             try:
                 waiting = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                waiting = None
+                return
             if waiting is None:
                 self._end_orphans()
                 return
@@ -171,31 +265,49 @@ class Spawner:
 
     def _tell_end(self, pid: int, status: int, peak_memory: int) -> None:
         number, reader = self._children.pop(pid)
-        self._end_orphans()
-        os.set_blocking(reader, False)
-        try:
-            why = os.read(reader, 4096).decode("utf-8", "replace")
-        except BlockingIOError:
-            why = ""
-        os.close(reader)
-        self._say({"exited": number, "status": status, "peak_memory": peak_memory, "error": why})
-
-    def _end_orphans(self) -> None:
-        """Kill those who left their worker's group and outlived the worker."""
-        alive = {number for number, _ in self._children.values()}
-        for pid in self._worker.children():
-            if pid in self._children:
-                continue
+        strays = self._end_orphans(number)
+        why = ""
+        if reader is not None:
+            os.set_blocking(reader, False)
             try:
-                number = _marked(Path(f"/proc/{pid}/environ").read_bytes())
+                why = os.read(reader, 4096).decode("utf-8", "replace")
+            except BlockingIOError:
+                why = ""
+            os.close(reader)
+        self._say({"exited": number, "status": status, "peak_memory": peak_memory, "error": why, "strays": strays})
+
+    def _end_orphans(self, ended: int = 0) -> bool:
+        """Kill those who left their group and outlived their worker; whether any may be of the one that `ended`."""
+        strangers = [pid for pid in self._all_children() if pid not in self._children]
+        if not strangers:
+            return False
+        alive = {child.number for child in self._children.values()}
+        found = False
+        for pid in strangers:
+            try:
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
+                if not environment:
+                    continue  # dead already
+                number = _marked(environment)
+                found = found or number in (None, ended)
                 if number not in alive and (number is not None or not alive):
                     os.kill(pid, signal.SIGKILL)
             except OSError:
                 continue
+        return found
+
+    def _all_children(self) -> list[int]:
+        """Our children, and orphans that became ours."""
+        if self._listed < 0:
+            return self._worker.children()  # type: ignore[no-any-return]
+        listed = os.pread(self._listed, _READ_BYTES, 0)
+        if len(listed) == _READ_BYTES:
+            return self._worker.children()  # type: ignore[no-any-return]
+        return [int(pid) for pid in listed.split()]
 
     def _signal(self, number: int, which: int) -> None:
-        for pid, (known, _) in self._children.items():
-            if known == number:
+        for pid, child in self._children.items():
+            if child.number == number:
                 try:
                     os.killpg(pid, which)
                 except ProcessLookupError:
@@ -215,35 +327,32 @@ class Spawner:
                 except (ProcessLookupError, ChildProcessError):
                     continue
 
-    # --------------------------------------------------------------------------------------------------- inside
-
     def _say(self, message: dict[str, Any]) -> None:
+        """Something that goes to the daemon at the end of this turn."""
         body = json.dumps(message).encode()
-        self._connection.sendall(_LENGTH.pack(len(body)) + body)
-
-    def _exactly(self, count: int) -> bytes:
-        data = bytearray()
-        while len(data) < count:
-            piece = self._connection.recv(count - len(data))
-            if not piece:
-                raise BrokenPipeError("the daemon is gone")
-            data += piece
-        return bytes(data)
+        self._said += _LENGTH.pack(len(body)) + body
 
 
-def _take(descriptor: int, number: int) -> None:
-    """Make `descriptor` be `number`, open across exec."""
-    if descriptor == number:
-        os.set_inheritable(descriptor, True)
-    else:
-        os.dup2(descriptor, number, inheritable=True)
+def _program(name: str, env: dict[str, str]) -> str:
+    """Where the program is that a name means in this environment. OSError if it is nowhere."""
+    if "/" in name:
+        return name
+    missing = errno.ENOENT
+    for folder in env.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(folder, name)  # noqa: PTH118 - for each task, where pathlib is ten times slower
+        if os.access(path, os.X_OK) and os.path.isfile(path):  # noqa: PTH113
+            return path
+        if os.path.exists(path):  # noqa: PTH110
+            missing = errno.EACCES
+    raise OSError(missing, os.strerror(missing))
 
 
 def _marked(environment: bytes) -> int | None:
     for entry in environment.split(b"\0"):
         name, _, value = entry.partition(b"=")
-        if name == MARK.encode() and value.isdigit():
-            return int(value)
+        number = value.partition(b"@")[0]
+        if name == MARK.encode() and number.isdigit():
+            return int(number)
     return None
 
 
@@ -275,7 +384,7 @@ def _load_worker() -> ModuleType:
     return module
 
 
-def main(fd: int) -> None:
+def main(fd: int, owner: str) -> None:
     """Serve the daemon at the other end of `fd`."""
     connection = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
@@ -283,12 +392,13 @@ def main(fd: int) -> None:
         continue  # so that no descriptor of ours has a number that a child's will be given
     os.setsid()
     os.chdir("/")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     worker = _load_worker()
     gc.collect()
     gc.freeze()
-    Spawner(connection, worker).run()
+    Spawner(connection, owner, worker).run()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])
