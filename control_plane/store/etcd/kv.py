@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from control_plane.store.etcd.client import Client, Method, Retry
-from control_plane.store.etcd.errors import Compacted
+from control_plane.store.etcd.errors import Compacted, EtcdError, Uncertain
 from control_plane.store.etcd.rpc import etcd_pb2 as rpc
 from control_plane.store.etcd.settling import Settler
 
@@ -24,7 +24,6 @@ _COMPACT = Method("/etcdserverpb.KV/Compact", rpc.CompactionResponse)
 
 PAGE = 128  # keys: with values of 256 KiB each, 32 MiB at a time
 MAX_OPERATIONS = 128  # etcd's default bound for each part of a txn
-_SETTLED = b"/bdw-fed/settled"  # its writes only push others into the log
 FIRST_KEY = b"\x00"  # as the beginning of a range: of everything
 _ATTEMPTS = 5  # to read a list before its revision is compacted
 
@@ -114,7 +113,7 @@ class Kv:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._settler = Settler(self._touch) if client.config.settle else None
+        self._settler = Settler(self._term) if client.config.settle else None
 
     async def get(self, key: bytes, *, revision: int = 0) -> Item | None:
         """The key now, or as it was at `revision`. Raises Compacted where that is no longer kept."""
@@ -175,13 +174,13 @@ class Kv:
         """Write unconditionally; returns the revision. For keys that only this process writes."""
         request = rpc.PutRequest(key=key, value=value, lease=lease)
         answer = await self.client.call(_PUT, request, Retry.UNSENT)
-        await self._settled()
+        await self._settled(answer.header)
         return answer.header.revision
 
     async def delete(self, key: bytes) -> bool:
         """Delete unconditionally; whether there was something to delete."""
         answer = await self.client.call(_DELETE, rpc.DeleteRangeRequest(key=key), Retry.UNSENT)
-        await self._settled()
+        await self._settled(answer.header)
         return answer.deleted > 0
 
     async def txn(
@@ -193,7 +192,7 @@ class Kv:
         """If all of `compare` hold do all of `success`, else all of `failure`, as one step."""
         request = rpc.TxnRequest(compare=compare, success=success, failure=failure)
         answer = await self.client.call(_TXN, request, Retry.UNSENT)
-        await self._settled()
+        await self._settled(answer.header)
         reads = tuple(
             item(response.response_range.kvs[0]) if response.response_range.kvs else None
             for response in answer.responses
@@ -201,13 +200,20 @@ class Kv:
         )
         return Outcome(answer.succeeded, answer.header.revision, reads)
 
-    async def _settled(self) -> None:
-        """What was acknowledged until now will not be forgotten. Uncertain if that can't be found out."""
-        if self._settler is not None:
-            await self._settler.settled()
+    async def _settled(self, header: rpc.ResponseHeader) -> None:
+        """What was acknowledged with this header will not be forgotten. Uncertain if that can't be found out."""
+        if self._settler is None:
+            return
+        try:
+            stays = await self._settler.settled(header.raft_term)
+        except EtcdError as error:
+            raise Uncertain(f"etcd acknowledged a write, and then: {error}") from error
+        if not stays:
+            raise Uncertain("etcd acknowledged a write and was started anew before that was in its log for certain")
 
-    async def _touch(self) -> None:
-        await self.client.call(_PUT, rpc.PutRequest(key=_SETTLED), Retry.ALWAYS)
+    async def _term(self) -> int:
+        answer = await self.client.call(_RANGE, rpc.RangeRequest(key=FIRST_KEY), Retry.ALWAYS)
+        return answer.header.raft_term
 
     async def compact(self, revision: int) -> None:
         """Forget what was before `revision`. For tests and tools: etcd is told at its start to compact by itself."""
