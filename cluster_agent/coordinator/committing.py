@@ -85,6 +85,7 @@ def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) ->
             "seconds": result.seconds,
             "queued": result.queued,
             "starting": result.starting,
+            "bytes": result.bytes_in,
             "units": len(result.outputs),
             "made": [output.unit.id for output in result.outputs[:_UNITS_TOLD]],
             "of": [unit for units in task.inputs for unit in units[:_UNITS_TOLD]],

@@ -76,6 +76,13 @@ def on_read(book: Book, event: SourceRead) -> None:
     else:
         chosen = routing.routes(book, live, step, event.outputs)
         book.commit(records.PartOpened(live.key, number, event.node, event.outputs, chosen))
+        data: dict[str, object] = {
+            "node": event.node,
+            "part": part.path,
+            "bytes": sum(output.unit.size for output in event.outputs),
+            "made": [output.unit.id for output in event.outputs],
+        }
+        book.publish(live, "source.opened", step.name, b"", data)
 
 
 def _try_again(book: Book, live: LiveRun, number: int, error: str) -> None:
