@@ -36,6 +36,7 @@ from cluster_agent.node.logs import Logs
 from cluster_agent.node.queries import LogQueries
 from cluster_agent.node.tasks import Tasks, task_key
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
+from wire.digests import bytes_digest
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
 
 _FILES = 65_536
@@ -78,7 +79,7 @@ async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], sto
 @contextlib.asynccontextmanager
 async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
     async with contextlib.AsyncExitStack() as stack:
-        runtime = ProcessRuntime(config.python)
+        runtime = ProcessRuntime(config.python, owner=bytes_digest(bytes(config.state.resolve()))[:8].hex())
         await runtime.open()
         _allow_many_files()  # after the spawner has started, whose children keep the usual limit
         stack.push_async_callback(runtime.close)

@@ -60,6 +60,11 @@ class Child:
         self.exit: asyncio.Future[Exit] = loop.create_future()
         self._link = link
 
+    @property
+    def mark(self) -> str:
+        """What its processes have in their environment, so that they are known as its own and ours."""
+        return f"{self.number}@{self._link.owner}"
+
     def send_signal(self, which: int) -> None:
         """Send a signal to its whole group, if it still runs."""
         if not self.exit.done():
@@ -74,7 +79,7 @@ class SpawnerLink:
 
     def __init__(self, python: str, owner: str = "") -> None:
         self._python = python
-        self._owner = owner or secrets.token_hex(8)
+        self.owner = owner or secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -97,12 +102,12 @@ class SpawnerLink:
 
     async def open(self) -> None:
         """Start the spawner. StartError if the interpreter can't be executed."""
-        await asyncio.to_thread(sweep, self._owner)
+        await asyncio.to_thread(sweep, self.owner)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - once, at start; vfork takes a millisecond
-                    [self._python, "-I", "-X", "utf8", str(_SPAWNER), str(theirs.fileno()), self._owner],
+                    [self._python, "-I", "-X", "utf8", str(_SPAWNER), str(theirs.fileno()), self.owner],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
@@ -249,7 +254,7 @@ class SpawnerLink:
             if child.pid.done() and not child.pid.cancelled() and child.pid.exception() is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(child.pid.result(), signal.SIGKILL)
-        sweep(self._owner)
+        sweep(self.owner)
 
     def _all_lost(self) -> None:
         """The spawner is gone, and its children with it."""

@@ -44,7 +44,7 @@ class PythonWorker(Worker):
         self._child = child
         self._streams = streams
         self._spec = spec
-        self._env = {**env, MARK: str(child.number)}
+        self._env = {**env, MARK: child.mark}
         self._places = places
         self._place: Place | None = None
         self._page = Page()

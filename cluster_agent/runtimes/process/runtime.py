@@ -18,13 +18,15 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
 class ProcessRuntime(Runtime):
     """Workers below one spawner, which is started again if it dies. `python` is the interpreter of `python` steps.
 
-    Without `places` workers take no small jobs.
+    Without `places` workers take no small jobs. What an earlier runtime of the same `owner` has left is ended at the
+    start; a name that no two daemons share.
     """
 
-    def __init__(self, python: str = sys.executable, places: Places | None = None) -> None:
+    def __init__(self, python: str = sys.executable, places: Places | None = None, owner: str = "") -> None:
         self._python = python
         self._places = places
-        self._link = SpawnerLink(python)
+        self._owner = owner
+        self._link = SpawnerLink(python, owner)
         self._opening = asyncio.Lock()
 
     @property
@@ -39,7 +41,7 @@ class ProcessRuntime(Runtime):
         async with self._opening:
             if not self._link.alive:
                 await self._link.close()
-                self._link = SpawnerLink(self._python)
+                self._link = SpawnerLink(self._python, self._owner)
                 await self._link.open()
         if spec.argv:
             return CommandWorker(self._link, spec, base_environment())
