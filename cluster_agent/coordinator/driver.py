@@ -53,6 +53,7 @@ class _Gathered:
     """What one commit is to make true, and what may happen after it."""
 
     batch: Batch = field(default_factory=Batch)
+    records: list[object] = field(default_factory=list)
     commands: dict[str, list[bytes | Downward]] = field(default_factory=dict)
     events: list[Publish] = field(default_factory=list)
     progress: set[RunKey] = field(default_factory=set)
@@ -107,8 +108,9 @@ class Driver:
         snapshot = self._log.snapshot()
         if snapshot is not None:
             self.core.restore(snapshot)
-        for record in self._log.records():
-            self.core.apply(records.decode(record))
+        for batch in self._log.records():
+            for record in records.decode_all(batch):
+                self.core.apply(record)
         if self._log.snapshot_due:
             self._log.take_snapshot(self.core.snapshot())
         self._gather(self.core.resume(self._loop.time()))
@@ -211,7 +213,7 @@ class Driver:
         for action in actions:
             match action:
                 case Append(record=record):
-                    batch.records.append((_run_of(record), records.encode(record)))  # type: ignore[arg-type]
+                    gathered.records.append(record)
                 case TellNode(node=node, command=command):
                     gathered.commands.setdefault(node, []).append(command)
                 case SendPeer(cluster=cluster, message=message):
@@ -236,6 +238,8 @@ class Driver:
         else:
             return
         batch = gathered.batch
+        if gathered.records:
+            batch.records, batch.count = records.encode_all(gathered.records), len(gathered.records)
         batch.acked = self._intake.take_acked()
         batch.meta = self._intake.take_kept()
         if gathered.events and (reservation := self._bus.reservation(len(gathered.events))) is not None:
@@ -335,8 +339,3 @@ class Driver:
     def _progress_due(self, run: RunKey) -> None:
         del self._progress_timers[run]
         self._tell_progress(run)
-
-
-def _run_of(record: object) -> str:
-    run: RunKey | None = getattr(record, "run", None)
-    return f"{run.namespace}/{run.run}" if run is not None else ""

@@ -1,9 +1,9 @@
 """Which node executes a task: one with room, where the task is expected to start first.
 
 Room is counted in cpus and memory of the tasks that a node was given. Steps that take no longer than a breath are given
-to a node ahead of its room, as many as the measured service time says it gets through while a word travels, so that no
-worker waits for us. Among the nodes with room the bytes that would have to move, the queue and a warm worker decide.
-A task one of whose inputs no connected node has is parked until such a node comes.
+to a node ahead of its room, as many as the measured service time says it gets through in a few round trips, so that no
+worker waits for us, and many share a message. Among the nodes with room the bytes that would have to move, the queue
+and a warm worker decide. A task one of whose inputs no connected node has is parked until such a node comes.
 """
 
 from __future__ import annotations
@@ -46,10 +46,9 @@ def dispatch(book: Book) -> None:
 def _dispatch_step(book: Book, live: LiveRun, step: Step) -> bool:
     served = False
     queue = live.ready[step.index]
-    while queue:
-        nodes = _with_room(book, live, step)
-        if not nodes:
-            return served
+    depth = _depth(book, live, step)
+    nodes = _with_room(book, live, step, depth)
+    while queue and nodes:
         task = live.run.tasks[queue[0]]
         node = _choose(book, live, step, task, nodes)
         if node is None:
@@ -60,41 +59,49 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step) -> bool:
             preempting.make_way(book, live, node)
         send(book, live, step, task)
         served = True
+        if step.pool_max:
+            nodes = _with_room(book, live, step, depth)
+        elif not _has_room(live, step, node, depth):
+            nodes.remove(node)
     return served
 
 
-def _with_room(book: Book, live: LiveRun, step: Step) -> list[Node]:
+def _depth(book: Book, live: LiveRun, step: Step) -> int:
+    """How many times its room a node is given of the step's tasks."""
+    state = live.run.steps[step.index]
+    if step.pool_max or not state.done:
+        return 1  # with a maximum, the tasks given are what bounds the workers
+    waiting = book.policy.ahead_seconds * state.done / max(state.busy, _EPSILON)
+    return 1 + min(book.policy.ahead_most, int(waiting))
+
+
+def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
     if book.no_execute and not loads.begins(book, step):
         return []
-    ahead = 0
     if step.pool_max:
         running = sum(node.running.get(step.definition, 0) for node in book.nodes.values())
         if running >= (holding.pool_room(book, live, step) if book.claims else step.pool_max):
             return []
-    else:
-        state = live.run.steps[step.index]
-        if state.done:
-            service = max(state.busy / state.done, 1e-4)
-            ahead = min(book.policy.ahead_most, int(book.policy.ahead_seconds / service))
     found = []
     possible = False
     for node in book.nodes.values():
         if not node.connected or step.cpus > node.cpus + _EPSILON or step.memory > node.memory:
             continue
         possible = True
-        depth = 1 + ahead
-        if node.holds:
-            if holding.may_use(node, live.key, step, depth):
-                found.append(node)
-            continue
-        if node.used_cpus + step.cpus > node.cpus * depth + _EPSILON:
-            continue
-        if step.memory and node.used_memory + step.memory > node.memory * depth:
-            continue
-        found.append(node)
+        if _has_room(live, step, node, depth):
+            found.append(node)
     if not possible:
         _lacks(book, live, step)
     return found
+
+
+def _has_room(live: LiveRun, step: Step, node: Node, depth: int) -> bool:
+    """Whether a connected node that can hold the step's tasks may be given one more."""
+    if node.holds:
+        return holding.may_use(node, live.key, step, depth)
+    if node.used_cpus + step.cpus > node.cpus * depth + _EPSILON:
+        return False
+    return not step.memory or node.used_memory + step.memory <= node.memory * depth
 
 
 def _choose(book: Book, live: LiveRun, step: Step, task: Task, nodes: list[Node]) -> Node | None:

@@ -378,13 +378,24 @@ AnyRecord = (
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord)
+_batch_decoder: msgspec.msgpack.Decoder[list[AnyRecord]] = msgspec.msgpack.Decoder(list[AnyRecord])
 
 
 def encode(record: AnyRecord) -> bytes:
-    """The record as the log keeps it."""
+    """One record."""
     return _encoder.encode(record)
 
 
 def decode(data: bytes) -> AnyRecord:
     """The record of `encode`; raises msgspec.DecodeError or msgspec.ValidationError for anything else."""
     return _decoder.decode(data)
+
+
+def encode_all(records: list[object]) -> bytes:
+    """The records of a tick, as the log keeps them."""
+    return _encoder.encode(records)
+
+
+def decode_all(data: bytes) -> list[AnyRecord]:
+    """The records of `encode_all`; raises as `decode` does."""
+    return _batch_decoder.decode(data)

@@ -25,8 +25,10 @@ class Position(NamedTuple):
 class Batch:
     """Records, messages to others, and how far others' messages are dealt with: all of it or nothing."""
 
-    records: list[tuple[str, bytes]] = field(default_factory=list)
-    """(run, encoded record), in the order in which the core made them."""
+    records: bytes = b""
+    """What the core's records of this tick are encoded as, all together: one row of the log."""
+    count: int = 0
+    """How many records these are."""
     outbox: list[tuple[str, bytes]] = field(default_factory=list)
     """(destination, body): numbered by the commit."""
     received: dict[str, Position] = field(default_factory=dict)

@@ -43,7 +43,7 @@ class CoordinatorLog:
         self._snapshot_seq, self._snapshot_bytes = row or (0, 0)
         self._log_id: bytes = connection.execute("SELECT value FROM meta WHERE name = 'log_id'").fetchone()[0]
         last, count, size = connection.execute(
-            "SELECT coalesce(max(seq), 0), count(*), coalesce(sum(length(body)), 0) FROM records"
+            "SELECT coalesce(max(seq), 0), coalesce(sum(count), 0), coalesce(sum(length(body)), 0) FROM records"
         ).fetchone()
         self._last = max(last, self._snapshot_seq)
         self._records: int = count
@@ -89,7 +89,7 @@ class CoordinatorLog:
         return bytes(row[0]) if row else None
 
     def records(self) -> Iterator[bytes]:
-        """The records since the snapshot, oldest first."""
+        """The records since the snapshot, oldest first, as each batch had them."""
         query = "SELECT body FROM records WHERE seq > ? ORDER BY seq"
         for (body,) in self._db.execute(query, (self._snapshot_seq,)):
             yield bytes(body)
@@ -123,15 +123,12 @@ class CoordinatorLog:
             seq = numbered.get(destination) or self.next_seq(destination)
             numbered[destination] = seq + 1
             sent.append(Sent(destination, seq, body))
-        first = self._last + 1
-        written = sum(len(body) for _, body in batch.records)
+        written = len(batch.records)
         db = self._db
         with _Transaction(db, self._path):
             if batch.records:
-                db.executemany(
-                    "INSERT INTO records VALUES (?, ?, ?)",
-                    [(seq, run, body) for seq, (run, body) in enumerate(batch.records, first)],
-                )
+                row = (self._last + 1, batch.count, batch.records)
+                db.execute("INSERT INTO records VALUES (?, ?, ?)", row)
             if sent:
                 db.executemany("INSERT INTO outbox VALUES (?, ?, ?)", sent)
                 db.executemany("INSERT OR REPLACE INTO numbering VALUES (?, ?)", numbered.items())
@@ -145,8 +142,8 @@ class CoordinatorLog:
             if batch.meta:
                 db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", batch.meta.items())
         self._next.update(numbered)
-        self._last += len(batch.records)
-        self._records += len(batch.records)
+        self._last += 1 if batch.records else 0
+        self._records += batch.count
         self._record_bytes += written
         # Pages are written whole: a small batch costs a few of them.
         self._since_checkpoint += written + sum(len(message.body) for message in sent) + 8192

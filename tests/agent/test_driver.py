@@ -165,7 +165,7 @@ async def test_what_is_ready_is_one_batch_and_one_commit(tmp_path: Path, durabil
         commit = driven.log.commit
 
         def counted(batch: Batch) -> list[Sent]:
-            commits.append(len(batch.records))
+            commits.append(batch.count)
             return commit(batch)
 
         driven.log.commit = counted  # type: ignore[method-assign]
@@ -228,7 +228,7 @@ async def test_the_core_goes_on_while_the_disk_syncs_and_nothing_leaves_before_i
 
         def slow(batch: Batch) -> list[Sent]:
             may_sync.wait(20)
-            groups.append(len(batch.records))
+            groups.append(batch.count)
             return commit(batch)
 
         driven.log.commit = slow  # type: ignore[method-assign]

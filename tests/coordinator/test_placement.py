@@ -36,7 +36,17 @@ def test_short_tasks_are_queued_at_the_node_ahead_of_its_room() -> None:
     desk = clean_desk(40)
     first = desk.do(*read_all(desk, 40)).starts
     said = desk.done(first[0], seconds=0.01)
-    assert len(said.starts) == 2 * (1 + 10) - 1, "as many as it gets through in a tenth of a second"
+    assert len(said.starts) == 2 * (1 + 5) - 1, "as many as it gets through in a twentieth of a second"
+
+
+def test_what_waits_ahead_is_shared_by_the_nodes_evenly() -> None:
+    desk = clean_desk(41, nodes=["n1", "n2"])
+    first = desk.do(*read_all(desk, 41)).to_nodes("start")
+    node, task = first[0]
+    desk.done(task, node, seconds=0.0001)  # type: ignore[arg-type]
+    one, two = (len(known.tasks) for known in desk.core._book.nodes.values())
+    assert one + two == 40, "a node is given what it gets through in a twentieth of a second, and that is more"
+    assert abs(one - two) <= 8
 
 
 def test_long_tasks_are_not_queued_ahead() -> None:

@@ -27,15 +27,16 @@ from cluster_agent.log import (
 )
 
 
-def batch(*records: bytes, run: str = "default/r") -> Batch:
-    return Batch(records=[(run, record) for record in records])
+def batch(*records: bytes) -> Batch:
+    return Batch(records=b" ".join(records), count=len(records))
 
 
 def test_a_commit_is_there_when_the_log_is_opened_again(tmp_path: Path) -> None:
     log = CoordinatorLog.open(tmp_path)
     log_id = log.log_id
     first = Batch(
-        records=[("default/r", b"one"), ("default/r", b"two")],
+        records=b"one two",
+        count=2,
         outbox=[("hub", b"h1"), ("peer/b", b"b1"), ("hub", b"h2")],
         received={"peer/b": Position(b"B", 7)},
         meta={"peers": b"directory"},
@@ -45,7 +46,7 @@ def test_a_commit_is_there_when_the_log_is_opened_again(tmp_path: Path) -> None:
 
     log = CoordinatorLog.open(tmp_path)
     assert log.log_id == log_id
-    assert list(log.records()) == [b"one", b"two"]
+    assert list(log.records()) == [b"one two"]
     assert log.outbox("hub") == [(1, b"h1"), (2, b"h2")]
     assert log.outbox("peer/b") == [(1, b"b1")]
     assert log.received() == {"peer/b": Position(b"B", 7)}
@@ -158,7 +159,7 @@ def test_a_full_disk_is_told_and_nothing_of_the_batch_is_in_the_log(tmp_path: Pa
     log.commit(batch(b"before"))
     log._db.execute("PRAGMA max_page_count = 20")
     with pytest.raises(LogFullError, match="Free some space"):
-        log.commit(Batch(records=[("default/r", os.urandom(200_000))], outbox=[("hub", b"never")]))
+        log.commit(Batch(records=os.urandom(200_000), count=1, outbox=[("hub", b"never")]))
     assert list(log.records()) == [b"before"]
     assert log.next_seq("hub") == 1
     log.close()
@@ -180,7 +181,7 @@ def test_a_torn_end_of_the_wal_loses_whole_commits_from_the_end_only(tmp_path: P
     state = tmp_path / "whole"
     log = CoordinatorLog.open(state)
     for number in range(40):
-        log.commit(Batch(records=[("default/r", bytes([number])) for _ in range(3)], outbox=[("hub", bytes([number]))]))
+        log.commit(Batch(records=bytes([number] * 3), count=3, outbox=[("hub", bytes([number]))]))
     chance = random.Random(7)
     wal = (state / "coordinator.db-wal").read_bytes()
     for trial in range(12):
@@ -192,8 +193,8 @@ def test_a_torn_end_of_the_wal_loses_whole_commits_from_the_end_only(tmp_path: P
         (torn / "coordinator.db-wal").write_bytes(wal[:cut] + garbage)
         again = CoordinatorLog.open(torn)
         records = list(again.records())
-        commits = len(records) // 3
-        assert records == [bytes([number]) for number in range(commits) for _ in range(3)]
+        commits = len(records)
+        assert records == [bytes([number] * 3) for number in range(commits)]
         assert again.outbox("hub") == [(number + 1, bytes([number])) for number in range(commits)]
         again.close()
     log.close()
@@ -207,7 +208,7 @@ log = CoordinatorLog.open(Path(sys.argv[1]), durability=sys.argv[2], snapshot_re
 number = int.from_bytes(log.snapshot() or b"", "big") + sum(1 for _ in log.records())
 while True:
     number += 1
-    log.commit(Batch(records=[("default/r", b"%d" % number)], outbox=[("hub", b"%d" % number)],
+    log.commit(Batch(records=b"%d" % number, count=1, outbox=[("hub", b"%d" % number)],
                      received={"peer/b": Position(b"B", number)}, acked={"hub": number - 3}))
     if log.snapshot_due:
         log.take_snapshot(number.to_bytes(8, "big"))
