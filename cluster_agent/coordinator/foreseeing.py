@@ -52,8 +52,9 @@ def _stages(book: Book, live: LiveRun) -> list[Stage]:
         since[step] = min(started, since.get(step, started))
     entering: dict[int, int] = {}
     for fetch in live.fetches.values():
-        if fetch.crossing:
-            for edge in live.run.incoming[fetch.unit].edges:
+        incoming = live.run.incoming.get(fetch.unit) if fetch.crossing else None
+        if incoming is not None:
+            for edge in incoming.edges:
                 consumer = live.graph.edges[edge].consumer.index
                 entering[consumer] = entering.get(consumer, 0) + 1
     stages = [_stage(book, live, step) for step in live.graph.steps]
