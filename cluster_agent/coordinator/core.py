@@ -219,6 +219,10 @@ class Coordinator:
         """The slots that runs have reserved here."""
         return reserving.reserved(self._book)
 
+    def pools(self) -> list[control_plane_pb2.PoolStatus]:
+        """The pools of warm workers, as they are now."""
+        return pooling.statuses(self._book)
+
     def snapshot(self) -> bytes:
         """The whole durable state; equal states give equal bytes."""
         return state.encode(self._book.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from bdw_fed.v1.control_plane_pb2 import HeldSlots, TaskInfo
+from bdw_fed.v1.control_plane_pb2 import HeldSlots, PoolStatus, TaskInfo
 from bdw_fed.v1.model_pb2 import FragmentStatus
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
@@ -43,6 +43,9 @@ class Core(Protocol):
     def reserved(self) -> list[HeldSlots]:
         """The slots that runs have reserved."""
 
+    def pools(self) -> list[PoolStatus]:
+        """The pools of warm workers."""
+
     def snapshot(self) -> bytes:
         """The durable state."""
 
@@ -73,15 +76,15 @@ class Carrier(Protocol):
         """The tick is over: send what it made ready, one frame for each destination."""
 
 
-class Progress(Protocol):
-    """Where a run's counters go."""
-
 class Peers(Carrier, Protocol):
     """The way to all peers."""
 
     def load(self, cluster: str, load: bytes) -> None:
         """Tell a cluster how busy we are, a serialised Load. It may be lost."""
 
+
+class Progress(Protocol):
+    """Where a run's counters go."""
 
     def progress(self, status: FragmentStatus) -> None:
         """The newest counters; they may be lost."""
