@@ -36,6 +36,7 @@ from control_plane.federation.service import FederationService
 from control_plane.kinds import Kinds
 from control_plane.models import models_imported
 from control_plane.patience import persistently
+from control_plane.reservations.driver import Reservations
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
 from control_plane.runs.expiry import expire
@@ -62,6 +63,7 @@ class HubConfig:
     name: str = "hub"
     heartbeat: float = 2.0  # seconds between the agents' heartbeats
     keep_ended: float = 7 * 86400.0  # seconds after which an ended run is deleted
+    hold: float = 10.0  # seconds that clusters hold slots for a run that is not committed
     settle: bool = False  # etcd is the embedded one, whose acknowledgements come early
     hub_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))  # of this process
 
@@ -110,6 +112,11 @@ class Hub:
             heartbeat=config.heartbeat,
         )
         self._directories = Directories(kinds, self._agents)
+        self._submissions = Submissions(kinds, self._runs, self._blobs, self._agents.statuses)
+        self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
+        self._board.taken = self._reservations.run_seen
+        self._board.dropped = self._reservations.run_gone
+        self._intake.roomier = self._reservations.roomier
         self._kinds = kinds
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -122,6 +129,7 @@ class Hub:
             self._board.keep(runs),
             self._board.flush(),
             self._measurements.keep(),
+            self._reservations.keep(),
             self._feed.keep(fragments),
             self._directories.keep(topologies),
             self._directories.push(),
@@ -156,7 +164,7 @@ class Hub:
         return ControlPlaneService(
             version=VERSION,
             objects=Objects(self._kinds, self._blobs, self._agents.statuses),
-            submissions=Submissions(self._kinds, self._runs, self._blobs, self._agents.statuses),
+            submissions=self._submissions,
             runs=self._runs,
             board=self._board,
             agents=self._agents,

@@ -10,6 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bdw_fed.v1 import control_plane_pb2 as cp
@@ -18,12 +19,14 @@ from bdw_fed.v1 import store_pb2 as s
 from control_plane.api.errors import Changed, NotFound
 from control_plane.api.grounds import Grounds, GroundsReader
 from control_plane.blobs.base import BlobStore
-from control_plane.kinds import Kinds, submission_name
+from control_plane.kinds import Kinds, revision_name, submission_name, writing
 from control_plane.models import models_imported
 from control_plane.patience import persistently
 from control_plane.runs import messages
 from control_plane.runs.driver import Runs
+from control_plane.store.base import Stored
 from control_plane.store.keys import checked_name
+from control_plane.store.transaction import Operation
 from wire.digests import bytes_digest
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 _SUFFIX = "abcdefghijkmnpqrstuvwxyz23456789"
 _LONGEST_STEM = 57
 _SMALL_PLAN = 32 << 10  # bytes: such a plan needs no blob
+_RESERVING = ("hold", "lend")
 Statuses = Callable[[], Mapping[str, cp.ClusterStatus]]
 
 
@@ -118,17 +122,58 @@ class Submissions:
             also.append(self._kinds.plans.creating(self._kinds.plans.key(run.namespace, run.name), planned.plan))
         else:
             await self._blobs.put(plan_digest, _once(packed))
-        event = messages.Planned(
-            revision=planned.plan.revision,
-            plan=plan_digest,
-            fragments=tuple(planned.fragments.values()),
-            at=time.time(),
-        )
+        fragments = tuple(planned.fragments.values())
+        revision = planned.plan.revision
+        event: messages.Planned | messages.Queued
+        if (mode := fragments[0].policy.reserve) in _RESERVING:
+            event = messages.Queued(revision, plan_digest, mode, tuple(sorted(planned.fragments)))
+        else:
+            event = messages.Planned(revision=revision, plan=plan_digest, fragments=fragments, at=time.time())
         stored = await self._runs.submit(run, event, also)
         return cp.SubmitResponse(run=stored, plan=planned.plan)
 
+    async def again(self, run: m.Run, denied: Mapping[str, str]) -> tuple[Planned, bytes, list[Operation]]:
+        """A new plan of a queued run, on what it was submitted on and as the clusters are now, without those `denied`.
+
+        Returns it with its digest, and the writes that store it. ProblemError if there is none.
+        """
+        look = await self._grounds.look(run.namespace, run.workflow, run.topology)
+        newest = await self._grounds.grounds(run.namespace, run.workflow, run.topology, look)
+        grounds = replace(
+            newest,
+            workflow=await self._of_revision("Workflow", newest.workflow, run.workflow_revision),
+            topology=await self._of_revision("Topology", newest.topology, run.topology_revision),
+        )
+        planned, _ = await self._planned(
+            run.namespace, run.name, grounds, run.parameters_json, epoch=await self._kinds.revision(), denied=denied
+        )
+        packed = planned.plan.SerializeToString(deterministic=True)
+        key = self._kinds.plans.key(run.namespace, run.name)
+        before = await self._kinds.plans.get(key)
+        if len(packed) <= _SMALL_PLAN:
+            return planned, bytes_digest(packed), [writing(self._kinds.plans, key, before, planned.plan)]
+        await self._blobs.put(bytes_digest(packed), _once(packed))
+        return planned, bytes_digest(packed), [self._kinds.plans.deleting(key, before.revision)] if before else []
+
+    async def _of_revision(self, kind: str, newest: Stored[cp.Object], revision: int) -> Stored[cp.Object]:
+        if newest.value.revision == revision:
+            return newest
+        repository = self._kinds.revisions[kind]
+        names = (newest.value.namespace, newest.value.name, revision_name(revision))
+        stored = await repository.get(repository.key(*names))
+        if stored is None:
+            raise NotFound(f"revision {revision} of {kind.lower()} {newest.value.name} is not there any more")
+        return stored
+
     async def _planned(
-        self, namespace: str, run: str, grounds: Grounds, parameters_json: str, *, epoch: int
+        self,
+        namespace: str,
+        run: str,
+        grounds: Grounds,
+        parameters_json: str,
+        *,
+        epoch: int,
+        denied: Mapping[str, str] | None = None,
     ) -> tuple[Planned, str]:
         """The plan, and the workflow's resolved parameters."""
         await models_imported()
@@ -146,7 +191,7 @@ class Submissions:
             measured={name: _measured(known) for name, known in grounds.measured.items() if known.tasks},
             epoch=epoch,
         )
-        return plan(request), json.dumps(parameters, sort_keys=True)
+        return plan(replace(request, denied=denied or {})), json.dumps(parameters, sort_keys=True)
 
 
 def _measured(known: s.StepMeasured) -> Measured:

@@ -122,6 +122,7 @@ class Agents:
             self._sessions[cluster] = session
             self._liveness.heard(cluster, time.monotonic())
             self.changed()
+            self._intake.roomier(cluster)
             welcome = f.HubWelcome(
                 hub_id=self._hub_id,
                 protocol=PROTOCOL,

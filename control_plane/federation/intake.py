@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -31,7 +31,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Intake:
-    """The agents' records by cluster, and what becomes of their frames."""
+    """The agents' records by cluster, and what becomes of their frames.
+
+    `roomier` is called with a cluster on which there may be more room for reservations than there was.
+    """
 
     def __init__(self, kinds: Kinds, runs: Runs) -> None:
         self._kinds = kinds
@@ -39,6 +42,7 @@ class Intake:
         self._stored: dict[str, Stored[s.AgentRecord]] = {}
         self._to_store: dict[str, cp.ClusterStatus] = {}
         self._something_to_store = asyncio.Event()
+        self.roomier: Callable[[str], None] = lambda _: None
 
     async def load(self) -> Mapping[str, s.AgentRecord]:
         """What an earlier hub knew of the agents, by cluster."""
@@ -160,7 +164,13 @@ class Intake:
         try:
             match frame.WhichOneof("kind"):
                 case "accepted":
-                    said: f.FragmentAccepted | m.FragmentStatus = frame.accepted
+                    said: f.FragmentAccepted | f.ReservationAnswer | m.FragmentStatus = frame.accepted
+                case "reservation":
+                    said = frame.reservation
+                case "freed":
+                    revision = await self._kinds.commit([number])
+                    self.roomier(cluster)
+                    return revision
                 case "output" if frame.output.cluster == cluster:
                     said = frame.output
                 case "ended" if frame.ended.cluster == cluster:
@@ -181,6 +191,9 @@ class Intake:
             match frame.WhichOneof("kind"):
                 case "accepted":
                     return messages.FragmentAccepted(cluster, frame.accepted.epoch, at)
+                case "reservation":
+                    told = frame.reservation
+                    return messages.Answered(cluster, told.epoch, told.reserved, told.reason, at)
                 case "output":
                     return messages.OutputMade(frame.output, frame.seq)
                 case _:

@@ -36,7 +36,8 @@ _log = structlog.get_logger(__name__)
 class Board:
     """Live runs by (namespace, name). `keep` and `flush` are run by the hub as long as it lives.
 
-    `ended` is called with each run that ends while the hub looks on.
+    `ended` is called with each run that ends while the hub looks on, `taken` with each as it changes in the store,
+    `dropped` with the name of one that lives no more.
     """
 
     def __init__(self, kinds: Kinds, runs: Runs) -> None:
@@ -49,6 +50,8 @@ class Board:
         self._stopping = asyncio.Event()
         self._watchers: dict[Name, set[asyncio.Event]] = {}
         self.ended: Callable[[m.Run], None] = lambda _: None
+        self.taken: Callable[[m.Run], None] = lambda _: None
+        self.dropped: Callable[[Name], None] = lambda _: None
 
     def live(self) -> list[m.Run]:
         """All runs that have not ended, as they are now."""
@@ -146,12 +149,14 @@ class Board:
             self._drop(name)
             return
         self._live[name] = run
+        self.taken(run)
         if run.state == m.RUN_STATE_STOPPING:
             self._stopping.set()
         self._wake(name)
 
     def _drop(self, name: Name) -> None:
         self._live.pop(name, None)
+        self.dropped(name)
         self._progress.pop(name, None)
         with suppress(KeyError):
             self._dirty.remove(name)

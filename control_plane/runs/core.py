@@ -5,10 +5,12 @@ the run that it was given. The driver commits all actions of one event in one tr
 revision of the run it read, so two hubs, or a frame that comes twice, can't both decide.
 
     Submitted ─▶ PENDING ─Planned─▶ RUNNING ⇄ SUSPENDED
-                    │                  │ a fragment failed, or somebody cancelled
-                    │                  ▼
-                    └──────────────▶ STOPPING ─every fragment has ended─▶ FAILED | CANCELLED
-                                    RUNNING ─every fragment succeeded──▶ SUCCEEDED
+                    │ Queued           ▲ │ a fragment failed, or somebody cancelled
+                    ▼                  │ ▼
+                  QUEUED ─all reserved─┘ STOPPING ─every fragment has ended─▶ FAILED | CANCELLED
+                   ⟲ Reserving, denied   RUNNING ─every fragment succeeded──▶ SUCCEEDED
+
+How slots are reserved stands in `reserving`.
 
 What a fragment says counts only under the epoch that the run has for its cluster, and only until the fragment has
 ended; an ended run never changes again.
@@ -17,10 +19,12 @@ ended; an ended run never changes again.
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, copy_of, overlaid, published, trimmed
+from control_plane.runs import reserving
+from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, assigned, copy_of, overlaid, published, trimmed
 from control_plane.runs.messages import (
     Abandoned,
     Action,
+    Answered,
     CancelRequested,
     Event,
     FragmentAccepted,
@@ -29,7 +33,9 @@ from control_plane.runs.messages import (
     OutputMade,
     Planned,
     Progress,
+    Queued,
     Refuse,
+    Reserving,
     ResumeRequested,
     SetDesired,
     StoreFragments,
@@ -37,6 +43,9 @@ from control_plane.runs.messages import (
     StoreRun,
     Submitted,
     SuspendRequested,
+    TakeBack,
+    Unanswered,
+    Unplannable,
 )
 
 INLINE_OUTPUTS = 100
@@ -51,6 +60,16 @@ def handle(run: m.Run | None, event: Event) -> list[Action]:
     match event:
         case Planned():
             return _planned(run, event)
+        case Queued():
+            return reserving.queued(run, event)
+        case Reserving():
+            return reserving.reserving(run, event)
+        case Unplannable():
+            return reserving.unplannable(run, event)
+        case Answered():
+            return reserving.answered(run, event)
+        case Unanswered():
+            return reserving.unanswered(run, event)
         case Abandoned():
             return _abandoned(run, event)
         case FragmentAccepted():
@@ -103,15 +122,7 @@ def _planned(run: m.Run, event: Planned) -> list[Action]:
     fresh.plan_revision = event.revision
     fresh.plan = event.plan
     for fragment in event.fragments:
-        fresh.fragments[fragment.cluster].CopyFrom(
-            m.FragmentStatus(
-                namespace=fragment.namespace,
-                run=fragment.run,
-                cluster=fragment.cluster,
-                epoch=fragment.epoch,
-                state=m.FRAGMENT_STATE_ASSIGNED,
-            )
-        )
+        fresh.fragments[fragment.cluster].CopyFrom(assigned(fragment))
     return [StoreFragments(event.fragments, m.DESIRED_STATE_RUNNING), StoreRun(fresh)]
 
 
@@ -157,6 +168,8 @@ def _fragment_ended(run: m.Run, event: FragmentEnded) -> list[Action]:
     kept = run.fragments.get(status.cluster)
     if run.state in ENDED or kept is None or kept.epoch != status.epoch or kept.state in FRAGMENT_ENDED:
         return []
+    if run.state == m.RUN_STATE_QUEUED:
+        return []  # nothing of it runs
     if status.state not in FRAGMENT_ENDED:
         return []
     fresh = copy_of(run)
@@ -230,6 +243,16 @@ def _cancel(run: m.Run, event: CancelRequested) -> list[Action]:
     if run.state == m.RUN_STATE_STOPPING:
         return []
     fresh = copy_of(run)
+    if run.state == m.RUN_STATE_QUEUED:
+        attempt = tuple(sorted(fresh.fragments))
+        fresh.fragments.clear()
+        fresh.reservation.epoch = 0
+        taken_back: list[Action] = [TakeBack(attempt)] if attempt else []
+        return [*taken_back, *_cancelled(fresh, event)]
+    return _cancelled(fresh, event)
+
+
+def _cancelled(fresh: m.Run, event: CancelRequested) -> list[Action]:
     actions = _stop(fresh, m.RUN_STATE_CANCELLED, event.reason or "cancelled")
     if not fresh.fragments:
         fresh.state = m.RUN_STATE_CANCELLED

@@ -45,8 +45,10 @@ class Runs:
         stored = submission and await self._stored(namespace, submission.value.run)
         return stored.value if stored else None
 
-    async def submit(self, run: m.Run, planned: messages.Planned, also: Sequence[Operation] = ()) -> m.Run:
-        """Store a run with its fragments; a repetition with the same idempotency key gives what is there.
+    async def submit(
+        self, run: m.Run, planned: messages.Planned | messages.Queued, also: Sequence[Operation] = ()
+    ) -> m.Run:
+        """Store a run, with its fragments unless it is queued; a repetition with the same key gives what is there.
 
         `also`: conditions of the same transaction. RunExists if the name is taken, Conflict if a condition fails.
         """
@@ -61,11 +63,15 @@ class Runs:
             return await self._make(run, planned, also, earlier)
 
     async def _make(
-        self, run: m.Run, planned: messages.Planned, also: Sequence[Operation], earlier: Stored[s.Submission] | None
+        self,
+        run: m.Run,
+        planned: messages.Planned | messages.Queued,
+        also: Sequence[Operation],
+        earlier: Stored[s.Submission] | None,
     ) -> m.Run:
         """Store the run; `earlier`: its key has made another one, which is gone. AlreadyExists if either is there."""
         pending = _stored_run(core.handle(None, messages.Submitted(run)))
-        fragments = self._fragments(planned.fragments)
+        fragments = self._fragments(planned.fragments) if isinstance(planned, messages.Planned) else []
         result = _stored_run(core.handle(pending, planned))
         key = self._kinds.submissions.key(run.namespace, submission_name(run.idempotency_key))
         submission = s.Submission(run=run.name, key=run.idempotency_key)
@@ -74,7 +80,7 @@ class Runs:
             writing(self._kinds.submissions, key, earlier, submission),
             *also,
         ]
-        if fit_together([*operations, *fragments]):
+        if isinstance(planned, messages.Queued) or fit_together([*operations, *fragments]):
             revision = await self._kinds.commit([*operations, *fragments])
             self._writer.remember(operations[0].key, result, revision)
             return result
@@ -112,7 +118,9 @@ class Runs:
             run = runs.get((fragment.namespace, fragment.run))
             desired = run.desired if run is not None else m.DESIRED_STATE_FORGOTTEN
             concerned = run is None or fragment.cluster in core.concerned(run)
-            if concerned and stored.value.desired != desired:
+            if stored.value.desired == m.DESIRED_STATE_RESERVED and run is not None and not _attempts(run, fragment):
+                await self._kinds.commit([self._kinds.fragments.deleting(stored.key, stored.revision)])
+            elif concerned and stored.value.desired != desired:
                 await self._kinds.commit([wanting(self._kinds, stored, desired)])
         for name, run in runs.items():
             if run.state == m.RUN_STATE_PENDING:
@@ -177,6 +185,12 @@ class Runs:
 
 def _stored_run(actions: Sequence[messages.Action]) -> m.Run:
     return next(action.run for action in actions if isinstance(action, messages.StoreRun))
+
+
+def _attempts(run: m.Run, fragment: m.Fragment) -> bool:
+    """Whether the run reserves this fragment just now, or has got it."""
+    kept = run.fragments.get(fragment.cluster)
+    return kept is not None and kept.epoch == fragment.epoch
 
 
 def _no_such_run(namespace: str, name: str) -> NoSuchRun:

@@ -59,6 +59,17 @@ def _is_news(kept: m.FragmentStatus, status: m.FragmentStatus) -> bool:
     return kept.epoch == status.epoch and kept.state not in FRAGMENT_ENDED and status.state not in FRAGMENT_ENDED
 
 
+def assigned(fragment: m.Fragment) -> m.FragmentStatus:
+    """The status of a fragment of which nothing was heard."""
+    return m.FragmentStatus(
+        namespace=fragment.namespace,
+        run=fragment.run,
+        cluster=fragment.cluster,
+        epoch=fragment.epoch,
+        state=m.FRAGMENT_STATE_ASSIGNED,
+    )
+
+
 def copy_of(run: m.Run) -> m.Run:
     """A run that may be changed."""
     fresh = m.Run()

@@ -30,6 +30,58 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class Queued:
+    """The run has a plan (`plan` is its digest), and waits until slots are reserved for it on these clusters."""
+
+    revision: int
+    plan: bytes
+    mode: str  # hold or lend
+    clusters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reserving:
+    """An attempt to reserve: the slots of these fragments, all of one epoch, are ordered on their clusters.
+
+    `denied`: the clusters that the plan does without, and why. `time_to_live`: seconds that a cluster holds its slots
+    if it hears nothing more.
+    """
+
+    epoch: int
+    revision: int
+    plan: bytes
+    fragments: tuple[m.Fragment, ...]
+    denied: dict[str, str]
+    time_to_live: float
+
+
+@dataclass(frozen=True)
+class Unplannable:
+    """There is no plan for the queued run just now."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A cluster holds the slots that the attempt of this epoch wants of it; or why it can't."""
+
+    cluster: str
+    epoch: int
+    reserved: bool
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """These clusters have not answered the attempt of this epoch in time."""
+
+    epoch: int
+    clusters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Abandoned:
     """The hub could not go on with this run; what there is of it is stopped."""
 
@@ -100,6 +152,11 @@ class ResumeRequested:
 Event = (
     Submitted
     | Planned
+    | Queued
+    | Reserving
+    | Unplannable
+    | Answered
+    | Unanswered
     | Abandoned
     | FragmentAccepted
     | Progress
@@ -121,10 +178,18 @@ class StoreRun:
 
 @dataclass(frozen=True)
 class StoreFragments:
-    """New fragments, and what is wanted of them."""
+    """New fragments, and what is wanted of them; while they are to be reserved, for how many seconds."""
 
     fragments: tuple[m.Fragment, ...]
     desired: m.DesiredState.ValueType
+    time_to_live: float = 0.0
+
+
+@dataclass(frozen=True)
+class TakeBack:
+    """Nothing is to be reserved on these clusters any more."""
+
+    clusters: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -152,4 +217,4 @@ class Refuse:
     message: str
 
 
-Action = StoreRun | StoreFragments | SetDesired | StoreOutputs | Refuse
+Action = StoreRun | StoreFragments | TakeBack | SetDesired | StoreOutputs | Refuse

@@ -77,6 +77,7 @@ class _Batch:
     also: list[Operation] = field(default_factory=list)
     outputs: list[m.RunOutput] = field(default_factory=list)
     desired: dict[str, m.DesiredState.ValueType] = field(default_factory=dict)
+    orders: dict[str, m.Assignment | None] = field(default_factory=dict)  # to reserve, or (None) no longer to reserve
 
 
 class RunWriter:
@@ -179,8 +180,13 @@ class RunWriter:
                 case messages.StoreOutputs():
                     batch.outputs.extend(action.outputs)
                     batch.early.extend(await self._outputs(run, action))
-                case messages.StoreFragments():
-                    pass  # handed out by whoever submits
+                case messages.StoreFragments(fragments, desired, seconds):
+                    if desired == m.DESIRED_STATE_RESERVED:  # others are handed out by whoever submits
+                        for each in fragments:
+                            order = m.Assignment(fragment=each, desired=desired, time_to_live=seconds)
+                            batch.orders[each.cluster] = order
+                case messages.TakeBack(clusters):
+                    batch.orders |= dict.fromkeys(clusters)
 
     async def _commit(self, before: Stored[m.Run] | None, batch: _Batch, *, certain: bool) -> int:
         """One transaction where it fits; else outputs before the run, and what is wanted of fragments after it.
@@ -192,9 +198,10 @@ class RunWriter:
         if before is not None and batch.run is not None:
             if batch.run is not before.value:
                 with_run.append(self._kinds.runs.updating(before.key, batch.run, before.revision))
-            elif batch.early or not certain:
+            elif batch.early or batch.orders or not certain:
                 with_run.append(self._kinds.runs.unchanged(before.key, before.revision))
             late = await desired_operations(self._kinds, batch.run, batch.desired)
+            late += await order_operations(self._kinds, batch.run, batch.orders)
         together = [*with_run, *batch.early, *late]
         if not together:
             return 0
@@ -229,6 +236,20 @@ async def desired_operations(kinds: Kinds, run: m.Run, desired: dict[str, m.Desi
             stored = kinds.fragments.seen(look, key)
             if stored is not None and stored.value.desired != wanted[key]:
                 operations.append(wanting(kinds, stored, wanted[key]))
+    return operations
+
+
+async def order_operations(kinds: Kinds, run: m.Run, orders: dict[str, m.Assignment | None]) -> list[Operation]:
+    """Writes that order these fragments to be reserved, or take (None) such an order back."""
+    operations = []
+    for cluster, order in orders.items():
+        key = kinds.fragments.key(cluster, run.namespace, run.name)
+        stored = await kinds.fragments.get(key)
+        if order is not None:
+            if stored is None or stored.value != order:
+                operations.append(writing(kinds.fragments, key, stored, order))
+        elif stored is not None and stored.value.desired == m.DESIRED_STATE_RESERVED:
+            operations.append(kinds.fragments.deleting(key, stored.revision))
     return operations
 
 
