@@ -115,10 +115,10 @@ def _denial(book: Book, serialised: bytes) -> str:
 
 
 def _lacking(wanted: Claim, taken: Taken) -> str:
-    return in_words(
-        (each.name, max(each.want.most - len(nodes), int(index in taken.lacking)))
-        for index, (each, nodes) in enumerate(zip(wanted.steps, taken.slots, strict=True))
+    slots = in_words(
+        (each.name, each.want.most - len(nodes)) for each, nodes in zip(wanted.steps, taken.slots, strict=True)
     )
+    return slots or in_words((wanted.steps[index].name, 1) for index in taken.lacking)
 
 
 # ------------------------------------------------------------------------------------------------- applying records

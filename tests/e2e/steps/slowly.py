@@ -16,3 +16,9 @@ def negate(sum: Path, seconds: float, out: dict[str, Path]) -> None:
     total, count = sum.read_text().split()
     time.sleep(seconds)
     out["sum"].write_text(f"-{total} {count}\n")
+
+
+def wait(seed: Path, seconds: float, out: dict[str, Path]) -> None:
+    """The same again, after a while."""
+    time.sleep(seconds)
+    out["seed"].write_text(seed.read_text())
