@@ -36,7 +36,9 @@ def show_run(answer: pb.DescribeRunResponse) -> None:
     if run.started_at:
         pairs["Took"] = duration(max(0.0, (run.ended_at or now) - run.started_at))
     show_pairs(pairs)
-    if run.fragments:
+    if run.state == model.RUN_STATE_QUEUED:
+        _show_reservation(run.reservation)
+    elif run.fragments:
         print("\nSteps, as executed")
         show_table(*step_rows(run, answer.plan))
     show_failures(run)
@@ -53,16 +55,33 @@ def show_run(answer: pb.DescribeRunResponse) -> None:
         print(f"\n{cluster} could not be asked just now: what is shown of it may be old")
 
 
+def _show_reservation(told: model.Reservation) -> None:
+    """How far a run that waits for its slots has come with each cluster of its plan."""
+    print(f"\nReserving slots ({told.mode}), attempt {told.attempts}")
+    rows = []
+    for cluster in sorted({*told.clusters, *told.denied}):
+        reason = told.denied.get(cluster, "")
+        state = "denied" if reason else "held" if cluster in told.reserved else "asked" if told.epoch else "not asked"
+        rows.append([cluster, state, reason or "-"])
+    show_table(["CLUSTER", "SLOTS", "WHY"], rows)
+
+
 def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[str]]]:
     """The counters of a run, a row for each step and cluster, in the order of the plan's steps."""
     columns = ["STEP", "CLUSTER", ">WAITING", ">RUNNING", ">DONE", ">FAILED", ">BYTES OUT", ">BUSY", "STATE"]
+    reserves = bool(run.reservation.mode)
+    if reserves:
+        columns += [">HELD", ">USED", ">LENT"]
     rows = []
     for step, cluster, progress in progress_of(run, (step.step for step in plan.steps)):
         if is_built_in(step):
             continue
         state = "closed" if progress.closed else "open"
         row = [step, cluster, str(progress.waiting), str(progress.running), str(progress.done), str(progress.failed)]
-        rows.append([*row, size(progress.bytes_out), duration(progress.busy_seconds), state])
+        row += [size(progress.bytes_out), duration(progress.busy_seconds), state]
+        if reserves:
+            row += [str(progress.held), str(progress.used), str(progress.lent)]
+        rows.append(row)
     return columns, rows
 
 
@@ -123,6 +142,9 @@ def show_cluster(client: SyncClient, name: str) -> None:
     show_table(*cluster_rows(found, True))
     print()
     show_table(*node_rows(found[0].nodes))
+    if found[0].held:
+        print("\nSlots reserved")
+        show_table(*held_rows(found[0].held))
     if found[0].pools:
         print("\nPools of warm workers")
         show_table(*pool_rows(found[0].pools))
@@ -136,6 +158,15 @@ def node_rows(nodes: Sequence[pb.NodeStatus]) -> tuple[list[str], list[list[str]
         row = [node.name, "yes" if node.ready else "no", f"{node.cpus:g}", size(node.memory), str(node.workers)]
         rows.append([*row, str(node.running), size(node.stored_bytes), size(node.disk_free), str(node.pid)])
     return columns, rows
+
+
+def held_rows(held: Sequence[pb.HeldSlots]) -> tuple[list[str], list[list[str]]]:
+    """One row for each step of a run that holds slots on a cluster."""
+    rows = []
+    for each in held:
+        row = [each.run, each.step, str(each.held), str(each.used), str(each.lent)]
+        rows.append([*row, "not committed" if each.half else "committed"])
+    return ["RUN", "STEP", ">HELD", ">USED", ">LENT", "STATE"], rows
 
 
 def show_definition(item: pb.Object) -> None:

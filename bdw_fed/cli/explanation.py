@@ -37,12 +37,22 @@ def _cost(cost: float) -> str:
 
 def _step_rows(steps: Sequence[model.StepPlan]) -> tuple[list[str], list[list[str]]]:
     columns = ["STEP", "RUNS ON", ">UNITS", ">BYTES IN", ">SECONDS", "COUNTED BY"]
+    reserves = any(item.slots for step in steps for item in step.shares)
+    if reserves:
+        columns.append("RESERVED")
     rows = []
     for step in steps:
         where = ", ".join(f"{item.cluster} {share(item.share)}" for item in step.shares) or "nowhere"
         row = [step.step, where, f"{step.expected_units:.0f}", size(step.expected_bytes_in)]
-        rows.append([*row, f"{step.expected_seconds:.1f}", step.counter or "-"])
+        row += [f"{step.expected_seconds:.1f}", step.counter or "-"]
+        if reserves:
+            row.append(", ".join(f"{item.cluster} {_slots(item.slots)}" for item in step.shares))
+        rows.append(row)
     return columns, rows
+
+
+def _slots(count: int) -> str:
+    return f"{count} slot{'s' if count > 1 else ''}" if count else "shared"
 
 
 def _show_filtered(steps: Sequence[model.StepPlan]) -> None:

@@ -53,8 +53,11 @@ def run_rows(runs: Sequence[model.Run], wide: bool) -> tuple[list[str], list[lis
     """One row for each run, the newest first."""
     now = wall_clock()
     columns = ["NAME", "WORKFLOW", "STATE", ">DONE", ">AGE", ">TOOK"]
+    queued = any(run.state == model.RUN_STATE_QUEUED for run in runs)
     if wide:
         columns += ["CLUSTERS", "BY", "WHY"]
+    elif queued:
+        columns.append("WHY")
     rows = []
     for run in sorted(runs, key=lambda run: -run.submitted_at):
         done = sum(step.done for fragment in run.fragments.values() for step in fragment.steps)
@@ -63,6 +66,8 @@ def run_rows(runs: Sequence[model.Run], wide: bool) -> tuple[list[str], list[lis
         row.append(duration(max(0.0, end - run.started_at)) if run.started_at else "-")
         if wide:
             row += [",".join(sorted(run.fragments)) or "-", run.submitted_by or "-", run.message or "-"]
+        elif queued:
+            row.append(run.message or "-")
         rows.append(row)
     return columns, rows
 

@@ -84,6 +84,25 @@ def a_run(state: int = model.RUN_STATE_SUCCEEDED, done: int = 12) -> model.Run:
     return run
 
 
+def a_reserving_run(state: int) -> model.Run:
+    """A run that holds slots, or waits for them."""
+    run = a_run(state, 3)
+    run.name = "queued" if state == model.RUN_STATE_QUEUED else "holding"
+    run.reservation.mode = "lend"
+    run.reservation.clusters.extend(["cloud", "edge-jfk"])
+    if state == model.RUN_STATE_QUEUED:
+        reason = "edge-jfk lacks slots for 1 of clean: run holding holds 3 of clean"
+        run.message = f"waits for slots: {reason}"
+        run.reservation.denied["edge-jfk"] = reason
+        run.reservation.attempts = 2
+        run.fragments.clear()
+        run.started_at = 0
+    else:
+        progress = run.fragments["edge-jfk"].steps[1]
+        progress.held, progress.used, progress.lent = 3, 2, 1
+    return run
+
+
 def a_plan() -> model.Plan:
     """A plan with everything that a plan can say."""
     return model.Plan(
@@ -308,6 +327,9 @@ class FakeHub(services.ControlPlaneServiceServicer):
         plan = a_plan()
         if request.workflow:
             plan.run = ""
+        if request.workflow == "reserving":
+            plan.steps[0].shares[0].slots = 3
+            plan.steps[0].shares[1].slots = 1
         return pb.ExplainResponse(plan=plan)
 
     def Logs(self, request: pb.LogsRequest, context: Any) -> Iterator[pb.LogsResponse]:
@@ -329,6 +351,10 @@ class FakeHub(services.ControlPlaneServiceServicer):
     def DescribeRun(self, request: pb.DescribeRunRequest, context: Any) -> pb.DescribeRunResponse:
         failed = request.run == "failed"
         run = a_run(model.RUN_STATE_FAILED, 3) if failed else a_run()
+        if request.run in ("queued", "holding"):
+            run = a_reserving_run(
+                model.RUN_STATE_QUEUED if request.run == "queued" else model.RUN_STATE_RUNNING,
+            )
         task = pb.TaskInfo(
             step="clean",
             task=b"\x5f" * 16,
@@ -364,6 +390,10 @@ class FakeHub(services.ControlPlaneServiceServicer):
             last_seen=SUBMITTED + 99,
             runs=1,
             gateway_address="127.0.0.1:7445",
+            held=[
+                pb.HeldSlots(run="holding", step="clean", held=3, used=2, lent=1),
+                pb.HeldSlots(run="queued", step="clean", held=1, half=True),
+            ],
             pools=[
                 pb.PoolStatus(
                     definition="clean-flights@1",
