@@ -297,7 +297,10 @@ class Offer(_message.Message):
     EDGE_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
+    FORWARDED_FIELD_NUMBER: _builtins.int
     edge: _builtins.str
+    forwarded: _builtins.bool
+    """the sender had it from another cluster: it goes no further"""
     @_builtins.property
     def unit(self) -> _model_pb2.Unit: ...
     @_builtins.property
@@ -308,10 +311,11 @@ class Offer(_message.Message):
         edge: _builtins.str = ...,
         unit: _model_pb2.Unit | None = ...,
         location: Global___UnitLocation | None = ...,
+        forwarded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "location", b"location", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "forwarded", b"forwarded", "location", b"location", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,6 @@ from cluster_agent.coordinator import (
     foreseeing,
     fragment,
     grouping,
-    loads,
     mending,
     messages,
     nodes,
@@ -44,6 +43,7 @@ from cluster_agent.coordinator import (
     routing,
     sources,
     state,
+    telling,
 )
 from cluster_agent.coordinator.book import Book, Policy
 from cluster_agent.coordinator.live import rebuilt
@@ -77,7 +77,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "no-node": placement.on_no_node,
     "pool": pooling.on_due,
     "look": foreseeing.on_due,
-    "load": loads.on_due,
+    "load": telling.on_due,
     "half": reserving.on_half_due,
 }
 
@@ -193,7 +193,7 @@ class Coordinator:
         placement.dispatch(book)
         pooling.look_after(book)
         ordering.say_all(book)
-        loads.look_after(book)
+        telling.look_after(book)
         return book.end()
 
     def status(self, run: RunKey) -> model_pb2.FragmentStatus:
@@ -218,6 +218,10 @@ class Coordinator:
     def reserved(self) -> list[control_plane_pb2.HeldSlots]:
         """The slots that runs have reserved here."""
         return reserving.reserved(self._book)
+
+    def measured(self) -> tuple[list[model_pb2.MeasuredLink], list[model_pb2.MeasuredStep]]:
+        """What was measured here of the links to this cluster, and of steps' tasks."""
+        return telling.measured(self._book)
 
     def pools(self) -> list[control_plane_pb2.PoolStatus]:
         """The pools of warm workers, as they are now."""

@@ -1,11 +1,9 @@
-"""How busy this cluster is, and how busy the others say they are.
+"""How busy this cluster is, how busy the others say they are, and what was measured of their links and our tasks.
 
-    a batch ends ─▶ our load, if it changed much ─▶ TellLoad ─▶ frames to the clusters that may send us units
-    PeerLoad ─▶ what a peer said last, for routing, and for what waits here
+    tasks, fetches, words ─▶ measured      PeerLoad ─▶ what a peer said last      ─▶ routing
 
 None of it is durable, and nothing waits for it: news ages (`Told.trust`), and where there is none routing makes do with
-what was planned. A cluster is told at once when our load has changed much, but on the mean at most five times a second;
-and now and then while anything happens here at all. Runs whose steps leave no choice cost nothing here.
+what was planned. Runs whose steps leave no choice cost nothing here. What the others are told of us: see `telling`.
 """
 
 from __future__ import annotations
@@ -13,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from bdw_fed.v1 import model_pb2, peer_pb2
+from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.measured import Fit, Line, Link, Measured, declared
-from cluster_agent.coordinator.messages import PeerLoad, TellLoad
+from cluster_agent.coordinator.messages import PeerLoad
 from cluster_agent.orders.messages import Result
 
 if TYPE_CHECKING:
@@ -25,11 +23,6 @@ if TYPE_CHECKING:
 
 UNMEASURED: Final = Fit(1.0, 0.0, 1.0, 0.0)  # a task, before anybody has seen one
 _UNDECLARED: Final = (0.0, 10e6)  # latency and bandwidth
-_TOLD_EVERY: Final = 0.2  # seconds, on the mean
-_AT_ONCE: Final = 3.0  # so often before the mean counts
-_ALMOST: Final = 0.99  # once more, but for rounding
-_ANYWAY_EVERY: Final = 2.0  # seconds
-_MUCH: Final = 0.25  # of the processors, or of what was wanted before
 _TRUST_HALVES: Final = 4.0  # seconds,
 _TASKS_HALVE: Final = 4.0  # or tasks, where these take longer
 _REORDERED: Final = 5.0  # seconds that an older word may come late by
@@ -75,11 +68,11 @@ class Told:
 
 
 @dataclass(slots=True)
-class _Telling:
-    """What a listener was told, and how often it may be told now."""
+class Telling:
+    """What a listener was told and when, and how often it might be told at once then."""
 
-    allowance: float = _AT_ONCE
-    at: float = 0.0
+    allowance: float
+    at: float
     wanted: float = -1.0
     cpus: float = -1.0
 
@@ -90,7 +83,7 @@ class Loads:
     def __init__(self) -> None:
         self.measured = Measured()
         self.peers: dict[str, Told] = {}
-        self.telling: dict[str, _Telling] = {}
+        self.telling: dict[str, Telling] = {}
         self.here: Here | None = None  # of this batch, with what was decided in it
         self.wake_at: float | None = None
 
@@ -111,11 +104,11 @@ def link_from(book: Book, cluster: str) -> Link:
     """What was measured of the link from another cluster."""
     known = book.loads.measured.links.get(cluster)
     if known is None:
-        known = book.loads.measured.links[cluster] = Link(*_figures(book, cluster))
+        known = book.loads.measured.links[cluster] = Link(*figures(book, cluster))
     return known
 
 
-def _figures(book: Book, cluster: str) -> tuple[float, float]:
+def figures(book: Book, cluster: str) -> tuple[float, float]:
     """Declared latency and bandwidth of the link to another cluster."""
     peer = book.peers.get(cluster)
     if peer is None:
@@ -132,14 +125,14 @@ def observe_word(book: Book, cluster: str, seconds: float) -> None:
     """A word to another cluster and its answer took so long."""
     known = book.loads.measured.words.get(cluster)
     if known is None:
-        known = book.loads.measured.words[cluster] = Line(_figures(book, cluster)[0], 0.0)
+        known = book.loads.measured.words[cluster] = Line(figures(book, cluster)[0], 0.0)
     known.observe(0, seconds / 2, book.now)
 
 
 def declared_again(book: Book) -> None:
     """The directory may say other figures of the links."""
     for cluster, link in book.loads.measured.links.items():
-        link.line.prior = declared(*_figures(book, cluster))
+        link.line.prior = declared(*figures(book, cluster))
 
 
 def link_to(book: Book, cluster: str) -> Fit:
@@ -148,7 +141,7 @@ def link_to(book: Book, cluster: str) -> Fit:
     if told is not None and told.load.link.weight > 0:
         link = told.load.link
         return Fit(link.fixed_seconds, 1.0 / max(link.bandwidth, 1.0), 0.0, link.weight)
-    return Fit(*declared(*_figures(book, cluster)), 0.0, 0.0)
+    return Fit(*declared(*figures(book, cluster)), 0.0, 0.0)
 
 
 def service(book: Book, live: LiveRun, step: Step) -> float:
@@ -206,117 +199,6 @@ def slots(book: Book, live: LiveRun, step: Step) -> float:
 def begins(book: Book, step: Step) -> bool:
     """Whether tasks of the step may be begun on this cluster: it tolerates the taints that forbid it."""
     return all(taint in step.tolerates or taint.partition("=")[0] in step.tolerates for taint in book.no_execute)
-
-
-def look_after(book: Book) -> None:
-    """At the end of a batch: tell whoever listens, if there is something to tell."""
-    listeners = {name for live in book.lives.values() if live.going for name in live.graph.listeners}
-    if not listeners:
-        return
-    loads = book.loads
-    loads.here = None  # the batch has changed much since it was counted
-    ours = here(book)
-    due = float("inf")
-    for cluster in listeners:
-        telling = loads.telling.get(cluster)
-        if telling is None:
-            telling = loads.telling[cluster] = _Telling(at=book.now)
-        allowance = min(_AT_ONCE, telling.allowance + (book.now - telling.at) / _TOLD_EVERY)
-        if not _is_news(telling, ours) and book.now < telling.at + _ANYWAY_EVERY:
-            continue
-        if allowance < _ALMOST:
-            due = min(due, book.now + (1.0 - allowance) * _TOLD_EVERY)
-        else:
-            loads.telling[cluster] = _Telling(allowance - 1.0, book.now, ours.wanted, ours.cpus)
-            message = load_proto(book, cluster, ours, listened(book, cluster))
-            book.actions.append(TellLoad(cluster, message.SerializeToString()))
-    if due < (loads.wake_at or float("inf")):
-        loads.wake_at = due
-        book.wake(due, "load")
-
-
-def on_due(book: Book) -> None:
-    """It may be time to tell somebody; the end of the batch sees to it."""
-    book.loads.wake_at = None
-
-
-def _is_news(telling: _Telling, ours: Here) -> bool:
-    if telling.cpus != ours.cpus or (telling.wanted < ours.cpus) != (ours.wanted < ours.cpus):
-        return True
-    return abs(ours.wanted - telling.wanted) >= _MUCH * max(ours.cpus, telling.wanted)
-
-
-def listened(book: Book, cluster: str) -> dict[str, tuple[LiveRun, Step]]:
-    """The steps of which the cluster may send us units, by definition."""
-    return {
-        step.definition: (live, step)
-        for live in book.lives.values()
-        if live.going and cluster in live.graph.listeners
-        for step in live.graph.concerned
-        if step.free and step.here
-    }
-
-
-def load_proto(book: Book, cluster: str, ours: Here, steps: dict[str, tuple[LiveRun, Step]]) -> peer_pb2.Load:
-    """Our load as it is told to a cluster."""
-    load = peer_pb2.Load(
-        number=int(book.now * 1000), cpus=ours.cpus, cpus_wanted=ours.wanted, mean_seconds=ours.mean_seconds
-    )
-    for definition, (live, step) in steps.items():
-        load.steps.add(
-            definition=definition,
-            slots=slots(book, live, step) if begins(book, step) else 0.0,
-            queued=ours.queued.get(definition, 0),
-            busy=ours.busy.get(definition, 0),
-            warm=book.pools.workers(definition),
-            measured=step_proto(book, definition),
-        )
-    load.link.CopyFrom(link_proto(book, cluster))
-    return load
-
-
-def link_proto(book: Book, cluster: str) -> model_pb2.MeasuredLink:
-    """What was measured of the link from a cluster, beside what is declared."""
-    link = link_from(book, cluster)
-    fit = link.line.fit(book.now)
-    latency, bandwidth = _figures(book, cluster)
-    waiting = sum(
-        live.run.units[fetch.unit].size
-        for live in book.lives.values()
-        for fetch in live.fetches.values()
-        if fetch.crossing
-        and (incoming := live.run.incoming.get(fetch.unit)) is not None
-        and incoming.cluster == cluster
-    )
-    return model_pb2.MeasuredLink(
-        from_cluster=cluster,
-        to_cluster=book.cluster,
-        fixed_seconds=fit.fixed,
-        bandwidth=1.0 / max(fit.per_byte, 1e-12),
-        weight=fit.weight,
-        age=book.now - link.line.at if fit.weight else 0.0,
-        declared_latency=latency,
-        declared_bandwidth=bandwidth,
-        waiting_bytes=waiting,
-    )
-
-
-def step_proto(book: Book, definition: str) -> model_pb2.MeasuredStep:
-    """What was measured of a definition's tasks here; its weight is 0 if nothing was."""
-    tasks = book.loads.measured.steps.get(definition)
-    if tasks is None:
-        return model_pb2.MeasuredStep(definition=definition, cluster=book.cluster)
-    fit = tasks.fit(book.now)
-    return model_pb2.MeasuredStep(
-        definition=definition,
-        cluster=book.cluster,
-        fixed_seconds=fit.fixed,
-        seconds_per_byte=fit.per_byte,
-        mean_seconds=fit.mean,
-        weight=fit.weight,
-        age=book.now - tasks.at if fit.weight else 0.0,
-        start_seconds=book.pools.start_seconds(definition),
-    )
 
 
 # ------------------------------------------------------------------------------------------------- the peers'

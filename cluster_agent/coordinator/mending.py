@@ -147,8 +147,7 @@ def say_relocated(book: Book, live: LiveRun) -> None:
     """Units that had no copy have one again."""
     for unit_id in live.relocated:
         unit = live.run.units[unit_id]
-        if not unit.sender:
-            say_where(book, live, unit)
+        say_where(book, live, unit)
         for name in book.nodes:
             fetch = live.fetches.get((unit_id, name))
             if fetch is None:

@@ -13,7 +13,7 @@ from typing import Final
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import loads, pushing, records, routing
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.freeing import drop_use
+from cluster_agent.coordinator.freeing import end_use
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import LiveRun, unit_proto
 from cluster_agent.coordinator.messages import RunKey, SendPeer
@@ -47,6 +47,7 @@ def say_offer(book: Book, live: LiveRun, cluster: str, edge: int, unit: Unit) ->
     offer = message.offer
     offer.edge = live.graph.edges[edge].id
     offer.unit.CopyFrom(unit_proto(unit))
+    offer.forwarded = bool(unit.sender)
     offer.location.cluster = book.cluster
     name = next((name for name in unit.copies if book.nodes[name].connected), unit.copies[0] if unit.copies else "")
     if name:
@@ -209,5 +210,5 @@ def apply_out_released(book: Book, record: records.OutReleased) -> None:
     live.offered.get(out.cluster, {}).pop((record.edge, record.unit), None)
     live.count_out(out.cluster, record.edge, -1)
     pushing.settle(live, record.unit, out.cluster)  # it has the bytes, whatever became of our node's word
-    drop_use(book, live, live.run.units[record.unit])
+    end_use(book, live, live.graph.edges[record.edge], live.run.units[record.unit])
     book.touch(live)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from bdw_fed.v1.control_plane_pb2 import HeldSlots, PoolStatus, TaskInfo
-from bdw_fed.v1.model_pb2 import FragmentStatus
+from bdw_fed.v1.model_pb2 import FragmentStatus, MeasuredLink, MeasuredStep
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.orders.messages import Downward
@@ -42,6 +42,9 @@ class Core(Protocol):
 
     def reserved(self) -> list[HeldSlots]:
         """The slots that runs have reserved."""
+
+    def measured(self) -> tuple[list[MeasuredLink], list[MeasuredStep]]:
+        """Of the links to this cluster and of steps' tasks."""
 
     def pools(self) -> list[PoolStatus]:
         """The pools of warm workers."""

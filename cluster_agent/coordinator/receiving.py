@@ -35,7 +35,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
     place = Place(at.cluster, at.node, at.address, at.server_name)
     incoming = live.run.incoming.get(unit.id)
     state = incoming.edges.get(edge.index) if incoming is not None else None
-    book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place))
+    book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place, message.forwarded))
     if state is None or state == ACCEPTED:
         reply = peer_pb2.PeerMessage.FromString(live.header)
         reply.accept.edge = message.edge
@@ -96,7 +96,7 @@ def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
         unit.digest, unit.size, unit.generation = info.digest, info.size, info.generation
     incoming = live.run.incoming.get(info.id)
     if incoming is None:
-        incoming = live.run.incoming[info.id] = Incoming(record.cluster, record.place, {})
+        incoming = live.run.incoming[info.id] = Incoming(record.cluster, record.place, {}, forwarded=record.forwarded)
         unit.sender = record.cluster
     incoming.place = record.place
     if record.edge not in incoming.edges:

@@ -228,6 +228,7 @@ class OfferTaken(Record, frozen=True):
     unit: UnitInfo
     cluster: str
     place: Place
+    forwarded: bool = False
 
 
 class OfferDropped(Record, frozen=True):

@@ -20,7 +20,7 @@ from cluster_agent.coordinator.grouping import gathers_here
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.measured import Fit
 from cluster_agent.coordinator.messages import PeerLoad
-from cluster_agent.coordinator.state import READY, Out
+from cluster_agent.coordinator.state import READY, Out, Task, Unit
 from cluster_agent.orders.messages import Output
 
 _WORDS: Final = 3  # that precede the bytes: offer, accept, grant
@@ -69,7 +69,11 @@ def choose(
     step = edge.consumer
     if step.gathers:
         return step.executors[0]
-    candidates = [cluster for cluster in step.executors if cluster not in without] or list(step.executors)
+    known = live.run.units.get(unit)
+    executors = [
+        cluster for cluster in step.executors if known is None or cluster != known.sender
+    ]  # it never goes back
+    candidates = [cluster for cluster in executors if cluster not in without] or executors or list(step.executors)
     if len(candidates) > 1:
         candidates = [cluster for cluster in candidates if _reachable(book, cluster)] or candidates
     if len(candidates) == 1:
@@ -225,17 +229,28 @@ def spill(book: Book, live: LiveRun, step: Step) -> None:
     if edge is None or not step.free or step.sides or not live.dispatching:
         return
     queue = live.ready[step.index]
-    while queue:
-        task = live.run.tasks[queue[-1]]
+    left = len(queue)  # not looked at
+    while left:
+        left -= 1
+        task = live.run.tasks[queue[left]]
         unit = live.run.units[task.inputs[0][0]]
-        if task.attempt > live.run.attempts_before or task.remake or unit.sender:
-            return
+        if not _may_go(book, live, step, task, unit):
+            if loads.begins(book, step):
+                return
+            continue
         if book.loads.here is not None:  # it is counted among those that wait
             book.loads.here.add(step, -1, loads.service(book, live, step))
         cluster = choose(book, live, edge, unit.id, unit.size)
         if cluster == book.cluster:
             return
         book.commit(records.Spilled(live.key, task.id, cluster))
+
+
+def _may_go(book: Book, live: LiveRun, step: Step, task: Task, unit: Unit) -> bool:
+    """A unit that was sent here goes on only if we may not execute it, and once at most: so it never goes round."""
+    if task.attempt > live.run.attempts_before or task.remake:
+        return False
+    return not unit.sender or not (loads.begins(book, step) or live.run.incoming[unit.id].forwarded)
 
 
 def spill_all(book: Book) -> None:

@@ -132,6 +132,7 @@ class Incoming(Stored):
     place: Place
     edges: dict[int, int]
     node: str = ""  # where its bytes go
+    forwarded: bool = False  # by a cluster that had it from another
 
 
 class Part(Stored):

@@ -304,6 +304,7 @@ class HubLink:
     async def _beat(self, seconds: float) -> None:
         while True:
             self._changed.clear()
+            links, steps = self._core.measured()
             status = control_plane_pb2.ClusterStatus(
                 name=self._config.cluster,
                 state="ready",
@@ -314,6 +315,8 @@ class HubLink:
                 gateway_address=self._gateway_address,
                 pid=os.getpid(),
                 pools=self._core.pools(),
+                links=links,
+                steps=steps,
             )
             self._out.heartbeat(Heartbeat(status=status, wall_clock=time.time()))
             with suppress(TimeoutError):

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.compile import Definition
 from topology.model import Cluster, Topology
 from topology.questions import Questions
 from workflow.model import Value, Workflow
+
+_ENOUGH = 1.0  # transfers or tasks that a measured figure must rest on
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ class World:
         self._questions = Questions(topology)
         self.clusters: dict[str, Cluster] = self._questions.clusters
         self._states = states
+        self._links = {
+            (link.from_cluster, link.to_cluster): link
+            for status in states.values()
+            for link in status.links
+            if link.weight >= _ENOUGH
+        }
+        self._tasks = {
+            (step.cluster, step.definition): step
+            for status in states.values()
+            for step in status.steps
+            if step.weight >= _ENOUGH
+        }
 
     def tier(self, cluster: str) -> str:
         return self._questions.tier(cluster)
@@ -68,12 +83,19 @@ class World:
         return self._questions.distance(source, to)
 
     def seconds(self, source: str, to: str, size: float) -> float:
-        """What a transfer takes; infinite where there is no link."""
+        """What a transfer takes, as measured or else as declared; infinite where there is no link."""
+        measured = self._links.get((source, to))
+        if measured is not None and self._questions.reachable(source, to):
+            return measured.fixed_seconds + size / measured.bandwidth
         return self._questions.transfer_seconds(source, to, size)
 
     def cost(self, source: str, to: str, size: float) -> float:
         """What a transfer costs; infinite where there is no link."""
         return self._questions.transfer_cost(source, to, size)
+
+    def task(self, cluster: str, definition: str) -> m.MeasuredStep | None:
+        """What the cluster has measured of a step's tasks, if it has."""
+        return self._tasks.get((cluster, definition))
 
     def state(self, cluster: str) -> str:
         """ready, not-ready, unknown or never-seen."""

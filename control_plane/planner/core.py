@@ -73,6 +73,7 @@ def plan(request: Request) -> Planned:
         reserving.reserve(zip(graph, result.steps, strict=True), world)
     for vertex, planned in zip(graph, result.steps, strict=True):
         vertex.step.executors.extend(planned.shares)
+        vertex.step.measured.extend(_known(vertex, planned, world))
     taking_part = sorted({cluster for clusters in executors.values() for cluster in clusters})
     result.epochs.update(dict.fromkeys(taking_part, request.epoch))
     result.transfers.extend(estimate.transfers)
@@ -105,6 +106,17 @@ def _place(vertex: Vertex, situation: Situation, estimate: Estimate, load: dict[
         planned.scores.extend(scores)
     planned.filtered.extend(filtered)
     return planned
+
+
+def _known(vertex: Vertex, planned: m.StepPlan, world: World) -> list[m.MeasuredStep]:
+    """What the executors' coordinators should expect of the step's tasks before they have executed any."""
+    return [
+        world.task(cluster, vertex.step.definition)
+        or m.MeasuredStep(
+            definition=vertex.step.definition, cluster=cluster, fixed_seconds=seconds, mean_seconds=seconds
+        )
+        for cluster, seconds in sorted(planned.task_seconds.items())
+    ]
 
 
 def _where_made(vertex: Vertex, arriving: Amounts) -> Sequence[m.Share]:

@@ -32,6 +32,7 @@ class Estimate:
         self._bound: set[str] = set()  # vertices whose output's size is an upper bound only
         self._done_at: dict[str, float] = {}
         self._units: dict[str, float] = {}
+        self._bytes: dict[str, float] = {}
         self.transfers: list[m.PlannedTransfer] = []
 
     @property
@@ -75,8 +76,9 @@ class Estimate:
         inherited = any(port.from_step in self._bound for port in vertex.step.inputs)
         if inherited or (vertex.kind == "step" and measured.selectivity is None):
             self._bound.add(vertex.name)
-        seconds = self._seconds(vertex, here, measured)
+        seconds = self._seconds(vertex, here)
         self._units[vertex.name] = 1.0 if vertex.single else units
+        self._bytes[vertex.name] = bytes_in
         self._done_at[vertex.name] = seconds + max(
             (self._done_at[port.from_step] + self._edge_seconds(vertex, port) for port in vertex.step.inputs),
             default=0.0,
@@ -89,16 +91,22 @@ class Estimate:
             expected_bytes_out=sum(size for _, size in made.values()),
             expected_seconds=seconds,
             upper_bound=vertex.name in self._bound,
+            task_seconds=self._expected_of_tasks(vertex, shares, bytes_in / max(1.0, 1.0 if vertex.single else units)),
         )
+
+    def _expected_of_tasks(self, vertex: Vertex, shares: Sequence[m.Share], size: float) -> dict[str, float]:
+        if vertex.kind != "step":
+            return {}
+        found = {share.cluster: self.task_seconds(vertex, share.cluster, size) for share in shares}
+        return {cluster: seconds for cluster, seconds in found.items() if seconds}
 
     def seconds_on(self, cluster: str) -> float:
         """The longest way through the graph if everything ran on one cluster that has all the data."""
         done_at: dict[str, float] = {}
         for vertex in self._graph:
-            here: Amounts = {cluster: (self._units[vertex.name], 0.0)}
-            measured = self._measured.get(vertex.step.definition, Measured())
+            here: Amounts = {cluster: (self._units[vertex.name], self._bytes[vertex.name])}
             before = max((done_at[port.from_step] for port in vertex.step.inputs), default=0.0)
-            done_at[vertex.name] = before + self._seconds(vertex, here, measured)
+            done_at[vertex.name] = before + self._seconds(vertex, here)
         return max(done_at.values(), default=0.0)
 
     def _output(self, vertex: Vertex, amount: tuple[float, float], measured: Measured) -> tuple[float, float]:
@@ -109,15 +117,24 @@ class Estimate:
             return (units, size * (1.0 if measured.selectivity is None else measured.selectivity))
         return amount
 
-    def _seconds(self, vertex: Vertex, here: Amounts, measured: Measured) -> float:
-        if vertex.kind != "step" or not measured.task_seconds:
+    def task_seconds(self, vertex: Vertex, cluster: str, size: float) -> float:
+        """What a task of `size` bytes takes on a cluster: as measured there, else anywhere; 0 if nobody knows."""
+        there = self._world.task(cluster, vertex.step.definition)
+        if there is not None:
+            return there.fixed_seconds + size * there.seconds_per_byte
+        return self._measured.get(vertex.step.definition, Measured()).task_seconds or 0.0
+
+    def _seconds(self, vertex: Vertex, here: Amounts) -> float:
+        if vertex.kind != "step":
             return 0.0
         if vertex.single:
-            return measured.task_seconds
+            size = sum(size for _, size in here.values())
+            return max((self.task_seconds(vertex, cluster, size) for cluster in here), default=0.0)
         return max(
             (
-                measured.task_seconds * math.ceil(units / free_slots(vertex, cluster, self._world))
-                for cluster, (units, _) in here.items()
+                self.task_seconds(vertex, cluster, size / max(units, 1.0))
+                * math.ceil(units / free_slots(vertex, cluster, self._world))
+                for cluster, (units, size) in here.items()
             ),
             default=0.0,
         )

@@ -83,6 +83,9 @@ class NotingCore:
     def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
         return [control_plane_pb2.TaskInfo(step="clean", state="running")]
 
+    def measured(self) -> tuple[list[model_pb2.MeasuredLink], list[model_pb2.MeasuredStep]]:
+        return [], []
+
     def pools(self) -> list[control_plane_pb2.PoolStatus]:
         return []
 

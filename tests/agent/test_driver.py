@@ -81,6 +81,9 @@ class ScriptedCore:
     def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
         return []
 
+    def measured(self) -> tuple[list[model_pb2.MeasuredLink], list[model_pb2.MeasuredStep]]:
+        return [], []
+
     def pools(self) -> list[control_plane_pb2.PoolStatus]:
         return []
 
