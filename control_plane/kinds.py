@@ -60,6 +60,10 @@ class Kinds:
         """The store's revision now."""
         return await self._store.kv.revision()
 
+    def newest_revision(self) -> int:
+        """The newest revision of the store that this process has seen in an answer."""
+        return self._store.kv.newest
+
     async def look(self, keys: Sequence[Key], below: Sequence[tuple[str, ...]] = (), most: int = 1) -> Look:
         """Read keys of several kinds at once; see `Store.look`."""
         return await self._store.look(keys, below, most)

@@ -3,13 +3,17 @@
 All of it is read in one step of etcd, with whatever else the caller wants to know. Which steps a workflow uses is known
 only once it is read; so what it used when it was read last is asked for along with it, and the rest, mostly nothing,
 afterwards.
+
+What was read a moment ago serves again, on the condition that none of the namespace's objects has changed since, which
+etcd checks when the run is stored.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import store_pb2 as s
@@ -18,27 +22,34 @@ from control_plane.kinds import Kinds, object_names
 from control_plane.store.base import Stored
 from control_plane.store.keys import Key
 from control_plane.store.repository import Look
+from control_plane.store.transaction import Operation
 
-_REMEMBERED = 1000  # workflows
+_REMEMBERED = 200  # workflows
+_FRESH_SECONDS = 1.0  # for so long what was measured may be out of date
 _STEPS_AT_ONCE = 50  # two keys each, in one read of at most 128
 
 
 @dataclass(frozen=True)
 class Grounds:
-    """What a plan stands on; `steps` and `measured` are by reference ("clean-flights@1")."""
+    """What a plan stands on, on these conditions; `steps` and `measured` are by reference ("clean-flights@1").
+
+    `revision` is the store's, as it was then or since.
+    """
 
     workflow: Stored[cp.Object]
     topology: Stored[cp.Object]
     steps: Mapping[str, cp.Object]
     measured: Mapping[str, s.StepMeasured]
+    conditions: Sequence[Operation]
+    revision: int
 
 
 @dataclass(frozen=True)
-class _Uses:
-    """The steps that a workflow of this digest uses."""
+class _Known:
+    """Grounds that were read at that moment of the loop's clock; their condition is the namespace's generation."""
 
-    digest: bytes
-    steps: tuple[str, ...]
+    grounds: Grounds
+    at: float
 
 
 class GroundsReader:
@@ -46,13 +57,20 @@ class GroundsReader:
 
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
-        self._uses: dict[tuple[str, str], _Uses] = {}
+        self._known: dict[tuple[str, str, str], _Known] = {}
+
+    def remembered(self, namespace: str, workflow: str, topology: str) -> Grounds | None:
+        """Grounds that were read a moment ago, if they were."""
+        known = self._known.get((namespace, workflow, topology))
+        if known is None or asyncio.get_running_loop().time() > known.at + _FRESH_SECONDS:
+            return None
+        return replace(known.grounds, revision=max(known.grounds.revision, self._kinds.newest_revision()))
 
     async def look(self, namespace: str, workflow: str, topology: str, also: Sequence[Key] = ()) -> Look:
         """See what there is now. InvalidName if a name is none. No topology: whichever there is."""
-        keys = [self._key(namespace, "Workflow", workflow), *also]
-        known = self._uses.get((namespace, workflow))
-        keys += self._step_keys(namespace, known.steps[:_STEPS_AT_ONCE] if known else ())
+        keys = [self._key(namespace, "Workflow", workflow), self._kinds.generations.key(namespace), *also]
+        known = self._known.get((namespace, workflow, topology))
+        keys += self._step_keys(namespace, list(known.grounds.steps)[:_STEPS_AT_ONCE] if known else ())
         topologies = self._kinds.objects["Topology"]
         if topology:
             return await self._kinds.look([*keys, self._key(namespace, "Topology", topology)])
@@ -65,7 +83,7 @@ class GroundsReader:
             where = self._found(look, namespace, "Topology", topology)
         else:
             where = await self._only_topology(namespace, workflow, look)
-        uses = self._used(namespace, found.value)
+        uses = sorted({use["use"] for use in json.loads(found.value.spec_json)["spec"]["steps"]})
         rest = [each for each in uses if self._key(namespace, "Step", each).raw not in look.items]
         items = dict(look.items)
         for at in range(0, len(rest), _STEPS_AT_ONCE):
@@ -77,17 +95,24 @@ class GroundsReader:
             if known := self._kinds.measured.seen(whole, self._measured_key(namespace, each)):
                 measured[each] = known.value
         steps = {each: self._found(whole, namespace, "Step", each).value for each in uses}
-        return Grounds(found, where, steps, measured)
+        conditions = [
+            self._kinds.objects["Workflow"].unchanged(found.key, found.revision),
+            self._kinds.objects["Topology"].unchanged(where.key, where.revision),
+        ]
+        grounds = Grounds(found, where, steps, measured, conditions, look.revision)
+        self._remember((namespace, workflow, topology), grounds, look)
+        return grounds
 
-    def _used(self, namespace: str, workflow: cp.Object) -> tuple[str, ...]:
-        known = self._uses.pop((namespace, workflow.name), None)
-        if known is None or known.digest != workflow.digest:
-            uses = {use["use"] for use in json.loads(workflow.spec_json)["spec"]["steps"]}
-            known = _Uses(workflow.digest, tuple(sorted(uses)))
-        if len(self._uses) >= _REMEMBERED:
-            del self._uses[next(iter(self._uses))]
-        self._uses[namespace, workflow.name] = known  # the newest is the last
-        return known.steps
+    def _remember(self, asked: tuple[str, str, str], grounds: Grounds, look: Look) -> None:
+        generations = self._kinds.generations
+        key = generations.key(asked[0])
+        generation = generations.seen(look, key)
+        condition = generations.unchanged(key, generation.revision if generation else 0)
+        self._known.pop(asked, None)
+        if len(self._known) >= _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        known = replace(grounds, conditions=[condition])
+        self._known[asked] = _Known(known, asyncio.get_running_loop().time())  # the newest is the last
 
     async def _only_topology(self, namespace: str, workflow: str, look: Look) -> Stored[cp.Object]:
         topologies = self._kinds.objects["Topology"]

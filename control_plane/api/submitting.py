@@ -1,6 +1,6 @@
 """From a workflow's name and parameters to a plan, and from a plan to a run.
 
-What the plan stands on is read once; the run is stored on the condition that workflow and topology are still those.
+What the plan stands on is read once, or was a moment ago; the run is stored on the condition that it still is so.
 The plan itself, with all its reasons, is stored in the same transaction; a large one goes into the blob store before.
 """
 
@@ -10,6 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,12 @@ from control_plane.patience import persistently
 from control_plane.runs import messages
 from control_plane.runs.driver import Runs
 from control_plane.store.base import Stored
+from control_plane.store.errors import Conflict
+from control_plane.store.etcd.errors import EtcdError
 from control_plane.store.keys import checked_name
 from control_plane.store.transaction import Operation
 from wire.digests import bytes_digest
+from wire.errors import ProblemError
 
 if TYPE_CHECKING:
     from control_plane.planner.base import Measured
@@ -65,34 +69,41 @@ class Submissions:
             if seen and (before := await self._runs.submitted_before(namespace, digest)):
                 return cp.SubmitResponse(run=before, plan=await self.plan_of(before))
             grounds = await self._grounds.grounds(namespace, request.workflow, request.topology, look)
-            workflow = grounds.workflow.value
-            expected = request.expected_workflow_revision
-            if expected not in (0, workflow.revision):
-                raise Changed(
-                    f"workflow {request.workflow} is at revision {workflow.revision}, expected was {expected}"
-                )
-            name = request.run or _run_name(request.workflow)
-            planned, parameters = await self._planned(
-                namespace, name, grounds, request.parameters_json, epoch=look.revision
-            )
-            run = m.Run(
-                namespace=namespace,
-                name=name,
-                workflow=request.workflow,
-                workflow_revision=workflow.revision,
-                workflow_digest=workflow.digest.hex(),
-                topology=grounds.topology.value.name,
-                topology_revision=grounds.topology.value.revision,
-                parameters_json=parameters,
-                submitted_at=time.time(),
-                submitted_by=by,
-                idempotency_key=key,
-            )
-            if request.dry_run:
-                return cp.SubmitResponse(run=run, plan=planned.plan)
-            return await self._stored(run, planned, grounds)
+            return await self._made(request, by, key, grounds)
 
+        known = self._grounds.remembered(namespace, request.workflow, request.topology)
+        if known and not request.run and not request.dry_run:
+            with suppress(Changed, ProblemError, Conflict, EtcdError):  # these are said of what there is now
+                return await self._made(request, by, key, known)
         return await persistently(attempt)
+
+    async def _made(self, request: cp.SubmitRequest, by: str, key: str, grounds: Grounds) -> cp.SubmitResponse:
+        """Plan on these grounds, and store the run on their conditions, unless it is a dry run."""
+        namespace = request.namespace or "default"
+        workflow = grounds.workflow.value
+        expected = request.expected_workflow_revision
+        if expected not in (0, workflow.revision):
+            raise Changed(f"workflow {request.workflow} is at revision {workflow.revision}, expected was {expected}")
+        name = request.run or _run_name(request.workflow)
+        planned, parameters = await self._planned(
+            namespace, name, grounds, request.parameters_json, epoch=grounds.revision
+        )
+        run = m.Run(
+            namespace=namespace,
+            name=name,
+            workflow=request.workflow,
+            workflow_revision=workflow.revision,
+            workflow_digest=workflow.digest.hex(),
+            topology=grounds.topology.value.name,
+            topology_revision=grounds.topology.value.revision,
+            parameters_json=parameters,
+            submitted_at=time.time(),
+            submitted_by=by,
+            idempotency_key=key,
+        )
+        if request.dry_run:
+            return cp.SubmitResponse(run=run, plan=planned.plan)
+        return await self._stored(run, planned, grounds)
 
     async def planned(self, namespace: str, workflow: str, parameters_json: str) -> m.Plan:
         """The plan that a submission would have now."""
@@ -114,10 +125,7 @@ class Submissions:
     async def _stored(self, run: m.Run, planned: Planned, grounds: Grounds) -> cp.SubmitResponse:
         packed = planned.plan.SerializeToString(deterministic=True)
         plan_digest = bytes_digest(packed)
-        also = [
-            self._kinds.objects["Workflow"].unchanged(grounds.workflow.key, grounds.workflow.revision),
-            self._kinds.objects["Topology"].unchanged(grounds.topology.key, grounds.topology.revision),
-        ]
+        also = [*grounds.conditions]
         if len(packed) <= _SMALL_PLAN:
             also.append(self._kinds.plans.creating(self._kinds.plans.key(run.namespace, run.name), planned.plan))
         else:
@@ -130,7 +138,8 @@ class Submissions:
         else:
             event = messages.Planned(revision=revision, plan=plan_digest, fragments=fragments, at=time.time())
         stored = await self._runs.submit(run, event, also)
-        return cp.SubmitResponse(run=stored, plan=planned.plan)
+        plan = planned.plan if stored.name == run.name else await self.plan_of(stored)  # its key had made it before
+        return cp.SubmitResponse(run=stored, plan=plan)
 
     async def again(self, run: m.Run, denied: Mapping[str, str]) -> tuple[Planned, bytes, list[Operation]]:
         """A new plan of a queued run, on what it was submitted on and as the clusters are now, without those `denied`.

@@ -58,6 +58,18 @@ async def test_submissions_beside_changes_of_their_workflow_all_come_to_be(
         assert all(f'"limit": {answer.run.workflow_revision + 2}' in answer.run.parameters_json for answer in answers)
 
 
+async def test_a_repeated_key_is_answered_with_the_run_and_the_plan_that_it_has_made(
+    hub: RunningHub, person: ControlPlaneServiceStub
+) -> None:
+    await apply(person, ALL)
+    async with FakeAgent(hub, "edge"), FakeAgent(hub, "cloud"):
+        first = await submit(person, idempotency_key="once")
+        assert await submit(person, idempotency_key="once") == first
+    assert (await submit(person, idempotency_key="once")).run.name == first.run.name, "whatever a plan would say now"
+    await apply(person, TOPOLOGY.replace("name: pair", "name: again"))
+    assert (await submit(person, idempotency_key="once")).run.name == first.run.name
+
+
 async def test_of_several_topologies_one_has_to_be_named(hub: RunningHub, person: ControlPlaneServiceStub) -> None:
     async with FakeAgent(hub, "edge"), FakeAgent(hub, "cloud"):
         await apply(person, ALL)

@@ -113,6 +113,7 @@ class Kv:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.newest = 0  # the highest revision that an answer of a transaction has named
         self._settler = Settler(self._term) if client.config.settle else None
 
     async def get(self, key: bytes, *, revision: int = 0) -> Item | None:
@@ -123,6 +124,7 @@ class Kv:
     async def look(self, reads: Sequence[rpc.RequestOp]) -> Snapshot:
         """What these reads, at most MAX_OPERATIONS, find in one step."""
         answer = await self.client.call(_TXN, rpc.TxnRequest(success=reads), Retry.ALWAYS)
+        self.newest = max(self.newest, answer.header.revision)
         found = (item(kv) for response in answer.responses for kv in response.response_range.kvs)
         return Snapshot(tuple(found), answer.header.revision)
 
@@ -192,6 +194,7 @@ class Kv:
         """If all of `compare` hold do all of `success`, else all of `failure`, as one step."""
         request = rpc.TxnRequest(compare=compare, success=success, failure=failure)
         answer = await self.client.call(_TXN, request, Retry.UNSENT)
+        self.newest = max(self.newest, answer.header.revision)
         await self._settled(answer.header)
         reads = tuple(
             item(response.response_range.kvs[0]) if response.response_range.kvs else None
