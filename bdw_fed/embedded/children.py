@@ -185,7 +185,6 @@ def _serve(process: Process, layout: Layout, services: ModuleType, word: int | s
     if isinstance(word, str):
         command = services.etcd_command(process, layout)
         os.execve(command[0], command, {"NOTIFY_SOCKET": word})  # noqa: S606 - a list of arguments, no shell
-    gc.unfreeze()
     gc.enable()
 
     def ready(addresses: Any) -> None:
