@@ -86,7 +86,7 @@ async def _serve(
         durability=config.durability,
         changed=link.nodes_changed,
     )
-    peers = Peers(cluster, log, intake, bus, config.credentials, link.relay)
+    peers = Peers(cluster, log, intake, bus, config.credentials, link.relay, nodes.trust)
     driver = Driver(core, log, intake, bus, nodes, peers, link, link, durability=config.durability)
     driver.start()
     if (known := log.meta(DIRECTORY)) is not None:

@@ -623,6 +623,7 @@ class PeerDirectory(_message.Message):
         DISTANCE_FIELD_NUMBER: _builtins.int
         COST_PER_GB_FIELD_NUMBER: _builtins.int
         REACHABLE_FIELD_NUMBER: _builtins.int
+        TRUSTED_FIELD_NUMBER: _builtins.int
         cluster: _builtins.str
         gateway_address: _builtins.str
         can_dial: _builtins.bool
@@ -637,6 +638,8 @@ class PeerDirectory(_message.Message):
         cost_per_gb: _builtins.float
         reachable: _builtins.bool
         """a link is declared"""
+        trusted: _builtins.bool
+        """the link is: data may cross it without TLS"""
         def __init__(
             self,
             *,
@@ -649,10 +652,11 @@ class PeerDirectory(_message.Message):
             distance: _builtins.float = ...,
             cost_per_gb: _builtins.float = ...,
             reachable: _builtins.bool = ...,
+            trusted: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "can_be_dialled", b"can_be_dialled", "can_dial", b"can_dial", "cluster", b"cluster", "cost_per_gb", b"cost_per_gb", "distance", b"distance", "gateway_address", b"gateway_address", "latency", b"latency", "reachable", b"reachable"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "can_be_dialled", b"can_be_dialled", "can_dial", b"can_dial", "cluster", b"cluster", "cost_per_gb", b"cost_per_gb", "distance", b"distance", "gateway_address", b"gateway_address", "latency", b"latency", "reachable", b"reachable", "trusted", b"trusted"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

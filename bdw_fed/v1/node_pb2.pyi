@@ -658,20 +658,26 @@ class NodeWelcome(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     DATA_ROOT_FIELD_NUMBER: _builtins.int
     DURABILITY_FIELD_NUMBER: _builtins.int
+    TRUSTED_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     data_root: _builtins.str
     """against which sources' paths are resolved"""
     durability: _builtins.str
+    @_builtins.property
+    def trusted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """clusters that may be sent data without TLS"""
+
     def __init__(
         self,
         *,
         cluster: _builtins.str = ...,
         data_root: _builtins.str = ...,
         durability: _builtins.str = ...,
+        trusted: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_root", b"data_root", "durability", b"durability"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_root", b"data_root", "durability", b"durability", "trusted", b"trusted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

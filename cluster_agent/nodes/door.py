@@ -17,6 +17,7 @@ import grpc.aio
 import structlog
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
+from bdw_fed.v1.federation_pb2 import PeerDirectory
 from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer
 from cluster_agent.bundles import BundleCache, BundleError
 from cluster_agent.coordinator.intake import Intake
@@ -50,9 +51,7 @@ class NodeDoor(NodeServiceServicer):
         self._cluster = cluster
         self._intake = intake
         self._bundles = bundles
-        self._welcome = node_pb2.NodeCommand(
-            welcome=node_pb2.NodeWelcome(cluster=cluster, data_root=data_root, durability=durability)
-        ).SerializeToString()
+        self._welcome = node_pb2.NodeWelcome(cluster=cluster, data_root=data_root, durability=durability)
         self._changed = changed
         self._nodes: dict[str, Attached] = {}
         self._gone: set[str] = set()
@@ -65,6 +64,14 @@ class NodeDoor(NodeServiceServicer):
         attached = self._nodes.get(node)
         if attached is not None:
             attached.tell(commands)
+
+    def trust(self, directory: PeerDirectory) -> None:
+        """Let the nodes send data without TLS to the clusters to which the hub's directory has trusted links."""
+        trusted = [peer.cluster for peer in directory.peers if peer.trusted]
+        if trusted != self._welcome.trusted:
+            self._welcome.trusted[:] = trusted
+            for attached in self._nodes.values():
+                attached.tell([self._said_welcome()])
 
     def statuses(self) -> list[control_plane_pb2.NodeStatus]:
         """All nodes that were ever here, those that are gone as not ready."""
@@ -142,7 +149,7 @@ class NodeDoor(NodeServiceServicer):
         attached.status = hello.status
         self._nodes[hello.node] = attached
         self._gone.discard(hello.node)
-        attached.tell([self._welcome])
+        attached.tell([self._said_welcome()])
         for result in hello.finished:  # first, so that their tasks are not taken for lost
             self._intake.submit(NodeSaid(hello.node, old.finished(result)))
         for what in unacknowledged:
@@ -151,6 +158,9 @@ class NodeDoor(NodeServiceServicer):
         self.logs.joined(hello.node)
         self._changed()
         return attached
+
+    def _said_welcome(self) -> bytes:
+        return node_pb2.NodeCommand(welcome=self._welcome).SerializeToString()
 
     def _detach(self, attached: Attached) -> None:
         if self._nodes.get(attached.node) is not attached:

@@ -43,7 +43,10 @@ class _Peer:
 
 
 class Peers:
-    """The carrier of what peers say to each other. `relay` sends a frame to a cluster through the hub."""
+    """The carrier of what peers say to each other. `relay` sends a frame to a cluster through the hub.
+
+    `learned` hears what the hub says about the other clusters.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Peers:
         bus: EventBus,
         credentials: Credentials,
         relay: Callable[[str, PeerFrame], None],
+        learned: Callable[[PeerDirectory], None] = lambda _: None,
     ) -> None:
         self._cluster = cluster
         self._log_id = log.log_id
@@ -60,6 +64,7 @@ class Peers:
         self._bus = bus
         self._credentials = credentials
         self._relay = relay
+        self._learned = learned
         self._relay_up = False
         self._peers: dict[str, _Peer] = {}
         self._dirty: set[_Peer] = set()
@@ -120,6 +125,7 @@ class Peers:
 
     def directory(self, directory: PeerDirectory) -> None:
         """How the others are reached, as the hub says."""
+        self._learned(directory)
         self._addresses = to_dial(self._cluster, directory)
         for peer in self._peers.values():
             self._dial(peer)

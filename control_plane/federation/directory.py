@@ -60,4 +60,5 @@ def _peer(cluster: str, other: str, questions: Questions, gateways: Mapping[str,
         distance=questions.distance(cluster, other),
         cost_per_gb=link.cost_per_gb if link else 0.0,
         reachable=True,
+        trusted=link.trusted if link else False,
     )

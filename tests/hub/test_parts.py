@@ -105,6 +105,9 @@ def test_a_directory_says_who_dials_whom_and_whom_no_link_leads_to() -> None:
     assert (far.cluster, far.reachable, far.can_dial) == ("far", False, False)
     assert (near.cluster, near.distance, near.can_dial, near.can_be_dialled) == ("near", 0.0, True, True)
     assert not directory("stranger", [stored(more)], {}).peers
+    assert not any(peer.trusted for peer in found.peers)
+    private = directory("edge", [stored(more.replace("dial: here", "dial: here, trusted: true"))], {})
+    assert [peer.trusted for peer in private.peers] == [True, False, False]
 
 
 def test_what_a_step_makes_is_held_against_what_drives_it() -> None:

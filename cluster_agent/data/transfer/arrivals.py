@@ -3,6 +3,7 @@
 Whoever wants a unit says so by `fetch` (with places to pull it from) or `expect` (somebody will push it). Wants for the
 same digest share one `Arrival`, so its bytes come once; its file is complete, checked and in the store before any of
 them is told `Arrived`. One writer at a time: a push waits outside while a pull is under way, and the other way round.
+Small units that are wanted from one server while it answers are asked for together, and go into the store's journal.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from dataclasses import dataclass, field
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import DataError, GoneError, TransferError
 from cluster_agent.data.store import DiskStore
+from cluster_agent.data.transfer import many
 from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.data.transfer.partial import PartialFile
-from wire.digests import content_digest
+from wire.digests import bytes_digest
 
 PULLS_AT_ONCE = 8
 
@@ -45,6 +47,7 @@ class Arrival:
     partial: PartialFile | None = None
     pull: asyncio.Task[None] | None = None
     push: asyncio.Task[object] | None = None
+    queued: bool = False  # to be asked for among other small ones
     crossed: int = 0
     began: float = 0.0
 
@@ -68,6 +71,8 @@ class Arrivals:
         self._by_digest: dict[bytes, Arrival] = {}
         self._by_key: dict[UnitKey, Arrival] = {}
         self._slots = asyncio.Semaphore(PULLS_AT_ONCE)
+        self._small: dict[tuple[str, str], list[Arrival]] = {}  # to be asked for, by server
+        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def wanted(self) -> list[UnitKey]:
@@ -80,7 +85,11 @@ class Arrivals:
         if arrival is None:
             return
         arrival.sources += [source for source in sources if source not in arrival.sources]
-        if arrival.pull is None:
+        if arrival.pull is not None or arrival.queued:
+            return
+        if arrival.sources and size <= self._store.small:
+            self._queue(arrival)
+        else:
             arrival.pull = asyncio.create_task(self._pull(arrival))
 
     def expect(self, key: UnitKey, digest: bytes, size: int, cluster: str) -> None:
@@ -104,6 +113,9 @@ class Arrivals:
 
     async def close(self) -> None:
         """Stop all transfers; what has come is kept for the next start."""
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
         for arrival in list(self._by_digest.values()):
             if arrival.pull is not None:
                 arrival.pull.cancel()
@@ -124,7 +136,9 @@ class Arrivals:
             return None
         return self._partial(arrival).contiguous
 
-    async def receive(self, key: UnitKey, cluster: str, start: int, total: int, data: AsyncIterator[bytes]) -> bool:
+    async def receive(
+        self, key: UnitKey, cluster: str, start: int, total: int, data: AsyncIterator[bytes | memoryview]
+    ) -> bool:
         """Take what a node of `cluster` pushes; True once the unit is whole and in the store. PushRefusedError."""
         arrival = self._by_key.get(key)
         if arrival is None or not arrival.wants[key]:
@@ -146,7 +160,7 @@ class Arrivals:
 
     # ---------------------------------------------------------------------------------------------------- inside
 
-    async def _take(self, arrival: Arrival, start: int, data: AsyncIterator[bytes]) -> bool:
+    async def _take(self, arrival: Arrival, start: int, data: AsyncIterator[bytes | memoryview]) -> bool:
         async with arrival.writing:
             partial = self._partial(arrival)
             if start != partial.contiguous:
@@ -156,7 +170,7 @@ class Arrivals:
                 if self._by_digest.get(arrival.digest) is not arrival:
                     raise PushRefusedError(404, "the unit is not wanted any more")
                 try:
-                    partial.append(piece)
+                    await asyncio.to_thread(partial.append, piece)
                 except ValueError as error:
                     raise PushRefusedError(422, str(error)) from None
                 arrival.crossed += len(piece)
@@ -217,10 +231,71 @@ class Arrivals:
         finally:
             arrival.pull = None
 
+    def _queue(self, arrival: Arrival) -> None:
+        """Ask for a small unit with the next request to its server."""
+        source = arrival.sources[0]
+        where = (source.address, source.server_name)
+        arrival.queued = True
+        self._small.setdefault(where, []).append(arrival)
+        if where not in self._asking:
+            self._asking[where] = asyncio.create_task(self._ask(where))
+
+    async def _ask(self, where: tuple[str, str]) -> None:
+        """Get what is wanted from a server, and what is wanted from it meanwhile."""
+        try:
+            while queue := self._small.pop(where, None):
+                for first in range(0, len(queue), many.AT_ONCE):
+                    await self._ask_for(queue[first : first + many.AT_ONCE])
+        finally:
+            del self._asking[where]
+
+    async def _ask_for(self, queue: list[Arrival]) -> None:
+        asked = [arrival for arrival in queue if self._by_digest.get(arrival.digest) is arrival]
+        if not asked:
+            return
+        began, error = time.monotonic(), ""
+        contents: many.Answer = [None] * len(asked)
+        try:
+            keys = [arrival.sources[0].key for arrival in asked]
+            contents = await self._client.pull_small(keys, asked[0].sources[0])
+        except TransferError as failure:
+            error = str(failure)
+        seconds = (time.monotonic() - began) / len(asked)
+        told: list[Arrived] = []
+        for arrival, content in zip(asked, contents, strict=True):
+            arrival.queued = False
+            if self._by_digest.get(arrival.digest) is not arrival or arrival.writing.locked():
+                continue  # forgotten, or being pushed
+            try:
+                told += self._enter_small(arrival, content, seconds)
+            except OSError as failure:
+                self._fail(arrival, str(failure))
+                continue
+            if arrival.wants and self._by_digest.get(arrival.digest) is arrival:
+                self._otherwise(arrival, error)
+        await self._tell_when_durable(told)
+
+    def _enter_small(self, arrival: Arrival, content: tuple[bytes, bytes] | None, seconds: float) -> list[Arrived]:
+        """Put what came into the store, if it is the unit; what to tell of it."""
+        if content is None or bytes_digest(content[1]) != arrival.digest:
+            return []
+        for key in arrival.wants:
+            self._store.put(key, content[1], arrival.digest)
+        first, *others = arrival.wants
+        self._settle(arrival)
+        return [Arrived(first, len(content[1]), seconds), *(Arrived(key) for key in others)]
+
+    def _otherwise(self, arrival: Arrival, error: str) -> None:
+        """It did not come with the others: it is asked for alone, which tries all servers and tells what is wrong."""
+        if error and len(arrival.sources) == 1:
+            self._fail(arrival, error)
+        else:
+            arrival.pull = asyncio.create_task(self._pull(arrival))
+
     async def _finish(self, arrival: Arrival) -> None:
         """Check a complete file and put it into the store; TransferError if its bytes are wrong."""
         partial = self._partial(arrival)
-        if await asyncio.to_thread(content_digest, partial.path) != arrival.digest:
+        if await asyncio.to_thread(partial.digest) != arrival.digest:
             partial.restart()
             raise TransferError("the bytes that came are not the unit's: their digest is another")
         if self._by_digest.get(arrival.digest) is not arrival:

@@ -1,8 +1,9 @@
 """A file that is arriving: which of its bytes are here, also after a crash.
 
-The bytes lie in `<digest>`, and beside it `<digest>.done` has one byte for each chunk, 1 once the chunk is whole.
-Within a chunk bytes come in order, so what is known beyond whole chunks is one offset for each, kept in memory only.
-Nothing here is trusted: the digest of the complete file decides.
+The bytes lie in `<digest>`, and beside it, if there is more than one chunk, `<digest>.done` has one byte for each, 1
+once the chunk is whole. Within a chunk bytes come in order, so what is known beyond whole chunks is one offset for
+each, kept in memory only. Nothing here is trusted: the digest of the complete file decides. It is made of the bytes as
+they come, as far as they come in the order of the file; the rest is read again.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from wire.digests import ContentHasher
+
 CHUNK_BYTES = 8 << 20
+_READ_BYTES = 256 << 10
 
 
 class PartialFile:
-    """The arriving content of `digest`, `size` bytes, in `directory`. Use from the event loop; `close` it."""
+    """The arriving content of `digest`, `size` bytes, in `directory`. `close` it.
+
+    Several threads may write, each a chunk of its own.
+    """
 
     def __init__(self, directory: Path, digest: bytes, size: int) -> None:
         self.path = directory / digest.hex()
@@ -22,8 +29,13 @@ class PartialFile:
         self.chunks = max(1, -(-size // CHUNK_BYTES))
         self._done_path = self.path.with_suffix(".done")
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._done_file = os.open(self._done_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        whole = os.read(self._done_file, self.chunks + 1)
+        self._done_file = -1
+        whole = b""
+        if self.chunks > 1:
+            self._done_file = os.open(self._done_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            whole = os.read(self._done_file, self.chunks + 1)
+        self._hasher = ContentHasher()
+        self._hashed = 0
         if len(whole) != self.chunks or os.fstat(self._file).st_size != size:
             self._reset()
             whole = bytes(self.chunks)
@@ -66,12 +78,23 @@ class PartialFile:
         view = memoryview(data)
         if len(view) > self.length(chunk) - self._got[chunk]:
             raise ValueError("more bytes came than were asked for")
+        if self.offset(chunk) == self._hashed:
+            self._hasher.update(view)
+            self._hashed += len(view)
         while view:
             written = os.pwrite(self._file, view, self.offset(chunk))
             self._got[chunk] += written
             view = view[written:]
-        if self._got[chunk] == self.length(chunk):
+        if self._got[chunk] == self.length(chunk) and self._done_file >= 0:
             os.pwrite(self._done_file, b"\1", chunk)
+
+    def digest(self) -> bytes:
+        """The BLAKE3 of the file, which is complete. Blocks."""
+        buffer = memoryview(bytearray(min(_READ_BYTES, max(1, self.size - self._hashed))))
+        while self._hashed < self.size and (got := os.preadv(self._file, [buffer], self._hashed)):
+            self._hasher.update(buffer[:got])
+            self._hashed += got
+        return self._hasher.digest()
 
     def append(self, data: bytes | memoryview) -> None:
         """Add bytes at `contiguous`, over as many chunks as they fill."""
@@ -93,7 +116,8 @@ class PartialFile:
     def close(self) -> None:
         """Keep what is here for another time."""
         os.close(self._file)
-        os.close(self._done_file)
+        if self._done_file >= 0:
+            os.close(self._done_file)
 
     def remove(self) -> None:
         """Delete what is left; after `close`."""
@@ -108,5 +132,8 @@ class PartialFile:
     def _reset(self) -> None:
         os.ftruncate(self._file, 0)
         os.ftruncate(self._file, self.size)
-        os.ftruncate(self._done_file, 0)
-        os.pwrite(self._done_file, bytes(self.chunks), 0)
+        self._hasher = ContentHasher()
+        self._hashed = 0
+        if self._done_file >= 0:
+            os.ftruncate(self._done_file, 0)
+            os.pwrite(self._done_file, bytes(self.chunks), 0)

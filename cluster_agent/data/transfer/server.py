@@ -3,145 +3,269 @@
     GET, HEAD /v1/{namespace}/{run}/{unit hex}   with Range; ETag is the digest
     HEAD      of an expected unit                Upload-Offset tells where to go on
     PUT       of an expected unit                Content-Range: bytes START-END/TOTAL
+    POST      /v1/units                          many small units in one answer, see `many`
+    POST      /v1/plain                          a port without TLS and a token for it, see `plain`
 
 Both ends show certificates of the federation; nodes, agents and users may read, nodes may write what is expected of
-their cluster. Nothing of a request becomes a path: names are looked up in the store's index.
+their cluster. Nothing of a request becomes a path: names are looked up in the store's index, on the event loop, which
+owns it; threads send what was found and receive what comes (see `listener`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import BinaryIO
-
-from aiohttp import ClientError, web
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from cluster_agent.data.base import Content, Store, UnitKey
 from cluster_agent.data.errors import DataError
+from cluster_agent.data.transfer import many
 from cluster_agent.data.transfer.arrivals import Arrivals, PushRefusedError
+from cluster_agent.data.transfer.channel import BrokenError, Channel, head
 from cluster_agent.data.transfer.client import UPLOAD_OFFSET
+from cluster_agent.data.transfer.listener import Listener
+from cluster_agent.data.transfer.plain import Passes
 from wire.digests import ID_BYTES
 from wire.identity.peers import UnknownPeerError, identity_of_tls
 from wire.identity.roles import Identity, Role
 
-READ_BYTES = 512 << 10
+_THREADS = 64
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
 _READERS = frozenset([Role.NODE, Role.AGENT, Role.USER, Role.OPERATOR])
+_WRITERS = frozenset([Role.NODE])
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+T = TypeVar("T")
+
+
+class _AnswerError(Exception):
+    """What is answered in place of what was asked for."""
+
+    def __init__(self, status: int, text: str = "", headers: dict[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True)
+class _Request:
+    channel: Channel
+    method: str
+    path: tuple[str, ...]
+    headers: dict[str, str]
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        told = self.headers.get("content-length", "0")
+        if "transfer-encoding" in self.headers or not told.isdecimal():
+            raise _AnswerError(411, "expected a Content-Length")
+        return int(told)
 
 
 class DataServer:
-    """Serves `store`, and hands pushes to `arrivals`."""
+    """Serves `store`, and hands pushes to `arrivals`. Without TLS it serves the clusters that `trust` names."""
 
     def __init__(self, store: Store, arrivals: Arrivals, context: ssl.SSLContext) -> None:
         self._store = store
         self._arrivals = arrivals
         self._context = context
-        self._runner: web.AppRunner | None = None
+        self._host = ""
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="serve")
+        self._listener: Listener | None = None
+        self._plain: Listener | None = None
+        self._plain_port = 0
+        self._passes = Passes()
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. OSError if it is taken."""
-        app = web.Application()
-        path = "/v1/{namespace}/{run}/{unit}"
-        app.router.add_route("GET", path, self._get)
-        app.router.add_route("HEAD", path, self._get)
-        app.router.add_route("PUT", path, self._put)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, shutdown_timeout=1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=self._context, backlog=512)
-        await site.start()
-        bound: int = self._runner.addresses[0][1]
-        return bound
+        self._loop = asyncio.get_running_loop()
+        self._host = host
+        self._listener = Listener(self._context, self._executor, self._answer)
+        return self._listener.start(host, port)
+
+    async def trust(self, clusters: frozenset[str]) -> None:
+        """Offer transfers without TLS to these clusters, to which the topology has trusted links, and to no others."""
+        self._passes.trusted = clusters
+        if clusters and self._plain is None:
+            self._plain = Listener(None, self._executor, self._answer)
+            self._plain_port = self._plain.start(self._host, 0)
+        elif not clusters and self._plain is not None:
+            plain, self._plain = self._plain, None
+            await plain.stop()
 
     async def stop(self) -> None:
         """Stop listening and end the connections."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        for listener in (self._listener, self._plain):
+            if listener is not None:
+                await listener.stop()
+        self._executor.shutdown()
 
-    async def _get(self, request: web.Request) -> web.StreamResponse:
+    # ------------------------------------------------------------------------------------------- in a thread
+
+    def _answer(self, channel: Channel) -> bool:
+        """Answer the next request; whether there may be another. OSError."""
+        told = channel.receive_head()
+        if told is None:
+            return False
+        try:
+            request = _parsed(channel, *told)
+            self._handle(request)
+        except _AnswerError as error:
+            body = str(error).encode()
+            _send(channel, error.status, {"Connection": "close", **error.headers}, body, method=told[0].split(" ")[0])
+            channel.finish()  # the rest of the request was not read
+            return False
+        return told[1].get("connection", "").lower() != "close"
+
+    def _handle(self, request: _Request) -> None:
+        match request.method, request.path:
+            case ("POST", ("v1", "units")):
+                self._many(request)
+            case ("POST", ("v1", "plain")):
+                self._offer_plain(request)
+            case (("GET" | "HEAD"), ("v1", namespace, run, unit)):
+                self._get(request, _key(namespace, run, unit))
+            case ("PUT", ("v1", namespace, run, unit)):
+                self._put(request, _key(namespace, run, unit))
+            case _:
+                raise _AnswerError(404, "there is no such address")
+
+    def _get(self, request: _Request, key: UnitKey) -> None:
         self._caller(request, _READERS)
-        key = _key(request)
+        found, offset = self._on_loop(self._find(key))
+        if found is None:
+            if request.method == "GET" or offset is None:
+                raise _AnswerError(404, "the unit is not here")
+            _send(request.channel, 200, {UPLOAD_OFFSET: str(offset)})
+            return
+        content, file = found
+        try:
+            headers = {"ETag": f'"{content.digest.hex()}"', "Accept-Ranges": "bytes"}
+            start, end, status = _wanted(request.headers.get("range"), content.size)
+            if status == 416:
+                raise _AnswerError(416, "", {"Content-Range": f"bytes */{content.size}", **headers})
+            if status == 206:
+                headers["Content-Range"] = f"bytes {start}-{end - 1}/{content.size}"
+            headers["Content-Type"] = "application/octet-stream"
+            _send(request.channel, status, headers, length=end - start)
+            if request.method == "HEAD":
+                return
+            if content.data is not None:
+                request.channel.send(content.data[start:end])
+            elif not request.channel.send_file(file, start, end - start):
+                raise BrokenError("the file became shorter")  # a short answer must not look whole
+        finally:
+            if file >= 0:
+                os.close(file)
+
+    async def _find(self, key: UnitKey) -> tuple[tuple[Content, int] | None, int | None]:
+        """A unit's content and, if it is large, its open file, which stays whole when the unit is freed meanwhile.
+
+        Of one that is not here but expected, where it goes on.
+        """
         try:
             content = self._store.find(key)
-        except DataError as error:
-            offset = self._arrivals.offset(key) if request.method == "HEAD" else None
-            if offset is None:
-                raise web.HTTPNotFound(text=str(error)) from None
-            return web.Response(headers={UPLOAD_OFFSET: str(offset)})
-        return await self._send(request, content)
+            file = -1 if content.path is None else os.open(content.path, os.O_RDONLY | os.O_CLOEXEC)
+        except (DataError, FileNotFoundError):
+            return None, self._arrivals.offset(key)
+        return (content, file), None
 
-    async def _send(self, request: web.Request, content: Content) -> web.StreamResponse:
-        headers = {"ETag": f'"{content.digest.hex()}"', "Accept-Ranges": "bytes"}
-        start, end, status = _wanted(request.headers.get("Range"), content.size)
-        if status == 416:
-            raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{content.size}", **headers})
-        if status == 206:
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{content.size}"
-        response = web.StreamResponse(status=status, headers=headers)
-        response.content_type = "application/octet-stream"
-        response.content_length = end - start
-        if request.method == "HEAD":
-            await response.prepare(request)
-            return response
-        if content.data is not None:
-            await response.prepare(request)
-            await response.write(content.data[start:end])
-            return response
-        with content.file.open("rb", buffering=0) as file:
-            await response.prepare(request)
-            file.seek(start)
-            if not await _copy(file, end - start, response) and request.transport is not None:
-                request.transport.abort()  # a short answer must not look whole
-        return response
-
-    async def _put(self, request: web.Request) -> web.StreamResponse:
-        caller = self._caller(request, frozenset([Role.NODE]))
-        told = _CONTENT_RANGE.fullmatch(request.headers.get("Content-Range", ""))
+    def _put(self, request: _Request, key: UnitKey) -> None:
+        caller = self._caller(request, _WRITERS)
+        told = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", ""))
         if told is None:
-            raise web.HTTPBadRequest(text="Content-Range: expected bytes START-END/TOTAL")
+            raise _AnswerError(400, "Content-Range: expected bytes START-END/TOTAL")
         start, total = int(told[1] or 0), int(told[3])
-        body: AsyncIterator[bytes] = request.content.iter_chunked(READ_BYTES)
+        pieces = self._pieces(request.channel, request.length)
         try:
-            complete = await self._arrivals.receive(_key(request), caller.cluster, start, total, body)
+            complete = self._on_loop(self._arrivals.receive(key, caller.cluster, start, total, pieces))
         except PushRefusedError as refused:
-            return _refusal(refused.status, str(refused), refused.offset)
-        except (ConnectionError, ClientError):
-            return _refusal(400, "the connection broke")  # nobody will read it; what has come is kept
+            raise _AnswerError(refused.status, str(refused), {UPLOAD_OFFSET: str(refused.offset)}) from None
+        except ConnectionError:
+            raise
         except OSError as error:
-            return _refusal(507, str(error))
-        return web.Response(status=201 if complete else 202)
+            raise _AnswerError(507, str(error)) from None
+        _send(request.channel, 201 if complete else 202, {}, b"")
 
-    def _caller(self, request: web.Request, allowed: frozenset[Role]) -> Identity:
-        transport = request.transport
-        certificate = transport.get_extra_info("peercert") if transport is not None else None
+    async def _pieces(self, channel: Channel, length: int) -> AsyncIterator[memoryview]:
+        """The body of a request, received in a thread of its own turn by turn with whoever takes it."""
+        pieces = channel.pieces(length)
+        while (piece := await self._loop.run_in_executor(None, next, pieces, None)) is not None:
+            yield piece
+
+    def _many(self, request: _Request) -> None:
+        self._caller(request, _READERS)
+        if request.length > many.REQUEST_BYTES:
+            raise _AnswerError(413, "too many units for one request")
         try:
-            identity = identity_of_tls(certificate)
+            wanted = many.decode_request(request.channel.receive(request.length))
+        except ValueError as error:
+            raise _AnswerError(400, str(error)) from None
+
+        async def collect() -> bytes:
+            return many.answer(self._store, wanted)
+
+        _send(request.channel, 200, {"Content-Type": "application/msgpack"}, self._on_loop(collect()))
+
+    def _offer_plain(self, request: _Request) -> None:
+        caller = self._caller(request, _READERS)
+        token = self._passes.issue(caller) if request.channel.certificate is not None and self._plain else ""
+        if not token:
+            raise _AnswerError(404, "the topology has no trusted link between us")
+        _send(request.channel, 200, {"Content-Type": "text/plain"}, f"{self._plain_port} {token}".encode())
+
+    def _caller(self, request: _Request, allowed: frozenset[Role]) -> Identity:
+        certificate = request.channel.certificate
+        try:
+            if certificate is None:
+                identity = self._passes.holder(request.headers.get("authorization", ""))
+            else:
+                identity = identity_of_tls(dict(certificate))
         except (UnknownPeerError, ValueError) as error:
-            raise web.HTTPUnauthorized(text=str(error)) from None
+            raise _AnswerError(401, str(error)) from None
         if identity.role not in allowed:
-            raise web.HTTPForbidden(text=f"{identity} may not do this: it is for {', '.join(sorted(allowed))}")
+            raise _AnswerError(403, f"{identity} may not do this: it is for {', '.join(sorted(allowed))}")
         return identity
 
-
-def _refusal(status: int, text: str, offset: int = 0) -> web.Response:
-    response = web.Response(status=status, text=text, headers={UPLOAD_OFFSET: str(offset)})
-    response.force_close()  # the rest of the body is not read
-    return response
+    def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Done by the event loop, while this thread waits."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-def _key(request: web.Request) -> UnitKey:
-    info = request.match_info
+def _parsed(channel: Channel, first: str, headers: dict[str, str]) -> _Request:
+    method, _, rest = first.partition(" ")
+    target, _, version = rest.partition(" ")
+    if version not in ("HTTP/1.1", "HTTP/1.0"):
+        raise _AnswerError(400, "expected HTTP/1.1")
+    path = tuple(unquote(part) for part in target.partition("?")[0].split("/")[1:])
+    return _Request(channel, method, path, headers)
+
+
+def _send(
+    channel: Channel, status: int, headers: dict[str, str], body: bytes = b"", *, length: int = -1, method: str = ""
+) -> None:
+    phrase = HTTPStatus(status).phrase
+    length = len(body) if length < 0 else length
+    started = head(f"HTTP/1.1 {status} {phrase}", {"Content-Length": str(length), **headers})
+    channel.send(started if method == "HEAD" else started + body)
+
+
+def _key(namespace: str, run: str, unit: str) -> UnitKey:
     try:
-        unit = bytes.fromhex(info["unit"])
+        name = bytes.fromhex(unit)
     except ValueError:
-        unit = b""
-    if len(unit) != ID_BYTES:
-        raise web.HTTPNotFound(text="no unit has such an id")
-    return UnitKey(info["namespace"], info["run"], unit)
+        name = b""
+    if len(name) != ID_BYTES:
+        raise _AnswerError(404, "no unit has such an id")
+    return UnitKey(namespace, run, name)
 
 
 def _wanted(header: str | None, size: int) -> tuple[int, int, int]:
@@ -155,17 +279,3 @@ def _wanted(header: str | None, size: int) -> tuple[int, int, int]:
     start = int(told[1])
     end = min(int(told[2]) + 1, size) if told[2] else size
     return (start, end, 206) if start < end else (0, 0, 416)
-
-
-async def _copy(file: BinaryIO, length: int, response: web.StreamResponse) -> bool:
-    """Whether all of it could be sent: the other end may go, the file may end early."""
-    while length:
-        block = await asyncio.to_thread(file.read, min(READ_BYTES, length))
-        if not block:
-            return False
-        try:
-            await response.write(block)
-        except ConnectionResetError:
-            return False
-        length -= len(block)
-    return True

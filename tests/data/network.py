@@ -1,0 +1,95 @@
+"""Nodes' data sides with certificates of one authority, for tests of what goes between them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster_agent.data.base import UnitKey
+from cluster_agent.data.store import DiskStore
+from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
+from cluster_agent.data.transfer.client import Source, TransferClient
+from cluster_agent.data.transfer.server import DataServer
+from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
+from wire.identity.authority import Authority
+
+MIB = 1 << 20
+DEADLINE = 20.0
+
+
+def key(number: int = 1) -> UnitKey:
+    return UnitKey("default", "run1", number.to_bytes(16, "big"))
+
+
+def pattern(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+@dataclass
+class Peer:
+    """One node's data side: store, server, client and arrivals."""
+
+    name: str
+    store: DiskStore
+    client: TransferClient
+    arrivals: Arrivals
+    server: DataServer
+    credentials: Credentials
+    address: str = ""
+    told: list[Arrived] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def source(self, number: int = 1, address: str = "") -> Source:
+        return Source(key(number), address or self.address, server_name(Identity(Role.NODE, self.name)))
+
+    async def put(self, content: bytes, number: int = 1) -> bytes:
+        path = self.store.partial / "put"
+        path.write_bytes(content)
+        return (await self.store.commit(path, key(number))).digest
+
+    def content(self, of: UnitKey) -> bytes:
+        found = self.store.find(of)
+        return found.data if found.data is not None else found.file.read_bytes()
+
+    async def arrived(self, count: int = 1) -> list[Arrived]:
+        async with asyncio.timeout(DEADLINE):
+            while len(self.told) < count:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.told
+
+
+class Network:
+    """Peers with certificates of one authority."""
+
+    def __init__(self, directory: Path, stack: contextlib.AsyncExitStack) -> None:
+        self.directory = directory
+        self._stack = stack
+        self.authority = Authority.create(directory / "ca")
+
+    def credentials(self, role: Role, name: str) -> Credentials:
+        return self.authority.issue(Identity(role, name), self.directory / role / name.replace("/", "-"))
+
+    async def peer(self, name: str) -> Peer:
+        credentials = self.credentials(Role.NODE, name)
+        store = DiskStore(self.directory / "stores" / name.replace("/", "-"))
+        client = await self._stack.enter_async_context(
+            TransferClient(ssl_client_context(credentials), backoff=0.01, max_backoff=0.05)
+        )
+        told: list[Arrived] = []
+        changed = asyncio.Event()
+
+        def tell(arrived: Arrived) -> None:
+            told.append(arrived)
+            changed.set()
+
+        arrivals = Arrivals(store, client, tell)
+        server = DataServer(store, arrivals, ssl_server_context(credentials))
+        port = await server.start("127.0.0.1", 0)
+        self._stack.push_async_callback(store.close)
+        self._stack.push_async_callback(arrivals.close)
+        self._stack.push_async_callback(server.stop)
+        return Peer(name, store, client, arrivals, server, credentials, f"127.0.0.1:{port}", told, changed)
