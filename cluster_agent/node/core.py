@@ -1,11 +1,17 @@
 """Which task runs when, in which worker: the pure part of a node daemon.
 
-Tasks wait in one queue, in the order in which they came. The first is *admitted* once the processors and the memory
-that its step asks for are free (a task that asks for more than the node has is admitted alone), and no later one before
-it, so that a large task is not overtaken for ever. An admitted task takes an idle worker of its pool, or one is started
-for it; whichever is free first. A pool is the workers of one step version; the coordinator says how many to keep, more
-are started on demand, and those stay for a while after they fell idle. Built-in tasks need neither processor nor
-worker.
+Tasks wait in the order in which they came, each in the queue of its pool. A pool is the workers of one step version;
+the coordinator says how many to keep. Where it has not said so yet one is started for each task that there is room
+for, and stays for a while after it fell idle; else one, so that no task waits for ever, unless the pool is bounded.
+
+The first task is *admitted* once the processors and the memory that its step asks for are free (a task that asks for
+more than the node has is admitted alone), and no later one before it, so that a large task is not overtaken for ever.
+Only where its pool has no worker to give, and may not start one, do tasks of other pools pass it. An admitted task
+takes an idle worker, or one is started for it; whichever is free first. Built-in tasks need neither.
+
+Where a pool's tasks have been short and small so far, further light ones are *given ahead* to its busy workers, as
+many as are done within some milliseconds: they need no processor but the one that the worker has. A worker that stops
+half-way returns what it has not begun, which then waits in its old place.
 
 `handle(event, now)` returns actions; the executor does them and says what came of it. Results are kept until they are
 acknowledged, so that they can be told again. `now` is monotonic seconds.
@@ -13,8 +19,8 @@ acknowledged, so that they can be told again. `now` is monotonic seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from cluster_agent.node.messages import (
     Abort,
@@ -23,18 +29,21 @@ from cluster_agent.node.messages import (
     Execute,
     FailToStart,
     Forget,
+    Given,
     Phase,
     PoolChanged,
     PoolSized,
     PoolSpec,
     ResultsAcked,
+    ResultsKept,
     RunEnded,
     StartWorker,
     StopWorker,
     TaskCancelled,
-    TaskEnded,
     TaskKey,
-    TaskWanted,
+    TasksEnded,
+    TasksReturned,
+    TasksWanted,
     TellAgain,
     Tick,
     WakeAt,
@@ -42,36 +51,10 @@ from cluster_agent.node.messages import (
     WorkerGone,
     WorkerReady,
 )
+from cluster_agent.node.pool import Pool, Task, Worker
 
-LINGER_SECONDS = 15.0  # that a worker started on demand stays idle
-_ROUNDING = 1e-9
-
-
-@dataclass(slots=True)
-class _Task:
-    key: TaskKey
-    pool: str | None
-    since: float
-    phase: Phase = Phase.QUEUED
-    admitted: float = 0.0
-    worker: int | None = None
-    unwanted: bool = False  # told to be killed, which takes a moment
-    again: TaskWanted | None = None  # wanted once more in that moment
-
-
-@dataclass(slots=True)
-class _Pool:
-    spec: PoolSpec
-    target: int = 0
-    broken: bool = False  # the last worker did not start: none is warmed until somebody asks again
-    starting: set[int] = field(default_factory=set)
-    idle: dict[int, float] = field(default_factory=dict)  # worker -> idle since; the newest is last
-    busy: dict[int, TaskKey] = field(default_factory=dict)
-    waiting: dict[TaskKey, None] = field(default_factory=dict)  # admitted, without a worker yet
-
-    @property
-    def workers(self) -> int:
-        return len(self.starting) + len(self.idle) + len(self.busy)
+LINGER_SECONDS: Final = 15.0  # that a worker started on demand stays idle
+_ROUNDING: Final = 1e-9
 
 
 class NodeCore:
@@ -82,12 +65,15 @@ class NodeCore:
         self._memory = memory
         self._used_cpus = 0.0
         self._used_memory = 0
-        self._admitted = 0  # tasks that use processors now
-        self._tasks: dict[TaskKey, _Task] = {}
-        self._queue: dict[TaskKey, None] = {}
-        self._pools: dict[str, _Pool] = {}
-        self._worker_pool: dict[int, str] = {}
+        self._admitted = 0  # tasks without a worker, and workers with tasks, that use processors now
+        self._tasks: dict[TaskKey, Task] = {}
+        self._pools: dict[str, Pool] = {}
+        self._queued: dict[str, Pool] = {}  # pools with a queue
+        self._workers: dict[int, Worker] = {}
+        self._built_in = 0  # tasks of the built-in kinds that are being executed
+        self._arrivals = 0
         self._next_worker = 1
+        self._wake_at = float("inf")
         self._actions: list[Action] = []
 
     # ------------------------------------------------------------------------------------------------- questions
@@ -110,176 +96,282 @@ class NodeCore:
         found = self._pools.get(pool)
         return (len(found.starting), len(found.idle), len(found.busy)) if found else (0, 0, 0)
 
+    def is_idle(self, worker: int) -> bool:
+        """Whether a worker is up and has no task."""
+        found = self._workers.get(worker)
+        return found is not None and worker in found.pool.idle
+
     def workers(self) -> int:
         """All workers of all pools."""
-        return len(self._worker_pool)
+        return len(self._workers)
 
     def running(self) -> int:
         """Tasks that are being executed."""
-        return sum(task.phase is Phase.RUNNING for task in self._tasks.values())
+        return self._built_in + sum(len(pool.busy) for pool in self._pools.values())
+
+    def has_queue(self, pool: str) -> bool:
+        """Whether tasks of a pool wait for room here."""
+        return pool in self._queued
 
     # ------------------------------------------------------------------------------------------------------ events
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take an event in; what is to be done now, in order."""
         self._actions = []
-        match event:
-            case TaskWanted():
-                self._want(event, now)
-            case TaskCancelled():
-                self._cancel(event.key)
-            case TaskEnded():
-                self._end(event, now)
-            case ResultsAcked():
-                for key in event.keys:
-                    self._ack(key)
-            case RunEnded():
-                for key in [key for key in self._tasks if key[:2] == (event.namespace, event.run)]:
-                    self._cancel(key)
-            case PoolSized():
-                pool = self._pool(event.pool)
-                pool.target, pool.broken = event.workers, False
-                self._warm(pool)
-                self._stop_above(pool)
-            case WorkerReady():
-                self._ready(event, now)
-            case WorkerFailed():
-                self._failed(event)
-            case WorkerGone():
-                self._gone(event.worker)
-            case Tick():
-                self._collect(now)
-        self._go_on(now)
+        _TAKE[type(event)](self, event, now)
+        if self._queued:
+            self._admit(now)
         return self._actions
 
-    def _want(self, event: TaskWanted, now: float) -> None:
-        known = self._tasks.get(event.key)
-        if known is not None:
-            if known.phase is Phase.DONE:
-                self._actions.append(TellAgain(event.key))
-            elif known.unwanted:
-                known.again = event
-            return
-        task = _Task(event.key, event.pool.key if event.pool else None, now)
-        self._tasks[event.key] = task
-        if event.pool is None:
-            self._execute(task, None, now)
-            return
-        self._pool(event.pool).broken = False
-        self._queue[event.key] = None
+    def _want(self, event: TasksWanted, now: float) -> None:
+        pool = self._pool(event.pool) if event.pool is not None else None
+        if pool is not None:
+            pool.broken = False
+        for wanted in event.tasks:
+            known = self._tasks.get(wanted.key)
+            if known is not None:
+                if known.phase is Phase.DONE:
+                    self._actions.append(TellAgain(wanted.key))
+                elif known.unwanted:
+                    known.again = (event.pool, wanted)
+                continue
+            self._arrivals += 1
+            task = self._tasks[wanted.key] = Task(wanted.key, pool, wanted.light, self._arrivals, now)
+            if pool is None:
+                task.phase = Phase.GIVEN
+                self._built_in += 1
+                self._actions.append(Execute(None, (Given(wanted.key, 0.0, 0.0),)))
+            else:
+                pool.queue[wanted.key] = task
+                self._queued[pool.spec.key] = pool
 
-    def _cancel(self, key: TaskKey) -> None:
+    def _cancel(self, event: TaskCancelled, _now: float) -> None:
+        self._unwant(event.key)
+
+    def _unwant(self, key: TaskKey) -> None:
         task = self._tasks.get(key)
         if task is None:
             return
         if task.unwanted:
             task.again = None
             return
-        if task.phase is Phase.RUNNING:
+        if task.phase is Phase.GIVEN:
             task.unwanted = True
             self._actions.append(Abort(key))
             return
-        if task.phase is Phase.DONE:
-            self._actions.append(Forget(key))
-        elif task.phase is Phase.ADMITTED:
-            assert task.pool is not None
-            del self._pools[task.pool].waiting[key]
-            self._release(task)
-        else:
-            del self._queue[key]
         del self._tasks[key]
-
-    def _end(self, event: TaskEnded, now: float) -> None:
-        task = self._tasks[event.key]
-        if task.pool is not None:
-            self._release(task)
-            pool = self._pools[task.pool]
-            assert task.worker is not None
-            del pool.busy[task.worker]
-            if event.worker_usable:
-                pool.idle[task.worker] = now
-            else:
-                del self._worker_pool[task.worker]
-                self._warm(pool)
-            self._actions.append(PoolChanged(task.pool))
-        if task.unwanted:
-            del self._tasks[event.key]
-            if task.again:
-                self._want(task.again, now)
-            else:
-                self._actions.append(Forget(event.key))
+        if task.phase is Phase.DONE:
+            self._actions.append(Forget((key,)))
+            return
+        assert task.pool is not None
+        if task.phase is Phase.ADMITTED:
+            del task.pool.waiting[key]
+            self._release(task.pool.spec)
         else:
+            self._unqueue(task.pool, task)
+        self._actions.append(Forget((key,)))
+
+    def _end(self, event: TasksEnded, now: float) -> None:
+        if event.worker is None:
+            self._built_in -= len(event.keys)
+        else:
+            worker = self._workers[event.worker]
+            for key in event.keys:
+                del worker.tasks[key]
+            if event.seconds or event.small:
+                worker.pool.measure(event.seconds / len(event.keys), event.small)
+            self._left(worker, event.usable, now)
+        for key in event.keys:
+            task = self._tasks[key]
+            if task.unwanted:
+                self._drop(task, now)
+            else:
+                task.phase = Phase.DONE
+
+    def _return(self, event: TasksReturned, now: float) -> None:
+        worker = self._workers[event.worker]
+        pool = worker.pool
+        worker.closed = True
+        if event.heavy:
+            pool.small = False
+        for key in reversed(event.keys):
+            del worker.tasks[key]
+            task = self._tasks[key]
+            if task.unwanted:
+                self._drop(task, now)
+                continue
+            task.phase = Phase.QUEUED
+            task.light = task.light and not event.heavy
+            pool.queue[key] = task
+            pool.queue.move_to_end(key, last=False)
+            self._queued[pool.spec.key] = pool
+        self._left(worker, event.usable, now)
+
+    def _left(self, worker: Worker, usable: bool, now: float) -> None:
+        """Tasks have left a worker, which may be idle now, or is not to be used any more."""
+        if worker.tasks:
+            return
+        pool = worker.pool
+        del pool.busy[worker.number]
+        self._release(pool.spec)
+        if usable:
+            worker.closed = False
+            pool.idle[worker.number] = now
+            self._wake_for(pool)
+        else:
+            del self._workers[worker.number]
+            self._supply(pool)
+        self._actions.append(PoolChanged(pool.spec.key))
+
+    def _drop(self, task: Task, now: float) -> None:
+        """A task that was not wanted any more has left the executor."""
+        del self._tasks[task.key]
+        self._actions.append(Forget((task.key,)))
+        if task.again is not None:
+            pool, wanted = task.again
+            self._want(TasksWanted(pool, (wanted,)), now)
+
+    def _keep(self, event: ResultsKept, now: float) -> None:
+        for key in event.keys:
+            task = self._tasks[key] = Task(key, None, False, 0, now)
             task.phase = Phase.DONE
 
-    def _ack(self, key: TaskKey) -> None:
-        task = self._tasks.get(key)
-        if task is not None and task.phase is Phase.DONE:
-            del self._tasks[key]
-            self._actions.append(Forget(key))
+    def _ack(self, event: ResultsAcked, _now: float) -> None:
+        gone = []
+        for key in event.keys:
+            task = self._tasks.get(key)
+            if task is not None and task.phase is Phase.DONE:
+                del self._tasks[key]
+                gone.append(key)
+        self._actions.append(Forget(gone))
+
+    def _end_run(self, event: RunEnded, _now: float) -> None:
+        for key in [key for key in self._tasks if key[:2] == (event.namespace, event.run)]:
+            self._unwant(key)
+
+    def _size(self, event: PoolSized, _now: float) -> None:
+        pool = self._pool(event.pool)
+        pool.target, pool.bounded, pool.told, pool.broken = event.workers, event.bounded, True, False
+        self._supply(pool)
+        while pool.idle and pool.workers > pool.target:
+            self._stop_oldest(pool)
 
     def _ready(self, event: WorkerReady, now: float) -> None:
-        pool = self._pools[self._worker_pool[event.worker]]
+        pool = self._workers[event.worker].pool
         pool.starting.remove(event.worker)
         pool.idle[event.worker] = now
         pool.broken = False
         self._actions.append(PoolChanged(pool.spec.key, start_seconds=event.seconds))
+        self._serve(pool, now)
+        self._wake_for(pool)
 
-    def _failed(self, event: WorkerFailed) -> None:
-        pool = self._pools[self._worker_pool.pop(event.worker)]
+    def _failed(self, event: WorkerFailed, _now: float) -> None:
+        pool = self._workers.pop(event.worker).pool
         pool.starting.remove(event.worker)
         pool.broken = True
         self._actions.append(PoolChanged(pool.spec.key, error=event.error))
         if len(pool.waiting) <= len(pool.starting):
             return
-        key = next(iter(pool.waiting))
-        del pool.waiting[key]
-        task = self._tasks[key]
-        self._release(task)
+        key, task = pool.waiting.popitem(last=False)
+        self._release(pool.spec)
         task.phase = Phase.DONE
         self._actions.append(FailToStart(key, event.error))
 
-    def _gone(self, worker: int) -> None:
-        name = self._worker_pool.get(worker)
-        if name is None or worker not in self._pools[name].idle:
+    def _gone(self, event: WorkerGone, _now: float) -> None:
+        worker = self._workers.get(event.worker)
+        if worker is None or event.worker not in worker.pool.idle:
             return
-        pool = self._pools[name]
-        del pool.idle[worker]
-        del self._worker_pool[worker]
-        pool.broken = True
-        self._actions.append(PoolChanged(name))
+        del worker.pool.idle[event.worker]
+        del self._workers[event.worker]
+        worker.pool.broken = True
+        self._actions.append(PoolChanged(worker.pool.spec.key))
+
+    def _tick(self, _event: Tick, now: float) -> None:
+        self._wake_at = float("inf")
+        for pool in self._pools.values():
+            while pool.idle and pool.workers > pool.target:
+                if next(iter(pool.idle.values())) + LINGER_SECONDS > now + _ROUNDING:
+                    break
+                self._stop_oldest(pool)
+            self._wake_for(pool)
+        for name in [name for name, pool in self._pools.items() if not (pool.target or pool.workers or pool.waiting)]:
+            if not any(task.pool is self._pools[name] for task in self._tasks.values()):
+                del self._pools[name]
 
     # -------------------------------------------------------------------------------------------------- going on
 
-    def _go_on(self, now: float) -> None:
-        """Admit what can be admitted and give idle workers to those who wait."""
-        while self._queue:
-            key = next(iter(self._queue))
-            task = self._tasks[key]
-            assert task.pool is not None
-            pool = self._pools[task.pool]
-            if not self._fits(pool.spec):
-                break
-            del self._queue[key]
-            self._admitted += 1
-            self._used_cpus += pool.spec.cpus
-            self._used_memory += pool.spec.memory
-            task.phase, task.admitted = Phase.ADMITTED, now
-            pool.waiting[key] = None
-        for pool in self._pools.values():
-            for key in list(pool.waiting)[: len(pool.idle)]:
-                worker, _ = pool.idle.popitem()
-                del pool.waiting[key]
-                pool.busy[worker] = key
-                self._execute(self._tasks[key], worker, now)
-                self._actions.append(PoolChanged(pool.spec.key))
-            for _ in range(len(pool.waiting) - len(pool.starting)):
-                self._start_worker(pool)
-        self._schedule()
+    def _admit(self, now: float) -> None:
+        """Admit what can be admitted, give ahead what can be given ahead; the earliest first."""
+        given: dict[int, list[Given]] = {}
+        full: set[str] = set()
+        while (pool := self._first_queue(full)) is not None:
+            task = next(iter(pool.queue.values()))
+            if pool.has_room:
+                if self._fits(pool.spec):
+                    self._unqueue(pool, task)
+                    self._take(pool, task, now)
+                    continue
+                worker = pool.with_time() if task.light else None
+                if worker is None:
+                    break  # no later task of any pool comes before it
+            else:
+                worker = pool.with_time() if task.light else None
+                if worker is None:
+                    full.add(pool.spec.key)
+                    continue
+            self._unqueue(pool, task)
+            task.phase = Phase.GIVEN
+            worker.tasks[task.key] = task
+            given.setdefault(worker.number, []).append(Given(task.key, now - task.since, 0.0))
+        for number, tasks in given.items():
+            self._actions.append(Execute(number, tasks, small=True))
 
-    def _execute(self, task: _Task, worker: int | None, now: float) -> None:
-        task.phase, task.worker = Phase.RUNNING, worker
-        starting = now - task.admitted if worker is not None else 0.0
-        self._actions.append(Execute(task.key, worker, now - task.since, starting))
+    def _first_queue(self, full: set[str]) -> Pool | None:
+        """The pool whose queue has the earliest task, among those that are not full."""
+        first = None
+        earliest = 0
+        for name, pool in self._queued.items():
+            if name not in full:
+                arrival = next(iter(pool.queue.values())).arrival
+                if first is None or arrival < earliest:
+                    first, earliest = pool, arrival
+        return first
+
+    def _take(self, pool: Pool, task: Task, now: float) -> None:
+        """Admit a task."""
+        self._admitted += 1
+        self._used_cpus += pool.spec.cpus
+        self._used_memory += pool.spec.memory
+        task.phase, task.admitted = Phase.ADMITTED, now
+        pool.waiting[task.key] = task
+        self._serve(pool, now)
+        self._supply(pool)
+
+    def _serve(self, pool: Pool, now: float) -> None:
+        """Give idle workers to admitted tasks."""
+        while pool.waiting and pool.idle:
+            number, _ = pool.idle.popitem()
+            key, task = pool.waiting.popitem(last=False)
+            worker = pool.busy[number] = self._workers[number]
+            worker.small = task.light and pool.small is True
+            worker.tasks[key] = task
+            task.phase = Phase.GIVEN
+            given = Given(key, now - task.since, now - task.admitted)
+            self._actions.append(Execute(number, (given,), small=worker.small))
+            self._actions.append(PoolChanged(pool.spec.key))
+
+    def _supply(self, pool: Pool) -> None:
+        """Start the workers that the pool should have."""
+        wanted = len(pool.waiting) - len(pool.starting)
+        if not pool.broken:
+            wanted = max(wanted, pool.target - pool.workers)
+        for _ in range(min(wanted, pool.most - pool.workers)):
+            worker = Worker(self._next_worker, pool)
+            self._next_worker += 1
+            pool.starting.add(worker.number)
+            self._workers[worker.number] = worker
+            self._actions.append(StartWorker(worker.number, pool.spec))
+            self._actions.append(PoolChanged(pool.spec.key))
 
     def _fits(self, spec: PoolSpec) -> bool:
         if self._admitted == 0:
@@ -288,59 +380,49 @@ class NodeCore:
             return False
         return not self._memory or self._used_memory + spec.memory <= self._memory
 
-    def _release(self, task: _Task) -> None:
-        assert task.pool is not None
-        spec = self._pools[task.pool].spec
+    def _release(self, spec: PoolSpec) -> None:
         self._admitted -= 1
         self._used_cpus = self._used_cpus - spec.cpus if self._admitted else 0.0
         self._used_memory -= spec.memory
 
-    def _pool(self, spec: PoolSpec) -> _Pool:
-        return self._pools.setdefault(spec.key, _Pool(spec))
+    def _unqueue(self, pool: Pool, task: Task) -> None:
+        del pool.queue[task.key]
+        if not pool.queue:
+            del self._queued[pool.spec.key]
 
-    def _start_worker(self, pool: _Pool) -> None:
-        worker = self._next_worker
-        self._next_worker += 1
-        pool.starting.add(worker)
-        self._worker_pool[worker] = pool.spec.key
-        self._actions.append(StartWorker(worker, pool.spec))
+    def _pool(self, spec: PoolSpec) -> Pool:
+        pool = self._pools.get(spec.key)
+        if pool is None:
+            pool = self._pools[spec.key] = Pool(spec)
+        return pool
+
+    def _stop_oldest(self, pool: Pool) -> None:
+        number = next(iter(pool.idle))
+        del pool.idle[number]
+        del self._workers[number]
+        self._actions.append(StopWorker(number))
         self._actions.append(PoolChanged(pool.spec.key))
 
-    def _warm(self, pool: _Pool) -> None:
-        if not pool.broken:
-            for _ in range(pool.target - pool.workers):
-                self._start_worker(pool)
+    def _wake_for(self, pool: Pool) -> None:
+        """See to it that a worker which lingers is stopped in time."""
+        if pool.idle and pool.workers > pool.target:
+            due = next(iter(pool.idle.values())) + LINGER_SECONDS
+            if due < self._wake_at:
+                self._wake_at = due
+                self._actions.append(WakeAt(due))
 
-    def _stop_above(self, pool: _Pool) -> None:
-        while pool.idle and pool.workers > pool.target:
-            self._stop_oldest(pool)
 
-    def _stop_oldest(self, pool: _Pool) -> None:
-        worker = next(iter(pool.idle))
-        del pool.idle[worker]
-        del self._worker_pool[worker]
-        self._actions.append(StopWorker(worker))
-        self._actions.append(PoolChanged(pool.spec.key))
-
-    def _collect(self, now: float) -> None:
-        for pool in self._pools.values():
-            while pool.idle and pool.workers > pool.target:
-                if next(iter(pool.idle.values())) + LINGER_SECONDS > now + _ROUNDING:
-                    break
-                self._stop_oldest(pool)
-        for name in [name for name, pool in self._pools.items() if self._is_over(pool)]:
-            del self._pools[name]
-
-    def _is_over(self, pool: _Pool) -> bool:
-        if pool.target or pool.workers or pool.waiting:
-            return False
-        return not any(task.pool == pool.spec.key for task in self._tasks.values())
-
-    def _schedule(self) -> None:
-        due = [
-            next(iter(pool.idle.values())) + LINGER_SECONDS
-            for pool in self._pools.values()
-            if pool.idle and pool.workers > pool.target
-        ]
-        if due:
-            self._actions.append(WakeAt(min(due)))
+_TAKE: Final[Mapping[type, Callable[[NodeCore, Any, float], None]]] = {
+    TasksWanted: NodeCore._want,
+    TaskCancelled: NodeCore._cancel,
+    TasksEnded: NodeCore._end,
+    TasksReturned: NodeCore._return,
+    ResultsKept: NodeCore._keep,
+    ResultsAcked: NodeCore._ack,
+    RunEnded: NodeCore._end_run,
+    PoolSized: NodeCore._size,
+    WorkerReady: NodeCore._ready,
+    WorkerFailed: NodeCore._failed,
+    WorkerGone: NodeCore._gone,
+    Tick: NodeCore._tick,
+}

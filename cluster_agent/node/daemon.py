@@ -24,23 +24,26 @@ from pathlib import Path
 import structlog
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
+from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.client import TransferClient
 from cluster_agent.data.transfer.server import DataServer
 from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore
-from cluster_agent.node.data import DataWork, unit_key
+from cluster_agent.node.data import DataWork
 from cluster_agent.node.directory import Directories
 from cluster_agent.node.link import AgentLink
 from cluster_agent.node.logs import Logs
+from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.queries import LogQueries
 from cluster_agent.node.tasks import Tasks, task_key
+from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Work
+from cluster_agent.runtimes.process.places import open_places
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from wire.digests import bytes_digest
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
 
 _FILES = 65_536
-_HELLO_RESULTS_BYTES = 4 << 20  # the rest follows in messages of its own
 _log = structlog.get_logger(__name__)
 
 
@@ -62,6 +65,7 @@ class NodeConfig:
     memory: int = 0
     disk: int = 0
     python: str = sys.executable  # interpreter of `python` steps
+    memory_directory: Path | None = None  # where small tasks have theirs; None = in shared memory if there is any
 
 
 async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], stop: asyncio.Event) -> None:
@@ -79,7 +83,8 @@ async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], sto
 @contextlib.asynccontextmanager
 async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
     async with contextlib.AsyncExitStack() as stack:
-        runtime = ProcessRuntime(config.python, owner=bytes_digest(bytes(config.state.resolve()))[:8].hex())
+        places = open_places(config.state, config.memory_directory)
+        runtime = ProcessRuntime(config.python, places, _owner(config.state))
         await runtime.open()
         _allow_many_files()  # after the spawner has started, whose children keep the usual limit
         stack.push_async_callback(runtime.close)
@@ -104,15 +109,19 @@ class NodeDaemon:
         self._data = DataWork(store, client, self._tell)
         self._server = DataServer(store, self._data.arrivals, ssl_server_context(config.credentials))
         self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)
+        self._outbox = Outbox()
         self._link = AgentLink(
             config.agent,
             config.cluster,
             config.credentials,
             hello=self._hello,
+            of_tasks=self._outbox.take,
             news=self._news,
             handle=self._handle,
+            ordered=self._ordered,
             lost=self._queries.lost,
         )
+        self._outbox.wake = self._link.wake
         self._bundles = Bundles(config.state / "bundles", self._link.bundle)
         self._tasks = Tasks(
             NodeCore(config.cpus, config.memory),
@@ -120,10 +129,8 @@ class NodeDaemon:
             self._bundles,
             store,
             self._logs,
+            self._outbox,
             directories=Directories(config.state / "tasks"),
-            cluster=config.cluster,
-            node=config.node,
-            tell=self._tell,
             nudge=self._link.nudge,
         )
         self.data_address = ""
@@ -162,9 +169,9 @@ class NodeDaemon:
     def _tell(self, message: node_pb2.NodeMessage) -> None:
         self._link.tell(message)
 
-    def _hello(self) -> list[node_pb2.NodeMessage]:
-        """All that the coordinator must know to go on with this node."""
-        results = self._tasks.results()
+    def _hello(self) -> node_pb2.NodeMessage:
+        """All that the coordinator must know to go on with this node; the results that it may not have follow."""
+        self._tasks.begin()
         self._tasks.stir_pools()
         self._told = self._status()
         hello = node_pb2.NodeHello(
@@ -173,21 +180,14 @@ class NodeDaemon:
             incarnation=self._incarnation,
             status=self._told,
             # What is done and not acknowledged counts as running: its result comes with the same hello.
-            running=[_proto_task(key) for key in self._tasks.unfinished()] + [result.key for result in results],
+            running=[_proto_task(key) for key in (*self._tasks.unfinished(), *self._outbox.keys())],
             units=[_proto_unit(key) for key in self._store.units()],
             data_address=self.data_address,
             server_name=server_name(self._identity),
             fetching=[_proto_unit(key) for key in self._data.arrivals.wanted()],
+            orders_version=VERSION,
         )
-        size = 0
-        more = []
-        for result in results:
-            size += result.ByteSize()
-            if size < _HELLO_RESULTS_BYTES:
-                hello.finished.append(result)
-            else:
-                more.append(node_pb2.NodeMessage(finished=result))
-        return [node_pb2.NodeMessage(hello=hello), *more, *self._tasks.so_far()]
+        return node_pb2.NodeMessage(hello=hello)
 
     def _news(self) -> list[node_pb2.NodeMessage]:
         """What is told once a batch, if it has changed."""
@@ -222,17 +222,30 @@ class NodeDaemon:
         except Exception:  # one bad command must not take the node down
             _log.exception("a command failed", command=command.WhichOneof("kind"))
 
+    async def _ordered(self, order: Downward) -> None:
+        try:
+            match order:
+                case Orders():
+                    self._tasks.start(order)
+                case Acks():
+                    self._tasks.ack(order)
+                case Frees():
+                    await self._data.free([UnitKey(order.namespace, order.run, unit) for unit in order.units])
+                case Work():
+                    self._tasks.learn(order)
+                case Hold():
+                    self._tasks.hold(order)
+        except Exception:  # as above
+            _log.exception("an order failed", order=type(order).__name__)
+
     async def _obey(self, command: node_pb2.NodeCommand) -> None:
         match command.WhichOneof("kind"):
             case "welcome":
                 self._data.data_root = Path(command.welcome.data_root)
                 self._store.durability = command.welcome.durability or "process"
-            case "start":
-                self._tasks.start(command.start)
+                await self._server.trust(frozenset(command.welcome.trusted))
             case "cancel":
                 self._tasks.cancel(task_key(command.cancel.key))
-            case "ack":
-                self._tasks.ack(task_key(key) for key in command.ack.keys)
             case "fetch":
                 self._data.fetch(command.fetch)
             case "expect":
@@ -241,8 +254,6 @@ class NodeDaemon:
                 self._data.push(command.push)
             case "open":
                 self._data.open(command.open)
-            case "free":
-                await self._data.free(unit_key(key) for key in command.free.units)
             case "pool":
                 self._tasks.size_pool(command.pool)
             case "logs":
@@ -287,6 +298,11 @@ def _reachable(host: str, agent: str) -> str:
             return str(probe.getsockname()[0])
     except OSError:
         return socket.gethostname()
+
+
+def _owner(state: Path) -> str:
+    """A name that no other daemon has."""
+    return bytes_digest(bytes(state.resolve()))[:8].hex()
 
 
 def _proto_task(key: tuple[str, str, bytes, int]) -> node_pb2.TaskKey:

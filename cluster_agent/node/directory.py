@@ -21,10 +21,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bdw_fed.v1 import model_pb2, node_pb2
+from bdw_fed.v1 import model_pb2
 from cluster_agent.data.base import Store, UnitKey, path_part, suffix
 from cluster_agent.data.errors import ContentChangedError, DataError
 from cluster_agent.node.messages import TaskKey
+from cluster_agent.node.works import Assignment, Port, file_name
+from cluster_agent.orders.messages import UnitInfo
 
 _PARTS = ("in", "out", "tmp")
 _MOST_SPARES = 64
@@ -33,6 +35,11 @@ _MOST_LEFT = 32
 
 class MissingOutputError(DataError):
     """A task ended well without having written what it should; or wrote something that can't be a unit."""
+
+
+def missing(port: str, name: str) -> MissingOutputError:
+    """The error for an output of which there is nothing under its name."""
+    return MissingOutputError(f"the step ended without its output {port}: expected a file or directory out/{name}")
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,13 @@ class TaskDirectory:
         """Where the task may write what nobody needs afterwards."""
         return self.root / "tmp"
 
-    def fill(self, key: TaskKey, store: Store, order: node_pb2.StartTask) -> None:
+    def fill(self, store: Store, assignment: Assignment) -> None:
         """Link the inputs in and name the outputs. DataError if an input is not in the store as it should be."""
-        for told in order.inputs:
-            self.inputs[told.port] = self._link(key, store, told)
-        for port in order.outputs:
-            self.outputs[port.name] = self.root / "out" / f"{path_part(port.name)}{suffix(port.format)}"
+        key, work, order = assignment
+        for port, units in zip(work.inputs, order.inputs, strict=True):
+            self.inputs[port.name] = self._link(key, store, port, units)
+        for output in work.outputs:
+            self.outputs[output.name] = self.root / "out" / file_name(output.name, output.format)
 
     def unchanged(self) -> None:
         """ContentChangedError if the task has written to one of its inputs, which it shares with others."""
@@ -85,9 +93,7 @@ class TaskDirectory:
             except FileNotFoundError:
                 if port.optional:
                     continue
-                raise MissingOutputError(
-                    f"the step ended without its output {port.name}: expected a file or directory out/{path.name}"
-                ) from None
+                raise missing(port.name, path.name) from None
             if stat.S_ISDIR(mode):
                 for index, relative in enumerate(sorted(_files(path, Path()), key=lambda found: found.as_posix())):
                     yield Made(port.name, index, path / relative, relative.as_posix())
@@ -101,22 +107,22 @@ class TaskDirectory:
             total += _bytes_below(self.root / name, deep=name != ".")
         return total
 
-    def _link(self, key: TaskKey, store: Store, told: node_pb2.TaskInput) -> Path | Sequence[Path]:
-        name, ending = path_part(told.port), suffix(told.format)
-        if not told.many:
-            if len(told.units) != 1:
-                raise DataError(f"input {told.port} takes one unit, and {len(told.units)} came")
+    def _link(self, key: TaskKey, store: Store, port: Port, units: Sequence[UnitInfo]) -> Path | Sequence[Path]:
+        name, ending = path_part(port.name), suffix(port.format)
+        if not port.many:
+            if len(units) != 1:
+                raise DataError(f"input {port.name} takes one unit, and {len(units)} came")
             path = self.root / "in" / f"{name}{ending}"
-            self._link_one(key, store, told.port, told.units[0], path)
+            self._link_one(key, store, port.name, units[0], path)
             return path
         directory = self.root / "in" / name
         directory.mkdir()
-        paths = [directory / f"{index:05}{ending}" for index in range(len(told.units))]
-        for unit, path in zip(told.units, paths, strict=True):
-            self._link_one(key, store, told.port, unit, path)
+        paths = [directory / f"{index:05}{ending}" for index in range(len(units))]
+        for unit, path in zip(units, paths, strict=True):
+            self._link_one(key, store, port.name, unit, path)
         return paths
 
-    def _link_one(self, key: TaskKey, store: Store, port: str, unit: model_pb2.Unit, path: Path) -> None:
+    def _link_one(self, key: TaskKey, store: Store, port: str, unit: UnitInfo, path: Path) -> None:
         content = store.link(UnitKey(key.namespace, key.run, unit.id), path)
         if unit.digest and unit.digest != content.digest:
             raise DataError(f"unit {unit.id.hex()} on input {port} has other bytes here than it should have")

@@ -1,34 +1,34 @@
 """One attempt of a task from its directory to its units: what runs while the core says that it is running.
 
-    StartTask ─▶ directory with inputs ─▶ worker ─▶ Outcome ─▶ outputs into the store ─▶ durable ─▶ TaskFinished
+    Assignment ─▶ directory with inputs ─▶ worker ─▶ Outcome ─▶ outputs into the store ─▶ Result
 
-Nothing here raises but on cancellation: whatever goes wrong becomes the failure in the result, in words for people.
+This is the way of large units, of lists of units, of commands, of splits, and of whatever has a limit of time or disk;
+`small` is the other. Nothing here raises but on cancellation: whatever goes wrong becomes the failure in the result, in
+words for people.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import ContentChangedError, DataError, NoSpaceError
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node.directory import Directories, MissingOutputError, TaskDirectory
 from cluster_agent.node.logs import LogName, Logs
-from cluster_agent.node.messages import TaskKey
-from cluster_agent.node.produced import produced
+from cluster_agent.node.messages import Given
 from cluster_agent.node.splitting import split
-from cluster_agent.orders.messages import Output
+from cluster_agent.node.works import Assignment
+from cluster_agent.orders.messages import Failure, Output, Result, UnitInfo
 from cluster_agent.runtimes.base import Job, Outcome, Sink, Worker
 from wire.digests import unit_id
 
 _DISK_CHECK_SECONDS = 1.0
-_RESULT_BYTES = 8 << 20  # a message has at most 16 MiB
+_MOST_OUTPUTS = 60_000  # that a result can tell of: a message has at most 16 MiB
 _MEGABYTE = 1 << 20
 
 
@@ -40,8 +40,6 @@ class Surroundings:
     store: DiskStore
     logs: Logs
     splitters: Executor
-    cluster: str
-    node: str
 
 
 class Execution:
@@ -49,74 +47,62 @@ class Execution:
 
     def __init__(
         self,
-        key: TaskKey,
-        order: node_pb2.StartTask,
+        assignment: Assignment,
+        given: Given,
         around: Surroundings,
         worker: Worker | None,
-        tell: Callable[[node_pb2.ProducedUnit], None],
+        tell: Callable[[list[Output]], None],
     ) -> None:
+        self.assignment = assignment
         self.worker = worker  # None for the built-in kinds
-        self.key = key
-        self.order = order
-        self.around = around
-        self.tell = tell
-        self.units: list[node_pb2.ProducedUnit] = []
+        self.units: list[Output] = []
+        self._given = given
+        self._around = around
+        self._tell = tell
 
-    async def run(self) -> node_pb2.TaskFinished:
+    async def run(self) -> Result:
         """Execute the task."""
         outcome = await self._outcome()
-        if not outcome.kind:
-            try:
-                await self.around.store.durable()
-            except OSError as error:
-                outcome = Outcome("disk", f"the store could not be synced: {error}", seconds=outcome.seconds)
-        return self._result(outcome)
+        if not outcome.kind and len(self.units) > _MOST_OUTPUTS:
+            message = f"the task made {len(self.units)} units, more than one task's result can tell of"
+            outcome = Outcome("output", f"{message}; put many small files into fewer, larger ones")
+        return result_of(self.assignment, self._given, outcome, self.units)
 
     async def _outcome(self) -> Outcome:
         try:
-            directory = self.around.directories.make(self.key)
+            directory = self._around.directories.make(self.assignment.key)
         except (DataError, OSError) as error:
             return Outcome("disk", f"the task's directory could not be made: {error}")
         try:
             return await self._within(directory)
         finally:
-            self.around.directories.recycle(directory)
+            self._around.directories.recycle(directory)
 
     async def _within(self, directory: TaskDirectory) -> Outcome:
         try:
-            directory.fill(self.key, self.around.store, self.order)
+            directory.fill(self._around.store, self.assignment)
             if self.worker is None:
                 return await self._split(directory)
             outcome = await self._work(self.worker, directory)
             if not outcome.kind:
                 await self._collect(directory)
-        except MissingOutputError as error:
-            return Outcome("output", str(error))
-        except ContentChangedError as error:
-            return Outcome("output", str(error))
-        except NoSpaceError as error:
-            return Outcome("disk", str(error))
-        except DataError as error:
-            return Outcome("data", str(error))
-        except OSError as error:
-            kind = "disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
-            return Outcome(kind, str(error))
+        except (DataError, OSError) as error:
+            return outcome_of(error)
         return outcome
 
     # ----------------------------------------------------------------------------------------------------- workers
 
     async def _work(self, worker: Worker, directory: TaskDirectory) -> Outcome:
-        key, order = self.key, self.order
-        parameters = json.loads(order.parameters_json or "{}")
+        key, work, _ = self.assignment
         job = Job(
             directory.root,
             directory.inputs,
             directory.outputs,
-            parameters,
+            work.parameters,
             self._environment(directory),
-            order.timeout,
+            work.timeout,
         )
-        log = self.around.logs.open(LogName(key.namespace, key.run, order.step, key.task, key.attempt))
+        log = self._around.logs.open(LogName(key.namespace, key.run, work.step, key.task, key.attempt))
         try:
             return await self._within_quota(worker, job, log, directory)
         finally:
@@ -124,7 +110,7 @@ class Execution:
 
     async def _within_quota(self, worker: Worker, job: Job, log: Sink, directory: TaskDirectory) -> Outcome:
         """The worker's outcome; or failure once all files of the task together are larger than it may write."""
-        limit = self.order.resources.disk
+        limit = self.assignment.work.resources.disk
         if not limit:
             return await worker.execute(job, log)
         running = asyncio.create_task(worker.execute(job, log))
@@ -143,26 +129,25 @@ class Execution:
         return too_much if not outcome.kind and directory.written() > limit else outcome
 
     def _environment(self, directory: TaskDirectory) -> dict[str, str]:
-        key = self.key
+        key, work, _ = self.assignment
         temporary = str(directory.temporary)
         return {
+            **work.environment,
             "HOME": temporary,
             "TMPDIR": temporary,
             "BDW_FED_TASK": key.task.hex(),
-            "BDW_FED_RUN": key.run,
-            "BDW_FED_STEP": self.order.step,
             "BDW_FED_ATTEMPT": str(key.attempt),
-            "BDW_FED_NAMESPACE": key.namespace,
         }
 
     async def _collect(self, directory: TaskDirectory) -> None:
         """Move the outputs into the store."""
         directory.unchanged()
-        key = self.key
-        for made in directory.made(self.order.outputs):
-            name = UnitKey(key.namespace, key.run, unit_id(key.task, made.port, made.index))
-            content = await self.around.store.commit(made.path, name)
-            self.units.append(produced(key.task, made.port, made.index, content, made.name))
+        key, work, _ = self.assignment
+        for made in directory.made(work.outputs):
+            unit = unit_id(key.task, made.port, made.index)
+            content = await self._around.store.commit(made.path, UnitKey(key.namespace, key.run, unit))
+            info = UnitInfo(unit, content.digest, content.size, name=made.name)
+            self.units.append(Output(made.port, made.index, info))
 
     # ---------------------------------------------------------------------------------------------------- built in
 
@@ -171,52 +156,39 @@ class Execution:
         began = loop.time()
 
         def tell(outputs: list[Output]) -> None:
-            for made in outputs:
-                unit = model_pb2.Unit(
-                    id=made.unit.id, digest=made.unit.digest, size=made.unit.size, name=made.unit.name
-                )
-                self.units.append(node_pb2.ProducedUnit(port=made.port, index=made.index, unit=unit))
-                self.tell(self.units[-1])
+            self.units += outputs
+            self._tell(outputs)
 
         try:
-            place = directory.temporary
-            await split(self.key, self.order, place, self.around.store, self.around.splitters, tell)
+            await split(self.assignment, directory.temporary, self._around.store, self._around.splitters, tell)
         except ValueError as error:
             return Outcome("internal", str(error))
         return Outcome(seconds=loop.time() - began)
 
-    # ------------------------------------------------------------------------------------------------------ results
 
-    def _result(self, outcome: Outcome) -> node_pb2.TaskFinished:
-        who = self.around.cluster, self.around.node
-        result = finished(self.key, self.order, outcome, [] if outcome.kind else self.units, *who)
-        if result.ByteSize() > _RESULT_BYTES:
-            message = f"the task made {len(self.units)} units, more than one task's result can tell of"
-            outcome = Outcome("output", f"{message}; put many small files into fewer, larger ones")
-            result = finished(self.key, self.order, outcome, [], *who)
-        return result
+def outcome_of(error: DataError | OSError) -> Outcome:
+    """What it means for a task that its inputs or outputs met with this."""
+    if isinstance(error, (MissingOutputError, ContentChangedError)):
+        return Outcome("output", str(error))
+    if isinstance(error, NoSpaceError):
+        return Outcome("disk", str(error))
+    if isinstance(error, DataError):
+        return Outcome("data", str(error))
+    return Outcome("disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal", str(error))
 
 
-def finished(
-    key: TaskKey,
-    order: node_pb2.StartTask,
-    outcome: Outcome,
-    units: Sequence[node_pb2.ProducedUnit],
-    cluster: str,
-    node: str,
-) -> node_pb2.TaskFinished:
-    """The result of an attempt as it is told."""
-    result = node_pb2.TaskFinished(
-        key=order.key,
-        outputs=units,
-        execution_seconds=outcome.seconds,
-        peak_memory=outcome.peak_memory,
-        bytes_in=sum(unit.size for told in order.inputs for unit in told.units),
-        bytes_out=sum(unit.unit.size for unit in units),
+def result_of(assignment: Assignment, given: Given, outcome: Outcome, outputs: Sequence[Output]) -> Result:
+    """How an attempt ended, as it is told; `outputs` count only if it ended well."""
+    made = () if outcome.kind else tuple(outputs)
+    return Result(
+        assignment.key.task,
+        assignment.key.attempt,
+        made,
+        Failure(outcome.kind, outcome.message, outcome.detail) if outcome.kind else None,
+        outcome.seconds,
+        given.queued_seconds,
+        given.start_seconds,
+        outcome.peak_memory,
+        assignment.bytes_in,
+        sum([output.unit.size for output in made]),
     )
-    if outcome.kind:
-        failure = result.failure
-        failure.step, failure.task, failure.attempt = order.step, key.task, key.attempt
-        failure.cluster, failure.node = cluster, node
-        failure.kind, failure.message, failure.detail = outcome.kind, outcome.message, outcome.detail
-    return result

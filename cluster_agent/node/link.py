@@ -1,8 +1,9 @@
 """The node daemon's stream to its cluster's agent: batches out, commands in, and again from the start after a loss.
 
 What is told while the agent is away is not kept: when the stream is up again, `hello` says all that matters as it is
-then. Whatever waits goes out in one message, as soon as the one before is taken. Reconnecting waits with full jitter,
-so that the nodes of a large cluster don't come back at once.
+then. Whatever waits goes out in one message, as soon as the one before is taken: first messages, then what is said of
+tasks, which is asked for only then. Reconnecting waits with full jitter, so that the nodes of a large cluster don't
+come back at once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import structlog
 
 from bdw_fed.v1 import node_pb2
 from bdw_fed.v1.node_pb2_grpc import NodeServiceStub
+from cluster_agent.orders.messages import Downward, Upward, decode_downward, encode
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
 
 _log = structlog.get_logger(__name__)
@@ -30,8 +32,9 @@ _NEWS_SECONDS = 0.05  # between two news: told with every task they would be mos
 class AgentLink:
     """The connection to the agent at `address`.
 
-    `hello` gives a stream's first messages, `news` is asked for more once in a while when there is any, so that what
-    changes often is told seldom; `handle` takes commands, `lost` hears that the stream has ended.
+    `hello` gives a stream's first message, `of_tasks` what is to be said of tasks since it was asked; `news` is asked
+    for more once in a while when there is any, so that what changes often is told seldom. `handle` takes commands,
+    `ordered` what comes of tasks, `lost` hears that the stream has ended.
     """
 
     def __init__(
@@ -39,14 +42,18 @@ class AgentLink:
         address: str,
         cluster: str,
         credentials: Credentials,
-        hello: Callable[[], list[node_pb2.NodeMessage]],
+        hello: Callable[[], node_pb2.NodeMessage],
+        of_tasks: Callable[[], list[Upward]],
         news: Callable[[], list[node_pb2.NodeMessage]],
         handle: Callable[[node_pb2.NodeCommand], Awaitable[None]],
+        ordered: Callable[[Downward], Awaitable[None]],
         lost: Callable[[], None],
     ) -> None:
         self._hello = hello
+        self._of_tasks = of_tasks
         self._news = news
         self._handle = handle
+        self._ordered = ordered
         self._lost = lost
         self._channel = grpc.aio.secure_channel(
             address,
@@ -70,6 +77,10 @@ class AgentLink:
             if len(self._waiting) >= LOGS_AHEAD:
                 self._room.clear()
             self._wake.set()
+
+    def wake(self) -> None:
+        """There is something to say of tasks."""
+        self._wake.set()
 
     def nudge(self) -> None:
         """There is news. It is asked for at once, or when the last one is old enough."""
@@ -105,7 +116,7 @@ class AgentLink:
         """One stream from hello to its end; whether the agent has welcomed us."""
         call = self._stub.Attach()
         self._waiting.clear()
-        self._waiting.extend(self._hello())
+        self._waiting.append(self._hello())
         self._wake.set()
         self.connected = True
         writing = asyncio.create_task(self._write(call))
@@ -115,6 +126,9 @@ class AgentLink:
                 for command in response.commands:
                     welcomed = welcomed or command.HasField("welcome")
                     await self._handle(command)
+                if response.orders:
+                    for order in decode_downward(response.orders):
+                        await self._ordered(order)
             _log.info("the agent ended the stream")
         except grpc.aio.AioRpcError as error:
             _log.info("no stream to the agent", reason=error.details(), code=error.code().name)
@@ -136,16 +150,23 @@ class AgentLink:
                 self._nudged = False
                 self._waiting.extend(self._news())
                 self._news_timer = asyncio.get_running_loop().call_later(_NEWS_SECONDS, self._news_due)
-            while self._waiting:
-                request = node_pb2.AttachRequest()
-                size = 0
-                while self._waiting and size < _REQUEST_BYTES:
-                    message = self._waiting.popleft()
-                    size += message.ByteSize()
-                    request.messages.append(message)
-                if len(self._waiting) < LOGS_AHEAD:
-                    self._room.set()
+            while (request := self._request()) is not None:
                 await call.write(request)
+
+    def _request(self) -> node_pb2.AttachRequest | None:
+        """The next message; None if there is nothing to say."""
+        request = node_pb2.AttachRequest()
+        size = 0
+        while self._waiting and size < _REQUEST_BYTES:
+            message = self._waiting.popleft()
+            size += message.ByteSize()
+            request.messages.append(message)
+        if len(self._waiting) < LOGS_AHEAD:
+            self._room.set()
+        said = self._of_tasks() if size < _REQUEST_BYTES else []
+        if said:
+            request.results = encode(said)
+        return request if size or said else None
 
     def _news_due(self) -> None:
         self._news_timer = None

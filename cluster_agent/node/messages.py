@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -21,7 +22,7 @@ class Phase(Enum):
 
     QUEUED = auto()
     ADMITTED = auto()
-    RUNNING = auto()
+    GIVEN = auto()  # to a worker, or to the executor of the built-in kinds
     DONE = auto()
 
 
@@ -38,37 +39,67 @@ class PoolSpec:
 # ---------------------------------------------------------------------------------------------------------- events
 
 
-@dataclass(frozen=True)
-class TaskWanted:
-    """The coordinator gave this node a task; `pool` is None for the built-in kinds."""
+class Wanted(NamedTuple):
+    """A task that was given to this node. `light`: its inputs are small, and it has no limits but the memory's."""
 
     key: TaskKey
+    light: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TasksWanted:
+    """This node shall execute these, in this order; `pool` is None for the built-in kinds."""
+
     pool: PoolSpec | None
+    tasks: Sequence[Wanted]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TaskCancelled:
     """The task is not wanted any more."""
 
     key: TaskKey
 
 
-@dataclass(frozen=True)
-class TaskEnded:
-    """The executor has finished with a task that it was told to execute; the result is with the executor."""
+@dataclass(frozen=True, slots=True)
+class TasksEnded:
+    """The executor has finished with tasks that it was told to execute; the results are with the executor.
 
-    key: TaskKey
-    worker_usable: bool = True
+    `seconds` they took together, `small`: all that they made was small.
+    """
+
+    worker: int | None
+    keys: Sequence[TaskKey]
+    usable: bool = True
+    seconds: float = 0.0
+    small: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class TasksReturned:
+    """The worker does not execute these, by no fault of theirs. `heavy`: they can't be executed as small ones."""
+
+    worker: int
+    keys: Sequence[TaskKey]
+    usable: bool = True
+    heavy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsKept:
+    """Results that an earlier daemon left, which the coordinator may not have heard."""
+
+    keys: Sequence[TaskKey]
+
+
+@dataclass(frozen=True, slots=True)
 class ResultsAcked:
     """The coordinator has these results."""
 
-    keys: tuple[TaskKey, ...]
+    keys: Sequence[TaskKey]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """Nothing of the run is wanted any more."""
 
@@ -76,15 +107,16 @@ class RunEnded:
     run: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PoolSized:
-    """Keep so many workers of the pool."""
+    """Keep so many workers of the pool; `bounded`: and not one more."""
 
     pool: PoolSpec
     workers: int
+    bounded: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WorkerReady:
     """A worker that was to be started is up, after so many seconds."""
 
@@ -92,7 +124,7 @@ class WorkerReady:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WorkerFailed:
     """A worker could not start."""
 
@@ -100,22 +132,24 @@ class WorkerFailed:
     error: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WorkerGone:
     """An idle worker died."""
 
     worker: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tick:
-    """The time that `WakeAt` named has come."""
+    """Time has passed."""
 
 
 Event = (
-    TaskWanted
+    TasksWanted
     | TaskCancelled
-    | TaskEnded
+    | TasksEnded
+    | TasksReturned
+    | ResultsKept
     | ResultsAcked
     | RunEnded
     | PoolSized
@@ -128,7 +162,7 @@ Event = (
 # --------------------------------------------------------------------------------------------------------- actions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StartWorker:
     """Start a worker; say WorkerReady or WorkerFailed."""
 
@@ -136,31 +170,41 @@ class StartWorker:
     pool: PoolSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StopWorker:
     """Stop an idle worker."""
 
     worker: int
 
 
-@dataclass(frozen=True)
-class Execute:
-    """Execute the task, in this worker (None: built in); say TaskEnded. The seconds are for the coordinator to know."""
+class Given(NamedTuple):
+    """A task to be executed; for the coordinator to know how long it waited, of which for a worker to start."""
 
     key: TaskKey
-    worker: int | None
     queued_seconds: float
     start_seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Execute these tasks in this worker (None: built in), after those that it has; say TasksEnded of each.
+
+    `small`: as small jobs. Otherwise it is one task, and the worker has no other.
+    """
+
+    worker: int | None
+    tasks: Sequence[Given]
+    small: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Abort:
-    """Kill a task that was told to be executed; TaskEnded follows all the same."""
+    """Kill a task that was told to be executed, or return it; TasksEnded or TasksReturned follows all the same."""
 
     key: TaskKey
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FailToStart:
     """The task failed, because no worker could be started for it."""
 
@@ -168,21 +212,21 @@ class FailToStart:
     error: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TellAgain:
     """The coordinator asked for a task whose result it has not acknowledged."""
 
     key: TaskKey
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Forget:
-    """The result is not needed any more."""
+    """The results are not needed any more."""
 
-    key: TaskKey
+    keys: Sequence[TaskKey]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PoolChanged:
     """The pool's numbers changed; `start_seconds` or `error` of a worker that started or could not."""
 
@@ -191,7 +235,7 @@ class PoolChanged:
     error: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Send a Tick then."""
 

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from pathlib import Path, PurePosixPath
 
-from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.split import Part, SplitSpec, make_parts
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node.messages import TaskKey
+from cluster_agent.node.works import Assignment
 from cluster_agent.orders.messages import Output, UnitInfo
 from wire.digests import unit_ids
 
@@ -26,19 +26,19 @@ _AHEAD = 16
 
 
 async def split(
-    key: TaskKey,
-    order: node_pb2.StartTask,
+    assignment: Assignment,
     directory: Path,
     store: DiskStore,
     executor: Executor,
     tell: Callable[[list[Output]], None],
 ) -> list[Output]:
     """All units that the task makes; they are told as soon as they are in the store. DataError, OSError, ValueError."""
-    port = order.outputs[0].name if order.outputs else PORT
-    told = order.execution.split.split
+    key, work, order = assignment
+    port = work.outputs[0].name if work.outputs else PORT
+    told = work.execution.split.split
     spec = SplitSpec(told.size, told.lines, told.count, told.header)
     made: list[Output] = []
-    for unit in (unit for port_units in order.inputs for unit in port_units.units):
+    for unit in (unit for units in order.inputs for unit in units):
         source = UnitKey(key.namespace, key.run, unit.id)
         place = directory / unit.id.hex()
         store.link(source, place)

@@ -1,14 +1,16 @@
 """Does what the node's core says: starts and stops workers, executes tasks, keeps their results until they are heard.
 
-Commands of the coordinator come in as plain calls; what is told it goes out by `tell`, in the order in which it
-happened. Every worker start, execution and stop is an asyncio task that this object owns and ends in `close`.
+Commands of the coordinator come in as plain calls; what it is told goes into the outbox, in the order in which it
+happened. Every worker start, execution and stop is an asyncio task that this object owns and ends in `close`; light
+tasks have none (see `small`). That a task runs is only told if it does so for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +23,15 @@ from cluster_agent.node import messages
 from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.directory import Directories
-from cluster_agent.node.execution import Execution, Surroundings, finished
+from cluster_agent.node.execution import Execution, Surroundings, result_of
+from cluster_agent.node.finishing import Done, Finishing
 from cluster_agent.node.logs import Logs
-from cluster_agent.node.messages import PoolSpec, TaskKey
+from cluster_agent.node.messages import Given, PoolSpec, TaskKey, Wanted
+from cluster_agent.node.outbox import Outbox
+from cluster_agent.node.small import SmallTasks
+from cluster_agent.node.works import Assignment, Work, assignment, pool_spec, read_work
+from cluster_agent.orders.messages import SMALL, Acks, Hold, Orders, Output, Result
+from cluster_agent.orders.messages import Work as ToldWork
 from cluster_agent.runtimes.base import Outcome, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError
 
@@ -38,13 +46,13 @@ class _Pool:
     namespace: str
 
 
-Tell = Callable[[node_pb2.NodeMessage], None]
 _log = structlog.get_logger(__name__)
 _KILL_SECONDS = 10.0
+_LOOK_SECONDS = 0.002  # a task that is seen to run after that is told to have started
 
 
 class Tasks:
-    """All tasks and workers of the node."""
+    """All tasks and workers of the node. `nudge` is called when pools have changed."""
 
     def __init__(
         self,
@@ -53,49 +61,52 @@ class Tasks:
         bundles: Bundles,
         store: DiskStore,
         logs: Logs,
+        outbox: Outbox,
         *,
         directories: Directories,
-        cluster: str,
-        node: str,
-        tell: Tell,
         nudge: Callable[[], None],
     ) -> None:
         self._nudge = nudge
         self._core = node_core
         self._runtime = runtime
         self._bundles = bundles
-        self._tell = tell
+        self._outbox = outbox
         self._splitters = ThreadPoolExecutor(max_workers=2, thread_name_prefix="split")
-        self._around = Surroundings(directories, store, logs, self._splitters, cluster, node)
-        self._orders: dict[TaskKey, node_pb2.StartTask] = {}
-        self._results: dict[TaskKey, node_pb2.TaskFinished] = {}
+        self._around = Surroundings(directories, store, logs, self._splitters)
+        self._works: dict[int, Work] = {}  # as the stream names them
+        self._assignments: dict[TaskKey, Assignment] = {}
         self._executions: dict[TaskKey, tuple[Execution, asyncio.Task[None]]] = {}
         self._pools: dict[str, _Pool] = {}
         self._workers: dict[int, Worker] = {}
         self._watches: dict[int, asyncio.Task[None]] = {}  # of workers, for one that dies when idle
         self._stirred: dict[str, messages.PoolChanged] = {}  # pools of which there is something to tell
         self._background: set[asyncio.Task[None]] = set()
+        self._events: deque[messages.Event] = deque()
+        self._handling = False
         self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._seen: dict[TaskKey, bool] = {}  # tasks that ran when we looked last, and whether that was told
         self._closing = False
+        self._finishing = Finishing(store, outbox, node_core, self._want)
+        self._small = SmallTasks(
+            store,
+            logs,
+            handle=self._handle,
+            finish=self._finishing.done,
+            wanted=self._is_wanted,
+            own=self._own,
+            drop=self._drop,
+        )
+        kept = store.journal.results()
+        for namespace, run, result in kept:
+            outbox.keep(TaskKey(namespace, run, result.task, result.attempt), result)
+        self._handle(messages.ResultsKept(list(outbox.keys())))
 
     # ------------------------------------------------------------------------------------------------- questions
 
     def unfinished(self) -> list[TaskKey]:
-        """Tasks that have no result yet."""
-        return list(self._core.unfinished())
-
-    def results(self) -> list[node_pb2.TaskFinished]:
-        """Results that are not acknowledged."""
-        return list(self._results.values())
-
-    def so_far(self) -> Iterable[node_pb2.NodeMessage]:
-        """What is to be said again, after a new connection, of tasks that run: that they do, and their units."""
-        for key, (execution, _) in self._executions.items():
-            if self._core.phase(key) is messages.Phase.RUNNING:
-                yield node_pb2.NodeMessage(started=node_pb2.TaskStarted(key=execution.order.key))
-                if execution.units:
-                    outputs = node_pb2.TaskOutputs(key=execution.order.key, outputs=execution.units)
-                    yield node_pb2.NodeMessage(outputs=outputs)
+        """Tasks whose results were not told yet."""
+        return [*self._core.unfinished(), *self._finishing.keys()]
 
     def news_of_pools(self) -> list[node_pb2.NodeMessage]:
         """The numbers of the pools that have changed since this was asked; whoever sends asks when it can."""
@@ -122,7 +133,7 @@ class Tasks:
     @property
     def running(self) -> int:
         """Tasks that are being executed."""
-        return len(self._executions)
+        return self._core.running()
 
     @property
     def workers(self) -> int:
@@ -131,41 +142,49 @@ class Tasks:
 
     # ------------------------------------------------------------------------------------------------- commands
 
-    def start(self, order: node_pb2.StartTask) -> None:
-        """Take on a task."""
-        key = task_key(order.key)
-        kind = order.execution.WhichOneof("kind")
-        if key not in self._orders and kind not in ("python", "command", "split"):
-            message = f"step {order.step} is of the kind {kind}, which nodes don't execute"
-            self._tell_result(key, finished(key, order, Outcome("internal", message), [], *self._who))
-            return
-        self._orders.setdefault(key, order)
-        pool = None
-        if kind != "split":
-            pool = self._pool(order.definition, order.execution, order.resources, order.key.namespace)
-        self._handle(messages.TaskWanted(key, pool))
+    def begin(self) -> None:
+        """A new stream: works are told anew, and so is what runs."""
+        self._works.clear()
+        self._outbox.begin()
+        self._seen.clear()
+        self._look_soon()
+        for key, (execution, _) in self._executions.items():
+            if self._is_wanted(key) and execution.units:
+                self._outbox.produced(key, execution.units)
+
+    def learn(self, told: ToldWork) -> None:
+        """What tasks that will be named have in common."""
+        self._works[told.number] = read_work(told, self._works)
+
+    def start(self, orders: Orders) -> None:
+        """Take on tasks."""
+        work = self._works[orders.work]
+        self._want([assignment(work, order) for order in orders.orders])
 
     def cancel(self, key: TaskKey) -> None:
         """Stop a task, and forget it."""
         self._handle(messages.TaskCancelled(key))
 
-    def ack(self, keys: Iterable[TaskKey]) -> None:
+    def hold(self, told: Hold) -> None:
+        """Whether a run's tasks may be gone on with."""
+        self._finishing.hold(told.namespace, told.run, told.held)
+
+    def ack(self, acks: Acks) -> None:
         """Forget results that the coordinator has."""
-        for key in keys:
-            if self._core.phase(key) is None:
-                self._results.pop(key, None)
-            else:
-                self._handle(messages.ResultsAcked((key,)))
+        keys = [TaskKey(acks.namespace, acks.run, task, attempt) for task, attempt in acks.tasks]
+        self._handle(messages.ResultsAcked(keys))
 
     def size_pool(self, order: node_pb2.SizePool) -> None:
         """Keep so many workers."""
-        pool = self._pool(order.definition, order.execution, order.resources, "")
-        self._handle(messages.PoolSized(pool, order.workers))
+        spec = pool_spec(order.definition, order.execution, order.resources)
+        self._know_pool(spec, order.execution, order.resources, "")
+        self._handle(messages.PoolSized(spec, order.workers, order.bounded))
 
     async def end_run(self, namespace: str, run: str) -> None:
         """Stop and forget all tasks of a run; returns when none of them can write any more."""
         ending = [task for key, (_, task) in self._executions.items() if key[:2] == (namespace, run)]
         self._handle(messages.RunEnded(namespace, run))
+        self._finishing.hold(namespace, run, False)
         if ending:
             await asyncio.wait(ending, timeout=_KILL_SECONDS)
         self._around.directories.end_run(run)
@@ -173,8 +192,9 @@ class Tasks:
     async def close(self) -> None:
         """Stop everything."""
         self._closing = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._looking):
+            if timer is not None:
+                timer.cancel()
         executions = [task for _, task in self._executions.values()]
         tasks = [*executions, *self._watches.values(), *self._background]
         for task in tasks:
@@ -182,44 +202,78 @@ class Tasks:
         await asyncio.gather(*tasks, return_exceptions=True)
         workers = list(self._workers.values())
         await asyncio.gather(*(worker.stop() for worker in workers), return_exceptions=True)
+        self._small.close()
+        await self._finishing.close()
         await self._runtime.close()
         await self._around.directories.close()
         self._splitters.shutdown()
 
     # ------------------------------------------------------------------------------------------------ the core
 
+    def _want(self, tasks: Sequence[Assignment]) -> None:
+        """Take on tasks, of whichever works."""
+        gathered: list[Wanted] = []
+        pool: PoolSpec | None = None
+        for task in tasks:
+            work = task.work
+            if work.pool is None and work.kind != "split":
+                self._refuse(task)
+                continue
+            if work.pool is not pool or pool is None:
+                if gathered:
+                    self._handle(messages.TasksWanted(pool, gathered))
+                gathered, pool = [], work.pool
+                if pool is not None:
+                    self._know_pool(pool, work.execution, work.resources, work.namespace)
+            self._assignments.setdefault(task.key, task)
+            gathered.append(Wanted(task.key, task.light))
+        if gathered:
+            self._handle(messages.TasksWanted(pool, gathered))
+
     def _handle(self, event: messages.Event) -> None:
-        if self._closing:
+        """Let the core take an event in and do what it says, one after another."""
+        self._events.append(event)
+        if self._handling or self._closing:
             return
-        for action in self._core.handle(event, time.monotonic()):
-            match action:
-                case messages.Execute():
-                    self._execute(action)
-                case messages.Abort():
-                    self._executions[action.key][1].cancel()
-                case messages.FailToStart():
-                    order = self._orders[action.key]
-                    message, _, detail = action.error.partition("\0")
-                    outcome = Outcome("start", message, detail)
-                    self._tell_result(action.key, finished(action.key, order, outcome, [], *self._who))
-                case messages.TellAgain():
-                    self._tell(node_pb2.NodeMessage(finished=self._results[action.key]))
-                case messages.Forget():
-                    self._results.pop(action.key, None)
-                    self._orders.pop(action.key, None)
-                case messages.StartWorker():
-                    self._own(self._start_worker(action.worker, action.pool))
-                case messages.StopWorker():
-                    self._own(self._drop(action.worker).stop())
-                case messages.PoolChanged():
-                    if action.error or action.start_seconds:
-                        self._stirred[action.pool] = action
-                    else:
-                        self._stirred.setdefault(action.pool, action)
-                case messages.WakeAt():
-                    self._wake_at(action.at)
+        self._handling = True
+        try:
+            while self._events:
+                for action in self._core.handle(self._events.popleft(), time.monotonic()):
+                    self._do(action)
+        finally:
+            self._handling = False
         if self._stirred:
             self._nudge()
+
+    def _do(self, action: messages.Action) -> None:
+        match action:
+            case messages.Execute():
+                self._execute(action)
+            case messages.PoolChanged():
+                if action.error or action.start_seconds:
+                    self._stirred[action.pool] = action
+                else:
+                    self._stirred.setdefault(action.pool, action)
+            case messages.Forget():
+                self._finishing.forget(action.keys)
+                for key in action.keys:
+                    self._assignments.pop(key, None)
+            case messages.Abort():
+                if action.key in self._executions:
+                    self._executions[action.key][1].cancel()
+                else:
+                    self._small.abort(action.key)
+            case messages.FailToStart():
+                message, _, detail = action.error.partition("\0")
+                self._fail(action.key, Outcome("start", message, detail))
+            case messages.TellAgain():
+                self._outbox.again(action.key)
+            case messages.StartWorker():
+                self._own(self._start_worker(action.worker, action.pool))
+            case messages.StopWorker():
+                self._own(self._drop(action.worker).stop())
+            case messages.WakeAt():
+                self._wake_at(action.at)
 
     def _wake_at(self, at: float) -> None:
         if self._timer is not None:
@@ -227,17 +281,25 @@ class Tasks:
         delay = max(0.0, at - time.monotonic())
         self._timer = asyncio.get_running_loop().call_later(delay, self._handle, messages.Tick())
 
-    def _pool(
-        self, definition: str, execution: model_pb2.Execution, resources: model_pb2.Resources, namespace: str
-    ) -> PoolSpec:
-        version = execution.SerializeToString(deterministic=True)
-        limits = resources.SerializeToString(deterministic=True)
-        name = f"{definition}\0{version.hex()}\0{limits.hex()}"
-        known = self._pools.get(name)
+    def _know_pool(
+        self, spec: PoolSpec, execution: model_pb2.Execution, resources: model_pb2.Resources, namespace: str
+    ) -> None:
+        known = self._pools.get(spec.key)
         if known is None or (namespace and not known.namespace):
-            spec = PoolSpec(name, definition, resources.cpus or 1.0, resources.memory)
-            known = self._pools[name] = _Pool(spec, execution, resources.disk, namespace)
-        return known.spec
+            self._pools[spec.key] = _Pool(spec, execution, resources.disk, namespace)
+
+    def _is_wanted(self, key: TaskKey) -> bool:
+        return self._core.phase(key) is not None
+
+    def _refuse(self, task: Assignment) -> None:
+        message = f"step {task.work.step} is of the kind {task.work.kind or None}, which nodes don't execute"
+        self._assignments.setdefault(task.key, task)
+        self._handle(messages.ResultsKept((task.key,)))
+        self._fail(task.key, Outcome("internal", message))
+
+    def _fail(self, key: TaskKey, outcome: Outcome) -> None:
+        task = self._assignments[key]
+        self._finishing.done([Done(task, result_of(task, Given(key, 0.0, 0.0), outcome, ()))])
 
     # -------------------------------------------------------------------------------------------------- workers
 
@@ -261,7 +323,7 @@ class Tasks:
 
     async def _watch(self, worker: int, watched: Worker) -> None:
         await watched.gone.wait()
-        if not any(execution.worker is watched for execution, _ in self._executions.values()):
+        if self._core.is_idle(worker):
             self._own(self._drop(worker).stop())
             self._handle(messages.WorkerGone(worker))
 
@@ -272,50 +334,72 @@ class Tasks:
     # ------------------------------------------------------------------------------------------------ executions
 
     def _execute(self, action: messages.Execute) -> None:
-        key = action.key
-        order = self._orders[key]
+        self._look_soon()
+        if action.small:
+            assert action.worker is not None
+            tasks = [(given, self._assignments[given.key]) for given in action.tasks]
+            self._small.execute(action.worker, self._workers[action.worker], tasks)
+            return
+        (given,) = action.tasks
         worker = self._workers[action.worker] if action.worker is not None else None
 
-        def tell(unit: node_pb2.ProducedUnit) -> None:
-            self._tell(node_pb2.NodeMessage(outputs=node_pb2.TaskOutputs(key=order.key, outputs=[unit])))
+        def tell(outputs: list[Output]) -> None:
+            self._outbox.produced(given.key, outputs)
 
-        execution = Execution(key, order, self._around, worker, tell)
-        started = node_pb2.TaskStarted(
-            key=order.key, queued_seconds=action.queued_seconds, start_seconds=action.start_seconds
-        )
-        self._tell(node_pb2.NodeMessage(started=started))
+        execution = Execution(self._assignments[given.key], given, self._around, worker, tell)
         task = asyncio.create_task(self._run(execution, action.worker))
-        self._executions[key] = (execution, task)
+        self._executions[given.key] = (execution, task)
 
     async def _run(self, execution: Execution, number: int | None) -> None:
-        result: node_pb2.TaskFinished | None = None
+        task = execution.assignment
+        result: Result | None = None
         try:
             result = await execution.run()
         except asyncio.CancelledError:
             pass  # not wanted any more: the task and its processes are gone
         except Exception as error:
-            _log.exception("an execution broke", step=execution.order.step)
+            _log.exception("an execution broke", step=task.work.step)
             outcome = Outcome("internal", f"{type(error).__name__}: {error}")
-            result = finished(execution.key, execution.order, outcome, [], *self._who)
+            result = result_of(task, Given(task.key, 0.0, 0.0), outcome, ())
         self._end(execution, number, result)
 
-    def _end(self, execution: Execution, number: int | None, result: node_pb2.TaskFinished | None) -> None:
-        key, worker = execution.key, execution.worker
+    def _end(self, execution: Execution, number: int | None, result: Result | None) -> None:
+        key, worker = execution.assignment.key, execution.worker
         del self._executions[key]
         usable = worker is not None and worker.alive
         if worker is not None and number is not None and not usable:
             self._own(self._drop(number).stop())
-        if result is not None and self._core.phase(key) is not None:
-            self._tell_result(key, result)
-        self._handle(messages.TaskEnded(key, usable))
+        wanted = self._is_wanted(key)
+        seconds, small = 0.0, False
+        if result is not None and result.failure is None:
+            seconds = result.seconds
+            small = _all_small(result)
+        self._handle(messages.TasksEnded(number, (key,), usable, seconds, small))
+        if result is not None and wanted:
+            self._finishing.done([Done(execution.assignment, result)])
 
-    @property
-    def _who(self) -> tuple[str, str]:
-        return self._around.cluster, self._around.node
+    # ------------------------------------------------------------------------------------------- what runs longer
 
-    def _tell_result(self, key: TaskKey, result: node_pb2.TaskFinished) -> None:
-        self._results[key] = result
-        self._tell(node_pb2.NodeMessage(finished=result))
+    def _look_soon(self) -> None:
+        """See before long which tasks run still."""
+        if self._looking is None and not self._closing:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Tell of tasks that ran before as well, and relieve workers of what waits behind them."""
+        self._looking = None
+        now = time.monotonic()
+        seen: dict[TaskKey, bool] = {}
+        for key in (*self._executions, *(key for key, _ in self._small.current(now))):
+            told = self._seen.get(key)
+            if told is False and self._is_wanted(key):
+                self._outbox.started(key)
+                told = True
+            seen[key] = bool(told)
+        self._seen = seen
+        self._small.relieve(now)
+        if self._small.any or not all(seen.values()):
+            self._look_soon()
 
     def _own(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -326,6 +410,11 @@ class Tasks:
 def task_key(key: node_pb2.TaskKey) -> TaskKey:
     """The key of an attempt as the core has it."""
     return TaskKey(key.namespace, key.run, key.task, key.attempt)
+
+
+def _all_small(result: Result) -> bool:
+    """Whether the task could have been executed as a small job: one small unit at most on each port."""
+    return all(output.index == 0 and output.unit.size <= SMALL for output in result.outputs)
 
 
 def _worker_spec(pool: _Pool, bundle: Path | None) -> WorkerSpec:

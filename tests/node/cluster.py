@@ -20,6 +20,8 @@ from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceService
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.journal import Journal
 from cluster_agent.node.daemon import NodeConfig, serve
+from cluster_agent.orders.messages import Downward, Result, Results, decode_upward, encode
+from tests.node.language import Speaker, acks, frees, heard
 from wire.digests import bytes_digest, source_task_id, task_id, unit_id
 from wire.identity import Credentials, Identity, Role, grpc_server_credentials, server_options
 from wire.identity.authority import Authority
@@ -45,25 +47,31 @@ class Members:
 
 
 class FakeAgent(NodeServiceServicer):
-    """Remembers what a node says and says what a test wants. `heard` grows over all streams."""
+    """Remembers what a node says and says what a test wants. `heard` grows over all streams.
+
+    A hello has the results that came with it; `results` are all, as they were said.
+    """
 
     def __init__(self, data_root: Path, durability: str) -> None:
         self.welcome = node_pb2.NodeWelcome(cluster=CLUSTER, data_root=str(data_root), durability=durability)
         self.heard: list[node_pb2.NodeMessage] = []
+        self.results: list[Result] = []
+        self.speaker = Speaker()
         self.bundles: dict[bytes, bytes] = {}
         self.bundle_requests = 0
         self.acknowledges = True
         self._changed = asyncio.Condition()
-        self._out: asyncio.Queue[node_pb2.NodeCommand | None] = asyncio.Queue()
-        self._outs: dict[str, asyncio.Queue[node_pb2.NodeCommand | None]] = {}
+        self._out: asyncio.Queue[node_pb2.AttachResponse | None] = asyncio.Queue()
+        self._outs: dict[str, asyncio.Queue[node_pb2.AttachResponse | None]] = {}
 
     async def Attach(self, request_iterator: Any, context: Any) -> Any:  # type: ignore[override]
         self._out = out = asyncio.Queue()
-        out.put_nowait(node_pb2.NodeCommand(welcome=self.welcome))
+        self.speaker = Speaker()
+        self.say(welcome=self.welcome)
         reading = asyncio.create_task(self._read(request_iterator))
         try:
-            while (command := await out.get()) is not None:
-                await context.write(node_pb2.AttachResponse(commands=[command]))
+            while (response := await out.get()) is not None:
+                await context.write(response)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -78,19 +86,36 @@ class FakeAgent(NodeServiceServicer):
     async def _read(self, requests: Any) -> None:
         out = self._out
         async for request in requests:
-            if request.messages[0].HasField("hello"):
-                self._outs[request.messages[0].hello.node] = out
+            said = decode_upward(request.results) if request.results else []
+            told = heard(said)
+            if request.messages and request.messages[0].HasField("hello"):
+                hello = request.messages[0].hello
+                self._outs[hello.node] = out
+                hello.finished.extend(message.finished for message in told if message.HasField("finished"))
+                told = [message for message in told if not message.HasField("finished")]
             async with self._changed:
-                self.heard.extend(request.messages)
+                self.heard.extend([*request.messages, *told])
+                self.results += [result for one in said if isinstance(one, Results) for result in one.results]
                 self._changed.notify_all()
             if self.acknowledges:
-                keys = [message.finished.key for message in request.messages if message.HasField("finished")]
-                if keys:
-                    self.say(ack=node_pb2.AckResults(keys=keys))
+                self.order(acks(message.finished.key for message in told if message.HasField("finished")))
 
     def say(self, node: str = "", **command: Any) -> None:
         """Tell a node something; by default the one that has attached last."""
-        (self._outs[node] if node else self._out).put_nowait(node_pb2.NodeCommand(**command))
+        if "start" in command:
+            self.order(self.speaker.start(command["start"]), node)
+        elif "ack" in command:
+            self.order(acks(command["ack"].keys), node)
+        elif "free" in command:
+            self.order(frees(command["free"].units), node)
+        else:
+            response = node_pb2.AttachResponse(commands=[node_pb2.NodeCommand(**command)])
+            (self._outs[node] if node else self._out).put_nowait(response)
+
+    def order(self, said: list[Downward], node: str = "") -> None:
+        """Say something of tasks."""
+        if said:
+            (self._outs[node] if node else self._out).put_nowait(node_pb2.AttachResponse(orders=encode(said)))
 
     def hang_up(self) -> None:
         self._out.put_nowait(None)

@@ -22,6 +22,10 @@ def key(number: int, run: str = "run1", attempt: int = 1) -> TaskKey:
     return TaskKey("default", run, number.to_bytes(16, "big"), attempt)
 
 
+def wanted(pool: PoolSpec, *numbers: int, light: bool = False) -> messages.TasksWanted:
+    return messages.TasksWanted(pool, [messages.Wanted(key(number), light) for number in numbers])
+
+
 class Node(RuleBasedStateMachine):
     """An executor that does what the core says, in any order and with any outcome."""
 
@@ -32,10 +36,16 @@ class Node(RuleBasedStateMachine):
         self.starting: dict[int, PoolSpec] = {}
         self.idle: dict[int, PoolSpec] = {}
         self.busy: dict[int, PoolSpec] = {}
-        self.executing: dict[TaskKey, int | None] = {}
+        self.given: dict[int | None, list[TaskKey]] = {None: []}  # what each worker has, in order
+        self.ahead: set[int] = set()  # workers with small jobs
         self.aborted: set[TaskKey] = set()
         self.wanted: dict[TaskKey, PoolSpec | None] = {}
         self.results: set[TaskKey] = set()
+        self.bounds: dict[str, int] = {}
+
+    @property
+    def executing(self) -> set[TaskKey]:
+        return {task for tasks in self.given.values() for task in tasks}
 
     def do(self, event: messages.Event) -> None:
         for action in self.core.handle(event, self.now):
@@ -43,15 +53,13 @@ class Node(RuleBasedStateMachine):
                 case messages.StartWorker(worker, pool):
                     assert worker not in self.starting | self.idle | self.busy
                     self.starting[worker] = pool
+                    all_workers = [*self.starting.values(), *self.idle.values(), *self.busy.values()]
+                    assert all_workers.count(pool) <= self.bounds.get(pool.key, 99)
                 case messages.StopWorker(worker):
                     del self.idle[worker]
-                case messages.Execute(task, worker):
-                    assert task not in self.executing
-                    self.executing[task] = worker
-                    if worker is not None:
-                        pool = self.wanted[task]
-                        assert self.idle[worker] == pool, "a worker of the pool that is free"
-                        self.busy[worker] = self.idle.pop(worker)
+                case messages.Execute(worker, tasks, small):
+                    for task, _, _ in tasks:
+                        self._execute(task, worker, small)
                 case messages.Abort(task):
                     assert task in self.executing
                     self.aborted.add(task)
@@ -61,23 +69,53 @@ class Node(RuleBasedStateMachine):
                     self.results.add(task)
                 case messages.TellAgain(task):
                     assert task in self.results
-                case messages.Forget(task):
-                    self.results.discard(task)
+                case messages.Forget(tasks):
+                    self.results.difference_update(tasks)
                 case messages.WakeAt(at):
                     assert at <= self.now + LINGER_SECONDS
 
-    @rule(number=st.integers(0, 3), run=st.sampled_from(["run1", "run2"]), pool=st.sampled_from([None, *POOLS]))
-    def want(self, number: int, run: str, pool: PoolSpec | None) -> None:
-        task = key(number, run)
-        pool = self.wanted.get(task, pool)
-        if task in self.executing and task not in self.wanted:
-            pool = self._pool_of(task)
-        self.wanted[task] = pool
-        self.do(messages.TaskWanted(task, pool))
+    def _execute(self, task: TaskKey, worker: int | None, small: bool) -> None:
+        assert task not in self.executing
+        if worker is not None:
+            pool = self.wanted[task]
+            assert pool is not None
+            if worker in self.idle:
+                assert self.idle[worker] == pool, "a worker of the pool that is free"
+                self.busy[worker] = self.idle.pop(worker)
+                self.given[worker] = []
+                self.ahead.discard(worker)
+                if small:
+                    self.ahead.add(worker)
+            else:
+                assert self.busy[worker] == pool
+                assert small, "only a light task is given ahead"
+                assert worker in self.ahead, "and only behind others"
+        self.given[worker].append(task)
+
+    @rule(
+        numbers=st.lists(st.integers(0, 9), min_size=1, unique=True),
+        run=st.sampled_from(["run1", "run2"]),
+        pool=st.sampled_from([None, *POOLS]),
+        light=st.booleans(),
+    )
+    def want(self, numbers: list[int], run: str, pool: PoolSpec | None, light: bool) -> None:
+        tasks = []
+        for number in numbers:
+            task = key(number, run)
+            if self.wanted.get(task, pool) != pool:
+                continue
+            if task in self.executing and task not in self.wanted and self._pool_of(task) != pool:
+                continue
+            self.wanted[task] = pool
+            tasks.append(messages.Wanted(task, light))
+        self.do(messages.TasksWanted(pool, tasks))
 
     def _pool_of(self, task: TaskKey) -> PoolSpec | None:
-        worker = self.executing[task]
+        worker = self._worker_of(task)
         return None if worker is None else self.busy[worker]
+
+    def _worker_of(self, task: TaskKey) -> int | None:
+        return next(worker for worker, tasks in self.given.items() if task in tasks)
 
     @precondition(lambda self: self.wanted)
     @rule(data=st.data())
@@ -95,21 +133,42 @@ class Node(RuleBasedStateMachine):
         self.do(messages.RunEnded("default", run))
 
     @precondition(lambda self: self.executing)
-    @rule(data=st.data(), usable=st.booleans())
-    def finish(self, data: st.DataObject, usable: bool) -> None:
-        task = data.draw(st.sampled_from(sorted(self.executing)))
-        self._finish(task, usable)
+    @rule(data=st.data(), usable=st.booleans(), small=st.booleans(), seconds=st.sampled_from([0.0, 1e-4, 1.0]))
+    def finish(self, data: st.DataObject, usable: bool, small: bool, seconds: float) -> None:
+        worker = data.draw(st.sampled_from([worker for worker, tasks in self.given.items() if tasks]))
+        count = data.draw(st.integers(1, len(self.given[worker])))
+        self._finish(worker, count, usable, small, seconds)
 
-    def _finish(self, task: TaskKey, usable: bool) -> None:
-        worker = self.executing.pop(task)
-        if worker is not None:
+    def _finish(self, worker: int | None, count: int, usable: bool, small: bool = False, seconds: float = 0.0) -> None:
+        tasks = self.given[worker]
+        ended, tasks[:] = tasks[:count], tasks[count:]
+        if tasks and worker is not None and not usable:
+            self._give_back(worker, len(tasks), False)
+        self._gone_from(worker, usable)
+        self.results.update(task for task in ended if task in self.wanted and task not in self.aborted)
+        self.aborted.difference_update(ended)
+        self.do(messages.TasksEnded(worker, ended, usable, seconds * count, small))
+
+    def _gone_from(self, worker: int | None, usable: bool) -> None:
+        if worker is not None and not self.given[worker]:
             pool = self.busy.pop(worker)
+            del self.given[worker]
             if usable:
                 self.idle[worker] = pool
-        if task in self.wanted and task not in self.aborted:
-            self.results.add(task)
-        self.aborted.discard(task)
-        self.do(messages.TaskEnded(task, usable))
+
+    def _give_back(self, worker: int, count: int, usable: bool, heavy: bool = False) -> None:
+        tasks = self.given[worker]
+        returned = tasks[len(tasks) - count :]
+        del tasks[len(tasks) - count :]
+        self.aborted.difference_update(returned)
+        self._gone_from(worker, usable)
+        self.do(messages.TasksReturned(worker, returned, usable, heavy))
+
+    @precondition(lambda self: self.ahead & self.busy.keys())
+    @rule(data=st.data(), heavy=st.booleans())
+    def return_some(self, data: st.DataObject, heavy: bool) -> None:
+        worker = data.draw(st.sampled_from(sorted(self.ahead & self.busy.keys())))
+        self._give_back(worker, data.draw(st.integers(0, len(self.given[worker]))), True, heavy)
 
     @precondition(lambda self: self.results)
     @rule(data=st.data())
@@ -119,9 +178,19 @@ class Node(RuleBasedStateMachine):
         self.results.discard(task)
         self.do(messages.ResultsAcked((task,)))
 
-    @rule(pool=st.sampled_from(POOLS), workers=st.integers(0, 3))
-    def size(self, pool: PoolSpec, workers: int) -> None:
-        self.do(messages.PoolSized(pool, workers))
+    @rule(number=st.integers(20, 22))
+    def keep(self, number: int) -> None:
+        task = key(number)
+        if task not in self.wanted:
+            self.wanted[task] = None
+            self.results.add(task)
+            self.do(messages.ResultsKept((task,)))
+
+    @rule(pool=st.sampled_from(POOLS), workers=st.integers(0, 3), bounded=st.booleans())
+    def size(self, pool: PoolSpec, workers: int, bounded: bool) -> None:
+        count = [*self.starting.values(), *self.idle.values(), *self.busy.values()].count(pool)
+        self.bounds[pool.key] = max(workers, count) if bounded else 99
+        self.do(messages.PoolSized(pool, workers, bounded))
 
     @precondition(lambda self: self.starting)
     @rule(data=st.data(), well=st.booleans())
@@ -161,17 +230,20 @@ class Node(RuleBasedStateMachine):
 
     @invariant()
     def nothing_idles_while_something_could_run(self) -> None:
-        """The first that waits has a worker on its way, or others hold what it needs."""
-        waiting = self.wanted.keys() - self.results - self.executing.keys()
-        assert not waiting or self.busy or self.starting
+        """The first that waits has a worker on its way, or others hold what it needs, or its pool may have none."""
+        waiting = self.wanted.keys() - self.results - self.executing
+        pools = {pool.key for task in waiting if (pool := self.wanted[task]) is not None}
+        assert self.busy or self.starting or all(self.bounds.get(pool, 99) < 99 for pool in pools)
 
     def teardown(self) -> None:
         """If all goes well from now on, every task that is wanted gets a result."""
+        for pool in POOLS:
+            self.size(pool, 1, False)
         for _ in range(1000):
             if self.starting:
                 self._started(min(self.starting), True)
             elif self.executing:
-                self._finish(min(self.executing), True)
+                self._finish(next(worker for worker, tasks in self.given.items() if tasks), 1, True)
             else:
                 break
         assert self.results >= self.wanted.keys()
@@ -190,12 +262,12 @@ TestNode = Node.TestCase
 def test_a_large_task_is_not_overtaken() -> None:
     node = NodeCore(2.0, 0)
     small, large = PoolSpec("s", "s@1"), PoolSpec("l", "l@1", cpus=2.0)
-    node.handle(messages.TaskWanted(key(1), small), 0)
+    node.handle(wanted(small, 1), 0)
     node.handle(messages.WorkerReady(1, 0.1), 0)
-    node.handle(messages.TaskWanted(key(2), large), 0)
-    node.handle(messages.TaskWanted(key(3), small), 0)
+    node.handle(wanted(large, 2), 0)
+    node.handle(wanted(small, 3), 0)
     assert node.phase(key(3)) is Phase.QUEUED
-    node.handle(messages.TaskEnded(key(1)), 1)
+    node.handle(messages.TasksEnded(1, (key(1),)), 1)
     assert node.phase(key(2)) is Phase.ADMITTED
     assert node.phase(key(3)) is Phase.QUEUED
 
@@ -208,19 +280,18 @@ def test_what_a_task_used_is_free_when_it_has_ended() -> None:
     for worker in (1, 2):
         node.handle(messages.WorkerReady(worker, 0.1), 0)
     for number in range(0, 40, 2):
-        for each in (number, number + 1):
-            node.handle(messages.TaskWanted(key(each), pool), 0)
+        executed = executions(node.handle(wanted(pool, number, number + 1), 0))
         assert node.running() == 2
-        node.handle(messages.TaskEnded(key(number)), 1)
-        node.handle(messages.TaskEnded(key(number + 1)), 1)
+        for worker, tasks in executed.items():
+            node.handle(messages.TasksEnded(worker, tasks), 1)
 
 
 def test_a_worker_started_on_demand_lingers_and_then_goes() -> None:
     node = NodeCore(2.0, 0)
     pool = PoolSpec("s", "s@1")
-    node.handle(messages.TaskWanted(key(1), pool), 0)
+    node.handle(wanted(pool, 1), 0)
     node.handle(messages.WorkerReady(1, 0.1), 0)
-    actions = node.handle(messages.TaskEnded(key(1)), 5.0)
+    actions = node.handle(messages.TasksEnded(1, (key(1),)), 5.0)
     assert messages.WakeAt(5.0 + LINGER_SECONDS) in actions
     assert messages.StopWorker(1) not in node.handle(messages.Tick(), 5.0 + LINGER_SECONDS / 2)
     assert messages.StopWorker(1) in node.handle(messages.Tick(), 5.0 + LINGER_SECONDS)
@@ -233,7 +304,7 @@ def test_a_broken_step_is_started_once_for_each_task_and_not_for_ever(tasks: int
     node.handle(messages.PoolSized(pool, 2), 0)
     starts, failed, worker = 2, 0, 0
     for number in range(tasks):
-        actions = node.handle(messages.TaskWanted(key(number), pool), 0)
+        actions = node.handle(wanted(pool, number), 0)
         starts += sum(isinstance(action, messages.StartWorker) for action in actions)
     while worker < starts:
         worker += 1
@@ -242,3 +313,60 @@ def test_a_broken_step_is_started_once_for_each_task_and_not_for_ever(tasks: int
         failed += sum(isinstance(action, messages.FailToStart) for action in actions)
     assert failed == tasks
     assert starts == max(2, tasks)
+
+
+def test_short_small_tasks_are_given_ahead_and_no_other_is_passed() -> None:
+    node = NodeCore(1.0, 0)
+    short, other = PoolSpec("s", "s@1"), PoolSpec("o", "o@1")
+    node.handle(wanted(short, 1, light=True), 0)
+    first = node.handle(messages.WorkerReady(1, 0.1), 0)
+    assert [action.small for action in first if isinstance(action, messages.Execute)] == [False], "nothing is known yet"
+    node.handle(messages.TasksEnded(1, (key(1),), seconds=0.001, small=True), 1)
+    assert executions(node.handle(wanted(short, 2, 3, 4, light=True), 1)) == {1: [key(2), key(3), key(4)]}
+    assert not executions(node.handle(wanted(other, 5), 1))
+    assert not executions(node.handle(wanted(short, 6, light=True), 1)), "it came after one that waits for a processor"
+    node.handle(messages.TasksEnded(1, (key(2), key(3), key(4)), seconds=0.003, small=True), 1)
+    assert node.phase(key(5)) is Phase.ADMITTED
+
+
+def test_no_more_is_given_ahead_than_is_done_soon() -> None:
+    node = NodeCore(1.0, 0)
+    pool = PoolSpec("s", "s@1")
+    node.handle(wanted(pool, 1, light=True), 0)
+    node.handle(messages.WorkerReady(1, 0.1), 0)
+    node.handle(messages.TasksEnded(1, (key(1),), seconds=0.002, small=True), 1)
+    assert len(executions(node.handle(wanted(pool, *range(2, 100), light=True), 1))[1]) == 4
+    for number in range(2, 40):
+        node.handle(messages.TasksEnded(1, (key(number),), seconds=0.02, small=True), 1)
+    assert node.phase(key(39)) is Phase.DONE
+    assert node.phase(key(41)) is Phase.QUEUED, "they take longer than was thought"
+
+
+def test_a_pool_that_may_have_no_more_workers_does_not_hold_up_others() -> None:
+    node = NodeCore(4.0, 0)
+    bounded, other = PoolSpec("b", "b@1"), PoolSpec("o", "o@1")
+    node.handle(messages.PoolSized(bounded, 1, True), 0)
+    node.handle(messages.WorkerReady(1, 0.1), 0)
+    assert executions(node.handle(wanted(bounded, 1, 2), 0)) == {1: [key(1)]}
+    actions = node.handle(wanted(other, 3), 0)
+    assert messages.StartWorker(2, other) in actions
+    assert executions(node.handle(messages.TasksEnded(1, (key(1),)), 1)) == {1: [key(2)]}
+
+
+def test_a_pool_that_was_sized_has_no_more_workers_than_told_but_one_for_who_waits() -> None:
+    node = NodeCore(4.0, 0)
+    pool = PoolSpec("p", "p@1")
+    node.handle(messages.PoolSized(pool, 0), 0)
+    actions = node.handle(wanted(pool, 1, 2, 3), 0)
+    assert [action for action in actions if isinstance(action, messages.StartWorker)] == [messages.StartWorker(1, pool)]
+    actions = node.handle(messages.PoolSized(pool, 2), 0)
+    assert [action for action in actions if isinstance(action, messages.StartWorker)] == [messages.StartWorker(2, pool)]
+
+
+def executions(actions: list[messages.Action]) -> dict[int | None, list[TaskKey]]:
+    """The tasks that each worker is to execute."""
+    given: dict[int | None, list[TaskKey]] = {}
+    for action in actions:
+        if isinstance(action, messages.Execute):
+            given.setdefault(action.worker, []).extend(task.key for task in action.tasks)
+    return given

@@ -1,0 +1,139 @@
+"""From a task's end to its telling: the result is written down, then told, and then the node goes on with what follows.
+
+    done ─▶ journal ─▶ flush, or a sync where power may fail ─▶ outbox
+                                                             └▶ the tasks that follow, where the coordinator said so
+
+Whether the node goes on is part of the result, so it is decided before, and done once the result is safe. Many ends are
+written at once: those of one call, or all that come while the disk is busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from cluster_agent.data.store import DiskStore
+from cluster_agent.node.core import NodeCore
+from cluster_agent.node.messages import TaskKey
+from cluster_agent.node.outbox import Outbox
+from cluster_agent.node.works import Assignment, assignment
+from cluster_agent.orders.messages import Failure, Order, Result
+from wire.digests import task_id
+
+
+class Done(NamedTuple):
+    """A task that has ended and is wanted still."""
+
+    assignment: Assignment
+    result: Result
+
+
+class _Ending(NamedTuple):
+    done: Done
+    following: list[Assignment]
+
+
+class Finishing:
+    """The ends of all tasks. `go_on` is given the tasks that follow."""
+
+    def __init__(
+        self, store: DiskStore, outbox: Outbox, core: NodeCore, go_on: Callable[[Sequence[Assignment]], None]
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._core = core
+        self._go_on = go_on
+        self._held: set[tuple[str, str]] = set()
+        self._unsafe: dict[TaskKey, _Ending] = {}  # not on the disk yet
+        self._syncing: asyncio.Task[None] | None = None
+
+    def hold(self, namespace: str, run: str, held: bool) -> None:
+        """Whether the node must not go on by itself in a run."""
+        (self._held.add if held else self._held.discard)((namespace, run))
+
+    def keys(self) -> Iterable[TaskKey]:
+        """Of tasks that have ended and can't be told yet."""
+        return self._unsafe.keys()
+
+    def done(self, tasks: Iterable[Done]) -> None:
+        """These have ended."""
+        endings = [self._ending(*done) for done in tasks]
+        for ending in endings:
+            key, result = ending.done.assignment.key, ending.done.result
+            self._store.journal.result(key.namespace, key.run, result)
+        if self._store.durability == "power":
+            self._unsafe.update({ending.done.assignment.key: ending for ending in endings})
+            if self._syncing is None:
+                self._syncing = asyncio.create_task(self._sync())
+            return
+        try:
+            self._store.flush()
+        except OSError as error:
+            endings = [_unsaved(ending, error) for ending in endings]
+        self._tell(endings)
+
+    def forget(self, keys: Iterable[TaskKey]) -> None:
+        """The coordinator has these results, or wants them no more."""
+        self._outbox.forget(keys)
+        runs: dict[tuple[str, str], list[tuple[bytes, int]]] = {}
+        for key in keys:
+            self._unsafe.pop(key, None)
+            runs.setdefault((key.namespace, key.run), []).append((key.task, key.attempt))
+        for (namespace, run), tasks in runs.items():
+            self._store.journal.acked(namespace, run, tasks)
+
+    async def close(self) -> None:
+        """What is not safe yet is found again by the next daemon, or executed again."""
+        if self._syncing is not None:
+            self._syncing.cancel()
+            await asyncio.gather(self._syncing, return_exceptions=True)
+
+    async def _sync(self) -> None:
+        try:
+            while self._unsafe:
+                endings = list(self._unsafe.values())
+                error = None
+                try:
+                    await self._store.durable()
+                except OSError as failure:
+                    error = failure
+                endings = [ending for ending in endings if self._unsafe.pop(ending.done.assignment.key, None) is ending]
+                self._tell([_unsaved(ending, error) for ending in endings] if error else endings)
+        finally:
+            self._syncing = None
+
+    def _tell(self, endings: Sequence[_Ending]) -> None:
+        following: list[Assignment] = []
+        for (task, result), after in endings:
+            self._outbox.result(task.key, result)
+            following += after
+        if following:
+            self._go_on(following)
+
+    def _ending(self, task: Assignment, result: Result) -> _Ending:
+        """The end of a task; with the tasks that follow, if the node is to go on."""
+        work = task.work
+        if not work.follow or result.failure is not None or (work.namespace, work.run) in self._held:
+            return _Ending(Done(task, result), [])
+        following = []
+        for output in result.outputs:
+            after = work.follow.get(output.port)
+            if after is None:
+                continue
+            if after.pool is None or self._core.has_queue(after.pool.key):
+                return _Ending(Done(task, result), [])
+            inputs = [(after.inputs[0].name, [output.unit.id])]
+            next_id = task_id(work.namespace, work.run, after.step, inputs)
+            following.append(assignment(after, Order(next_id, 1, ((output.unit,),))))
+        return _Ending(Done(task, msgspec.structs.replace(result, followed=True)), following)
+
+
+def _unsaved(ending: _Ending, error: OSError) -> _Ending:
+    """The disk has not taken what a task made."""
+    task, result = ending.done
+    failure = result.failure or Failure("disk", f"the store could not be synced: {error}")
+    failed = msgspec.structs.replace(result, outputs=(), failure=failure, bytes_out=0, followed=False)
+    return _Ending(Done(task, failed), [])

@@ -1,0 +1,110 @@
+"""The workers of one step version and the tasks that wait for them: the node core's records of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from cluster_agent.node.messages import Phase, PoolSpec, TaskKey, Wanted
+
+_AHEAD_SECONDS: Final = 0.008  # of work that a worker has ahead, at most
+_SHORT_SECONDS: Final = 0.005  # a task that takes longer has no other behind it
+_MOST_AHEAD: Final = 64
+_NEWEST: Final = 0.2  # what the newest tasks count in the measured time
+_UNTOLD: Final = 1 << 30
+
+
+class Task:
+    """A task that is known. `pool` is None for the built-in kinds; `again`: wanted once more while it is killed."""
+
+    __slots__ = ("admitted", "again", "arrival", "key", "light", "phase", "pool", "since", "unwanted")
+
+    def __init__(self, key: TaskKey, pool: Pool | None, light: bool, arrival: int, since: float) -> None:
+        self.key = key
+        self.pool = pool
+        self.light = light
+        self.arrival = arrival
+        self.since = since
+        self.phase = Phase.QUEUED
+        self.admitted = 0.0
+        self.unwanted = False
+        self.again: tuple[PoolSpec | None, Wanted] | None = None
+
+
+class Worker:
+    """A worker, and the tasks that it was given: it is at the first."""
+
+    __slots__ = ("closed", "number", "pool", "small", "tasks")
+
+    def __init__(self, number: int, pool: Pool) -> None:
+        self.number = number
+        self.pool = pool
+        self.tasks: dict[TaskKey, Task] = {}
+        self.small = False  # they are small jobs
+        self.closed = False  # gets no more before those that it has have ended
+
+
+class Pool:
+    """A pool. All of its queues are in the order in which tasks came."""
+
+    __slots__ = (
+        "bounded",
+        "broken",
+        "busy",
+        "idle",
+        "queue",
+        "service",
+        "small",
+        "spec",
+        "starting",
+        "target",
+        "told",
+        "waiting",
+    )
+
+    def __init__(self, spec: PoolSpec) -> None:
+        self.spec = spec
+        self.target = 0
+        self.told = False  # how many workers it shall have
+        self.bounded = False
+        self.broken = False  # the last worker did not start: none is warmed until somebody asks again
+        self.starting: set[int] = set()
+        self.idle: dict[int, float] = {}  # worker -> idle since; the newest is last
+        self.busy: dict[int, Worker] = {}
+        self.queue: OrderedDict[TaskKey, Task] = OrderedDict()
+        self.waiting: OrderedDict[TaskKey, Task] = OrderedDict()  # admitted, without a worker yet
+        self.small: bool | None = None  # whether all that its tasks made has been small; not known at first
+        self.service = 0.0  # seconds a task took of late
+
+    @property
+    def workers(self) -> int:
+        """All, also those that start."""
+        return len(self.starting) + len(self.idle) + len(self.busy)
+
+    @property
+    def most(self) -> int:
+        """How many workers it may have."""
+        if not self.told:
+            return _UNTOLD
+        return self.target if self.bounded else max(self.target, 1)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is, or may be, a worker for another task."""
+        return len(self.waiting) < len(self.idle) + len(self.starting) or self.workers < self.most
+
+    def measure(self, seconds: float, small: bool) -> None:
+        """A task has taken so long, and all that it made was `small`."""
+        self.service += (seconds - self.service) * _NEWEST if self.service else seconds
+        self.small = small and self.small is not False
+
+    def with_time(self) -> Worker | None:
+        """The worker that should have a light task ahead, if any should."""
+        if not self.small or self.service > _SHORT_SECONDS:
+            return None
+        depth = min(_MOST_AHEAD, max(1, int(_AHEAD_SECONDS / max(self.service, 1e-6))))
+        best = None
+        for worker in self.busy.values():
+            if worker.small and not worker.closed and len(worker.tasks) < depth:
+                depth, best = len(worker.tasks), worker
+        return best

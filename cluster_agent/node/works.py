@@ -1,0 +1,129 @@
+"""What all tasks of a step have in common, read once from the coordinator's `Work`; an assignment is one such task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.data.base import path_part, suffix
+from cluster_agent.data.errors import BadNameError
+from cluster_agent.node.messages import PoolSpec, TaskKey
+from cluster_agent.orders import messages
+from cluster_agent.orders.messages import SMALL, Order
+from cluster_agent.runtimes.base import SmallWork
+
+
+class Port(NamedTuple):
+    """An input; `many`: the step sees a list, also of one."""
+
+    name: str
+    format: str
+    many: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A step of a run. `pool` is None for the built-in kinds, `small` where its tasks can't be small jobs."""
+
+    namespace: str
+    run: str
+    step: str
+    kind: str
+    execution: model_pb2.Execution
+    resources: model_pb2.Resources
+    pool: PoolSpec | None
+    inputs: tuple[Port, ...]
+    outputs: tuple[model_pb2.OutputPort, ...]
+    parameters: Mapping[str, Any]
+    environment: Mapping[str, str]  # what its tasks find, whichever they are
+    timeout: float
+    small: SmallWork | None
+    follow: Mapping[str, Work]
+
+
+class Assignment(NamedTuple):
+    """A task that this node was given."""
+
+    key: TaskKey
+    work: Work
+    order: Order
+
+    @property
+    def light(self) -> bool:
+        """Whether it can be executed as a small job."""
+        if self.work.small is None:
+            return False
+        return all(len(units) == 1 and units[0].size <= SMALL for units in self.order.inputs)
+
+    @property
+    def bytes_in(self) -> int:
+        """Of all its inputs together."""
+        return sum(unit.size for units in self.order.inputs for unit in units)
+
+
+def assignment(work: Work, order: Order) -> Assignment:
+    """A task of a work."""
+    return Assignment(TaskKey(work.namespace, work.run, order.task, order.attempt), work, order)
+
+
+def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
+    """A work as the coordinator says it, after those that follow it. ValueError if it can't be understood."""
+    start = node_pb2.StartTask.FromString(told.start)
+    kind = start.execution.WhichOneof("kind") or ""
+    pool = pool_spec(start.definition, start.execution, start.resources) if kind in ("python", "command") else None
+    inputs = tuple(Port(one.port, one.format, one.many) for one in start.inputs)
+    parameters = json.loads(start.parameters_json or "{}")
+    environment = {
+        "BDW_FED_RUN": start.key.run,
+        "BDW_FED_STEP": start.step,
+        "BDW_FED_NAMESPACE": start.key.namespace,
+    }
+    small = None
+    if kind == "python" and not (start.timeout or start.resources.disk or any(port.many for port in inputs)):
+        small = _small(environment, inputs, start.outputs, parameters)
+    return Work(
+        start.key.namespace,
+        start.key.run,
+        start.step,
+        kind,
+        start.execution,
+        start.resources,
+        pool,
+        inputs,
+        tuple(start.outputs),
+        parameters,
+        environment,
+        start.timeout,
+        small,
+        {port: known[number] for port, number in told.follow},
+    )
+
+
+def pool_spec(definition: str, execution: model_pb2.Execution, resources: model_pb2.Resources) -> PoolSpec:
+    """The pool of a step version with these resources."""
+    version = execution.SerializeToString(deterministic=True)
+    limits = resources.SerializeToString(deterministic=True)
+    name = f"{definition}\0{version.hex()}\0{limits.hex()}"
+    return PoolSpec(name, definition, resources.cpus or 1.0, resources.memory)
+
+
+def file_name(port: str, format_name: str) -> str:
+    """The name of a port's file. BadNameError."""
+    return f"{path_part(port)}{suffix(format_name)}"
+
+
+def _small(
+    environment: Mapping[str, str],
+    inputs: Sequence[Port],
+    outputs: Sequence[model_pb2.OutputPort],
+    parameters: Mapping[str, Any],
+) -> SmallWork | None:
+    try:
+        files_in = tuple((port.name, file_name(port.name, port.format)) for port in inputs)
+        files_out = tuple((port.name, file_name(port.name, port.format)) for port in outputs)
+    except BadNameError:
+        return None  # told when the task's directory is made
+    return SmallWork(environment, files_in, files_out, parameters)
