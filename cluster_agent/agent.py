@@ -99,7 +99,7 @@ async def _serve(
         "nodes": _bind(node_server, config.listen_nodes, config),
         "peers": _bind(peer_server, config.listen_peers, config),
     }
-    link.connect(peers, nodes.logs, nodes.statuses, config.advertise_peers or addresses["peers"])
+    link.connect(peers, bundles, nodes.logs, nodes.statuses, config.advertise_peers or addresses["peers"])
 
     async with asyncio.TaskGroup() as tasks:
         driving = tasks.create_task(driver.run(), name="driver")

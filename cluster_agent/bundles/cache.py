@@ -41,14 +41,16 @@ class BundleCache:
         """The archive's file. BundleError if it can't be had."""
         if len(digest) != DIGEST_BYTES:
             raise BundleError(f"{digest.hex() or 'an empty value'} is not a bundle's digest", missing=True)
-        path = self._directory / f"{digest.hex()}.tar.zst"
+        path = self._path(digest)
         if path.exists():
             return path
-        task = self._pulling.get(digest)
-        if task is None:
-            task = self._pulling[digest] = asyncio.create_task(self._fetch(namespace, digest, path))
-            task.add_done_callback(lambda done: self._pulled(digest, done))
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._begin(namespace, digest, path))
+
+    def expect(self, namespace: str, digest: bytes) -> None:
+        """Have it here before anybody asks, if it can be had: later the hub may be away."""
+        path = self._path(digest)
+        if not path.exists():
+            self._begin(namespace, digest, path)
 
     async def close(self) -> None:
         """End the pulls under way."""
@@ -56,6 +58,16 @@ class BundleCache:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _path(self, digest: bytes) -> Path:
+        return self._directory / f"{digest.hex()}.tar.zst"
+
+    def _begin(self, namespace: str, digest: bytes, path: Path) -> asyncio.Task[Path]:
+        task = self._pulling.get(digest)
+        if task is None:
+            task = self._pulling[digest] = asyncio.create_task(self._fetch(namespace, digest, path))
+            task.add_done_callback(lambda done: self._pulled(digest, done))
+        return task
 
     def _pulled(self, digest: bytes, task: asyncio.Task[Path]) -> None:
         del self._pulling[digest]

@@ -40,7 +40,7 @@ from bdw_fed.v1.federation_pb2 import (
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
 from bdw_fed.v1.model_pb2 import DESIRED_STATE_RESERVED, FragmentStatus
 from bdw_fed.v1.peer_pb2 import PeerFrame
-from cluster_agent.bundles import BundleError
+from cluster_agent.bundles import BundleCache, BundleError
 from cluster_agent.coordinator.intake import Intake, Mark
 from cluster_agent.coordinator.messages import RunKey, SendHub
 from cluster_agent.coordinator.outgoing import END_STATES
@@ -115,13 +115,15 @@ class HubLink:
     def connect(
         self,
         peers: Peers,
+        bundles: BundleCache,
         logs: LogReaders,
         nodes: Callable[[], list[control_plane_pb2.NodeStatus]],
         gateway_address: str,
     ) -> None:
-        """The peers whose frames pass through the hub, who reads logs, how the nodes are, where peers dial us."""
+        """The peers whose frames pass through the hub, who keeps bundles and reads logs, how the nodes are, where peers
+        dial us."""
         self._peers = peers
-        self._incoming.serve_peers(peers)
+        self._incoming.serve(peers, bundles)
         self._logs = logs
         self._nodes = nodes
         self._gateway_address = gateway_address

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import structlog
 
 from bdw_fed.v1.federation_pb2 import PeerDirectory, SessionResponse
-from bdw_fed.v1.model_pb2 import Assignment
+from bdw_fed.v1.model_pb2 import DESIRED_STATE_RUNNING, Assignment
+from cluster_agent.bundles import BundleCache
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import PeersKnown
 from cluster_agent.coordinator.ports import Core
@@ -29,12 +30,14 @@ class Incoming:
         self._core = core
         self._intake = intake
         self._peers: Peers | None = None
+        self._bundles: BundleCache | None = None
         self._assigned: set[tuple[str, str]] = set()
         self._directory = b""
 
-    def serve_peers(self, peers: Peers) -> None:
-        """The peers whose frames pass through the hub."""
+    def serve(self, peers: Peers, bundles: BundleCache) -> None:
+        """The peers whose frames pass through the hub, and the bundles that runs will need."""
         self._peers = peers
+        self._bundles = bundles
 
     def take(self, response: SessionResponse, answers: Answers) -> None:
         """A frame of the hub; a duplicate is not given to this."""
@@ -71,10 +74,15 @@ class Incoming:
         return {(namespace, run) for namespace, run, _, _ in self._core.inventory()} | self._assigned
 
     def _expect(self, assignments: Iterable[Assignment]) -> None:
-        """Open the streams to the peers of these runs, so that the first unit need not wait for them."""
-        if self._peers is not None:
-            for assignment in assignments:
+        """Open the streams to the peers of these runs, so that the first unit need not wait for them; and have the
+        bundles of our steps here, so that the hub is not needed any more."""
+        for assignment in assignments:
+            if self._peers is not None:
                 self._peers.expect(assignment.fragment.epochs)
+            if self._bundles is not None and assignment.desired == DESIRED_STATE_RUNNING:
+                for step in assignment.fragment.steps:
+                    if step.execution.bundle and any(share.cluster == self._cluster for share in step.executors):
+                        self._bundles.expect(assignment.fragment.namespace, step.execution.bundle)
 
     def _take_directory(self, directory: PeerDirectory) -> None:
         body = directory.SerializeToString(deterministic=True)

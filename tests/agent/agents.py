@@ -159,10 +159,11 @@ async def running(
     intake = Intake()
     bus = EventBus(cluster, log.log_id)
     link = HubLink(LinkConfig(cluster, hubs, credentials, "test"), core, log, intake, bus)
+    bundles = BundleCache(state / "bundles", link.pull_bundle)
     nodes = NodeDoor(
         cluster,
         intake,
-        BundleCache(state / "bundles", link.pull_bundle),
+        bundles,
         data_root="/data",
         durability=durability,
         changed=link.nodes_changed,
@@ -181,7 +182,7 @@ async def running(
 
     peer_door = Served(credentials, peer_service, peer_port)
     async with Served(credentials, node_service) as node_door, peer_door:
-        link.connect(peers, nodes.logs, nodes.statuses, peer_door.address)
+        link.connect(peers, bundles, nodes.logs, nodes.statuses, peer_door.address)
         tasks = [asyncio.create_task(part) for part in (driver.run(), peers.run(), link.run())]
         try:
             yield Agent(cluster, core, log, intake, bus, link, nodes, peers, node_door.address, peer_door)
