@@ -132,8 +132,8 @@ def traffic_rows(run: model.Run) -> list[list[str]]:
     return rows
 
 
-def show_cluster(client: SyncClient, name: str) -> None:
-    """A cluster and its nodes, as the hub sees them just now."""
+def show_cluster(client: SyncClient, name: str) -> pb.ClusterStatus:
+    """A cluster and its nodes, as the hub sees them just now. Returns what is known of it."""
     status = client.status()
     found = [cluster for cluster in status.clusters if cluster.name == name]
     if not found:
@@ -148,6 +148,7 @@ def show_cluster(client: SyncClient, name: str) -> None:
     if found[0].pools:
         print("\nPools of warm workers")
         show_table(*pool_rows(found[0].pools))
+    return found[0]
 
 
 def node_rows(nodes: Sequence[pb.NodeStatus]) -> tuple[list[str], list[list[str]]]:

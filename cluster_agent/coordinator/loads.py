@@ -21,7 +21,7 @@ from cluster_agent.orders.messages import Result
 if TYPE_CHECKING:
     from cluster_agent.coordinator.book import Book
 
-UNMEASURED: Final = Fit(1.0, 0.0, 1.0, 0.0)  # a task, before anybody has seen one
+UNMEASURED: Final = Fit(0.1, 0.0, 0.1, 0.0)  # a task, before anybody has seen one: nothing much moves for a guess
 _UNDECLARED: Final = (0.0, 10e6)  # latency and bandwidth
 _TRUST_HALVES: Final = 4.0  # seconds,
 _TASKS_HALVE: Final = 4.0  # or tasks, where these take longer

@@ -406,6 +406,33 @@ class FakeHub(services.ControlPlaneServiceServicer):
                     reason="1 more: 5 queued",
                 )
             ],
+            links=[
+                model.MeasuredLink(
+                    from_cluster="cloud",
+                    to_cluster="edge-jfk",
+                    fixed_seconds=0.012,
+                    bandwidth=20e6,
+                    weight=7.25,
+                    age=3.5,
+                    declared_latency=0.02,
+                    declared_bandwidth=12.5e6,
+                ),
+                model.MeasuredLink(
+                    from_cluster="edge-lga", to_cluster="edge-jfk", declared_latency=0.005, declared_bandwidth=125e6
+                ),
+            ],
+            steps=[
+                model.MeasuredStep(
+                    definition="clean-flights@1",
+                    cluster="edge-jfk",
+                    fixed_seconds=0.05,
+                    seconds_per_byte=2e-7,
+                    mean_seconds=0.25,
+                    weight=31.5,
+                    age=0.5,
+                    start_seconds=0.09,
+                )
+            ],
         )
         cloud = pb.ClusterStatus(name="cloud", zone="cloud", tier="cloud", state="unknown", nodes=[node("n1", False)])
         return pb.StatusResponse(version="0.1.0", clusters=[edge, cloud])

@@ -24,7 +24,7 @@ def command(
     state: State = None,
 ) -> None:
     """Show all that is known of one thing: of a run its steps, failures, outputs, and what ran where."""
-    from bdw_fed.cli import description
+    from bdw_fed.cli import description, figures
     from bdw_fed.cli.listing import show_clusters, show_objects
 
     kind, name = kind_and_name(kind, name)
@@ -40,10 +40,12 @@ def command(
             if for_program:
                 show_clusters(client, name, output)
             else:
-                description.show_cluster(client, name)
+                figures.show_cluster_figures(description.show_cluster(client, name))
         else:
             item = client.get(kind, name)
             if for_program:
                 show_objects(kind, [item], output, one=True)
             else:
                 description.show_definition(item)
+                if kind == "Topology":
+                    figures.show_link_figures(client.status().clusters)
