@@ -463,9 +463,12 @@ class PushFinished(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
     error: _builtins.str
     address: _builtins.str
     """as it was asked for"""
+    gone: _builtins.bool
+    """we have the unit no more"""
     @_builtins.property
     def unit(self) -> Global___UnitKey: ...
     def __init__(
@@ -474,10 +477,11 @@ class PushFinished(_message.Message):
         unit: Global___UnitKey | None = ...,
         error: _builtins.str = ...,
         address: _builtins.str = ...,
+        gone: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error", b"error", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error", b"error", "gone", b"gone", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,7 +1,8 @@
 """How units come into being here: a task or a source part made them, and each edge of their port gets its own use.
 
 The consumer on an edge is this cluster, or another by the routes that were decided with the commit. A unit that is
-known already was made again, by a retry or because its copies got lost: it gains a copy and nothing else happens.
+known already was made again, by a retry or because its copies got lost: it gains a copy, and a generation if its
+bytes are others now.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.grouping import add, deliver
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Out, Unit
-from cluster_agent.orders.messages import Output
+from cluster_agent.orders.messages import Output, UnitInfo
 
 Routes = tuple[tuple[int, int, str], ...]
 
@@ -46,7 +47,7 @@ def make(
         made.append(info.id)
         unit = units.get(info.id)
         if unit is not None:
-            arrive(book, live, unit, node)
+            _make_again(book, live, unit, info, node)
             continue
         unit = Unit(info.id, info.digest, info.size, maker, origin, 0, info.name, 0, [node], "", part)
         units[info.id] = unit
@@ -70,6 +71,20 @@ def make(
             book.free(node, live.key, unit.id)
             unit.copies.clear()
     return made
+
+
+def _make_again(book: Book, live: LiveRun, unit: Unit, info: UnitInfo, node: str) -> None:
+    """The step may have answered otherwise this time: as long as there are copies elsewhere, those are the unit."""
+    if info.digest != unit.digest:
+        if any(name != node for name in unit.copies):
+            if node in unit.copies:
+                unit.copies.remove(node)
+            book.free(node, live.key, unit.id)
+            return
+        unit.digest, unit.size = info.digest, info.size
+        unit.generation += 1
+        unit.copies.clear()
+    arrive(book, live, unit, node)
 
 
 def arrive(book: Book, live: LiveRun, unit: Unit, node: str) -> None:

@@ -172,10 +172,10 @@ def _missed(unit: Unit) -> bool:
     return bool(unit.uses and not unit.copies)
 
 
-def found_again(book: Book, live: LiveRun, unit: Unit) -> None:
-    """Another cluster says where a unit can be had that is ours already."""
+def found_again(book: Book, live: LiveRun, unit: Unit, *, others: bool) -> None:
+    """Another cluster says where a unit can be had that is ours already; `others`: it has other bytes than before."""
     fetch = live.fetches.get((unit.id, live.run.incoming[unit.id].node))
-    if fetch is not None and not fetch.said:
+    if fetch is not None and (others or not fetch.said):
         fetching.say(book, live, fetch)
 
 

@@ -130,13 +130,17 @@ class FetchEnded(Struct, frozen=True):
 
 
 class PushEnded(Struct, frozen=True):
-    """A push to `address` ended; the receiver tells its own coordinator when the bytes are there."""
+    """A push to `address` ended; the receiver tells its own coordinator when the bytes are there.
+
+    `gone`: the node has the unit no more, or other bytes under its name.
+    """
 
     node: str
     run: RunKey
     unit: bytes
     address: str
     error: str = ""
+    gone: bool = False
 
 
 class PeerSaid(Struct, frozen=True):

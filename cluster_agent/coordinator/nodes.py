@@ -24,7 +24,7 @@ from cluster_agent.coordinator import (
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import NodeJoined, NodeLost, RunKey
-from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING
+from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING, Unit
 from cluster_agent.orders.messages import Acks, Failure, Frees
 
 
@@ -125,13 +125,18 @@ def _reconcile_units(book: Book, live: LiveRun, node: Node, here: set[bytes]) ->
             else:
                 live.unpark(unit.id)
         elif unit.id in here and not _being_made(live, node, unit.task):
-            if unit.uses:
+            if unit.uses and _was_sent_for(live, unit, node):
                 fetching.arrived(book, live, unit, node.name, unit.size, 0.0)  # we missed the word
-            else:
+            else:  # also what an attempt that was given up has left: its bytes may be others
                 book.free(node.name, live.key, unit.id)
     if lost:
         book.commit(records.CopiesLost(live.key, node.name, tuple(lost)))
         mending.mend(book, live, lost)
+
+
+def _was_sent_for(live: LiveRun, unit: Unit, node: Node) -> bool:
+    incoming = live.run.incoming.get(unit.id)
+    return live.fetching(unit.id, node.name) or (incoming is not None and incoming.node == node.name)
 
 
 def _being_made(live: LiveRun, node: Node, task: bytes) -> bool:

@@ -7,7 +7,7 @@ the other cluster releases the unit.
 from __future__ import annotations
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import commands, records
+from cluster_agent.coordinator import commands, mending, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import Place, PushEnded, RunKey, SendPeer
@@ -49,6 +49,8 @@ def on_push_ended(book: Book, event: PushEnded) -> None:
             live.push_tries.pop(key, None)
             book.commit(records.PushSettled(live.key, event.unit, push.cluster))
             return
+        if event.gone and live.going:
+            mending.lose(book, live, event.node, [event.unit])
         tries = live.push_tries[key] = live.push_tries.get(key, 0) + 1
         book.wake(book.now + book.policy.wait(tries), "push", live.key, event.unit, push.cluster)
         return

@@ -35,6 +35,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
     place = Place(at.cluster, at.node, at.address, at.server_name)
     incoming = live.run.incoming.get(unit.id)
     state = incoming.edges.get(edge.index) if incoming is not None else None
+    others = known is not None and known.digest != info.digest
     book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place, message.forwarded))
     if state is None or state == ACCEPTED:
         reply = peer_pb2.PeerMessage.FromString(live.header)
@@ -42,7 +43,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         reply.accept.unit = unit.id
         book.actions.append(SendPeer(cluster, reply.SerializeToString()))
     elif state == OURS:
-        mending.found_again(book, live, live.run.units[unit.id])
+        mending.found_again(book, live, live.run.units[unit.id], others=others)
 
 
 def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -> None:

@@ -39,5 +39,9 @@ class TransferError(DataError):
     """A transfer failed for good, after its retries."""
 
 
+class NotTakenError(TransferError):
+    """The other end does not want these bytes, now or later."""
+
+
 class GoneError(TransferError):
     """No server that was named has the unit any more."""

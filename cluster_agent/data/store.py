@@ -99,6 +99,27 @@ class DiskStore(Store):
             content = Content(content.digest, content.size, data=self.journal.read(content))
         return content
 
+    async def verify(self, key: UnitKey, digest: bytes) -> bool:
+        """Whether the unit is here with the very bytes of `digest`: they are read. Damaged content is dropped."""
+        try:
+            content = self.find(key)
+        except UnitMissingError:
+            return False
+        except ContentChangedError:
+            self._drop(self._named(key))
+            return False
+        if content.digest != digest:
+            return False
+        if content.data is not None:
+            return bytes_digest(content.data) == digest
+        try:
+            sound = await self._in_thread(content_digest, content.file) == digest
+        except FileNotFoundError:  # freed meanwhile
+            return False
+        if not sound and self._contents.get(digest) is content:
+            self._drop(content)
+        return sound
+
     def read(self, key: UnitKey) -> bytes | None:
         content = self._named(key)
         return content.data if content.data is not None else self.find(key).data
@@ -298,11 +319,15 @@ class DiskStore(Store):
         try:
             self._check(content)
         except ContentChangedError:
-            for run, units in list(self._runs.items()):
-                for unit in [unit for unit, named in units.items() if named is content]:
-                    self._forget(UnitKey(*run, unit))
+            self._drop(content)
             return None
         return content
+
+    def _drop(self, content: Content) -> None:
+        """Forget all units that name it."""
+        for run, units in list(self._runs.items()):
+            for unit in [unit for unit, named in units.items() if named is content]:
+                self._forget(UnitKey(*run, unit))
 
     def _content_path(self, digest: bytes) -> Path:
         name = digest.hex()

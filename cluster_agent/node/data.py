@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
-from cluster_agent.data.errors import DataError
+from cluster_agent.data.errors import ContentChangedError, DataError, NotTakenError, UnitMissingError
 from cluster_agent.data.source import resolve
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
@@ -41,8 +41,11 @@ class DataWork:
         self._begin((order.namespace, order.run, (order.step, order.index)), self._open(order))
 
     def fetch(self, order: node_pb2.FetchUnit) -> None:
-        """Pull a unit."""
+        """Pull a unit; from nowhere: look whether it really is here."""
         key = unit_key(order.key)
+        if not order.addresses:
+            self._begin((key.namespace, key.run, (key.unit, "")), self._check(order))
+            return
         sources = [Source(key, address, order.server_name) for address in order.addresses]
         self.arrivals.fetch(key, order.unit.digest, order.unit.size, sources)
 
@@ -101,17 +104,25 @@ class DataWork:
             opened.error = str(error)
         self._tell(node_pb2.NodeMessage(source=opened))
 
+    async def _check(self, order: node_pb2.FetchUnit) -> None:
+        sound = await self._store.verify(unit_key(order.key), order.unit.digest)
+        error = "" if sound else "its bytes are not in the store"
+        self._tell(node_pb2.NodeMessage(fetched=node_pb2.FetchFinished(unit=order.key, error=error)))
+
     async def _push(self, order: node_pb2.PushUnit) -> None:
         key = unit_key(order.key)
-        error = ""
+        error, gone = "", False
         try:
             content = self._store.find(key)
             async with self._push_slots:
                 target = Source(key, order.address, order.server_name)
                 await self._client.push(content, target)
+        except (UnitMissingError, ContentChangedError, NotTakenError) as failure:
+            error = str(failure)
+            gone = not await self._store.verify(key, order.unit.digest)
         except (DataError, OSError) as failure:
             error = str(failure) or type(failure).__name__
-        pushed = node_pb2.PushFinished(unit=order.key, error=error, address=order.address)
+        pushed = node_pb2.PushFinished(unit=order.key, error=error, address=order.address, gone=gone)
         self._tell(node_pb2.NodeMessage(pushed=pushed))
 
     def _arrived(self, arrived: Arrived) -> None:

@@ -50,7 +50,7 @@ def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
         case "pushed":
             pushed = message.pushed
             run = RunKey(pushed.unit.namespace, pushed.unit.run)
-            return PushEnded(node, run, pushed.unit.unit, pushed.address, pushed.error)
+            return PushEnded(node, run, pushed.unit.unit, pushed.address, pushed.error, pushed.gone)
         case "source":
             source = message.source
             return SourceRead(

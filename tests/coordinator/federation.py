@@ -54,7 +54,7 @@ class FakeNode:
         self.cpus = cpus
         self.memory = 1 << 30
         self.incarnations = 0
-        self.store: set[tuple[RunKey, bytes]] = set()
+        self.store: dict[tuple[RunKey, bytes], bytes] = {}  # unit -> digest
         self.boot()
 
     def boot(self, *, journal: bool = False) -> None:
@@ -63,7 +63,7 @@ class FakeNode:
         self.incarnation = f"{self.name}#{self.incarnations}".encode()
         self.running: dict[tuple[RunKey, bytes, int], node_pb2.StartTask] = {}
         self.unacked: dict[tuple[RunKey, bytes, int], messages.NodeSaid] = kept
-        self.expected: dict[tuple[RunKey, bytes], str] = {}
+        self.expected: dict[tuple[RunKey, bytes], bytes] = {}  # unit -> digest
         self.fetches: deque[node_pb2.FetchUnit] = deque()
         self.pushes: deque[node_pb2.PushUnit] = deque()
         self.opens: deque[node_pb2.OpenSource] = deque()
@@ -147,17 +147,17 @@ class FakeNode:
         elif kind == "ack":
             self.unacked.pop((key_of(command), command.task, command.attempt), None)
         elif kind == "free":
-            self.store.discard((key_of(command), command.unit))
+            self.store.pop((key_of(command), command.unit), None)
         elif kind == "fetch":
             key = (key_of(command.key), command.key.unit)
-            if key not in self.store:
+            if self.store.get(key) != command.unit.digest:
                 self.fetches.append(command)
             else:
                 self.say(messages.FetchEnded(self.name, *key))
         elif kind == "expect":
             key = (key_of(command.key), command.key.unit)
-            if key not in self.store:
-                self.expected[key] = command.from_cluster
+            if self.store.get(key) != command.unit.digest:
+                self.expected[key] = command.unit.digest
             else:
                 self.say(messages.FetchEnded(self.name, *key))
         elif kind == "push":
@@ -178,16 +178,17 @@ class FakeNode:
                     failure = Failure("data", "an input is not in the store")
                     self.end(words.failed(self.name, run, start.key.task, start.key.attempt, failure))
                     return
+                assert self.store[run, unit.id] == unit.digest, f"an input of {start.step} has other bytes than is said"
         self.running[run, start.key.task, start.key.attempt] = start
 
     def end_run(self, end: node_pb2.EndRun) -> None:
         run = RunKey(end.namespace, end.run)
         keep = set(end.keep)
-        self.store = {(key, unit) for key, unit in self.store if key != run or unit in keep}
+        self.store = {key: digest for key, digest in self.store.items() if key[0] != run or key[1] in keep}
         self.running = {key: task for key, task in self.running.items() if key[0] != run}
         self.fetches = deque(fetch for fetch in self.fetches if key_of(fetch.key) != run)
         self.opens = deque(o for o in self.opens if RunKey(o.namespace, o.run) != run)
-        self.expected = {key: cluster for key, cluster in self.expected.items() if key[0] != run}
+        self.expected = {key: digest for key, digest in self.expected.items() if key[0] != run}
 
     def open_one(self) -> None:
         command = self.opens.popleft()
@@ -197,7 +198,7 @@ class FakeNode:
             return
         maker = source_task_id(run.namespace, run.run, command.step, command.index)
         output = made(maker, "out", 0, self.federation.size)
-        self.store.add((run, output.unit.id))
+        self.store[run, output.unit.id] = output.unit.digest
         self.say(messages.SourceRead(self.name, run, command.step, command.index, (output,)))
 
     def fetch_one(self) -> None:
@@ -206,10 +207,10 @@ class FakeNode:
         source = self.federation.node_at(fetch.addresses[0]) if fetch.addresses else None
         if source is None or not source.alive:
             self.say(messages.FetchEnded(self.name, *key, error="cannot connect"))
-        elif key not in source.store:
+        elif source.store.get(key) != fetch.unit.digest:
             self.say(messages.FetchEnded(self.name, *key, error="not found", gone=True))
         else:
-            self.store.add(key)
+            self.store[key] = fetch.unit.digest
             if fetch.from_cluster != self.agent.cluster:
                 self.federation.crossed[fetch.unit.digest, self.agent.cluster] += 1
             self.say(messages.FetchEnded(self.name, *key, bytes=fetch.unit.size, seconds=0.01))
@@ -218,13 +219,14 @@ class FakeNode:
         push = self.pushes.popleft()
         key = (key_of(push.key), push.key.unit)
         target = self.federation.node_at(push.address)
-        if target is None or not target.alive or (key not in target.expected and key not in target.store):
+        digest = push.unit.digest
+        if self.store.get(key) != digest:
+            self.say(messages.PushEnded(self.name, *key, push.address, error="it is not here", gone=True))
+        elif target is None or not target.alive or digest not in (target.expected.get(key), target.store.get(key)):
             self.say(messages.PushEnded(self.name, *key, push.address, error="it is not expected"))
-        elif key not in self.store:
-            self.say(messages.PushEnded(self.name, *key, push.address, error="it is not here"))
         else:
-            if key not in target.store:
-                target.store.add(key)
+            if target.store.get(key) != digest:
+                target.store[key] = digest
                 target.expected.pop(key)
                 self.federation.crossed[push.unit.digest, target.agent.cluster] += 1
                 target.say(messages.FetchEnded(target.name, *key, bytes=push.unit.size, seconds=0.01))
@@ -248,7 +250,7 @@ class FakeNode:
             return
         outputs = self.federation.outputs_of(task)
         for output in outputs:
-            self.store.add((run, output.unit.id))
+            self.store[run, output.unit.id] = output.unit.digest
             if task.execution.WhichOneof("kind") == "split" and self.federation.random.random() < 0.5:
                 self.say(words.produced(self.name, run, task_id, attempt, (output,)))
         size = sum(unit.size for port in task.inputs for unit in port.units)
@@ -274,10 +276,11 @@ def key_of(key: node_pb2.TaskKey | node_pb2.UnitKey) -> RunKey:
     return RunKey(key.namespace, key.run)
 
 
-def made(maker: bytes, port: str, index: int, size: int) -> Output:
-    """What any node makes for the same task: same id, same content."""
+def made(maker: bytes, port: str, index: int, size: int, varied: bytes = b"") -> Output:
+    """What any node makes for the same task: same id, and the same content unless it is `varied`."""
     identifier = unit_id(maker, port, index)
-    return Output(port, index, UnitInfo(identifier, bytes_digest(identifier), size, name=f"{port}-{index}.csv"))
+    digest = bytes_digest(identifier + varied)
+    return Output(port, index, UnitInfo(identifier, digest, size, name=f"{port}-{index}.csv"))
 
 
 class Agent:

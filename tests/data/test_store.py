@@ -256,3 +256,20 @@ def test_names_from_outside_do_not_become_paths(name: str) -> None:
 
 def test_formats_become_suffixes_only_where_they_can() -> None:
     assert [suffix(name) for name in ("csv", "tar.gz", "", "../x", "a b")] == [".csv", ".tar.gz", "", "", ""]
+
+
+async def test_a_look_at_a_unit_reads_its_bytes_and_damaged_ones_are_dropped(store: DiskStore, tmp_path: Path) -> None:
+    content = await store.commit(file(tmp_path, b"hello"), key(1))
+    await store.commit(file(tmp_path, b"hello"), key(2))
+    assert await store.verify(key(1), content.digest)
+    assert not await store.verify(key(1), bytes_digest(b"other bytes"))
+    assert not await store.verify(key(3), content.digest)
+    status = content.file.stat()
+    content.file.chmod(0o644)
+    content.file.write_bytes(b"jello")
+    os.utime(content.file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert store.find(key(1)), "a look at the file shows nothing"
+    assert not await store.verify(key(1), content.digest)
+    assert not list(store.units()), "no unit names damaged bytes"
+    fresh = await store.commit(file(tmp_path, b"hello"), key(1))
+    assert fresh.file.read_bytes() == b"hello"

@@ -7,11 +7,12 @@ from random import Random
 
 import msgspec
 
-from bdw_fed.v1 import model_pb2
+from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
-from tests.coordinator.federation import Agent, Faults, Federation
+from cluster_agent.orders.messages import Output
+from tests.coordinator.federation import Agent, Faults, Federation, made
 from tests.properties.audit import audit
 from tests.properties.graphs import random_dag
 
@@ -76,6 +77,7 @@ class World(Federation):
         random = Random(seed)
         names = random.sample(list(CLUSTERS), random.randint(1, len(CLUSTERS)))
         self.audited = audited
+        self.varying = 0.5  # how often a step answers otherwise than before
         self.audits = Random(seed)  # of its own, so that auditing more changes nothing of what happens
         self.crashes = crashes
         self.chances = 0
@@ -93,6 +95,14 @@ class World(Federation):
             self.undialled = set(random.sample(pairs, random.randint(0, len(pairs))))
         self.introduce()
         self.submit(steps, parts)
+
+    def outputs_of(self, task: node_pb2.StartTask) -> tuple[Output, ...]:
+        """A step may answer otherwise each time that it is asked; a split never does."""
+        outputs = super().outputs_of(task)
+        if task.execution.WhichOneof("kind") == "split" or not self.chance(self.varying):
+            return outputs
+        varied = self.random.randbytes(4)
+        return tuple(made(task.key.task, output.port, output.index, self.size, varied) for output in outputs)
 
     def misfortune(self, probability: float) -> bool:
         if not self.crashes or probability != _CRASH:

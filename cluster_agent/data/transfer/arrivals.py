@@ -221,9 +221,9 @@ class Arrivals:
                     try:
                         await self._finish(arrival)
                         return
-                    except TransferError:  # perhaps of bytes from before a crash: once more, from nothing
+                    except TransferError as error:  # perhaps of bytes from before a crash: once more, from nothing
                         if last:
-                            raise
+                            raise GoneError(str(error)) from None
         except GoneError as error:
             self._fail(arrival, str(error), gone=True)
         except (DataError, OSError) as error:

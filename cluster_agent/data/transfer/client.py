@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from cluster_agent.data.base import Content, UnitKey
-from cluster_agent.data.errors import GoneError, TransferError
+from cluster_agent.data.errors import GoneError, NotTakenError, TransferError
 from cluster_agent.data.transfer import many
 from cluster_agent.data.transfer.connections import UPLOAD_OFFSET, Connections, Exchange, RefusedError, Source
 from cluster_agent.data.transfer.partial import PartialFile
@@ -124,7 +124,7 @@ class TransferClient:
                     return
                 reason = f"{target.address} did not take all bytes"
             except RefusedError as error:
-                raise TransferError(str(error)) from None
+                raise NotTakenError(str(error)) from None
             except OSError as error:
                 reason = f"{target.address}: {error or type(error).__name__}"
             failures += 1
@@ -182,7 +182,7 @@ def _chunk(exchange: Exchange, partial: PartialFile, chunk: int, digest: bytes) 
     where = exchange.source.address
     answer = exchange.ask("GET", exchange.path, {"Range": f"bytes={start}-{end}"})
     if answer.headers.get("etag") != f'"{digest.hex()}"':
-        raise RefusedError(f"{where} has other bytes under this unit's name")
+        raise GoneError(f"{where} has other bytes under this unit's name")
     expected = f"bytes {start}-{end}/{partial.size}"
     if answer.status == 206 and answer.headers.get("content-range") != expected:
         raise RefusedError(f"{where} answered with another range than {expected}")

@@ -1,0 +1,56 @@
+"""What a federation's daemons hold: open files, processes that they have started, files in stores and directories.
+
+Taken before and after, it shows a leak of any of them. Workers that are idle and connections between runs come and go,
+so whoever compares waits until nothing more is held than before.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from federation import Federation
+from killing import descendants
+
+ONCE = 8  # connections that a daemon which was started again opens once and keeps
+PATIENCE = 40.0  # workers that were started on demand are kept for a while
+
+
+def held(federation: Federation) -> Counter[str]:
+    """How much of each kind each daemon holds just now."""
+    found: Counter[str] = Counter()
+    for process in federation.supervised()[1]:
+        name, pid = process["name"], process["pid"]
+        found[f"{name}: open files"] = len(_entries(Path(f"/proc/{pid}/fd")))
+        found[f"{name}: processes"] = len(descendants(pid))
+    for place in ("units", "content", "partial"):
+        for directory in (federation.state).rglob(f"store/{place}"):
+            found[f"{directory.parent.parent.name}: files in {place}"] = sum(
+                path.is_file() for path in directory.rglob("*")
+            )
+    for directory in federation.state.rglob("tasks"):
+        found[f"{directory.parent.name}: tasks' files"] = sum(
+            path.is_file() for path in directory.rglob("*") if ".spare" not in path.parts
+        )
+    return found
+
+
+def _entries(directory: Path) -> list[str]:
+    try:
+        return [path.name for path in directory.iterdir()]
+    except FileNotFoundError:
+        return []
+
+
+def await_nothing_more(federation: Federation, before: Counter[str]) -> None:
+    """Until nothing more is held than `before`; AssertionError that says what is."""
+    deadline = time.monotonic() + PATIENCE
+    while more := {
+        what: (before[what], count)
+        for what, count in held(federation).items()
+        if count > before[what] + (ONCE if what.endswith("open files") else 0)
+    }:
+        assert time.monotonic() < deadline, f"left over (before, after): {more}"
+        threading.Event().wait(0.3)

@@ -1,0 +1,187 @@
+"""The defects of the first implementation, each as a run of real processes that ends well and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from federation import HERE, Federation, lay_out
+from killing import descendants
+from leftovers import await_nothing_more, held
+
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
+
+PATIENCE = 90.0
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """A federation to be broken, warm: what it opens once is open."""
+    directory = tmp_path_factory.mktemp("lost")
+    started = Federation.start(directory, lay_out(directory))
+    try:
+        started.apply(HERE / "federation" / "lost" / "workflow.yaml")
+        for workflow in ("heavy", "at-home"):
+            run = started.submit(workflow)
+            started.call("wait", run)
+            started.call("delete", f"run/{run}")
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(broken: Federation) -> Iterator[None]:
+    """Once its runs are deleted, no daemon has more open files, processes or stored files than before."""
+    before = held(broken)
+    yield
+    for run in broken.ask("get", "run"):
+        broken.insist("delete", f"run/{run['name']}")
+    await_nothing_more(broken, before)
+
+
+def submit(federation: Federation, workflow: str, **parameters: object) -> str:
+    words = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+    return federation.insist("submit", workflow, *words, "-o", "name").strip().removeprefix("run/")
+
+
+def check(federation: Federation, run: str, pieces: int, directory: Path) -> None:
+    """The run ends well, with each piece exactly once and whole."""
+    federation.insist("wait", run)
+    assert federation.outputs(run, directory / run) == {"list.txt": "".join(f"{index}\n" for index in range(pieces))}
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"still not: {what}"
+        threading.Event().wait(0.01)
+
+
+def daemon(federation: Federation, name: str) -> int:
+    """The pid of a process by its name, once it lives."""
+    found: list[int] = []
+
+    def lives() -> bool:
+        found[:] = [each["pid"] for each in federation.supervised()[1] if each["name"] == name and each["pid"]]
+        return bool(found)
+
+    until(lives, f"{name} runs")
+    return found[0]
+
+
+def done(federation: Federation, run: str, step: str) -> int:
+    fragments = federation.describe(run)["run"].get("fragments", {}).values()
+    steps = [told for fragment in fragments for told in fragment.get("steps", []) if told["step"] == step]
+    return sum(int(told.get("done", 0)) for told in steps)
+
+
+def stored(federation: Federation, cluster: str, place: str) -> list[Path]:
+    """The files in a part of the stores of a cluster's nodes."""
+    return [
+        path
+        for store in federation.state.glob(f"node-{cluster}.*/store/{place}")
+        for path in store.rglob("*")
+        if path.is_file()
+    ]
+
+
+def test_a_step_saturated_at_every_slot_for_long(broken: Federation, tmp_path: Path) -> None:
+    check(broken, submit(broken, "heavy", pieces=120, seconds=0.2), 120, tmp_path)
+
+
+def test_a_step_with_many_outputs_for_one_input(broken: Federation, tmp_path: Path) -> None:
+    check(broken, submit(broken, "heavy", pieces=2000, kilobytes=1), 2000, tmp_path)
+
+
+def test_only_one_candidate_on_the_datas_own_node(broken: Federation, tmp_path: Path) -> None:
+    check(broken, submit(broken, "at-home", pieces=40), 40, tmp_path)
+
+
+def test_a_transfer_cut_in_the_middle(broken: Federation, tmp_path: Path) -> None:
+    run = submit(broken, "heavy", pieces=1, kilobytes=128 << 10)
+    until(lambda: bool(stored(broken, "cloud", "partial")), "bytes cross")
+    for node in ("edge-a.n1", "edge-a.n2"):
+        os.kill(daemon(broken, f"node-{node}"), signal.SIGKILL)
+    assert stored(broken, "cloud", "partial"), "all bytes had crossed before the transfer was cut"
+    check(broken, run, 1, tmp_path)
+
+
+@pytest.mark.parametrize("harm", ["a wrong digest", "a peer without the file"])
+def test_a_transfer_of_what_is_not_there(broken: Federation, tmp_path: Path, harm: str) -> None:
+    """The receiver's node stands still until the file in the sender's store has come to harm."""
+    receiver = daemon(broken, "node-cloud.n1")
+    os.kill(receiver, signal.SIGSTOP)
+    try:
+        run = submit(broken, "heavy", pieces=3)
+        until(lambda: done(broken, run, "make") == 1, "the units are made")
+        for content in stored(broken, "edge-a", "content"):
+            if harm == "a wrong digest":
+                spoil(content)
+            else:
+                content.unlink()
+    finally:
+        os.kill(receiver, signal.SIGCONT)
+    check(broken, run, 3, tmp_path)
+
+
+def spoil(content: Path) -> None:
+    """Other bytes, and nothing that a look at the file would show."""
+    status = content.stat()
+    content.chmod(0o644)
+    content.write_bytes(bytes(status.st_size))
+    content.chmod(status.st_mode)
+    os.utime(content, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("victim", ["worker", "node"])
+def test_who_has_consumed_its_input_dies(broken: Federation, tmp_path: Path, victim: str) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    run = submit(broken, "eaten", pieces=4, marks=marks)
+    waiting = broken.begin("wait", run)
+    killed = 0
+    try:
+        while waiting.poll() is None:
+            if (eaten := len(list(marks.iterdir()))) > killed:
+                killed = eaten
+                node = daemon(broken, "node-cloud.n1")
+                for pid in descendants(node) if victim == "worker" else [node]:
+                    os.kill(pid, signal.SIGKILL)
+            threading.Event().wait(0.05)
+    finally:
+        waiting.kill()
+        waiting.communicate()
+    check(broken, run, 4, tmp_path)
+    assert killed == 4
+    shutil.rmtree(marks)
+
+
+def test_workers_that_appear_and_vanish_while_units_wait(broken: Federation, tmp_path: Path) -> None:
+    run = submit(broken, "heavy", pieces=80, seconds=0.1)
+    for _ in range(5):
+        os.kill(daemon(broken, "node-cloud.n1"), signal.SIGKILL)
+        before = done(broken, run, "copy")
+        until(
+            lambda before=before: done(broken, run, "copy") > before or done(broken, run, "collect") == 1, "it goes on"
+        )
+    check(broken, run, 80, tmp_path)
+
+
+def test_intermediates_of_a_remote_pull_are_freed_by_their_last_consumer(broken: Federation, tmp_path: Path) -> None:
+    run = submit(broken, "heavy", pieces=20, rest=5)
+    until(lambda: done(broken, run, "copy") == 20, "all units were worked on")
+    until(lambda: not units(broken, "edge-a", run), "nothing of what was pulled is left where it was made")
+    until(lambda: len(units(broken, "cloud", run)) == 20, "nor where it was pulled to: only what was made there")
+    assert not done(broken, run, "collect"), "the run goes on all the while"
+    check(broken, run, 20, tmp_path)
+
+
+def units(federation: Federation, cluster: str, run: str) -> list[Path]:
+    return [path for path in stored(federation, cluster, "units") if run in path.parts]
