@@ -49,6 +49,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _CONTROL = 3  # the descriptor of a function's control socket
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
+_found: dict[tuple[str, str], str] = {}  # program and PATH -> where it was found, as shells remember it
 # What Python or we ignore, and programs rely on.
 _DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -337,12 +338,18 @@ def _program(name: str, env: dict[str, str]) -> str:
     """Where the program is that a name means in this environment. OSError if it is nowhere."""
     if "/" in name:
         return name
+    path = env.get("PATH", os.defpath)
+    known = _found.get((name, path))
+    if known is not None and os.access(known, os.X_OK):
+        return known
     missing = errno.ENOENT
-    for folder in env.get("PATH", os.defpath).split(os.pathsep):
-        path = os.path.join(folder, name)  # noqa: PTH118 - for each task, where pathlib is ten times slower
-        if os.access(path, os.X_OK) and os.path.isfile(path):  # noqa: PTH113
-            return path
-        if os.path.exists(path):  # noqa: PTH110
+    for folder in path.split(os.pathsep):
+        found = os.path.join(folder, name)  # noqa: PTH118 - what pathlib brings is not needed here
+        if os.access(found, os.X_OK) and os.path.isfile(found):  # noqa: PTH113
+            if folder.startswith("/"):
+                _found[name, path] = found
+            return found
+        if os.path.exists(found):  # noqa: PTH110
             missing = errno.EACCES
     raise OSError(missing, os.strerror(missing))
 
