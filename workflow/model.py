@@ -130,8 +130,8 @@ class Pool(Model):
     min: int = Field(default=0, ge=0, le=10_000)  # warm while a run needs the step
     max: int = Field(default=0, ge=0, le=10_000)  # 0 = as many as fit
     idle: Duration = 60.0  # then an idle worker is stopped
-    step: int = Field(default=0, ge=0, le=10_000)  # most started at a time; 0 = as many as are wanted
-    pause: Duration = 0.0  # after so many, before more are started
+    step: int = Field(default=0, ge=0, le=10_000)  # most started within `pause`; 0 = as many as are wanted
+    pause: Duration = 0.0  # 0 = the time that a worker takes to start
 
 
 class Retry(Model):

@@ -22,7 +22,7 @@ Pure: times are passed in, in seconds of the monotonic clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,8 +38,8 @@ _UNMEASURED: Final = 1.0
 class Limits:
     """What the step's author allows: warm minimum and maximum on the cluster (0 = as many as fit), idle seconds.
 
-    `cpus` and `memory` (bytes) are a worker's. At most `step` workers are started at a time (0 = as many as are
-    wanted), and then none for `pause` seconds. A pool of which each node has failed to start a worker so many
+    `cpus` and `memory` (bytes) are a worker's. At most `step` workers are started within `pause` seconds (of
+    a start-up, if 0); `step` 0: as many as are wanted. A pool of which each node has failed to start a worker so many
     `attempts` in a row can't be started.
     """
 
@@ -105,15 +105,21 @@ class _Node:
     low_since: float | None = None  # since when less has been wanted
     highest: int = 0  # wanted since then
     backoff: Backoff = field(default_factory=Backoff)
-    error: str = ""
+    failed: int = 0  # starts in a row
+    error: str = ""  # of the last
+    short: bool = False  # it has lost workers, and starts others when it is told again
 
     @property
     def warm(self) -> int:
         return self.idle + self.busy
 
     @property
+    def there(self) -> int:
+        return self.starting + self.idle + self.busy
+
+    @property
     def have(self) -> int:
-        return max(self.target, self.warm + self.starting)
+        return max(self.target, self.there)
 
 
 @dataclass(slots=True)
@@ -123,6 +129,7 @@ class _Pool:
     service: Measured = field(default_factory=lambda: Measured(_UNMEASURED))
     needs: dict[Hashable, _Need] = field(default_factory=dict)
     nodes: dict[str, _Node] = field(default_factory=dict)
+    may_start: int = 0  # where it grows in steps
     paused_until: float = 0.0
     spent: float = 0.0  # seconds that tasks took since the last look
     ended: int = 0  # tasks since then
@@ -184,16 +191,22 @@ class Autoscaler:
         if pool is None:
             return
         known = pool.nodes.setdefault(node, _Node())
+        before = known.there
         known.starting, known.idle, known.busy = starting, idle, busy
         if start_seconds > 0:
             pool.start.add(start_seconds)
+            known.failed = 0
         if error:
+            if not known.backoff.waits(now):  # what fails together fails once
+                known.failed += 1
             known.error = error
+            known.short = True
             known.backoff.failed(now)
             pool.reason = f"a worker could not start on {node}: {error}"
-        elif start_seconds > 0 or busy:
-            known.backoff.succeeded()
-            known.error = ""
+        elif known.there < min(before, known.target):
+            known.short = True
+            known.backoff.failed(now, at_once=True)
+            pool.reason = f"a worker died on {node}"
 
     def forget_node(self, node: str) -> None:
         """What the node was told is void: it has gone, or was restarted."""
@@ -236,7 +249,7 @@ class Autoscaler:
             if not _fit(pool.limits, room):
                 continue
             node = pool.nodes.get(name)
-            if node is None or node.backoff.failures < pool.limits.attempts:
+            if node is None or node.failed < pool.limits.attempts:
                 return ""
             error = node.error
         return error
@@ -268,7 +281,8 @@ class Autoscaler:
         for name in rooms:
             pool.nodes.setdefault(name, _Node())
         wanted, due = _wanted(pool, rooms, now)
-        told = _raise(pool, wanted, due, now)
+        told = _replace(pool, rooms, due, now)
+        told += _raise(pool, wanted, due, now)
         told += _lower(pool, wanted, due, now)
         if not pool.needs and not any(node.have for node in pool.nodes.values()):
             del self._pools[definition]
@@ -293,7 +307,7 @@ def _wanted(pool: _Pool, rooms: Mapping[str, Room], now: float) -> tuple[dict[st
     spare = 0  # tasks that the workers there are get through beside what their nodes were given
     for name, room in rooms.items():
         node = pool.nodes[name]
-        covered = node.warm * by_warm + max(0, node.have - node.warm) * by_new
+        covered = node.warm * by_warm + (node.have - node.warm) * by_new
         if room.given <= covered:
             wanted[name] = min(room.given, node.have)
             spare += covered - room.given
@@ -309,7 +323,7 @@ def _wanted(pool: _Pool, rooms: Mapping[str, Room], now: float) -> tuple[dict[st
         floor = max(total, have) + math.ceil((queued - spare) / by_new)
     if pool.needs:
         floor = max(floor, limits.minimum)
-    floor = max(floor, _in_use(pool, have, now), _ahead(pool, due, now))
+    floor = max(floor, _in_use(pool, have, now), _ahead(pool, have, due, now))
     most = limits.maximum or sum(ceiling.values())
     _spread(pool, rooms, wanted, ceiling, min(floor, most))
     if limits.maximum:
@@ -336,21 +350,21 @@ def _in_use(pool: _Pool, have: int, now: float) -> int:
     return min(have, max(1, busy))
 
 
-def _ahead(pool: _Pool, due: list[float], now: float) -> int:
-    """Workers that what will come needs, once it is no further away than a start-up."""
-    count, rate = 0.0, 0.0
-    for need in pool.needs.values():
-        arriving = need.arriving
-        if arriving is None:
-            continue
-        lead = arriving.first - pool.start.high
-        if lead > now:
-            due.append(lead)
-            continue
-        count += arriving.count
-        rate += arriving.rate
+def _ahead(pool: _Pool, have: int, due: list[float], now: float) -> int:
+    """Workers that what will come needs: started a start-up before it does, kept if it does within the idle time."""
+    arriving = [need.arriving for need in pool.needs.values() if need.arriving is not None]
+    lead = now + pool.start.high
+    due += [one.first - pool.start.high for one in arriving if one.first > lead]
+    at_once = _for_arriving(pool, [one for one in arriving if one.first <= lead])
+    soon = _for_arriving(pool, [one for one in arriving if one.first <= max(lead, now + pool.limits.idle)])
+    return max(at_once, min(have, soon))
+
+
+def _for_arriving(pool: _Pool, arriving: Sequence[Arriving]) -> int:
+    count = sum(one.count for one in arriving)
     if count <= 0:
         return 0
+    rate = sum(one.rate for one in arriving)
     return math.ceil(min(max(count, 1.0), max(1.0, rate * pool.service.mean)) - 1e-6)
 
 
@@ -387,36 +401,56 @@ def _cut(wanted: dict[str, int], maximum: int) -> None:
         over -= 1
 
 
+def _replace(pool: _Pool, rooms: Mapping[str, Room], due: list[float], now: float) -> list[Resize]:
+    """Nodes that have lost workers start others once their back-off is over."""
+    told = []
+    for name in rooms:
+        node = pool.nodes[name]
+        if not node.short:
+            continue
+        if node.backoff.waits(now):
+            due.append(node.backoff.until)
+            continue
+        node.short = False
+        if node.there < node.target:
+            told.append(Resize(name, node.target))
+    return told
+
+
 def _raise(pool: _Pool, wanted: Mapping[str, int], due: list[float], now: float) -> list[Resize]:
     limits = pool.limits
     told: list[Resize] = []
     left = limits.maximum - sum(node.have for node in pool.nodes.values()) if limits.maximum else math.inf
-    may = limits.step if limits.step else math.inf
-    if limits.step and now < pool.paused_until:
-        may = 0
-    first = 0
+    if now >= pool.paused_until:
+        pool.may_start = limits.step
+    may = pool.may_start if limits.step else math.inf
+    started = 0
+    held_back = False
     for name, workers in wanted.items():
         node = pool.nodes[name]
         more = workers - node.target
         if more <= 0:
             continue
-        there = max(0, node.warm + node.starting - node.target)  # the node has them already
+        there = max(0, node.there - node.target)  # the node has them already
         allowed = min(more, there + max(0, min(left, may, more)))
-        if allowed < more and limits.step and may < more:
-            due.append(max(pool.paused_until, now + limits.pause))
+        held_back |= there + may < more
         if allowed <= 0:
             continue
         new = max(0, int(allowed) - there)
         left -= new
         may -= new
-        first += new
+        started += new
         node.target += int(allowed)
         node.low_since = None
         told.append(Resize(name, node.target))
-    if first:
-        if limits.step and may <= 0:
-            pool.paused_until = now + limits.pause
-        pool.reason = _why_more(pool, first)
+    if started:
+        pool.reason = _why_more(pool, started)
+        if limits.step:
+            pool.may_start = int(may)
+            if now >= pool.paused_until:
+                pool.paused_until = now + (limits.pause or pool.start.mean)
+    if held_back:
+        due.append(pool.paused_until)
     return told
 
 
