@@ -107,6 +107,7 @@ class LiveRun:
         "sides",
         "silent",
         "started",
+        "strays",
         "twins",
         "unclosed",
         "waiting",
@@ -129,6 +130,7 @@ class LiveRun:
         self.pending_parts: deque[int] = deque()  # parts of sources that a node should open
         self.assigned = [0] * steps
         self.started: dict[bytes, float] = {}  # task -> since when a worker has it
+        self.strays: dict[bytes, list[str]] = {}  # unit that we don't know -> nodes that have it all the same
         self.missing: dict[bytes, int] = {}  # assigned task -> inputs that are not on its node yet
         self.fetches: dict[tuple[bytes, str], Fetch] = {}
         self.parked: dict[bytes, list[bytes]] = {}  # unit that no connected node has -> tasks that need it

@@ -51,6 +51,8 @@ def make(
             continue
         unit = Unit(info.id, info.digest, info.size, maker, origin, 0, info.name, 0, [node], "", part)
         units[info.id] = unit
+        if live.strays:
+            _free_strays(book, live, unit, node)
         add(state.produced, output.port, info.id)
         state.bytes_out += info.size
         for edge in step.outs.get(output.port, ()):
@@ -71,6 +73,13 @@ def make(
             book.free(node, live.key, unit.id)
             unit.copies.clear()
     return made
+
+
+def _free_strays(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
+    """Nodes that have told of a unit before it was known: an attempt that came to nothing has left it there."""
+    for name in live.strays.pop(unit.id, ()):
+        if name != node:
+            book.free(name, live.key, unit.id)
 
 
 def _make_again(book: Book, live: LiveRun, unit: Unit, info: UnitInfo, node: str) -> None:
