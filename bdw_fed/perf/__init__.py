@@ -15,7 +15,10 @@ from bdw_fed.perf.dispatch import Dispatch
 from bdw_fed.perf.fanout import Fanout
 from bdw_fed.perf.pipeline import Pipeline
 from bdw_fed.perf.start import Start
+from bdw_fed.perf.transfer import Transfer
 
 __all__ = ["CASES", "Case", "PerfError", "Result", "Series"]
 
-CASES: dict[str, Case] = {case.name: case for case in (Chain(), Fanout(), Command(), Pipeline(), Dispatch(), Start())}
+CASES: dict[str, Case] = {
+    case.name: case for case in (Chain(), Fanout(), Command(), Pipeline(), Transfer(), Dispatch(), Start())
+}

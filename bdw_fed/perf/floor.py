@@ -31,11 +31,16 @@ _MODULE = "bdw_fed.perf.floor"
 _SECONDS = 600.0
 
 
-def measured(name: str, size: int, repetitions: int, place: Path, *, durability: str = "process") -> list[float]:
-    """The samples of a floor, one for each repetition, in ms. `place`: a directory on the disk that counts."""
+def measured(
+    name: str, size: int, repetitions: int, place: Path, *, durability: str = "process", module: str = _MODULE
+) -> list[float]:
+    """The samples of a floor, one for each repetition, in ms. `place`: a directory on the disk that counts.
+
+    `module` is who measures it, where this one does not.
+    """
     with tempfile.TemporaryDirectory(dir=place) as own:
         done = subprocess.run(
-            [sys.executable, "-m", _MODULE, name, str(size), str(repetitions), own, durability],
+            [sys.executable, "-m", module, name, str(size), str(repetitions), own, durability],
             capture_output=True,
             text=True,
             timeout=_SECONDS,

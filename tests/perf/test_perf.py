@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bdw_fed.cli.__main__ import run
-from bdw_fed.perf import CASES, PerfError, Series
+from bdw_fed.perf import CASES, PerfError, Series, sockets
 from bdw_fed.perf import floor as floors
 from bdw_fed.perf.base import Settings
 
@@ -23,7 +23,9 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("case", "size"), [("chain", 4), ("fanout", 20), ("command", 10), ("dispatch", 3)])
+@pytest.mark.parametrize(
+    ("case", "size"), [("chain", 4), ("fanout", 20), ("command", 10), ("dispatch", 3), ("pipeline", 9), ("transfer", 2)]
+)
 def test_a_case_prints_what_the_peers_benchmark_reads(
     case: str, size: int, scratch: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,11 +46,27 @@ def test_start_tells_both_of_its_times_to_people(scratch: Path, capsys: pytest.C
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["chain", "fanout", "command", "fsync"])
+@pytest.mark.parametrize("name", ["chain", "fanout", "command", "fsync", "pipeline"])
 def test_a_floor_gives_a_sample_for_each_repetition(name: str, tmp_path: Path) -> None:
     samples = floors.measured(name, 10, 3, tmp_path)
     assert len(samples) == 3
     assert all(sample > 0 for sample in samples)
+
+
+@pytest.mark.parametrize("name", ["tls", "plain", "stores"])
+def test_a_floor_between_two_processes_gives_a_sample_for_each_repetition(name: str, tmp_path: Path) -> None:
+    samples = floors.measured(name, 2, 3, tmp_path, module=sockets.MODULE)
+    assert len(samples) == 3
+    assert all(sample > 0 for sample in samples)
+
+
+def test_generated_rows_have_the_size_that_was_asked_for_and_no_two_parts_are_alike(tmp_path: Path) -> None:
+    floors.write_csv(tmp_path / "rows.csv", 4)
+    written = (tmp_path / "rows.csv").read_bytes()
+    assert 3.9 * (1 << 20) < len(written) <= 4.1 * (1 << 20)
+    parts = [written[start : start + (1 << 20)] for start in range(0, 3 << 20, 1 << 20)]
+    assert len(set(parts)) == 3
+    assert {line.count(b",") for line in written.splitlines()} == {9}
 
 
 def test_what_can_t_be_measured_is_refused_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,19 +16,21 @@ EXAMPLES = """\
   bdw-fed perf chain fanout
   bdw-fed perf fanout --size 1000 --repetitions 9
   bdw-fed perf chain --durability power
+  bdw-fed perf pipeline transfer --size 256
   bdw-fed perf chain --json             one line of JSON a case
 """
 
 
 def command(
     cases: Annotated[
-        list[str] | None, Argument("Among: chain, fanout, command, dispatch, start. Default: all.", "CASE")
+        list[str] | None,
+        Argument("Among: chain, fanout, command, pipeline, transfer, dispatch, start. Default: all.", "CASE"),
     ] = None,
     as_json: Annotated[bool, Option(("--json",), "One line of JSON for each case, all samples in it.")] = False,
     repetitions: Annotated[
         int, Option(("--repetitions",), "Samples after the warm-up. Default: what the case has, at least 5.", "N")
     ] = 0,
-    size: Annotated[int, Option(("--size",), "Steps, units or submissions of a repetition.", "N")] = 0,
+    size: Annotated[int, Option(("--size",), "Steps, units, MiB or submissions of a repetition.", "N")] = 0,
     durability: Annotated[
         str, Option(("--durability",), "What accepted state survives, as of 'bdw-fed up'.", "process|power")
     ] = "process",
