@@ -8,6 +8,7 @@ before they are hashed, so that no two different lists give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from blake3 import blake3
@@ -18,21 +19,26 @@ _READ_BYTES = 1 << 20
 _THREADS_FROM_BYTES = 64 << 20  # below this, starting threads costs more than it saves
 
 
+def _pack(field: bytes) -> bytes:
+    return len(field).to_bytes(4, "big") + field
+
+
 def _identify(kind: bytes, fields: Sequence[bytes]) -> bytes:
-    packed = bytearray(kind)
-    for field in fields:
-        packed += len(field).to_bytes(4, "big")
-        packed += field
-    return blake3(packed).digest(length=ID_BYTES)
+    return blake3(kind + b"".join(map(_pack, fields))).digest(length=ID_BYTES)
 
 
 def task_id(namespace: str, run: str, step: str, inputs: Sequence[tuple[str, Sequence[bytes]]]) -> bytes:
     """The 16-byte id of the task that executes `step` on `inputs`: (port, unit ids in order), in port order."""
-    fields = [namespace.encode(), run.encode(), step.encode()]
+    packed = _task_prefix(namespace, run, step)
     for port, units in inputs:
-        fields.append(port.encode())
-        fields.append(b"".join(units))
-    return _identify(b"task", fields)
+        packed += _pack(port.encode()) + _pack(b"".join(units))
+    return blake3(packed).digest(length=ID_BYTES)
+
+
+@lru_cache(maxsize=1024)
+def _task_prefix(namespace: str, run: str, step: str) -> bytes:
+    """What the ids of all tasks of a step of a run are made of, before they are hashed."""
+    return b"task" + b"".join(_pack(field.encode()) for field in (namespace, run, step))
 
 
 def source_task_id(namespace: str, run: str, step: str, index: int) -> bytes:
@@ -47,10 +53,7 @@ def unit_id(task: bytes, port: str, index: int) -> bytes:
 
 def unit_ids(task: bytes, port: str) -> Callable[[int], bytes]:
     """`unit_id` for many units of one port, by index."""
-    packed = b"unit"
-    for field in (task, port.encode()):
-        packed += len(field).to_bytes(4, "big") + field
-    packed += (8).to_bytes(4, "big")
+    packed = b"unit" + _pack(task) + _pack(port.encode()) + (8).to_bytes(4, "big")
     return lambda index: blake3(packed + index.to_bytes(8, "big")).digest(length=ID_BYTES)
 
 

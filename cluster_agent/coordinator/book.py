@@ -19,7 +19,16 @@ from cluster_agent.coordinator.claims import Claim
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun, Nodes
 from cluster_agent.coordinator.loads import Loads
-from cluster_agent.coordinator.messages import Action, Append, ProgressChanged, Publish, RunKey, TellNode, WakeAt
+from cluster_agent.coordinator.messages import (
+    Action,
+    Append,
+    ProgressChanged,
+    Publish,
+    RunKey,
+    TaskEnd,
+    TellNode,
+    WakeAt,
+)
 from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.coordinator.state import State
 from cluster_agent.orders.messages import Downward, Order, Orders
@@ -115,12 +124,17 @@ class Book:
         if known is not None and known.connected:
             if node in self.orders:
                 self.tell_orders(node)  # what was said first is heard first
-            self.actions.append(TellNode(node, command))
+            self.actions.append(TellNode(node, command, known.stream))
+
+    def tell_first(self, node: str, command: bytes) -> None:
+        """Say something to a connected node before the orders that were gathered for it."""
+        self.actions.append(TellNode(node, command, self.nodes[node].stream))
 
     def tell_orders(self, node: str) -> None:
         """Say the orders that were gathered for a node."""
+        stream = self.nodes[node].stream
         for work, orders in self.orders.pop(node).items():
-            self.actions.append(TellNode(node, Orders(work, tuple(orders))))
+            self.actions.append(TellNode(node, Orders(work, tuple(orders)), stream))
 
     def free(self, node: str, run: RunKey, unit: bytes) -> None:
         """A node's copy of a unit is not needed any more."""
@@ -132,22 +146,26 @@ class Book:
             units = by_run[run] = []
         units.append(unit)
 
-    def ack(self, node: str, run: RunKey, task: bytes, attempt: int) -> None:
-        """A node need not repeat this result."""
+    def ack(self, node: str, run: RunKey, attempts: list[tuple[bytes, int]]) -> None:
+        """A node need not repeat the results of these attempts of tasks."""
         by_run = self.acks.get(node)
         if by_run is None:
             by_run = self.acks[node] = {}
-        tasks = by_run.get(run)
-        if tasks is None:
-            tasks = by_run[run] = []
-        tasks.append((task, attempt))
+        by_run.setdefault(run, []).extend(attempts)
 
     def publish(
-        self, live: LiveRun, kind: str, step: str, task: bytes, data: dict[str, object], *, ago: float = 0.0
+        self,
+        live: LiveRun,
+        kind: str,
+        step: str,
+        task: bytes,
+        details: dict[str, object] | TaskEnd,
+        *,
+        ago: float = 0.0,
     ) -> None:
-        """Put an event of so many seconds ago on the bus, if anybody may listen."""
+        """Put an event of so many seconds ago on the bus, if anybody may listen. See messages.Publish."""
         if self.policy.publish:
-            self.actions.append(Publish(live.key, kind, step, task, data, ago))
+            self.actions.append(Publish(live.key, kind, step, task, details, ago))
 
     def wake(self, due: float, kind: str, *what: Any) -> None:
         """See to it that `kind` is looked after at that time; see core for the kinds."""

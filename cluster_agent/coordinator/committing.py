@@ -7,7 +7,6 @@ acknowledged, so that the node stops repeating it, and what it made is freed the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from cluster_agent.coordinator import attempts, loads, records, routing
 from cluster_agent.coordinator.book import Book
@@ -16,50 +15,44 @@ from cluster_agent.coordinator.freeing import drop_use, end_use
 from cluster_agent.coordinator.grouping import add
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.making import make
-from cluster_agent.coordinator.messages import RunKey
+from cluster_agent.coordinator.messages import RunKey, TaskEnd
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Task
 from cluster_agent.orders.messages import Output, Produced, Result, Started
 
-_UNITS_TOLD: Final = 4  # of each port, in an event
 
-
-def current(book: Book, node: str, run: RunKey, task: bytes, attempt: int) -> tuple[LiveRun, Task] | None:
-    """The run and the task that a node speaks of, if the word is of the attempt that counts."""
-    live = book.lives.get(run)
+def current(live: LiveRun | None, node: str, task: bytes, attempt: int) -> Task | None:
+    """The task of a run that a node speaks of, if the word is of the attempt that counts."""
     if live is None or not live.going:
         return None
     known = live.run.tasks.get(task)
     if known is None or known.attempt != attempt or known.node != node or known.state not in (ASSIGNED, RETRYING):
         return None
-    return live, known
+    return known
 
 
 def on_started(book: Book, node: str, said: Started) -> None:
     """A worker took tasks that did not end at once."""
-    run = RunKey(said.namespace, said.run)
+    live = book.lives.get(RunKey(said.namespace, said.run))
     for task_id, attempt in said.tasks:
-        found = current(book, node, run, task_id, attempt)
-        if found is None or found[1].state != ASSIGNED:
-            continue
-        live, task = found
-        live.started[task.id] = book.now
-        book.note(live)
-        publish_started(book, live, task)
+        task = current(live, node, task_id, attempt)
+        if live is not None and task is not None and task.state == ASSIGNED:
+            live.started[task.id] = book.now
+            book.note(live)
+            publish_started(book, live, task)
 
 
 def publish_started(book: Book, live: LiveRun, task: Task, *, ago: float = 0.0) -> None:
     """Tell that a worker has taken a task, so many seconds ago."""
-    if book.policy.publish:
-        data: dict[str, object] = {"node": task.node, "attempt": task.attempt}
-        book.publish(live, "task.started", live.graph.steps[task.step].name, task.id, data, ago=ago)
+    data: dict[str, object] = {"node": task.node, "attempt": task.attempt}
+    book.publish(live, "task.started", live.graph.steps[task.step].name, task.id, data, ago=ago)
 
 
 def on_produced(book: Book, node: str, said: Produced) -> None:
     """A task that still runs has made units: they move on at once."""
-    found = current(book, node, RunKey(said.namespace, said.run), said.task, said.attempt)
-    if found is None:
+    live = book.lives.get(RunKey(said.namespace, said.run))
+    task = current(live, node, said.task, said.attempt)
+    if live is None or task is None:
         return  # its end will be told, and all of its units with it
-    live, task = found
     step = live.graph.steps[task.step]
     chosen = routing.routes(book, live, step, said.outputs)
     book.commit(records.Produced(live.key, task.id, node, said.outputs, chosen))
@@ -78,19 +71,7 @@ def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) ->
         live.key, task.id, result.attempt, node, result.outputs, result.seconds, result.bytes_in, chosen, followed
     )
     book.commit(record)
-    if book.policy.publish:
-        data: dict[str, object] = {
-            "node": node,
-            "attempt": result.attempt,
-            "seconds": result.seconds,
-            "queued": result.queued,
-            "starting": result.starting,
-            "bytes": result.bytes_in,
-            "units": len(result.outputs),
-            "made": [output.unit.id for output in result.outputs[:_UNITS_TOLD]],
-            "of": [unit for units in task.inputs for unit in units[:_UNITS_TOLD]],
-        }
-        book.publish(live, "task.done", step.name, task.id, data)
+    book.publish(live, "task.done", step.name, task.id, TaskEnd(node, result, task.inputs))
 
 
 def free_late(book: Book, node: str, run: RunKey, task: bytes, outputs: Iterable[Output]) -> None:

@@ -54,7 +54,7 @@ class _Gathered:
 
     batch: Batch = field(default_factory=Batch)
     records: list[object] = field(default_factory=list)
-    commands: dict[str, list[bytes | Downward]] = field(default_factory=dict)
+    commands: dict[tuple[str, int], list[bytes | Downward]] = field(default_factory=dict)  # node, stream
     events: list[Publish] = field(default_factory=list)
     progress: set[RunKey] = field(default_factory=set)
     loads: dict[str, bytes] = field(default_factory=dict)  # cluster -> our newest load
@@ -214,8 +214,8 @@ class Driver:
             match action:
                 case Append(record=record):
                     gathered.records.append(record)
-                case TellNode(node=node, command=command):
-                    gathered.commands.setdefault(node, []).append(command)
+                case TellNode(node=node, command=command, stream=stream):
+                    gathered.commands.setdefault((node, stream), []).append(command)
                 case SendPeer(cluster=cluster, message=message):
                     batch.outbox.append((peer(cluster), message))
                 case Publish():
@@ -261,8 +261,8 @@ class Driver:
         self._let_happen(gathered, future.result())
 
     def _let_happen(self, gathered: _Gathered, sent: list[Sent]) -> None:
-        for node, commands in gathered.commands.items():
-            self._nodes.tell(node, commands)
+        for (node, stream), commands in gathered.commands.items():
+            self._nodes.tell(node, stream, commands)
         by_destination: dict[str, list[tuple[int, bytes]]] = {}
         for destination, seq, body in sent:
             by_destination.setdefault(destination, []).append((seq, body))

@@ -37,6 +37,7 @@ class Node:
     name: str
     connected: bool = False
     incarnation: bytes = b""
+    stream: int = 0
     cpus: float = 0.0
     memory: int = 0
     place: Place = field(default_factory=lambda: Place("", ""))

@@ -13,9 +13,13 @@ times seconds of the monotonic clock.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
-from cluster_agent.orders.messages import Downward, Output, Upward
+from cluster_agent.orders.messages import Downward, Output, Result, Upward
+
+_UNITS_TOLD: Final = 4  # of each port, in an event
 
 
 class Struct(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="struct", gc=False):
@@ -78,6 +82,7 @@ class NodeJoined(Struct, frozen=True):
     running: tuple[tuple[RunKey, bytes, int], ...] = ()  # run, task, attempt
     units: tuple[tuple[RunKey, bytes], ...] = ()
     fetching: tuple[tuple[RunKey, bytes], ...] = ()
+    stream: int = 0  # tells the node's connections apart, since the agent's start
 
 
 class NodeLost(Struct, frozen=True):
@@ -217,25 +222,56 @@ class SendHub(Struct, frozen=True):
 class TellNode(Struct, frozen=True):
     """Say this to a node: a serialised `bdw_fed.v1.NodeCommand`, or what is said for each task, many at a time.
 
-    Lost if the node is gone: NodeJoined mends it.
+    Meant for the stream whose NodeJoined was handled last; lost if that has ended: the next NodeJoined mends it.
     """
 
     node: str
     command: bytes | Downward
+    stream: int = 0
+
+
+class TaskEnd(Struct, frozen=True):
+    """What the event of a task that is done tells."""
+
+    node: str
+    result: Result
+    inputs: list[list[bytes]]
+
+    @property
+    def data(self) -> dict[str, object]:
+        """As JSON has it; of the units of each port the first few."""
+        result = self.result
+        return {
+            "node": self.node,
+            "attempt": result.attempt,
+            "seconds": result.seconds,
+            "queued": result.queued,
+            "starting": result.starting,
+            "bytes": result.bytes_in,
+            "units": len(result.outputs),
+            "made": [output.unit.id for output in result.outputs[:_UNITS_TOLD]],
+            "of": [unit for units in self.inputs for unit in units[:_UNITS_TOLD]],
+        }
 
 
 class Publish(Struct, frozen=True):
     """Put an event on the bus. `type` without the prefix ("task.done"), `data` JSON-like; `ago` seconds it happened.
 
-    It is about the run, or more closely about a step of it, or a task of that step.
+    It is about the run, or more closely about a step of it, or a task of that step. Most events are never read, so of
+    the frequent ones `details` is what the data is made from when somebody asks.
     """
 
     run: RunKey
     type: str
     step: str
     task: bytes
-    data: dict[str, object]
+    details: dict[str, object] | TaskEnd
     ago: float = 0.0
+
+    @property
+    def data(self) -> dict[str, object]:
+        """What it tells."""
+        return self.details.data if isinstance(self.details, TaskEnd) else self.details
 
     @property
     def subject(self) -> str:

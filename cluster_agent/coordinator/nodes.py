@@ -39,6 +39,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     node.connected = True
     node.written_off = False
     node.incarnation = event.incarnation
+    node.stream = event.stream
     node.cpus = event.cpus
     node.memory = event.memory or (1 << 62)  # not told: no limit
     node.place = event.place

@@ -17,7 +17,7 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import TASK, Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import PoolTold, TellNode
+from cluster_agent.coordinator.messages import PoolTold
 from cluster_agent.orders.messages import Failure
 from cluster_agent.pools.core import Limits, Room
 
@@ -78,8 +78,7 @@ def resize(book: Book, definition: str) -> None:
         return
     told, again = book.pools.resize(definition, _rooms(book, step), book.now)
     for change in told:
-        # Not `tell`: that would have the orders that were gathered leave before.
-        book.actions.append(TellNode(change.node, commands.size_pool(step, change.workers)))
+        book.tell_first(change.node, commands.size_pool(step, change.workers))
     if again is not None:
         known = book.pool_timers.get(definition)
         if known is None or known <= book.now or again < known:

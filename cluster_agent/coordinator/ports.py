@@ -59,8 +59,8 @@ class Core(Protocol):
 class Nodes(Protocol):
     """The way to the node daemons."""
 
-    def tell(self, node: str, commands: Sequence[bytes | Downward]) -> None:
-        """Send serialised NodeCommands and orders in as few messages as may be; they are lost if the node is gone."""
+    def tell(self, node: str, stream: int, commands: Sequence[bytes | Downward]) -> None:
+        """Send serialised NodeCommands and orders in as few messages as may be; they are lost if that stream ended."""
 
 
 class Carrier(Protocol):

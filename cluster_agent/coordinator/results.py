@@ -12,27 +12,33 @@ from typing import Any, Final
 from cluster_agent.coordinator import following
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.committing import current, free_late, on_done, on_produced, on_started
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import NodeSaid, RunKey
 from cluster_agent.coordinator.retrying import on_failed
 from cluster_agent.coordinator.state import ASSIGNED
-from cluster_agent.orders.messages import Produced, Results, Started
+from cluster_agent.orders.messages import Produced, Result, Results, Started
 
 
 def on_results(book: Book, node: str, said: Results) -> None:
     """Attempts have ended."""
     run = RunKey(said.namespace, said.run)
+    live = book.lives.get(run)
+    book.ack(node, run, [(result.task, result.attempt) for result in said.results])
     for result in said.results:
-        book.ack(node, run, result.task, result.attempt)
-        found = current(book, node, run, result.task, result.attempt)
-        if result.failure is not None:
-            if found is not None and found[1].state == ASSIGNED:
-                on_failed(book, *found, result, result.failure)
-        elif found is None:
-            free_late(book, node, run, result.task, result.outputs)
-            if result.followed and (live := book.lives.get(run)) is not None:
-                following.call_back(book, live, node, result)
-        else:
-            on_done(book, *found, node, result)
+        task = current(live, node, result.task, result.attempt)
+        if live is None or task is None:
+            _drop(book, live, node, run, result)
+        elif result.failure is None:
+            on_done(book, live, task, node, result)
+        elif task.state == ASSIGNED:
+            on_failed(book, live, task, result, result.failure)
+
+
+def _drop(book: Book, live: LiveRun | None, node: str, run: RunKey, result: Result) -> None:
+    """The result comes late: what it made, and what the node did with that, is not wanted."""
+    free_late(book, node, run, result.task, result.outputs)
+    if live is not None and result.followed:
+        following.call_back(book, live, node, result)
 
 
 _HEARERS: Final[Mapping[type, Callable[[Book, str, Any], None]]] = {

@@ -25,7 +25,8 @@ _ID_BYTES: Final = 24
 class Attached:
     """A node from its hello to the end of its stream."""
 
-    def __init__(self, hello: node_pb2.NodeHello) -> None:
+    def __init__(self, hello: node_pb2.NodeHello, stream: int) -> None:
+        self.stream = stream
         self.node = hello.node
         self.incarnation = hello.incarnation
         self.data_address = hello.data_address

@@ -9,6 +9,7 @@ and no late word of the old stream follows. The end of a stream, or gRPC's keepa
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -55,12 +56,21 @@ class NodeDoor(NodeServiceServicer):
         self._changed = changed
         self._nodes: dict[str, Attached] = {}
         self._gone: set[str] = set()
-        self.logs = LogReaders(cluster, self.tell, lambda: list(self._nodes))
+        self._streams = itertools.count()
+        self.logs = LogReaders(cluster, self._say, lambda: list(self._nodes))
 
     # ------------------------------------------------------------------------------- the agent's side
 
-    def tell(self, node: str, commands: Sequence[bytes | Downward]) -> None:
-        """Send serialised NodeCommands and orders; nothing if the node is not there."""
+    def tell(self, node: str, stream: int, commands: Sequence[bytes | Downward]) -> None:
+        """Send serialised NodeCommands and orders; nothing if that stream has ended.
+
+        What was said of a former stream must not come on a newer one: the node may not know what it is about.
+        """
+        attached = self._nodes.get(node)
+        if attached is not None and attached.stream == stream:
+            attached.tell(commands)
+
+    def _say(self, node: str, commands: Sequence[bytes]) -> None:
         attached = self._nodes.get(node)
         if attached is not None:
             attached.tell(commands)
@@ -145,7 +155,7 @@ class NodeDoor(NodeServiceServicer):
         if former is not None:
             self._detach(former)
             former.close()
-        attached = Attached(hello)
+        attached = Attached(hello, next(self._streams))
         attached.status = hello.status
         self._nodes[hello.node] = attached
         self._gone.discard(hello.node)
@@ -154,7 +164,7 @@ class NodeDoor(NodeServiceServicer):
             self._intake.submit(NodeSaid(hello.node, old.finished(result)))
         for what in unacknowledged:
             self._intake.submit(NodeSaid(hello.node, what))
-        self._intake.submit(joined(hello))
+        self._intake.submit(joined(hello, attached.stream))
         self.logs.joined(hello.node)
         self._changed()
         return attached

@@ -18,8 +18,8 @@ from cluster_agent.coordinator.messages import (
 from cluster_agent.orders.messages import Output, UnitInfo
 
 
-def joined(hello: node_pb2.NodeHello) -> NodeJoined:
-    """A node's hello, without the results that it carries."""
+def joined(hello: node_pb2.NodeHello, stream: int) -> NodeJoined:
+    """A node's hello on a new stream, without the results that come with it."""
     runs = _Runs()
     return NodeJoined(
         node=hello.node,
@@ -30,6 +30,7 @@ def joined(hello: node_pb2.NodeHello) -> NodeJoined:
         running=tuple((runs.of(key), key.task, key.attempt) for key in hello.running),
         units=tuple((runs.of(key), key.unit) for key in hello.units),
         fetching=tuple((runs.of(key), key.unit) for key in hello.fetching),
+        stream=stream,
     )
 
 

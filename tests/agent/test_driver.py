@@ -32,6 +32,7 @@ from cluster_agent.coordinator.messages import (
 from cluster_agent.coordinator.records import AnyRecord, DesiredSet
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, LogFullError, Sent
+from cluster_agent.orders.messages import Downward
 from tests.agent.federation import until, within
 
 RUN = RunKey("default", "r")
@@ -107,7 +108,7 @@ class Outside:
         self.said: list[tuple[object, ...]] = []
         self.statuses: list[model_pb2.FragmentStatus] = []
 
-    def tell(self, node: str, commands: Sequence[bytes]) -> None:
+    def tell(self, node: str, stream: int, commands: Sequence[bytes | Downward]) -> None:
         self.said.append(("tell", node, *commands))
 
     def pushed(self, destination: str, messages: Sequence[tuple[int, bytes]]) -> None:

@@ -142,6 +142,11 @@ async def test_a_new_stream_of_a_node_replaces_the_old_one(members: Members, tmp
                 await asyncio.sleep(0.05)
                 assert kinds() == ["NodeJoined", "NodeLost", "NodeJoined"]
                 assert [status.ready for status in agent.nodes.statuses()] == [True]
+                streams = [event.stream for event in agent.core.events if isinstance(event, NodeJoined)]
+                for stream, unit in zip(streams, (b"old", b"new"), strict=True):
+                    agent.nodes.tell("n1", stream, [Frees("default", "r", (unit,))])
+                await until(lambda: len(new.responses) == 2)
+                assert decode_downward(new.responses[1].orders) == [Frees("default", "r", (b"new",))]
         await until(lambda: kinds()[3:] == ["NodeLost"])
         assert [(status.name, status.ready) for status in agent.nodes.statuses()] == [("n1", False)]
 

@@ -54,6 +54,8 @@ class FakeNode:
         self.cpus = cpus
         self.memory = 1 << 30
         self.incarnations = 0
+        self.said: deque[messages.Event] = deque()
+        self.stream = 0
         self.store: dict[tuple[RunKey, bytes], bytes] = {}  # unit -> digest
         self.boot()
 
@@ -69,7 +71,6 @@ class FakeNode:
         self.opens: deque[node_pb2.OpenSource] = deque()
         self.commands: deque[bytes | Downward] = deque()
         self.ears = words.Ears()
-        self.said: deque[messages.Event] = deque()
         self.connected = False
         self.pools: dict[str, int] = {}
 
@@ -84,6 +85,7 @@ class FakeNode:
     def connect(self) -> None:
         """Open the stream: results first, then what is here."""
         self.connected = True
+        self.stream += 1
         self.ears = words.Ears()
         for result in self.unacked.values():
             self.said.append(result)
@@ -98,6 +100,7 @@ class FakeNode:
                 running=tuple(self.running),
                 units=tuple(self.store),
                 fetching=tuple(fetching),
+                stream=self.stream,
             )
         )
 
@@ -105,9 +108,14 @@ class FakeNode:
         """The stream breaks: what was on its way either way is lost."""
         if self.connected:
             self.connected = False
-            self.said.clear()
             self.commands.clear()
-            self.said.append(messages.NodeLost(self.name, self.incarnation))
+            self.lose(self.incarnation)
+
+    def lose(self, incarnation: bytes) -> None:
+        """What was on its way is lost, but that streams have ended."""
+        losses = [event for event in self.said if isinstance(event, messages.NodeLost)]
+        self.said.clear()
+        self.said.extend([*losses, messages.NodeLost(self.name, incarnation)])
 
     def restart(self, *, store: bool) -> None:
         was_connected = self.connected
@@ -116,7 +124,7 @@ class FakeNode:
         if not store:
             self.store.clear()
         if was_connected:
-            self.said.append(messages.NodeLost(self.name, incarnation))
+            self.lose(incarnation)
 
     # ------------------------------------------------------------------------------------------- what can happen
 
@@ -358,7 +366,7 @@ class Agent:
                 self.federation.hear(self, action.kind, action.message)
             elif isinstance(action, messages.TellNode):
                 node = self.nodes[action.node]
-                if tell_nodes and node.connected:
+                if tell_nodes and node.connected and node.stream == action.stream:
                     node.commands.append(action.command)
             elif isinstance(action, messages.WakeAt):
                 self.wake = action.at
