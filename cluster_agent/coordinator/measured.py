@@ -4,8 +4,8 @@
 
 A `Line` fits this to what was observed. Observations count by their relative error, so that units of a kilobyte are
 learned beside those of a gigabyte; old ones fade by the half-life below and by the number of newer ones. What was
-declared (or is guessed) stands in as a tenth of an observation: it decides before the first one, resolves what sizes
-alone can't tell, and comes back as all others fade. `Link` gives a transfer only the time in which no other was
+declared (or is guessed) stands in as a tenth of an observation and less the more there are: it decides before the first
+one, resolves what sizes alone can't tell, and comes back as all others fade. `Link` gives a transfer only the time in which no other was
 counted already, so that its line tells what the link carries, however many transfers share it.
 """
 
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 SMALL: Final = 100e3  # bytes: a size far below takes what nothing takes, one far above is paid by the byte
 _HALF_LIFE: Final = 120.0  # seconds
 _WINDOW: Final = 64.0  # observations after which an old one hardly counts
-_DOUBT: Final = 0.1  # observations that the declared figures are worth
+_DOUBT: Final = 0.1  # observations that the declared figures are worth beside none
 
 
 class Fit(NamedTuple):
@@ -58,10 +58,11 @@ class Line:
         keep = self._kept(now)
         weight, total, uu, uv, vv, uy, vy = (each * keep for each in self._sums)
         small, large = fixed / SMALL, per_byte
-        uu += _DOUBT
-        vv += _DOUBT
-        uy += _DOUBT * small
-        vy += _DOUBT * large
+        doubt = _DOUBT / (1.0 + weight) ** 3
+        uu += doubt
+        vv += doubt
+        uy += doubt * small
+        vy += doubt * large
         determinant = uu * vv - uv * uv
         small = (uy * vv - vy * uv) / determinant
         large = (vy * uu - uy * uv) / determinant
@@ -69,7 +70,7 @@ class Line:
             small, large = 0.0, vy / vv
         elif large < 0.0:
             small, large = uy / uu, 0.0
-        mean = (total + _DOUBT * (fixed + SMALL * per_byte)) / (weight + _DOUBT)
+        mean = (total + doubt * (fixed + SMALL * per_byte)) / (weight + doubt)
         return Fit(small * SMALL, large, mean, weight)
 
     def _kept(self, now: float) -> float:
@@ -85,8 +86,8 @@ class Link:
         self.line = Line(*declared(latency, bandwidth))
         self._busy_from = self._busy_to = float("-inf")
 
-    def arrived(self, size: float, seconds: float, now: float) -> None:
-        """A transfer that took so long has ended just now."""
+    def arrived(self, size: float, seconds: float, now: float) -> float:
+        """A transfer that took so long has ended just now. Returns the seconds that it is charged with."""
         begun = now - seconds
         if begun <= self._busy_to:
             alone = (now - self._busy_to) + max(0.0, self._busy_from - begun)
@@ -95,6 +96,7 @@ class Link:
             alone, self._busy_from = seconds, begun
         self._busy_to = now
         self.line.observe(size, alone, now)
+        return alone
 
 
 def declared(latency: float, bandwidth: float) -> tuple[float, float]:
