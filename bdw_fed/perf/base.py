@@ -19,15 +19,44 @@ class PerfError(Exception):
 
 
 @dataclass(frozen=True)
+class Target:
+    """What is to be reached: at most so many ms, or so many times the floor, by this part (0 to 1) of the samples."""
+
+    most: float
+    of_floor: bool = False
+    part: float = 0.5
+
+    def __str__(self) -> str:
+        whose = "" if self.part == 0.5 else f"P{self.part * 100:g} "
+        return f"{whose}≤ {self.most:g} {'× the floor' if self.of_floor else 'ms'}"
+
+    def reached(self, series: Series) -> bool:
+        """Whether the series does."""
+        unit = statistics.median(series.floor) if self.of_floor else 1.0
+        value = series.median if self.part == 0.5 else series.percentile(self.part)
+        return value <= self.most * unit
+
+
+@dataclass(frozen=True)
 class Series:
     """Samples of one figure, in ms. `what` says from when to when; `floor` is what its samples are held against."""
 
     name: str
     what: str
     samples: Sequence[float]
-    target: str = ""
+    targets: Sequence[Target] = ()
     floor: Sequence[float] = ()
     floor_what: str = ""
+
+    @property
+    def target(self) -> str:
+        """What is to be reached, for people."""
+        return ", ".join(map(str, self.targets))
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether that is reached; None if nothing is to be."""
+        return all(target.reached(self) for target in self.targets) if self.targets else None
 
     @property
     def median(self) -> float:
@@ -67,11 +96,15 @@ class Result:
             "what": self.main.what,
             "floor_ms": _rounded(self.main.floor),
             "floor": self.main.floor_what,
+            "target": self.main.target,
+            "reached": self.main.reached,
             "others": {
                 series.name: {
                     "what": series.what,
                     "samples_ms": _rounded(series.samples),
                     "floor_ms": _rounded(series.floor),
+                    "target": series.target,
+                    "reached": series.reached,
                 }
                 for series in self.others
             },

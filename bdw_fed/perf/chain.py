@@ -7,7 +7,7 @@ wrote, and the run's output proves that each has run once.
 from __future__ import annotations
 
 from bdw_fed.perf import floor
-from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings
+from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings, Target
 from bdw_fed.perf.federation import DATASET, Ended, Federation, federation, python_step, scratch
 
 
@@ -39,7 +39,7 @@ class Chain(Case):
             "a step",
             "from run.started (the coordinator has logged the fragment) to the last step's task.done, by steps",
             samples,
-            "≤ 0.5 ms" if durability == "process" else "≤ 1.5 × fsync",
+            [Target(0.5) if durability == "process" else Target(1.5, of_floor=True)],
             synced or bare,
             "one fdatasync of 256 bytes" if synced else "asyncio, a commit of each event to SQLite, a forked worker",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from bdw_fed.perf import floor
-from bdw_fed.perf.base import Case, Result, Series, Settings
+from bdw_fed.perf.base import Case, Result, Series, Settings, Target
 from bdw_fed.perf.fanout import FROM_RUN_TO_LAST, lines, sample, split_workflow
 from bdw_fed.perf.federation import federation, scratch
 
@@ -40,7 +40,7 @@ class Command(Case):
             "a task",
             FROM_RUN_TO_LAST,
             samples,
-            "",
+            (),
             bare,
             "posix_spawn and wait, from two processes at once",
         )
@@ -48,6 +48,6 @@ class Command(Case):
             "above the floor",
             "each sample less the floor's median",
             [taken - statistics.median(bare) for taken in samples],
-            "≤ 0.3 ms",
+            [Target(0.3)],
         )
         return Result(self.name, size, durability, start_seconds, main, [above])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from bdw_fed.perf.base import Case, Result, Series, Settings
+from bdw_fed.perf.base import Case, Result, Series, Settings, Target
 from bdw_fed.perf.federation import DATASET, Federation, federation, python_step, scratch
 
 _STEP = "only"
@@ -50,7 +50,7 @@ class Dispatch(Case):
             "a submission",
             "from the call of submit to task.started of its only step",
             started,
-            "P50 ≤ 10 ms, P99 ≤ 40 ms",
+            [Target(10), Target(40, part=0.99)],
             floor,
             "one call to the hub that reads one object from etcd",
         )

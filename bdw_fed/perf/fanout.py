@@ -7,7 +7,7 @@ what is measured. Each task reads its unit and writes one, which is freed at onc
 from __future__ import annotations
 
 from bdw_fed.perf import floor
-from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings
+from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings, Target
 from bdw_fed.perf.federation import DATASET, Federation, federation, python_step, scratch
 
 FROM_RUN_TO_LAST = "from the run's started_at (the hub has planned it) to the step's last task.done, by tasks"
@@ -35,7 +35,7 @@ class Fanout(Case):
             "a task",
             FROM_RUN_TO_LAST,
             samples,
-            "≤ 0.1 ms",
+            [Target(0.1)],
             bare,
             "asyncio, SQLite commits of all that has arrived, two forked workers",
         )

@@ -8,7 +8,7 @@ for its digest. What is copied is freed as soon as the copy is committed, so the
 from __future__ import annotations
 
 from bdw_fed.perf import floor
-from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings
+from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings, Target
 from bdw_fed.perf.fanout import FROM_RUN_TO_LAST
 from bdw_fed.perf.federation import DATASET, FILE, Federation, copying_step, federation, scratch
 
@@ -38,7 +38,7 @@ class Pipeline(Case):
             "a GiB",
             FROM_RUN_TO_LAST.replace("by tasks", "by GiB"),
             samples,
-            "≤ 2 × the floor",
+            [Target(2, of_floor=True)],
             bare,
             "cat through 3 pipes to a file on the same disk",
         )

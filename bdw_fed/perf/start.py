@@ -7,7 +7,7 @@ that was used before.
 from __future__ import annotations
 
 from bdw_fed.perf import floor
-from bdw_fed.perf.base import Case, Result, Series, Settings
+from bdw_fed.perf.base import Case, Result, Series, Settings, Target
 from bdw_fed.perf.dispatch import dispatched, workflow
 from bdw_fed.perf.federation import federation, python_step, scratch
 
@@ -36,9 +36,9 @@ class Start(Case):
             "ready",
             "from the call of start to the hub, the agent and the node being ready (etcd, hub, agent, node)",
             ready,
-            "≤ 4000 ms",
+            [Target(4000)],
             importing,
             "a fresh interpreter that imports what hub, agent and node run",
         )
-        cold = Series("first task", "from the first submission to its task.done, of a cold pool", first, "≤ 400 ms")
+        cold = Series("first task", "from the first submission to its task.done, of a cold pool", first, [Target(400)])
         return Result(self.name, 1, settings.durability, main.median / 1000, main, [cold])

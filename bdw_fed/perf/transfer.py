@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from bdw_fed.perf import floor, sockets
-from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings
+from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings, Target
 from bdw_fed.perf.federation import Ended, Federation, federation, scratch
 
 _LARGE, _SMALL = "large.csv", "small.csv"
@@ -75,15 +75,20 @@ class Transfer(Case):
                 start_seconds = one.start_seconds
         crossed = "from the receiving node's asking to the checked file in its store"
         main = Series(
-            "a GiB, TLS", crossed, times["secure"], "≤ 1.25 × the floor", secure, "blocking sockets, hash and write"
+            "a GiB, TLS",
+            crossed,
+            times["secure"],
+            [Target(1.25, of_floor=True)],
+            secure,
+            "blocking sockets, hash and write",
         )
         others = (
-            Series("a GiB, plain", crossed, times["plain"], "≤ 1.25 × the floor", plain),
+            Series("a GiB, plain", crossed, times["plain"], [Target(1.25, of_floor=True)], plain),
             Series(
                 "a file of 10 KB",
                 f"from the first asking to the last in the store, by {files} files; two stores, nothing else",
                 stores,
-                "≤ 0.333 ms",
+                [Target(0.333)],
             ),
             Series(
                 "the same, a run",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bdw_fed.cli.__main__ import run
-from bdw_fed.perf import CASES, PerfError, Series, sockets
+from bdw_fed.perf import CASES, Case, PerfError, Result, Series, Target, sockets
 from bdw_fed.perf import floor as floors
 from bdw_fed.perf.base import Settings
 
@@ -74,6 +74,64 @@ def test_what_can_t_be_measured_is_refused_before_anything_starts(capsys: pytest
     assert "chain, fanout" in capsys.readouterr().err
     with pytest.raises(PerfError, match="--size takes"):
         CASES["chain"].checked(Settings(100_000, 5))
+
+
+class Broken(Case):
+    """Can't be measured."""
+
+    name = "broken"
+    size = 7
+    counts = "nothings"
+
+    def measure(self, settings: Settings) -> Result:
+        raise PerfError(f"size {settings.size} is broken")
+
+
+class Quick(Case):
+    """Takes no time."""
+
+    name = "quick"
+    size = 5
+    counts = "nothings"
+
+    def measure(self, settings: Settings) -> Result:
+        main = Series("a nothing", "from here to here", [1.0, 3.0], [Target(1.5)])
+        other = Series("another", "too", [2.0], [Target(1.5, of_floor=True)], floor=[2.0])
+        return Result(self.name, settings.size, settings.durability, 0.0, main, [other])
+
+
+@pytest.fixture
+def own_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bdw_fed.perf.CASES", {"quick": Quick(), "broken": Broken()})
+
+
+@pytest.mark.usefixtures("own_cases")
+def test_several_cases_are_summed_up_and_one_that_fails_is_told_in_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["perf", "quick", "broken:8", "quick:9"]) == 1
+    said = capsys.readouterr()
+    assert "broken could not be measured: size 8 is broken" in said.err
+    assert "1 of 3 cases could not be measured: broken" in said.err
+    summary = [line.split() for line in said.out.splitlines() if line.startswith("quick ")]
+    assert [(line[1], line[-2]) for line in summary] == [("5", "no"), ("5", "yes"), ("9", "no"), ("9", "yes")]
+    assert run(["perf", "quick:9", "quick", "--size", "6", "--json"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["size"], second["size"]) == (9, 6)
+    assert (first["target"], first["reached"], first["others"]["another"]["reached"]) == ("≤ 1.5 ms", False, True)
+
+
+@pytest.mark.usefixtures("own_cases")
+def test_a_size_that_is_none_is_told_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["perf", "quick", "quick:many"]) == 2
+    assert "for example quick:5" in capsys.readouterr().err
+
+
+def test_a_target_may_be_of_the_floor_or_of_the_slowest_samples() -> None:
+    series = Series("a step", "", [1.0] * 98 + [30.0] * 2, [Target(1), Target(30, part=0.99)])
+    assert series.target == "≤ 1 ms, P99 ≤ 30 ms"
+    assert series.reached
+    assert not Series("a step", "", series.samples, [Target(1), Target(29, part=0.99)]).reached
+    assert Series("a step", "", [3.0], [Target(1.5, of_floor=True)], floor=[2.0]).reached
+    assert Series("a step", "", [3.0]).reached is None
 
 
 def test_a_percentile_is_a_sample() -> None:
