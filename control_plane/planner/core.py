@@ -11,7 +11,7 @@ move. Raises ProblemError, with all problems found, where a step has no cluster 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bdw_fed.v1 import model_pb2 as m
@@ -90,7 +90,7 @@ def _place(vertex: Vertex, situation: Situation, estimate: Estimate, load: dict[
     """Decide one vertex. ProblemError where no cluster is left, or one that must take part can't."""
     arriving = estimate.arriving(vertex)
     if vertex.kind != "step":
-        return estimate.settle(vertex, _where_made(vertex, arriving), stays=True)
+        return estimate.settle(vertex, _where_made(vertex, arriving, situation.executors), stays=True)
     left, filtered = verdicts(vertex, situation)
     bound = vertex.name in situation.graph.bound
     missing = [verdict for verdict in filtered if bound and verdict.cluster in arriving]
@@ -119,8 +119,8 @@ def _known(vertex: Vertex, planned: m.StepPlan, world: World) -> list[m.Measured
     ]
 
 
-def _where_made(vertex: Vertex, arriving: Amounts) -> Sequence[m.Share]:
-    """Built-in vertices take units where they are."""
+def _where_made(vertex: Vertex, arriving: Amounts, executors: Mapping[str, list[str]]) -> Sequence[m.Share]:
+    """Built-in vertices take units where they are: wherever any may be made, if none is expected there, too."""
     if not arriving:
         raise ProblemError(
             [
@@ -131,7 +131,10 @@ def _where_made(vertex: Vertex, arriving: Amounts) -> Sequence[m.Share]:
                 )
             ]
         )
-    return assign.by_data(arriving)
+    shares = assign.by_data(arriving)
+    expected = {share.cluster for share in shares}
+    may = {cluster for port in vertex.step.inputs for cluster in executors[port.from_step]}
+    return [*shares, *(m.Share(cluster=cluster) for cluster in sorted(may - expected))]
 
 
 def _nowhere(vertex: Vertex, filtered: Sequence[m.FilterVerdict], missing: Sequence[m.FilterVerdict]) -> Problem:

@@ -219,3 +219,37 @@ def test_the_same_copies_read_once_and_by_cluster_are_refused(case: CaseOf) -> N
     text = TOPOLOGY + STEP + workflow(steps, "rows: {dataset: rows}, names: {dataset: names}")
     with pytest.raises(ProblemError, match="and once by another step"):
         plan(case(text).request())
+
+
+def test_results_are_taken_wherever_their_step_may_run_though_the_plan_expects_none_there(
+    case: Callable[[str], Case],
+) -> None:
+    objects = case(RESULTS_ANYWHERE)
+    planned = plan(objects.request()).plan
+    steps = {step.step: step for step in planned.steps}
+    work = {share.cluster: share.share for share in steps["work"].shares}
+    assert 0.0 in work.values(), "a cluster that gets units only if the others can't take them"
+    assert {share.cluster for share in steps["outputs.rows"].shares} == set(work)
+
+
+RESULTS_ANYWHERE = """
+kind: Topology
+metadata: {name: t}
+spec:
+  zones: [{name: here, tier: edge}]
+  clusters:
+    - {name: big, zone: here, runtime: process, nodes: [{name: n1, cpus: 4, memory: 4Gi}]}
+    - {name: small, zone: here, runtime: process, nodes: [{name: n1, cpus: 1, memory: 4Gi}]}
+  datasets: [{name: rows, parts: [{at: big, path: rows.csv, size: 1MiB}]}]
+---
+kind: Step
+metadata: {name: work, version: "1"}
+spec: {run: {python: "code:main"}, inputs: {rows: {}}, outputs: {rows: {}}}
+---
+kind: Workflow
+metadata: {name: w}
+spec:
+  inputs: {rows: {dataset: rows}}
+  steps: [{name: work, use: work@1, in: {rows: {from: inputs.rows, split: {count: 8}}}}]
+  outputs: {rows: work.rows}
+"""
