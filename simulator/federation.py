@@ -1,0 +1,250 @@
+"""A federation on virtual time: production planner, runs, queue and coordinators; store, links and nodes are played.
+
+What the store would keep, the runs and the assignments, outlives the hub; what agents say is kept by them until the hub
+has it; what the hub wants of an agent is told again when they connect. So the hub and agents may die, and links break,
+at any moment (`crash_hub`, `Cluster.crash`, `cut`), as they may in production.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bdw_fed.v1 import federation_pb2, model_pb2
+from cluster_agent.coordinator import messages
+from cluster_agent.link.assignments import all_assigned, assigned, forgotten
+from control_plane.planner.base import Request
+from control_plane.planner.core import Planned, plan
+from control_plane.reservations.core import Event as QueueEvent
+from control_plane.reservations.core import (
+    GiveUp,
+    Name,
+    NoOtherPlan,
+    Queue,
+    Roomier,
+    RunGone,
+    RunSeen,
+    Tick,
+    Try,
+    WakeAt,
+)
+from control_plane.runs import core, forms
+from control_plane.runs import messages as told
+from simulator.clock import Clock
+from simulator.cluster import Cluster
+from wire.errors import ProblemError
+
+LINK_SECONDS = 0.01  # between hub and agent, and between clusters
+TIME_TO_LIVE = 10.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is submitted: a request of the planner, and how long tasks take by step, in seconds."""
+
+    request: Request
+    seconds: Mapping[str, float]
+
+
+class Federation:
+    """Clusters with their nodes (name -> cpus), and one hub. `changed` is called when a coordinator did something."""
+
+    def __init__(
+        self, clusters: Mapping[str, Mapping[str, float]], changed: Callable[[Cluster], None] = lambda _: None
+    ) -> None:
+        self.clock = Clock()
+        self.clusters = {name: Cluster(self, name, dict(nodes)) for name, nodes in clusters.items()}
+        self.runs: dict[Name, model_pb2.Run] = {}
+        self.assignments: dict[tuple[str, Name], model_pb2.Assignment] = {}
+        self.jobs: dict[Name, Job] = {}
+        self.on_changed = changed
+        self._revision = 0
+        self._session_numbers = itertools.count(1)
+        self._sessions = {cluster: next(self._session_numbers) for cluster in clusters}  # 0 while the link is cut
+        self._lives = 0
+        self._queue = Queue(TIME_TO_LIVE / 2)
+        for cluster in self.clusters.values():
+            cluster.know(list(clusters))
+            cluster.start()
+
+    # ------------------------------------------------------------------------------------------------ what is done
+
+    def submit(self, name: str, job: Job) -> None:
+        """As `bdw-fed submit` does it."""
+        run_name = ("default", name)
+        self.jobs[run_name] = job
+        run = model_pb2.Run(namespace="default", name=name, submitted_at=self.clock.now)
+        self._happened(run_name, told.Submitted(run))
+        planned = self._plan(run_name, {})
+        fragments = tuple(planned.fragments.values())
+        mode = fragments[0].policy.reserve
+        if mode == "none":
+            self._happened(run_name, told.Planned(1, b"plan", fragments, self.clock.now))
+        else:
+            self._happened(run_name, told.Queued(1, b"plan", mode, tuple(sorted(planned.fragments))))
+
+    def cancel(self, name: str) -> None:
+        """As `bdw-fed cancel` does it."""
+        self._happened(("default", name), told.CancelRequested("cancelled", self.clock.now))
+
+    def crash_hub(self) -> None:
+        """Another hub takes its place; agents connect to it."""
+        self._lives += 1
+        self._queue = Queue(TIME_TO_LIVE / 2)
+        for run in self.runs.values():
+            if run.state not in forms.ENDED:
+                self._ask(RunSeen(run))
+        for cluster, session in self._sessions.items():
+            if session:
+                self._connect(cluster)
+
+    def cut(self, cluster: str, seconds: float) -> None:
+        """The link between hub and agent breaks for so long."""
+        self._sessions[cluster] = 0
+        self.clock.after(seconds, lambda: self._connect(cluster))
+
+    @property
+    def ended(self) -> bool:
+        """All runs have."""
+        return all(run.state in forms.ENDED for run in self.runs.values())
+
+    # ------------------------------------------------------------------------------------------------ the hub
+
+    def _plan(self, name: Name, denied: Mapping[str, str]) -> Planned:
+        self._revision += 1
+        statuses = {cluster: each.status() for cluster, each in self.clusters.items()}
+        request = replace(self.jobs[name].request, run=name[1], clusters=statuses, denied=denied, epoch=self._revision)
+        return plan(request)
+
+    def _happened(self, name: Name, event: told.Event) -> None:
+        """The writer of runs: the actions of one event are one transaction."""
+        run = self.runs.get(name)
+        changed: dict[str, None] = {}
+        for action in core.handle(run, event):
+            match action:
+                case told.StoreRun(fresh):
+                    self.runs[name] = fresh
+                case told.StoreFragments(fragments, desired, seconds):
+                    for fragment in fragments:
+                        assignment = model_pb2.Assignment(fragment=fragment, desired=desired, time_to_live=seconds)
+                        self.assignments[fragment.cluster, name] = assignment
+                        changed[fragment.cluster] = None
+                case told.SetDesired(clusters, desired):
+                    for cluster in clusters:
+                        before = self.assignments[cluster, name]
+                        self.assignments[cluster, name] = model_pb2.Assignment(
+                            fragment=before.fragment, desired=desired
+                        )
+                        changed[cluster] = None
+                case told.TakeBack(clusters):
+                    for cluster in clusters:
+                        del self.assignments[cluster, name]
+                        changed[cluster] = None
+                case _:
+                    pass
+        for cluster in changed:
+            self._want(cluster, name)
+        if self.runs[name] is not run:
+            self._ask(RunGone(name) if self.runs[name].state in forms.ENDED else RunSeen(self.runs[name]))
+
+    def _ask(self, event: QueueEvent) -> None:
+        """The hub's task that drives the queue: each thing in its turn."""
+        life = self._lives
+        self.clock.after(0.0, lambda: self._next(event) if life == self._lives else None)
+
+    def _next(self, event: QueueEvent) -> None:
+        for action in self._queue.handle(event, self.clock.now):
+            match action:
+                case Try():
+                    self._try(action)
+                case GiveUp(name, epoch, silent):
+                    self._happened(name, told.Unanswered(epoch, silent))
+                case WakeAt(at):
+                    life = self._lives
+                    self.clock.at(at, lambda life=life: self._ask(Tick()) if life == self._lives else None)  # type: ignore[misc]
+
+    def _try(self, order: Try) -> None:
+        try:
+            fragments = tuple(self._plan(order.name, order.denied).fragments.values())
+        except ProblemError:
+            self._ask(NoOtherPlan(order.name))
+            return
+        epoch = fragments[0].epoch
+        event = told.Reserving(epoch, 1, b"plan", fragments, dict(order.denied), TIME_TO_LIVE)
+        self._happened(order.name, event)
+
+    def _heard(self, cluster: str, kind: str, message: bytes) -> None:
+        now = self.clock.now
+        match kind:
+            case "reservation":
+                answer = federation_pb2.ReservationAnswer.FromString(message)
+                said: told.Event = told.Answered(cluster, answer.epoch, answer.reserved, answer.reason, now)
+                self._happened((answer.namespace, answer.run), said)
+            case "freed":
+                self._ask(Roomier(cluster))
+            case "accepted":
+                accepted = federation_pb2.FragmentAccepted.FromString(message)
+                self._happened((accepted.namespace, accepted.run), told.FragmentAccepted(cluster, accepted.epoch, now))
+            case "ended":
+                status = model_pb2.FragmentStatus.FromString(message)
+                self._happened((status.namespace, status.run), told.FragmentEnded(status, 0, now, ()))
+            case _:
+                pass
+
+    # ------------------------------------------------------------------------------------------------ the links
+
+    def _want(self, cluster: str, name: Name) -> None:
+        """Tell an agent what is wanted of it, if it is connected."""
+        assignment = self.assignments.get((cluster, name))
+        event = assigned(assignment) if assignment is not None else forgotten(*name)
+        self._deliver(cluster, lambda: [event])
+
+    def _connect(self, cluster: str) -> None:
+        """A new session: all that is wanted is told, and what the agent has in its outbox."""
+        self._sessions[cluster] = next(self._session_numbers)
+        wanted = federation_pb2.AssignmentSet(
+            assignments=[each for (where, _), each in sorted(self.assignments.items()) if where == cluster]
+        )
+        self._deliver(cluster, lambda: all_assigned(wanted, self._held(cluster)))
+        self._ask(Roomier(cluster))
+        self.to_hub(cluster)
+
+    def _held(self, cluster: str) -> list[Name]:
+        return [(namespace, run) for namespace, run, _, _ in self.clusters[cluster].core.inventory()]
+
+    def _deliver(self, cluster: str, events: Callable[[], Sequence[messages.Event]]) -> None:
+        session = self._sessions[cluster]
+        if session:
+            self.clock.after(
+                LINK_SECONDS,
+                lambda: self.clusters[cluster].give(*events()) if session == self._sessions[cluster] else None,
+            )
+
+    def to_hub(self, cluster: str) -> None:
+        """See World."""
+        session = self._sessions[cluster]
+        if session:
+            self.clock.after(LINK_SECONDS, lambda: self._take(cluster, session))
+
+    def _take(self, cluster: str, session: int) -> None:
+        outbox = self.clusters[cluster].outbox
+        while outbox and session == self._sessions[cluster]:
+            self._heard(cluster, *outbox.popleft())
+
+    def to_peer(self, sender: str, receiver: str, message: bytes) -> None:
+        """See World."""
+        said = messages.PeerSaid(sender, message)
+        self.clock.after(LINK_SECONDS, lambda: self.clusters[receiver].give(said))
+
+    def fetched(self, receiver: str, sender: str, then: Callable[[], None]) -> None:
+        """See World."""
+        self.clock.after(2 * LINK_SECONDS if sender != receiver else 0.001, then)
+
+    def seconds(self, run: str, step: str) -> float:
+        """See World."""
+        return self.jobs["default", run].seconds.get(step, 0.01)
+
+    def changed(self, cluster: Cluster) -> None:
+        """See World."""
+        self.on_changed(cluster)
