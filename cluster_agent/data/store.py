@@ -339,7 +339,7 @@ class DiskStore(Store):
     def _place(self, file: Path, key: UnitKey, digest: bytes, size: int) -> Content:
         content = self._sound(digest)
         if content is not None:
-            file.unlink()
+            self._throw_away(file, size)
         else:
             path = self._content_path(digest)
             file.chmod(0o444)
@@ -436,18 +436,21 @@ class DiskStore(Store):
     def _discard(self, content: Content) -> None:
         if self._contents.get(content.digest) is content:
             del self._contents[content.digest]
-        small = content.size <= _REMOVE_INLINE_BYTES
-        try:
-            if small:
-                content.file.unlink()
-            else:
-                content.file.rename(self.root / "trash" / f"{os.getpid()}.{next(self._numbers)}")
-        except FileNotFoundError:
-            return
-        if not content.foreign:
+        if self._throw_away(content.file, content.size) and not content.foreign:
             self.stored_bytes -= content.size
-        if not small and self._trash_task is None:
+
+    def _throw_away(self, file: Path, size: int) -> bool:
+        """Remove a file; a large one takes a while, so a thread does it. Whether it was there."""
+        try:
+            if size <= _REMOVE_INLINE_BYTES:
+                file.unlink()
+                return True
+            file.rename(self.root / "trash" / f"{os.getpid()}.{next(self._numbers)}")
+        except FileNotFoundError:
+            return False
+        if self._trash_task is None:
             self._trash_task = asyncio.create_task(self._remove())
+        return True
 
     async def _remove(self) -> None:
         try:
