@@ -7,9 +7,12 @@ import os
 import pytest
 
 from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.data.base import UnitKey
+from cluster_agent.data.errors import GoneError
+from cluster_agent.data.transfer.client import Source, TransferClient
 from tests.node.cluster import CLUSTER, NAMESPACE, Cluster, content, source, unit_key
 from wire.digests import source_task_id, unit_id
-from wire.identity import Identity, Role, server_name
+from wire.identity import Identity, Role, server_name, ssl_client_context
 
 
 async def open_source(edge: Cluster, path: str, index: int = 0) -> node_pb2.SourceOpened:
@@ -121,3 +124,26 @@ async def test_a_push_of_what_is_not_here_says_so(edge: Cluster) -> None:
     unit = model_pb2.Unit(id=b"u" * 16, digest=b"d" * 32, size=1)
     edge.agent.say(push=node_pb2.PushUnit(key=unit_key(unit), unit=unit, address=node.address, server_name="x"))
     assert "is not in the store" in (await edge.agent.hear("pushed")).error
+
+
+async def test_a_node_sends_without_tls_only_where_the_agent_says_that_the_line_is_trusted(edge: Cluster) -> None:
+    node = await edge.start()
+    unit = await source(edge, "a.csv", b"rows")
+    key = UnitKey(NAMESPACE, "run1", unit.id)
+    place = Source(key, node.address, server_name(Identity(Role.NODE, f"{CLUSTER}/n1")))
+    client = TransferClient(ssl_client_context(edge.members.credentials(Role.NODE, "cloud/n1")))
+
+    async def offered() -> bool:
+        try:
+            return bool(await client._in_thread(place, lambda exchange: exchange.ask("POST", "/v1/plain").body(200)))
+        except GoneError:
+            return False
+
+    async with client:
+        assert not await offered()
+        for trusted in (["cloud"], []):
+            welcome = node_pb2.NodeWelcome(cluster=CLUSTER, data_root=str(edge.data_root), trusted=trusted)
+            edge.agent.say(welcome=welcome)
+            edge.agent.say(open=node_pb2.OpenSource(namespace=NAMESPACE, run="run1", step="inputs.x", path="a.csv"))
+            await edge.agent.hear("source", after=2 - len(trusted))  # the welcome before it is obeyed by then
+            assert await offered() == bool(trusted)
