@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
-from cluster_agent.nodes.old import OldWords
 from cluster_agent.orders import messages
 from cluster_agent.orders.messages import Downward
 
@@ -35,7 +34,6 @@ class Attached:
         self._waiting: deque[bytes | Downward] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
-        self._old = OldWords() if not hello.orders_version else None
 
     @property
     def status(self) -> control_plane_pb2.NodeStatus:
@@ -51,8 +49,6 @@ class Attached:
 
     def tell(self, commands: Sequence[bytes | Downward]) -> None:
         """Send these. A node that has not read 64 MiB of them is given up: it comes back and says what it has."""
-        if self._old is not None:
-            commands = self._old.commands(commands)
         self._waiting.extend(commands)
         self._bytes += sum(map(_size, commands))
         if self._bytes > _WAITING_BYTES:

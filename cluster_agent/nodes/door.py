@@ -23,7 +23,6 @@ from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer
 from cluster_agent.bundles import BundleCache, BundleError
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import NodeLost, NodeSaid
-from cluster_agent.nodes import old
 from cluster_agent.nodes.attached import Attached
 from cluster_agent.nodes.logs import LogReaders
 from cluster_agent.nodes.translate import event_of, joined, pool_told
@@ -105,7 +104,7 @@ class NodeDoor(NodeServiceServicer):
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"the hello says {hello.cluster}/{hello.node}, the certificate {self._cluster}/{node}",
             )
-        if hello.orders_version not in (0, VERSION):
+        if hello.orders_version != VERSION:
             await context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"node {node} speaks version {hello.orders_version} of the orders, its agent {VERSION}: "
@@ -160,9 +159,7 @@ class NodeDoor(NodeServiceServicer):
         self._nodes[hello.node] = attached
         self._gone.discard(hello.node)
         attached.tell([self._said_welcome()])
-        for result in hello.finished:  # first, so that their tasks are not taken for lost
-            self._intake.submit(NodeSaid(hello.node, old.finished(result)))
-        for what in unacknowledged:
+        for what in unacknowledged:  # first, so that their tasks are not taken for lost
             self._intake.submit(NodeSaid(hello.node, what))
         self._intake.submit(joined(hello, attached.stream))
         self.logs.joined(hello.node)
@@ -202,8 +199,7 @@ class NodeDoor(NodeServiceServicer):
     def _take(self, attached: Attached, message: node_pb2.NodeMessage) -> None:
         if attached.closed.is_set():
             return
-        of_task = old.upward(message)
-        event = NodeSaid(attached.node, of_task) if of_task is not None else event_of(attached.node, message)
+        event = event_of(attached.node, message)
         if event is not None:
             self._intake.submit(event)
             return
