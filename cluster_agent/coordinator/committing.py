@@ -65,7 +65,7 @@ def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) ->
     step = live.graph.steps[task.step]
     if step.free:
         loads.observe_task(book, step, result)
-    chosen = routing.routes(book, live, step, result.outputs)
+    chosen = routing.routes(book, live, step, result.outputs, ends=True)
     followed = tuple(edge.index for edge in step.follow.values()) if result.followed else ()
     record = records.Committed(
         live.key, task.id, result.attempt, node, result.outputs, result.seconds, result.bytes_in, chosen, followed

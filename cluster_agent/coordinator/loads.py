@@ -49,6 +49,14 @@ class Here:
         self.wanted += step.cpus * count
         self.work += step.cpus * count * seconds
 
+    def leave(self, step: Step, seconds: float) -> None:
+        """A task of the step ends."""
+        busy = self.busy.get(step.definition, 0)
+        if busy and step.placed:
+            self.busy[step.definition] = busy - 1
+            self.wanted -= step.cpus
+            self.work -= step.cpus * seconds
+
 
 @dataclass(slots=True)
 class Told:

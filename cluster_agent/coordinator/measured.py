@@ -4,9 +4,9 @@
 
 A `Line` fits this to what was observed. Observations count by their relative error, so that units of a kilobyte are
 learned beside those of a gigabyte; old ones fade by the half-life below and by the number of newer ones. What was
-declared (or is guessed) stands in as a tenth of an observation and less the more there are: it decides before the first
-one, resolves what sizes alone can't tell, and comes back as all others fade. `Link` gives a transfer only the time in which no other was
-counted already, so that its line tells what the link carries, however many transfers share it.
+declared (or is guessed) stands in as a tenth of an observation, and as less the more there are: it decides before the
+first one, resolves what sizes alone can't tell, and comes back as all others fade. `Link` gives a transfer only the
+time in which no other was counted already, so that its line tells what the link carries, however many share it.
 """
 
 from __future__ import annotations

@@ -29,8 +29,13 @@ _LEAST_TRUST: Final = 0.5  # for a peer's word that it has room
 _ALONE: Final[Collection[str]] = ()
 
 
-def routes(book: Book, live: LiveRun, step: Step, outputs: Sequence[Output]) -> tuple[tuple[int, int, str], ...]:
-    """(position, edge, cluster) for each of the new units in `outputs` whose next task is another cluster's."""
+def routes(
+    book: Book, live: LiveRun, step: Step, outputs: Sequence[Output], *, ends: bool = False
+) -> tuple[tuple[int, int, str], ...]:
+    """(position, edge, cluster) for each of the new units in `outputs` whose next task is another cluster's.
+
+    `ends`: the task that made them leaves its worker to the next one.
+    """
     chosen: list[tuple[int, int, str]] = []
     units = live.run.units
     ahead: dict[tuple[str, int], int] = {}  # decided in this call, and not counted yet
@@ -38,6 +43,9 @@ def routes(book: Book, live: LiveRun, step: Step, outputs: Sequence[Output]) -> 
         for edge in step.outs.get(output.port, ()):
             if _stays(live, edge) or output.unit.id in units:
                 continue
+            if ends and edge.consumer.free:
+                loads.here(book).leave(step, loads.service(book, live, step))
+                ends = False
             cluster = choose(book, live, edge, output.unit.id, output.unit.size, ahead=ahead)
             key = (cluster, edge.consumer.index)
             ahead[key] = ahead.get(key, 0) + 1
@@ -107,13 +115,13 @@ def _here(book: Book, live: LiveRun, step: Step, size: int) -> Expected:
         _wait(ours.wanted, step.cpus, ours.cpus if open_here else 0.0, ours.mean_seconds or fit.mean),
         _wait(waiting, 1.0, slots, fit.mean),
     )
-    cold = book.pools.workers(step.definition) <= waiting < slots
+    workers = book.pools.workers(step.definition)
     return Expected(
         cluster=book.cluster,
         distance=0.0,
         transfer=0.0,
         queue=queue,
-        start=book.pools.start_seconds(step.definition) if cold else 0.0,
+        start=_start(waiting, workers, slots, fit.mean, book.pools.start_seconds(step.definition)),
         execution=fit.seconds(size),
         load=(ours.wanted + step.cpus) / (ours.cpus or _NO_SLOTS),
         room=queue == 0.0,
@@ -145,7 +153,7 @@ def _there(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more:
         )
         queue = trust * told_queue + (1.0 - trust) * queue
         load = trust * (wanted + step.cpus) / (told.load.cpus or _NO_SLOTS) + (1.0 - trust) * load
-        start = said.measured.start_seconds if said.warm <= waiting < said.slots else 0.0
+        start = _start(waiting, said.warm, said.slots, execution.mean, said.measured.start_seconds)
         room = told_queue == 0.0 if trust >= _LEAST_TRUST else sent < slots
     else:
         room = sent < slots
@@ -166,6 +174,13 @@ def _there(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more:
 def _wait(wanted: float, one: float, places: float, seconds: float) -> float:
     """Until a task that takes `one` of `places` begins, where `wanted` are taken or waited for."""
     return max(0.0, wanted + one - places) / max(places, _NO_SLOTS) * seconds
+
+
+def _start(waiting: float, workers: float, slots: float, seconds: float, start: float) -> float:
+    """Where there is room but no warm worker left: until one has started, or one of those that are there is free."""
+    if not workers <= waiting < slots:
+        return 0.0
+    return min(start, _wait(waiting, 1.0, workers, seconds)) if workers else start
 
 
 def _planned_slots(book: Book, live: LiveRun, step: Step, cluster: str) -> float:

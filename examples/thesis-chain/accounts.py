@@ -43,6 +43,11 @@ class Move:
     to: str
     expected: Mapping[str, Mapping[str, Any]]
 
+    @property
+    def excess(self) -> int:
+        """Bytes beyond the least: this crossing; and if it came from the cloud, the one that had brought it there."""
+        return self.size * (2 if self.source == "cloud1" else 1)
+
 
 def account(run: model.Run, events: Sequence[model.Event]) -> Account:
     """The account of a run that has succeeded. ValueError if events of it were dropped."""
@@ -126,8 +131,8 @@ def show_excess(rows: Sequence[Account]) -> None:
     for row in rows:
         if not row.twice:
             continue
-        over = sum(move.size for move in row.twice) / 1e6
-        print(f"\n{row.run}: {len(row.twice)} units, {over:.0f} MB, crossed once more than they had to")
+        over = sum(move.excess for move in row.twice) / 1e6
+        print(f"\n{row.run}: {len(row.twice)} moves to an edge, {over:.0f} MB more across than the least")
         for move in row.twice:
             figures = ", ".join(
                 f"{cluster} {each['finish']:.3f} (transfer {each['transfer']:.3f}, queue {each['queue']:.3f})"
