@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 
 import structlog
 
@@ -21,7 +22,9 @@ from control_plane.store.etcd.errors import EtcdError
 from control_plane.store.keys import Key
 
 _MANY_TASKS = 10_000
-_WAITING = 1000
+_WAITING = 1000  # runs
+_AT_ONCE = 50  # runs, or sums
+_COLLECTED_SECONDS = 0.2
 
 _log = structlog.get_logger(__name__)
 
@@ -74,29 +77,45 @@ class Measurements:
             self._something.set()
 
     async def keep(self) -> None:
-        """Note one run after the other."""
+        """Note what has ended meanwhile, at most some times a second: runs that end come after each other."""
         while True:
             await self._something.wait()
+            await asyncio.sleep(_COLLECTED_SECONDS)
             self._something.clear()
             while self._ended:
-                run = self._ended.popleft()
+                runs = [self._ended.popleft() for _ in range(min(_AT_ONCE, len(self._ended)))]
                 try:
-                    await self._note(run)
+                    await self._note(runs)
                 except (EtcdError, StoreError) as error:
-                    _log.info("what a run has shown is not noted", run=run.name, error=str(error))
+                    _log.info("what runs have shown is not noted", runs=len(runs), error=str(error))
 
-    async def _note(self, run: m.Run) -> None:
-        fragments = self._kinds.fragments
-        stored = await fragments.get(fragments.key(min(run.fragments), run.namespace, run.name))
-        if stored is None:
-            return
-        measured = self._kinds.measured
-        for definition, more in observed(stored.value.fragment.steps, run).items():
-            key = measured.key(run.namespace, *object_names("Step", definition))
+    async def _note(self, runs: Sequence[m.Run]) -> None:
+        """Add what these runs have shown to the sums, in one write."""
+        fragments, measured = self._kinds.fragments, self._kinds.measured
+        keys = [fragments.key(min(run.fragments), run.namespace, run.name) for run in runs]
+        look = await self._kinds.look(keys)
+        shown: dict[Key, list[s.StepMeasured]] = {}
+        for run, key in zip(runs, keys, strict=True):
+            stored = fragments.seen(look, key)
+            if stored is None:
+                continue
+            for definition, more in observed(stored.value.fragment.steps, run).items():
+                shown.setdefault(measured.key(run.namespace, *object_names("Step", definition)), []).append(more)
 
-            async def attempt(key: Key = key, more: s.StepMeasured = more) -> None:
-                before = await measured.get(key)
-                fresh = added(before.value if before else None, more)
-                await self._kinds.commit([writing(measured, key, before, fresh)])
+        async def attempt(keys: Sequence[Key]) -> None:
+            before = await self._kinds.look(keys)
+            operations = []
+            for key in keys:
+                stored = measured.seen(before, key)
+                fresh = reduce(added, shown[key], stored.value if stored else None)
+                assert fresh is not None
+                operations.append(writing(measured, key, stored, fresh))
+            await self._kinds.commit(operations)
 
-            await persistently(attempt)
+        for names in _groups(list(shown), _AT_ONCE):
+            await persistently(lambda names=names: attempt(names))  # type: ignore[misc]
+
+
+def _groups(keys: Sequence[Key], most: int) -> Iterator[Sequence[Key]]:
+    for at in range(0, len(keys), most):
+        yield keys[at : at + most]
