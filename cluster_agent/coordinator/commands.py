@@ -78,6 +78,7 @@ def size_pool(step: Step, workers: int) -> bytes:
     command = node_pb2.NodeCommand()
     command.pool.definition = step.definition
     command.pool.workers = workers
+    command.pool.bounded = step.pool_max > 0
     command.pool.execution.CopyFrom(template.execution)
     command.pool.resources.CopyFrom(template.resources)
     return command.SerializeToString()

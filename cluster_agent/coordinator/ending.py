@@ -120,6 +120,8 @@ def apply_desired(book: Book, record: records.DesiredSet) -> None:
     if live is None:
         return
     live.run.desired = record.desired
+    for step in live.graph.steps:
+        book.stirred[live, step.index] = None
     if record.desired == WANT_FINISHED:
         _sweep(live, forget_tasks=True)
     book.touch(live)

@@ -8,6 +8,7 @@ and a warm worker decide. A task one of whose inputs no connected node has is pa
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from cluster_agent.coordinator import attempts, fetching, holding, loads, ordering, preempting, records
@@ -18,37 +19,62 @@ from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import Task
 from cluster_agent.orders.messages import Failure
+from cluster_agent.pools.sharing import pour
 
 _WITHIN_CLUSTER: Final = 100e6  # bytes a second between nodes
 _WORD: Final = 0.002  # seconds to have a unit fetched
-_COLD: Final = 0.02  # what a cold worker counts; more would keep a second node cold for ever
 _SPREAD: Final = 1e-3  # so that equal nodes take turns
 _AGAIN: Final = 0.5  # what a node counts on which the task failed
 _EPSILON: Final = 1e-9
 
 
 def dispatch(book: Book) -> None:
-    """Give tasks to nodes until no task or no room is left. Later steps come first: they free data."""
-    for key, live in holding.owners_first(book):
-        if not live.dispatching or not live.waiting:
-            del book.hungry[key]
-            continue
-        served = False
-        for step in reversed(live.graph.steps):
+    """Give tasks to nodes until no task or no room is left, to the runs that have least of it first."""
+    for key in [key for key, live in book.hungry.items() if not (live.dispatching and live.waiting)]:
+        del book.hungry[key]
+    if len(book.hungry) > 1 and not book.claims:
+        _share(book)
+    for key, _ in holding.owners_first(book):
+        _dispatch_run(book, key)
+
+
+def _share(book: Book) -> None:
+    """Give the waiting runs what brings those with least up to the others."""
+    used: dict[RunKey, float] = {}
+    depth = 1
+    for key, live in book.hungry.items():
+        used[key] = sum(count * step.cpus for count, step in zip(live.assigned, live.graph.steps, strict=True) if count)
+        for step in live.graph.steps:
             if live.ready[step.index]:
-                served |= _dispatch_step(book, live, step)
-        if served:
-            del book.hungry[key]
-            if live.waiting:
-                book.hungry[key] = live  # at the end: other runs come first next time
+                depth = max(depth, _depth(book, live, step))
+    free = sum(max(0.0, node.cpus * depth - node.used_cpus) for node in book.nodes.values() if node.connected)
+    for key, share in pour(free, used).items():
+        if share > 0:
+            _dispatch_run(book, key, share)
 
 
-def _dispatch_step(book: Book, live: LiveRun, step: Step) -> bool:
-    served = False
+def _dispatch_run(book: Book, key: RunKey, share: float = math.inf) -> None:
+    """Give a run's tasks to nodes, of at most so many cpus. Later steps come first: they free data."""
+    live = book.hungry.get(key)
+    if live is None:
+        return
+    served = 0.0
+    for step in reversed(live.graph.steps):
+        if live.ready[step.index] and served < share:
+            most = math.inf if share == math.inf else math.ceil((share - served) / step.cpus - _EPSILON)
+            served += _dispatch_step(book, live, step, most) * step.cpus
+    if served:
+        del book.hungry[key]
+        if live.waiting:
+            book.hungry[key] = live  # at the end: of those with equal room others come first next time
+
+
+def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
+    served = 0
     queue = live.ready[step.index]
     depth = _depth(book, live, step)
     nodes = _with_room(book, live, step, depth)
-    while queue and nodes:
+    while queue and nodes and served < most:
         task = live.run.tasks[queue[0]]
         node = _choose(book, live, step, task, nodes)
         if node is None:
@@ -58,7 +84,7 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step) -> bool:
         if node.holds:
             preempting.make_way(book, live, node)
         send(book, live, step, task)
-        served = True
+        served += 1
         if step.pool_max:
             nodes = _with_room(book, live, step, depth)
         elif not _has_room(live, step, node, depth):
@@ -69,8 +95,8 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step) -> bool:
 def _depth(book: Book, live: LiveRun, step: Step) -> int:
     """How many times its room a node is given of the step's tasks."""
     state = live.run.steps[step.index]
-    if step.pool_max or not state.done:
-        return 1  # with a maximum, the tasks given are what bounds the workers
+    if not state.done:
+        return 1
     waiting = book.policy.ahead_seconds * state.done / max(state.busy, _EPSILON)
     return 1 + min(book.policy.ahead_most, int(waiting))
 
@@ -78,16 +104,20 @@ def _depth(book: Book, live: LiveRun, step: Step) -> int:
 def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
     if book.no_execute and not loads.begins(book, step):
         return []
-    if step.pool_max:
-        running = sum(node.running.get(step.definition, 0) for node in book.nodes.values())
-        if running >= (holding.pool_room(book, live, step) if book.claims else step.pool_max):
+    bound = step.pool_max > 0
+    if bound:
+        running = [node.running.get(step.definition, 0) for node in book.nodes.values()]
+        if sum(running) >= (holding.pool_room(book, live, step) if book.claims else step.pool_max * depth):
             return []
+        bound = sum(count > 0 for count in running) >= step.pool_max  # each of those needs one of the workers
     found = []
     possible = False
     for node in book.nodes.values():
         if not node.connected or step.cpus > node.cpus + _EPSILON or step.memory > node.memory:
             continue
         possible = True
+        if bound and not node.running.get(step.definition):
+            continue
         if _has_room(live, step, node, depth):
             found.append(node)
     if not possible:
@@ -132,8 +162,7 @@ def _choose(book: Book, live: LiveRun, step: Step, task: Task, nodes: list[Node]
         cost += max(0.0, node.used_cpus + step.cpus - node.cpus) / max(node.cpus, _EPSILON) * service
         if away:
             cost += _WORD + away / _WITHIN_CLUSTER
-        if step.definition not in node.warm:
-            cost += _COLD
+        cost += book.pools.wait(step.definition, node.name, book.now)
         if task.failed and node.name == task.node:
             cost += _AGAIN
         if cost < best_cost:

@@ -102,6 +102,7 @@ class _Node:
     starting: int = 0
     idle: int = 0
     busy: int = 0
+    raised: float = 0.0  # when the target rose last
     low_since: float | None = None  # since when less has been wanted
     highest: int = 0  # wanted since then
     backoff: Backoff = field(default_factory=Backoff)
@@ -238,6 +239,16 @@ class Autoscaler:
         """Whether some node has a worker of the definition that is up."""
         pool = self._pools.get(definition)
         return pool is not None and any(node.warm for node in pool.nodes.values())
+
+    def wait(self, definition: str, node: str, now: float) -> float:
+        """Seconds until a worker of the definition can be up on the node; 0 where one is."""
+        pool = self._pools.get(definition)
+        if pool is None:
+            return self._start
+        known = pool.nodes.get(node)
+        if known is None or not known.have:
+            return pool.start.mean
+        return 0.0 if known.warm else max(0.0, known.raised + pool.start.mean - now)
 
     def hopeless(self, definition: str, rooms: Mapping[str, Room]) -> str:
         """Why no worker can be started, in its own words; empty as long as one is there or may come up."""
@@ -441,6 +452,7 @@ def _raise(pool: _Pool, wanted: Mapping[str, int], due: list[float], now: float)
         may -= new
         started += new
         node.target += int(allowed)
+        node.raised = now
         node.low_since = None
         told.append(Resize(name, node.target))
     if started:

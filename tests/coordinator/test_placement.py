@@ -55,12 +55,23 @@ def test_long_tasks_are_not_queued_ahead() -> None:
     assert len(desk.done(first[0], seconds=3.0).starts) == 1
 
 
-def test_a_pools_maximum_bounds_its_tasks_on_the_cluster() -> None:
+def test_a_pools_maximum_bounds_its_workers_on_the_cluster_and_not_what_waits_for_them() -> None:
+    desk = clean_desk(40, pool_max=1, nodes=["n1", "n2"])
+    ((node, size),) = desk.first.to_nodes("pool")
+    said = desk.do(*read_all(desk, 40))
+    assert (size.workers, size.bounded) == (1, True)  # type: ignore[attr-defined]
+    ((where, task),) = said.to_nodes("start")
+    assert where == node, "the other node gets no task, since it may have no worker"
+    desk.done(task, node, seconds=0.001)  # type: ignore[arg-type]
+    assert 1 < desk.progress("clean").running <= 39
+
+
+def test_a_pools_maximum_bounds_long_tasks_on_the_cluster() -> None:
     desk = clean_desk(10, pool_max=3, nodes=["n1", "n2"])
     first = desk.do(*read_all(desk, 10)).starts
     assert len(first) + len(desk.do(messages.FetchEnded("n2", RUN, b"")).starts) <= 3
     assert desk.progress("clean").running == 3
-    desk.done(first[0], seconds=0.001)
+    desk.done(first[0], seconds=10.0)
     assert desk.progress("clean").running == 3
 
 
@@ -114,6 +125,30 @@ def test_runs_take_turns() -> None:
     run = messages.RunKey(second.key.namespace, second.key.run)
     (third,) = desk.do(words.done("n1", run, second.key.task, second.key.attempt, outputs(second), 1.0)).starts
     assert {second.key.run, third.key.run} == {"run-1", "run-2"}
+
+
+def test_a_run_of_two_tasks_is_not_starved_by_one_of_many() -> None:
+    """Whoever has least room comes first, so the small run's tasks take the first slots that fall free."""
+    desk = clean_desk(50, nodes=["n1", "n2"])
+    started = desk.do(*read_all(desk, 50)).to_nodes("start")
+    fetches = desk.core.tasks(RUN)
+    assert len(fetches) >= 4, "all slots are the big run's"
+    fragment = fragments(desk.steps, desk.parts | {"inputs.flights": {"edge1": 2}}, ["edge1"], run="run-2")["edge1"]
+    desk.do(messages.FragmentAssigned(fragment, 1))
+    other = messages.RunKey("default", "run-2")
+    units = [made(source_task_id("default", "run-2", "inputs.flights", index), "out", 0, 1000) for index in range(2)]
+    desk.do(*(messages.SourceRead("n1", other, "inputs.flights", i, (unit,)) for i, unit in enumerate(units)))
+    said = desk.do(*(desk.result(task, node) for node, task in started[:2]))  # type: ignore[arg-type]
+    assert {task.key.run for task in said.starts} == {"run-2"}
+    assert len(said.starts) + len(said.to_nodes("fetch")) >= 2
+
+
+def test_what_nobody_smaller_wants_is_the_big_runs() -> None:
+    desk = clean_desk(50)
+    desk.do(*read_all(desk, 50))
+    fragment = fragments(desk.steps, {}, ["edge1"], run="run-2")["edge1"]
+    desk.do(messages.FragmentAssigned(fragment, 1))
+    assert desk.progress("clean").running == 2
 
 
 # ------------------------------------------------------------------------------------------------- between clusters
