@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 FINISH: Final = "finish"
 DISTANCE: Final = "distance"
 SPREAD: Final = "spread"
-_SURE: Final = 0.02  # seconds; less than this is no difference
+_SURE: Final = 0.05  # seconds; less than this is no difference
 _DOUBT: Final = 0.1  # nor is this part of the whole
 
 

@@ -104,7 +104,7 @@ def tasks_of(book: Book, step: Step) -> Line:
     known = book.loads.measured.steps.get(step.definition)
     if known is None:
         prior = step.measured.get(book.cluster) or next(iter(step.measured.values()), UNMEASURED)
-        known = book.loads.measured.steps[step.definition] = Line(prior.fixed, prior.per_byte)
+        known = book.loads.measured.steps[step.definition] = Line(prior.fixed, prior.per_byte, guessed=not prior.weight)
     return known
 
 

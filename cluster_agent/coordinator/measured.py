@@ -33,12 +33,13 @@ class Fit(NamedTuple):
 
 
 class Line:
-    """Seconds by size. `fixed` and `per_byte` are what is declared."""
+    """Seconds by size. `fixed` and `per_byte` are what is declared; a mere guess gives way to the first observation."""
 
-    __slots__ = ("_rates", "_sums", "at", "prior")
+    __slots__ = ("_guessed", "_sums", "at", "prior")
 
-    def __init__(self, fixed: float, per_byte: float) -> None:
+    def __init__(self, fixed: float, per_byte: float, *, guessed: bool = False) -> None:
         self.prior = (fixed, per_byte)
+        self._guessed = guessed
         # In rates, y = seconds / (size + SMALL) is small_rate * u + large_rate * v, with u + v = 1.
         self._sums = [0.0] * 7  # weight, seconds, uu, uv, vv, uy, vy
         self.at = 0.0  # of the newest observation
@@ -47,6 +48,9 @@ class Line:
         """Something of `size` bytes took so long, on the mean of `weight` such things."""
         scale = size + SMALL
         u, v, y = SMALL / scale, size / scale, seconds / scale
+        if self._guessed:  # of what nobody knows, a small thing takes what nothing takes, and a large one by the byte
+            self._guessed = False
+            self.prior = (y * u / (u * u + v * v) * SMALL, y * v / (u * u + v * v))
         keep = self._kept(now) * max(0.0, 1.0 - weight / _WINDOW)
         fresh = (1.0, seconds, u * u, u * v, v * v, u * y, v * y)
         self._sums = [old * keep + weight * new for old, new in zip(self._sums, fresh, strict=True)]

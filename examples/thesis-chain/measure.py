@@ -122,7 +122,7 @@ def check_outputs(client: SyncClient, run: str, data: Path, megabytes: int, unit
     from blake3 import blake3
 
     wanted = sorted(
-        blake3(expected((data / edge / f"{megabytes}MB-{number}.bin").read_bytes(), body)).digest()
+        blake3(expected((data / edge / dataset_name(megabytes, units) / f"{number}.bin").read_bytes(), body)).digest()
         for edge in ("edge1", "edge2")
         for number in range(units)
     )
@@ -168,6 +168,7 @@ def main(words: Sequence[str]) -> None:
                                 done = run(client, name, given.pace, removal=removal, hub=hub)
                                 check_outputs(client, done.run, place / "data", size, count, body)
                                 done.label(body=body, megabytes=size, units=count, prefer=prefer)
+                                client.delete("Run", done.run)  # what is on a cluster already need not cross again
                                 rows.append(done)
         show_table(rows)
         if given.excess:

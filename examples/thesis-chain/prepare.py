@@ -30,12 +30,12 @@ def dataset_name(megabytes: int, units: int) -> str:
 
 
 def make_unit(path: Path, megabytes: int) -> None:
-    """A file of that size whose bytes follow from its cluster, size and number. One that is there is kept."""
+    """A file of that size whose bytes follow from its name and those of its two folders. One that is there is kept."""
     size = megabytes * _PIECE
     if path.exists() and path.stat().st_size == size:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    chance = random.Random(f"{path.parent.name}/{path.name}")  # noqa: S311 - the same bytes each time
+    chance = random.Random("/".join(path.parts[-3:]))  # noqa: S311 - the same bytes each time
     with path.open("wb") as file:
         for _ in range(megabytes):
             file.write(chance.randbytes(_PIECE))
@@ -60,7 +60,7 @@ def lay_out(directory: Path, datasets: Sequence[tuple[int, int]]) -> Path:
         parts = []
         for edge in EDGES:
             for number in range(units):
-                path = f"data/{edge}/{megabytes}MB-{number}.bin"
+                path = f"data/{edge}/{dataset_name(megabytes, units)}/{number}.bin"
                 make_unit(directory / path, megabytes)
                 parts.append({"at": edge, "path": path, "size": f"{megabytes}MB"})
         topology["spec"]["datasets"].append({"name": dataset_name(megabytes, units), "parts": parts})

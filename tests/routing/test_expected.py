@@ -39,7 +39,7 @@ some = candidates.map(lambda both: [*both[0], *both[1]]).filter(bool)
 def test_nobody_finishes_much_earlier_than_the_cluster_that_is_preferred_for_its_finish(found: list[Expected]) -> None:
     best = preferred(FINISH, HOME, found)
     assert best in found
-    assert min(each.finish for each in found) >= best.finish * 0.9 - 0.021
+    assert min(each.finish for each in found) >= best.finish * 0.9 - 0.051
 
 
 @given(some)
@@ -47,7 +47,7 @@ def test_a_unit_leaves_home_only_to_be_done_earlier(found: list[Expected]) -> No
     best = preferred(FINISH, HOME, found)
     home = next((each for each in found if each.cluster == HOME), None)
     if home is not None and best is not home:
-        assert min(each.finish for each in found) < home.finish * 0.9 - 0.019
+        assert min(each.finish for each in found) < home.finish * 0.9 - 0.049
 
 
 @given(some)

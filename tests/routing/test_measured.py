@@ -61,6 +61,15 @@ def test_small_and_large_are_learned_beside_each_other() -> None:
     assert line.fit(1.0).seconds(100_000_000) == pytest.approx(5.0, rel=0.05)
 
 
+def test_a_guess_gives_way_to_the_first_task_and_what_it_says_of_other_sizes() -> None:
+    line = Line(0.1, 0.0, guessed=True)
+    assert line.fit(0.0).seconds(10e6) == pytest.approx(0.1)
+    line.observe(1e6, 0.02, 1.0)
+    assert line.fit(1.0).seconds(1e6) == pytest.approx(0.02)
+    assert line.fit(1.0).seconds(10e6) == pytest.approx(0.2, rel=0.1)
+    assert line.fit(1e6).seconds(1e6) == pytest.approx(0.02), "it is all that anybody knows"
+
+
 def test_what_is_new_outweighs_what_is_old() -> None:
     line = Line(1.0, 0.0)
     for _ in range(100):
