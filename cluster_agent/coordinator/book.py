@@ -44,6 +44,7 @@ class Policy(msgspec.Struct, frozen=True):
     settle_after_join: float = 0.05  # results that a node repeats as it comes back may take so long
     withdraw_after: float = 10.0  # an offer that nobody takes for so long goes elsewhere, where there is an elsewhere
     offer_window: int = 256  # offers to a cluster that may be without an answer, for each run
+    units_ahead: int = 20_000  # units of an edge that may wait for their consumer before the step that makes them does
     ahead_seconds: float = 0.05  # a node is given work for so long ahead of its room
     ahead_most: int = 256  # but at most so many times its room
     lacking_after: float = 10.0  # a step that no node can hold fails its run after so long

@@ -171,8 +171,9 @@ class LiveRun:
         return (unit, node) in self.fetches
 
     def make_ready(self, task: Task) -> None:
-        """Put a task at the end of its step's queue."""
-        self.ready[task.step].append(task.id)
+        """Put a task at the end of its step's queue; what is made again comes first, since somebody waits for it."""
+        queue = self.ready[task.step]
+        (queue.appendleft if task.remake else queue.append)(task.id)
         self.waiting += 1
 
     def unready(self, task: Task) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from cluster_agent.coordinator import attempts, fetching, holding, loads, ordering, preempting, records
+from cluster_agent.coordinator import attempts, fetching, holding, loads, ordering, preempting, pressure, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import Step
@@ -74,8 +74,15 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
     queue = live.ready[step.index]
     depth = _depth(book, live, step)
     nodes = _with_room(book, live, step, depth)
+<<<<<<< Updated upstream
     while queue and nodes and served < most:
+=======
+    held_back = pressure.holds_back(book, live, step)
+    while queue and nodes:
+>>>>>>> Stashed changes
         task = live.run.tasks[queue[0]]
+        if held_back and not task.remake:
+            break
         node = _choose(book, live, step, task, nodes)
         if node is None:
             live.unready(task)

@@ -72,7 +72,13 @@ class World(Federation):
     """
 
     def __init__(
-        self, seed: int, faults: Faults | None = None, *, crashes: frozenset[int] = frozenset(), audited: float = 0.1
+        self,
+        seed: int,
+        faults: Faults | None = None,
+        *,
+        crashes: frozenset[int] = frozenset(),
+        audited: float = 0.1,
+        policy: Policy | None = None,
     ) -> None:
         random = Random(seed)
         names = random.sample(list(CLUSTERS), random.randint(1, len(CLUSTERS)))
@@ -84,7 +90,7 @@ class World(Federation):
         faults = faults or Faults()
         if crashes:
             faults.crash = _CRASH
-        super().__init__(random, {name: CLUSTERS[name] for name in names}, faults)
+        super().__init__(random, {name: CLUSTERS[name] for name in names}, faults, policy or Policy())
         self.replay_checks = 0.0
         self.agents = {cluster: AuditedAgent(self, cluster, nodes) for cluster, nodes in self.clusters.items()}
         steps, parts = random_dag(random, names)

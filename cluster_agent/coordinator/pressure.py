@@ -1,0 +1,34 @@
+"""Back-pressure: a step gets no further task while a consumer of its units is far behind.
+
+Far behind is a bound on the units of an edge that were made and not consumed: those that wait or run here, and those
+that went to other clusters and were not released, which stand for their queues. So a slow step slows the one before it
+down, and that one its own, up the graph and over clusters to the splits. The last steps are never held back, so what
+is behind gets on. What is to be made again is made all the same, since somebody waits for it.
+
+Units on the way to a gathering or to a join whose sides are not complete don't count: such a step waits until its
+producers have closed, so holding those back would stop the run.
+"""
+
+from __future__ import annotations
+
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.fragment import EACH, Edge, Step
+from cluster_agent.coordinator.live import LiveRun
+
+
+def holds_back(book: Book, live: LiveRun, step: Step) -> bool:
+    """Whether the step's tasks must wait for its consumers."""
+    most = book.policy.units_ahead
+    return any(behind(live, edge) >= most for edges in step.outs.values() for edge in edges)
+
+
+def behind(live: LiveRun, edge: Edge) -> int:
+    """Units of an edge that were made here, or came here, and were not consumed."""
+    consumer = edge.consumer
+    if edge.pairing != EACH or not consumer.placed:
+        return 0
+    state = live.run.steps[consumer.index]
+    if consumer.sides and not state.formed:
+        return 0
+    sent = live.sent
+    return state.open + sum(sent.get((cluster, consumer.index), 0) for cluster in consumer.executors)

@@ -1,0 +1,73 @@
+"""A producer waits for its consumers, up the graph and over clusters, and never so that nobody gets on."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster_agent.coordinator import pressure
+from cluster_agent.coordinator.book import Policy
+from tests.coordinator.federation import RUN, Faults, Federation
+from tests.coordinator.workflows import EACH, Use, output, source
+from tests.properties.worlds import World
+
+few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
+BOUND = 5
+UNITS = 60
+
+
+@few
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_whatever_goes_wrong_a_run_under_pressure_ends_well(seed: int, bound: int) -> None:
+    faults = Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+    world = World(seed, faults, policy=Policy(units_ahead=bound))
+    world.run()
+    world.check_succeeded()
+
+
+@few
+@given(st.integers(0, 2**32), st.integers(1, 3))
+def test_what_was_lost_is_made_again_under_pressure(seed: int, bound: int) -> None:
+    faults = Faults(node_restart=0.03, node_loses_store=0.5, repeats=0.1)
+    world = World(seed, faults, policy=Policy(units_ahead=bound))
+    world.run()
+    if world.failures:
+        world.check_failed()
+    else:
+        world.check_succeeded()
+
+
+def chain(seed: int) -> Federation:
+    """Many units at an edge, three steps there, and a last one in the cloud."""
+    clusters = {"edge1": {"n1": 2.0}, "cloud": {"n1": 2.0}}
+    federation = Federation(Random(seed), clusters, policy=Policy(units_ahead=BOUND, ahead_most=0))
+    federation.follow = 0.0
+    data = source("data", ["edge1"])
+    steps = [data]
+    for number, where in enumerate(("edge1", "edge1", "edge1", "cloud")):
+        steps.append(Use(f"each{number}", [where], {"rows": (f"{steps[-1].name}.out", EACH)}))
+    steps.append(output(steps[-1]))
+    federation.introduce()
+    federation.submit(steps, {data.name: {"edge1": UNITS}})
+    return federation
+
+
+def test_a_step_that_stands_still_in_another_cluster_stops_all_before_it() -> None:
+    federation = chain(1)
+    slow = federation.agents["cloud"].nodes["n1"]
+    slow.finish_one = lambda: None  # type: ignore[method-assign]
+    for _ in range(4_000):
+        federation.step()
+    live = federation.agents["edge1"].core._book.lives[RUN]
+    behind = [
+        pressure.behind(live, edge) for edge in live.graph.edges if edge.consumer.index > 1 and edge.consumer.placed
+    ]
+    slots = 2
+    assert all(BOUND <= count <= BOUND + slots for count in behind), behind
+    assert live.run.steps[1].done <= 3 * (BOUND + slots), "the first step has stopped long before its input is used up"
+    del slow.finish_one
+    federation.run()
+    federation.check_succeeded()
+    federation.check_freed()
