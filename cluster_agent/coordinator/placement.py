@@ -74,12 +74,8 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
     queue = live.ready[step.index]
     depth = _depth(book, live, step)
     nodes = _with_room(book, live, step, depth)
-<<<<<<< Updated upstream
-    while queue and nodes and served < most:
-=======
     held_back = pressure.holds_back(book, live, step)
-    while queue and nodes:
->>>>>>> Stashed changes
+    while queue and nodes and served < most:
         task = live.run.tasks[queue[0]]
         if held_back and not task.remake:
             break
