@@ -26,6 +26,7 @@ from bdw_fed.v1.federation_pb2_grpc import add_FederationServiceServicer_to_serv
 from control_plane.api.objects import Objects
 from control_plane.api.service import ControlPlaneService
 from control_plane.api.submitting import Submissions
+from control_plane.blobs.collecting import collect
 from control_plane.blobs.directory import DirectoryBlobs
 from control_plane.federation.absent import give_up_on_absent
 from control_plane.federation.agents import Agents
@@ -137,6 +138,7 @@ class Hub:
             give_up_on_absent(self._board, self._runs, self._agents),
             self._mend(),
             expire(self._kinds, self._runs, self._blobs, self._config.keep_ended),
+            collect(self._kinds, self._blobs),
             models_imported(),
         ):
             self._tasks.append(group.create_task(part))

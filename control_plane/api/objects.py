@@ -51,7 +51,7 @@ class Objects:
             generation = await self._kinds.generations.get(self._kinds.generations.key(namespace))
             stored = await self._around(namespace, documents)
             bundles = {document.bundle for document in documents if document.bundle}
-            missing = {digest for digest in bundles if await self._blobs.size(digest) is None}
+            missing = {digest for digest in bundles if not await self._blobs.touch(digest)}
             applied = judged(documents, stored, missing, live)
             for each in applied:
                 expected = request.expected_revisions.get(f"{each.object.kind}/{each.object.name}")

@@ -123,7 +123,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     @answers
     async def HasBlobs(self, request: cp.HasBlobsRequest, _: Identity) -> cp.HasBlobsResponse:
         """Which of these blobs are missing."""
-        missing = [digest for digest in request.digests if await self._blobs.size(digest) is None]
+        missing = [digest for digest in request.digests if not await self._blobs.touch(digest)]
         return cp.HasBlobsResponse(missing=missing)
 
     @streams

@@ -29,6 +29,14 @@ class BlobStore(ABC):
         """How many bytes; None if the blob is not here."""
 
     @abstractmethod
+    async def touch(self, digest: bytes) -> bool:
+        """Whether it is here; if so it counts as put just now."""
+
+    @abstractmethod
+    async def delete_older(self, digest: bytes, seconds: float) -> bool:
+        """Forget it, unless it was put or touched in the last so many seconds; whether it was forgotten."""
+
+    @abstractmethod
     async def delete(self, digest: bytes) -> None:
         """Forget it. No error if it is not here."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -75,6 +76,30 @@ class DirectoryBlobs(BlobStore):
             return self._place(digest).stat().st_size
         except FileNotFoundError:
             return None
+
+    async def touch(self, digest: bytes) -> bool:
+        """See BlobStore."""
+        try:
+            os.utime(self._place(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def delete_older(self, digest: bytes, seconds: float) -> bool:
+        """See BlobStore. Whoever touches it has found it under its name before it is taken away, and so kept it."""
+        place = self._place(digest)
+        aside = self._root / f".leaving-{digest.hex()}"
+        try:
+            if place.stat().st_mtime > time.time() - seconds:
+                return False
+            place.rename(aside)
+        except FileNotFoundError:
+            return False
+        if aside.stat().st_mtime > time.time() - seconds:
+            aside.rename(place)
+            return False
+        aside.unlink()
+        return True
 
     async def delete(self, digest: bytes) -> None:
         """See BlobStore."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -72,3 +73,19 @@ async def test_a_missing_blob_is_said_to_be_missing_and_may_be_deleted(tmp_path:
         await read(blobs)
     with pytest.raises(ValueError, match="32 bytes"):
         await blobs.size(b"../../etc/passwd")
+
+
+async def test_what_was_put_or_asked_for_of_late_is_not_deleted_for_its_age(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path / "blobs")
+    assert not await blobs.touch(DIGEST)
+    assert not await blobs.delete_older(DIGEST, 0.0)
+    await blobs.put(DIGEST, pieces())
+    assert not await blobs.delete_older(DIGEST, 3600.0)
+    (file,) = (path for path in (tmp_path / "blobs").rglob("*") if path.is_file())
+    os.utime(file, (1.0, 1.0))
+    assert await blobs.touch(DIGEST)
+    assert not await blobs.delete_older(DIGEST, 3600.0)
+    assert await read(blobs) == CONTENT
+    os.utime(file, (1.0, 1.0))
+    assert await blobs.delete_older(DIGEST, 3600.0)
+    assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
