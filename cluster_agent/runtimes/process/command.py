@@ -69,6 +69,7 @@ class CommandWorker(Worker):
             raise
         finally:
             streams.drain()
+            streams.sink = LastWords()  # between tasks there is nobody to hear
             if not child.exit.done() or child.exit.result().strays:
                 self._close()  # what is still written there is nobody's
         seconds = loop.time() - began
