@@ -17,7 +17,9 @@ async def once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-async def test_a_blob_stays_as_long_as_a_step_a_run_or_an_assignment_names_it(kinds: Kinds, tmp_path: Path) -> None:
+async def test_a_blob_stays_as_long_as_a_step_a_run_or_an_assignment_names_it(
+    kinds: Kinds, namespace: str, tmp_path: Path
+) -> None:
     blobs = DirectoryBlobs(tmp_path)
     names = ("step", "former revision", "plan", "assigned", "nobody")
     digests = {name: bytes_digest(name.encode()) for name in names}
