@@ -122,7 +122,7 @@ class NodeDaemon:
             lost=self._queries.lost,
         )
         self._outbox.wake = self._link.wake
-        self._bundles = Bundles(config.state / "bundles", self._link.bundle)
+        self._bundles = Bundles(config.state / "bundles", self._link.bundle, lambda: self._tasks.bundles_in_use())
         self._tasks = Tasks(
             NodeCore(config.cpus, config.memory),
             runtime,

@@ -135,6 +135,10 @@ class Tasks:
         """Tasks that are being executed."""
         return self._core.running()
 
+    def bundles_in_use(self) -> set[bytes]:
+        """The digests of the bundles that workers were started with, or are."""
+        return {pool.execution.bundle for key, pool in self._pools.items() if any(self._core.counts(key))}
+
     @property
     def workers(self) -> int:
         """Workers of all pools."""
