@@ -73,6 +73,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "pushed": fetching.on_push_late,
     "offers": offering.on_offers_due,
     "node": nodes.on_lost_due,
+    "stray": nodes.on_stray,
     "lacking": placement.on_lacking,
     "no-node": placement.on_no_node,
     "pool": pooling.on_due,

@@ -15,7 +15,7 @@ from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import OPENED
 from cluster_agent.pools.ahead import Arriving, Feed, Stage, look_ahead
 
-_LOOKS: Final = 32
+_LOOKS: Final = 4
 _AGAIN: Final = 0.01  # seconds to the next
 _AGAIN_STEP: Final = 0.0005  # and more for each step of the run
 _OPENING: Final = 0.01  # seconds to open a part of a source

@@ -8,6 +8,7 @@ the task's own bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from bdw_fed.v1 import model_pb2, node_pb2
@@ -113,6 +114,7 @@ class Graph:
     listeners: tuple[str, ...] = ()  # the other clusters that may send us units, and want to know how busy we are
 
 
+@lru_cache(maxsize=1)  # a fragment is checked as it comes, then taken
 def read(serialised: bytes, cluster: str) -> Graph:
     """The graph of a serialised `bdw_fed.v1.Fragment`, seen from `cluster`.
 

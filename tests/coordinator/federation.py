@@ -83,12 +83,15 @@ class FakeNode:
             self.said.append(event)
 
     def connect(self) -> None:
-        """Open the stream: results first, then what is here."""
+        """Open the stream: results first, as many as fit into the first message, then what is here, then the rest."""
         self.connected = True
         self.stream += 1
         self.ears = words.Ears()
-        for result in self.unacked.values():
-            self.said.append(result)
+        results = list(self.unacked.values())
+        first = (
+            len(results) if self.federation.random.random() < 0.5 else self.federation.random.randint(0, len(results))
+        )
+        self.said.extend(results[:first])
         fetching = [(key_of(f.key), f.key.unit) for f in self.fetches] + list(self.expected)
         self.said.append(
             messages.NodeJoined(
@@ -97,12 +100,13 @@ class FakeNode:
                 cpus=self.cpus,
                 memory=self.memory,
                 place=Place(self.agent.cluster, self.name, self.address, f"{self.name}.{self.agent.cluster}"),
-                running=tuple(self.running),
+                running=(*self.running, *self.unacked),
                 units=tuple(self.store),
                 fetching=tuple(fetching),
                 stream=self.stream,
             )
         )
+        self.said.extend(results[first:])
 
     def disconnect(self) -> None:
         """The stream breaks: what was on its way either way is lost."""
