@@ -21,7 +21,7 @@ def end_use(book: Book, live: LiveRun, edge: Edge, unit: Unit) -> None:
         if not incoming.edges:
             del live.run.incoming[unit.id]
         unit.released += (edge.index,)
-        live.released.append((unit.sender, edge.index, unit.id))
+        live.released.append((incoming.sender(edge.index), edge.index, unit.id))
     drop_use(book, live, unit)
 
 

@@ -97,12 +97,16 @@ def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
         unit.digest, unit.size, unit.generation = info.digest, info.size, info.generation
     incoming = live.run.incoming.get(info.id)
     if incoming is None:
-        incoming = live.run.incoming[info.id] = Incoming(record.cluster, record.place, {}, forwarded=record.forwarded)
+        incoming = live.run.incoming[info.id] = Incoming(record.cluster, record.place, {})
         unit.sender = record.cluster
     incoming.place = record.place
     if record.edge not in incoming.edges:
         incoming.edges[record.edge] = ACCEPTED
         unit.uses += 1
+        if record.cluster != incoming.cluster:
+            incoming.senders[record.edge] = record.cluster
+        if record.forwarded:
+            incoming.forwarded.append(record.edge)
     book.touch(live)
 
 

@@ -249,7 +249,7 @@ def spill(book: Book, live: LiveRun, step: Step) -> None:
         left -= 1
         task = live.run.tasks[queue[left]]
         unit = live.run.units[task.inputs[0][0]]
-        if not _may_go(book, live, step, task, unit):
+        if not _may_go(book, live, edge, task, unit):
             if loads.begins(book, step):
                 return
             continue
@@ -261,11 +261,14 @@ def spill(book: Book, live: LiveRun, step: Step) -> None:
         book.commit(records.Spilled(live.key, task.id, cluster))
 
 
-def _may_go(book: Book, live: LiveRun, step: Step, task: Task, unit: Unit) -> bool:
+def _may_go(book: Book, live: LiveRun, edge: Edge, task: Task, unit: Unit) -> bool:
     """A unit that was sent here goes on only if we may not execute it, and once at most: so it never goes round."""
     if task.attempt > live.run.attempts_before or task.remake:
         return False
-    return not unit.sender or not (loads.begins(book, step) or live.run.incoming[unit.id].forwarded)
+    incoming = live.run.incoming.get(unit.id)
+    if incoming is None or edge.index not in incoming.edges:
+        return True
+    return not loads.begins(book, edge.consumer) and edge.index not in incoming.forwarded
 
 
 def spill_all(book: Book) -> None:

@@ -132,7 +132,12 @@ class Incoming(Stored):
     place: Place
     edges: dict[int, int]
     node: str = ""  # where its bytes go
-    forwarded: bool = False  # by a cluster that had it from another
+    senders: dict[int, str] = {}  # of edges that were offered by another cluster than `cluster`
+    forwarded: list[int] = []  # edges that were offered by a cluster that had the unit from another
+
+    def sender(self, edge: int) -> str:
+        """Who offered the unit on an edge."""
+        return self.senders.get(edge, self.cluster)
 
 
 class Part(Stored):

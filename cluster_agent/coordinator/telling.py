@@ -27,7 +27,7 @@ _MUCH: Final = 0.25  # of the processors, or of what was wanted before
 
 def look_after(book: Book) -> None:
     """At the end of a batch: tell whoever listens, if there is something to tell."""
-    listeners = {name for live in book.lives.values() if live.going for name in live.graph.listeners}
+    listeners = dict.fromkeys(name for live in book.lives.values() if live.going for name in live.graph.listeners)
     if not listeners:
         return
     loads = book.loads

@@ -41,6 +41,7 @@ class Faults:
     stream_breaks: float = 0.0
     repeats: float = 0.0  # a node says something twice
     cut: float = 0.0  # a peer's way stands still for a while
+    taint: float = 0.0  # a cluster must not begin anything for a while
     budget: int = 40  # node restarts, crashes and breaks in all, so that every run comes to an end
 
 
@@ -428,6 +429,7 @@ class Federation:
     def __post_init__(self) -> None:
         self.now = 100.0
         self.cut: set[tuple[str, str]] = set()
+        self.tainted: dict[str, None] = {}
         self.ways: dict[tuple[str, str], deque[messages.Event]] = {
             (a, b): deque() for a in self.clusters for b in self.clusters
         }
@@ -483,19 +485,23 @@ class Federation:
 
     def introduce(self) -> None:
         """Tell every agent how it reaches the others, and let the nodes come."""
-        for cluster, agent in self.agents.items():
-            directory = federation_pb2.PeerDirectory()
-            for other in self.agents:
-                if other != cluster:
-                    directory.peers.add(
-                        cluster=other,
-                        can_dial=(cluster, other) not in self.undialled,
-                        can_be_dialled=(other, cluster) not in self.undialled,
-                        bandwidth=1e8,
-                        latency=0.001,
-                        reachable=True,
-                    )
-            agent.hub.append(messages.PeersKnown(directory.SerializeToString()))
+        for cluster in self.agents:
+            self.tell_directory(cluster)
+
+    def tell_directory(self, cluster: str, *taints: str) -> None:
+        """How a cluster reaches the others, and what it must not begin."""
+        directory = federation_pb2.PeerDirectory(no_execute=taints)
+        for other in self.agents:
+            if other != cluster:
+                directory.peers.add(
+                    cluster=other,
+                    can_dial=(cluster, other) not in self.undialled,
+                    can_be_dialled=(other, cluster) not in self.undialled,
+                    bandwidth=1e8,
+                    latency=0.001,
+                    reachable=True,
+                )
+        self.agents[cluster].hub.append(messages.PeersKnown(directory.SerializeToString()))
 
     def submit(self, steps: list[Use], parts: dict[str, dict[str, int]], *, run: str = "run-1", epoch: int = 1) -> None:
         self.uses = {step.name: step for step in steps}
@@ -538,8 +544,9 @@ class Federation:
         if moves:
             self.random.choice(moves)()
             return True
-        if self.cut:
+        if self.cut or self.tainted:
             self.cut.clear()
+            self.lift_taints()
             return True
         return False
 
@@ -558,6 +565,17 @@ class Federation:
             self.cut.add(self.random.choice(list(self.ways)))
         if self.cut and self.random.random() < 0.01:
             self.cut.clear()
+        if faults.taint and self.misfortune(faults.taint):
+            cluster = self.random.choice(list(self.agents))
+            self.tainted[cluster] = None
+            self.tell_directory(cluster, "removed=")
+        if self.tainted and self.random.random() < 0.01:
+            self.lift_taints()
+
+    def lift_taints(self) -> None:
+        for cluster in self.tainted:
+            self.tell_directory(cluster)
+        self.tainted.clear()
 
     def run(self, *, until: Callable[[], bool] | None = None, most: int = 30_000) -> None:
         """Go on until `until`, or until nothing happens any more."""
