@@ -294,9 +294,10 @@ class NodeCore:
                     break
                 self._stop_oldest(pool)
             self._wake_for(pool)
-        for name in [name for name, pool in self._pools.items() if not (pool.target or pool.workers or pool.waiting)]:
-            if not any(task.pool is self._pools[name] for task in self._tasks.values()):
-                del self._pools[name]
+        over = [pool for pool in self._pools.values() if not (pool.told or pool.workers or pool.waiting)]
+        for pool in over:
+            if not any(task.pool is pool for task in self._tasks.values()):
+                del self._pools[pool.spec.key]
 
     # -------------------------------------------------------------------------------------------------- going on
 

@@ -108,7 +108,9 @@ class Finishing:
     def _tell(self, endings: Sequence[_Ending]) -> None:
         following: list[Assignment] = []
         for (task, result), after in endings:
-            self._outbox.result(task.key, result)
+            pool = task.work.pool
+            goes_on = 0 < len(after) == len(result.outputs) or (pool is not None and self._core.has_queue(pool.key))
+            self._outbox.result(task.key, result, patient=goes_on)
             following += after
         if following:
             self._go_on(following)

@@ -1,11 +1,13 @@
 """What is told of tasks: gathered as it happens, taken by the link as soon as it can send.
 
 Results are kept until the coordinator has them, in the store's journal too, so that a daemon that is started again
-tells them. One is told when it is as durable as was asked for.
+tells them. One is told when it is as durable as was asked for. A result after which the node has more to do of the same
+waits a moment for company: there will be more to tell soon.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -15,6 +17,7 @@ from cluster_agent.orders.messages import Output, Produced, Result, Results, Sta
 _RESULTS_BYTES: Final = 2 << 20  # of a message, about
 _RESULT_BYTES: Final = 100
 _OUTPUT_BYTES: Final = 150
+_PATIENCE_SECONDS: Final = 0.003
 
 
 class _Told(NamedTuple):
@@ -32,6 +35,7 @@ class Outbox:
         self.wake: Callable[[], None] = lambda: None
         self._results: dict[TaskKey, Result] = {}  # not acknowledged
         self._waiting: list[Upward | _Told] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def keys(self) -> Iterable[TaskKey]:
         """Of the results that are not acknowledged."""
@@ -41,11 +45,14 @@ class Outbox:
         """A result that an earlier daemon left: for the hello."""
         self._results[key] = result
 
-    def result(self, key: TaskKey, result: Result) -> None:
-        """Tell how a task ended."""
+    def result(self, key: TaskKey, result: Result, *, patient: bool = False) -> None:
+        """Tell how a task ended; `patient`: there will be more soon."""
         self._results[key] = result
         self._waiting.append(_Told(key.namespace, key.run, result))
-        self.wake()
+        if not patient:
+            self.wake()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._out_of_patience)
 
     def again(self, key: TaskKey) -> None:
         """Tell a result once more; nothing if there is none yet."""
@@ -96,6 +103,11 @@ class Outbox:
         del self._waiting[:count]
         return taken
 
-    def clear(self) -> None:
-        """There is no stream."""
-        self._waiting.clear()
+    def close(self) -> None:
+        """Nothing more is told."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _out_of_patience(self) -> None:
+        self._timer = None
+        self.wake()

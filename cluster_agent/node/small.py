@@ -160,9 +160,12 @@ class SmallTasks:
             self._own(self._kill(busy, key))
 
     def relieve(self, now: float) -> None:
-        """Take back what waits behind a task that takes long."""
+        """Learn of what ended before a task that takes long, and take back what waits behind it."""
         for busy in list(self._busy.values()):
-            if len(busy.tasks) > 1 and busy.at is not None and now - busy.since > _STUCK_SECONDS and not busy.killed:
+            if len(busy.tasks) < 2 or busy.at is None or now == busy.since or busy.killed:
+                continue
+            busy.worker.hear()
+            if len(busy.tasks) > 1 and now - busy.since > _STUCK_SECONDS:
                 self._return(busy)
 
     def close(self) -> None:

@@ -208,6 +208,7 @@ class Tasks:
         await asyncio.gather(*(worker.stop() for worker in workers), return_exceptions=True)
         self._small.close()
         await self._finishing.close()
+        self._outbox.close()
         await self._runtime.close()
         await self._around.directories.close()
         self._splitters.shutdown()

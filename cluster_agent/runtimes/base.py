@@ -154,6 +154,10 @@ class Worker(abc.ABC):
         """What was `left` has been taken."""
         raise NotImplementedError
 
+    def hear(self) -> None:
+        """Learn of small jobs that have ended before one that takes long."""
+        raise NotImplementedError
+
 
 class Runtime(abc.ABC):
     """Starts workers. `open` first, `close` last."""

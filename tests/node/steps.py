@@ -80,6 +80,19 @@ def pieces(out):
     for number in range(40):
         (Path("tmp") / str(number)).write_bytes(bytes(1 << 20))
 
+def add_one(unit, out):
+    out["unit"].write_text(str(int(unit.read_text()) + 1))
+
+def heavy(unit, out, large_at="3", dies_at="", waits_at="", gate=""):
+    text = unit.read_text()
+    if text == dies_at:
+        os.kill(os.getpid(), 9)
+    if text == waits_at:
+        print("waiting", os.getpid(), flush=True)
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+    out["unit"].write_text(text * (30_000 if text == large_at else 1))
+
 def scribble(rows, out):
     os.chmod(rows, 0o644)
     rows.write_text("mine now")

@@ -141,9 +141,9 @@ class Node(RuleBasedStateMachine):
 
     def _finish(self, worker: int | None, count: int, usable: bool, small: bool = False, seconds: float = 0.0) -> None:
         tasks = self.given[worker]
+        if len(tasks) > count and worker is not None and not usable:
+            self._give_back(worker, len(tasks) - count, False)
         ended, tasks[:] = tasks[:count], tasks[count:]
-        if tasks and worker is not None and not usable:
-            self._give_back(worker, len(tasks), False)
         self._gone_from(worker, usable)
         self.results.update(task for task in ended if task in self.wanted and task not in self.aborted)
         self.aborted.difference_update(ended)

@@ -9,7 +9,16 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cluster_agent.runtimes.process.worker import AT, UNTIL, frame, split_frame
+from cluster_agent.runtimes.process.worker import (
+    AT,
+    SENDINGS,
+    SHARED_BYTES,
+    UNSENT,
+    UNTIL,
+    WORDS_BYTES,
+    frame,
+    split_frame,
+)
 
 NO_LIMIT: Final = (1 << 64) - 1
 _RECEIVE_BYTES = 256 << 10
@@ -91,20 +100,30 @@ class Pipe:
             self._loop.remove_writer(self._connection)
 
 
-class Page:
-    """A page of memory that is shared with a worker: see `worker`. Its `descriptor` is passed on, and then closed."""
+class Shared:
+    """Memory that is shared with a worker: see `worker`. Its `descriptor` is passed on, and then closed."""
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("bdw-fed", os.MFD_CLOEXEC)
-        os.ftruncate(self.descriptor, mmap.PAGESIZE)
-        self._memory = mmap.mmap(self.descriptor, mmap.PAGESIZE)
-        self._words = memoryview(self._memory).cast("Q")
+        os.ftruncate(self.descriptor, SHARED_BYTES)
+        self._memory = mmap.mmap(self.descriptor, SHARED_BYTES)
+        self._whole = memoryview(self._memory)
+        self._head = self._whole[:WORDS_BYTES]
+        self._words = self._head.cast("Q")
         self._words[UNTIL] = NO_LIMIT
 
     @property
     def at(self) -> int:
         """The number of the job that the worker has begun last."""
         return self._words[AT]
+
+    def unsent(self) -> bytes:
+        """The answers that the worker has not sent; nothing if it is sending them just now."""
+        sendings, size = self._words[SENDINGS], self._words[UNSENT]
+        if not 0 < size <= SHARED_BYTES - WORDS_BYTES:
+            return b""
+        data = bytes(self._whole[WORDS_BYTES : WORDS_BYTES + size])
+        return data if self._words[SENDINGS] == sendings else b""
 
     def halt(self) -> None:
         """Let the worker begin no job before it has asked."""
@@ -120,5 +139,6 @@ class Page:
 
     def close(self) -> None:
         """No more of it."""
-        self._words.release()
+        for view in (self._words, self._head, self._whole):
+            view.release()
         self._memory.close()

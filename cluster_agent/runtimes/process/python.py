@@ -18,12 +18,12 @@ from cluster_agent.runtimes.base import Job, Listener, Outcome, Sink, SmallJob, 
 from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.process.ending import GRACE_SECONDS, describe_exit, timed_out, with_limit
 from cluster_agent.runtimes.process.link import Child, Exit, SpawnerLink
-from cluster_agent.runtimes.process.pipe import Page, Pipe
+from cluster_agent.runtimes.process.pipe import Pipe, Shared
 from cluster_agent.runtimes.process.places import Place, Places
 from cluster_agent.runtimes.process.small import SmallJobs
 from cluster_agent.runtimes.process.spawner import MARK
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
-from cluster_agent.runtimes.process.worker import LEAVING
+from cluster_agent.runtimes.process.worker import LEAVING, answers
 
 _Message = Any
 
@@ -47,9 +47,9 @@ class PythonWorker(Worker):
         self._env = {**env, MARK: child.mark}
         self._places = places
         self._place: Place | None = None
-        self._page = Page()
+        self._shared = Shared()
         self._pipe = Pipe(connection, self._heard, self._cut)
-        self._small = SmallJobs(self, self._pipe, self._page, streams, spec)
+        self._small = SmallJobs(self, self._pipe, self._shared, streams, spec)
         self._answer: asyncio.Future[_Message] | None = None  # what is awaited; None as its result: the worker is dead
         self._usable = True
         self._stopped = False
@@ -119,6 +119,9 @@ class PythonWorker(Worker):
     def go_on(self) -> None:
         self._small.go_on()
 
+    def hear(self) -> None:
+        self._small.hear()
+
     async def stop(self) -> None:
         self._usable = False
         self._pipe.close()
@@ -129,7 +132,7 @@ class PythonWorker(Worker):
             return
         self._stopped = True
         self._streams.close()
-        self._page.close()
+        self._shared.close()
         if self._places is not None and self._place is not None:
             await self._places.remove(self._place)
 
@@ -137,14 +140,15 @@ class PythonWorker(Worker):
         """What the worker says when it has imported the step; None if it died."""
         if self._places is not None:
             self._place = self._places.make()
-            self._small.settle(self._place.home, self._env)
-        self._pipe.pass_descriptor(self._page.descriptor)
-        self._page.passed()
+            self._small.settle(self._place.home)
+        self._pipe.pass_descriptor(self._shared.descriptor)
+        self._shared.passed()
         warm = {
             "function": self._spec.function,
             "bundle": str(self._spec.bundle) if self._spec.bundle else "",
             "memory": self._spec.memory,
             "disk": self._spec.disk,
+            "env": self._env,
             "place": str(self._place.home) if self._place else "",
             "small": SMALL,
         }
@@ -155,7 +159,7 @@ class PythonWorker(Worker):
         began = loop.time()
         order = {
             "directory": str(job.directory),
-            "env": {**self._env, **job.env},
+            "env": dict(job.env),
             "inputs": {
                 port: str(at) if isinstance(at, Path) else [str(path) for path in at] for port, at in job.inputs.items()
             },
@@ -178,10 +182,10 @@ class PythonWorker(Worker):
             exited = await asyncio.shield(self._child.exit)
             self._streams.drain()
             return ended_by(exited, words, loop.time() - began)
-        _, then, most, [[_, microseconds, peak, failure]] = answer
+        _, then, most, raw = answer
         if then == LEAVING:
             self._usable = False
-        seconds = microseconds / 1e6
+        [(_, seconds, [peak], failure)] = answers(raw)
         if failure is None:
             return Outcome(seconds=seconds, peak_memory=peak or most)
         message = with_limit(failure["kind"], failure["message"], self._spec)
@@ -201,7 +205,7 @@ class PythonWorker(Worker):
     def _heard(self, message: _Message, raw: bytes) -> None:
         if self._answer is not None:
             if not self._answer.done():
-                self._answer.set_result(message)
+                self._answer.set_result([*message, raw])
             return
         if message[1] == LEAVING:
             self._usable = False

@@ -4,22 +4,22 @@
                             │ waits: it has printed, or left a large output, or was halted
                             ◀── go ── when its words were heard, or what it left was taken
 
-What the worker has begun is known by the page that is shared with it. Whatever is read from its streams while it is
+What the worker has begun is known by the memory that is shared with it. Whatever is read from its streams while it is
 halted there belongs to that job: it begins no other in between, and a job that ends with unread words waits by itself.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster_agent.runtimes.base import Listener, Outcome, SmallEnd, SmallJob, SmallWork, WorkerSpec
 from cluster_agent.runtimes.process.ending import with_limit
-from cluster_agent.runtimes.process.pipe import Page, Pipe
+from cluster_agent.runtimes.process.pipe import NO_LIMIT, Pipe, Shared
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
-from cluster_agent.runtimes.process.worker import LEAVING, LEFT, NO_ROOM, WAITING, WORKS_KNOWN
+from cluster_agent.runtimes.process.worker import LEAVING, LEFT, NO_ROOM, WAITING, WORKS_KNOWN, answers
 
 if TYPE_CHECKING:
     from cluster_agent.runtimes.base import Worker
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 class SmallJobs:
     """Those that one worker has. Nothing here waits: all is told to the listener."""
 
-    def __init__(self, worker: Worker, pipe: Pipe, page: Page, streams: Streams, spec: WorkerSpec) -> None:
+    def __init__(self, worker: Worker, pipe: Pipe, shared: Shared, streams: Streams, spec: WorkerSpec) -> None:
         self._worker = worker
         self._pipe = pipe
-        self._page = page
+        self._shared = shared
         self._streams = streams
         self._spec = spec
         self._home = Path()
-        self._env: Mapping[str, str] = {}
+        self._temporary = ""
         self._listener: Listener | None = None
         self._jobs: dict[int, SmallJob] = {}  # given and not ended, in order
         self._numbers = itertools.count(1)
@@ -52,11 +52,10 @@ class SmallJobs:
         """Whether any job has not ended."""
         return bool(self._jobs or self._later)
 
-    def settle(self, home: Path, env: Mapping[str, str]) -> None:
-        """Where the worker's own directory is, and the environment of all its tasks."""
+    def settle(self, home: Path) -> None:
+        """Where the worker's own directory is."""
         self._home = home
-        temporary = str(home / "tmp")
-        self._env = {**env, "HOME": temporary, "TMPDIR": temporary}
+        self._temporary = str(home / "tmp")
 
     def number(self) -> int:
         """For the next job of whatever kind."""
@@ -86,24 +85,24 @@ class SmallJobs:
 
     def current(self) -> SmallJob | None:
         """See Worker."""
-        return self._jobs.get(self._page.at)
+        return self._jobs.get(self._shared.at)
 
     def take_back(self) -> Sequence[SmallJob]:
         """See Worker."""
-        self._page.halt()
-        at = self._page.at
+        self._shared.halt()
+        at = self._shared.at
         numbers = [number for number in self._jobs if number > at]
         taken = [self._jobs.pop(number) for number in numbers] + self._later
         self._later = []
         if numbers:
             self._halted = True
         elif not self._halted:
-            self._page.release()
+            self._shared.release()
         return taken
 
     def go_on(self) -> None:
         """See Worker."""
-        self._page.release()
+        self._shared.release()
         self._pipe.send(("go", self._halted))
         self._halted = False
         if self._later and self._listener is not None:
@@ -112,22 +111,9 @@ class SmallJobs:
 
     def done(self, message: Any, raw: bytes) -> None:
         """The worker says what it has done, and what it does next."""
-        _, then, peak, answers = message
+        _, then, peak = message
         assert self._listener is not None
-        ends: list[SmallEnd] = []
-        start = 0
-        for number, microseconds, outputs, failure in answers:
-            job = self._jobs.pop(number)
-            seconds = microseconds / 1e6
-            if failure is not None:
-                ends.append(self._failed(job, seconds, peak, failure))
-                continue
-            content: list[bytes | None] = []
-            for size in outputs:
-                content.append(raw[start : start + size] if size >= 0 else None)
-                start += max(size, 0)
-            left = self._home / f"{job.task}.{job.attempt}" if LEFT in outputs else None
-            ends.append(SmallEnd(job, seconds, content, peak, None, left))
+        ends = self._ends(raw, peak)
         if ends and then == WAITING:
             self._listen(ends[-1].job)
             self._streams.drain()
@@ -137,14 +123,36 @@ class SmallJobs:
         elif then == LEAVING:
             self._end_all(None, Outcome())
 
+    def hear(self) -> None:
+        """See Worker. What it is at, or has not got beyond, is not heard: it may have to wait for us then."""
+        ends = self._ends(self._shared.unsent(), 0, self._shared.at) if self._jobs else []
+        if ends and self._listener is not None:
+            self._listener.ended(self._worker, ends)
+
     def died(self, outcome: Callable[[LastWords], Outcome]) -> None:
         """The worker is dead; `outcome` of its last words. All that it had said was heard."""
+        self.hear()
         job = self.current() or next(iter(self._jobs.values()), None)
         self._listen(job)
         self._streams.drain()
         self._end_all(job, outcome(self._words))
 
     # ---------------------------------------------------------------------------------------------------- inside
+
+    def _ends(self, raw: bytes, peak: int, before: int = NO_LIMIT) -> list[SmallEnd]:
+        """The ends that we have not heard yet, of jobs before a number."""
+        ends: list[SmallEnd] = []
+        for number, seconds, outputs, failure in answers(raw):
+            job = self._jobs.pop(number, None) if number < before else None
+            if job is None:
+                continue
+            if failure is not None:
+                ends.append(self._failed(job, seconds, peak, failure))
+                continue
+            left = self._home / f"{job.task}.{job.attempt}" if LEFT in outputs else None
+            content = [data if isinstance(data, bytes) else None for data in outputs]
+            ends.append(SmallEnd(job, seconds, content, peak, None, left))
+        return ends
 
     def _introduce(self, work: SmallWork) -> int:
         """Tell the worker of a work; it forgets the one that had the number before."""
@@ -153,7 +161,7 @@ class SmallJobs:
             del self._works[known]
         self._works[work] = number
         told = {
-            "env": {**self._env, **work.env},
+            "env": {**work.env, "HOME": self._temporary, "TMPDIR": self._temporary},
             "inputs": work.inputs,
             "outputs": work.outputs,
             "parameters": dict(work.parameters),
@@ -179,12 +187,12 @@ class SmallJobs:
 
     def _before_words(self) -> None:
         if self._jobs:
-            self._page.halt()
+            self._shared.halt()
             self._listen(self.current())
 
     def _after_words(self) -> None:
         if self._jobs and not self._halted:
-            self._page.release()
+            self._shared.release()
 
     def _listen(self, job: SmallJob | None) -> None:
         """What is read from now on is the words of this job."""

@@ -13,8 +13,9 @@ empty, under another name for each task, as a step may remember things by their 
 
 Answers leave when there is nothing else to do, or some have waited for a millisecond. After a task that has printed or
 left a large output the worker waits for `go`: what is in the pipes, or in the directory, is that task's, and the daemon
-takes it. The two also share a page of memory: the worker writes there which job it begins, so that its death is charged
-to that one; the daemon, up to which job it may go on without asking.
+takes it. The two also share some memory: the worker writes there which job it begins, so that its death is charged to
+that one, and the answers that it has not sent yet, so that they are not lost with it, nor held up by a job that takes
+long; the daemon, up to which job it may go on without asking.
 
 A task has ended when all processes that it started have. What the function prints goes to the inherited standard
 streams. When the socket ends, so does the worker.
@@ -45,14 +46,18 @@ import termios
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 DETAIL_BYTES = 4096
 IMPORT_BYTES = 4 << 30  # of address space beyond its memory that a step may need to import its modules
 WORKS_KNOWN = 256  # places for works; the daemon gives a place to another work when it has no free one
-AT, UNTIL = 0, 1  # words of the shared page: the job begun last, the last that may begin
+# Words of the shared memory: the job begun last, the last that may begin, the size of the answers that were not sent
+# (they are behind the words), how often any were.
+AT, UNTIL, UNSENT, SENDINGS = 0, 1, 2, 3
+WORDS_BYTES = 32
+SHARED_BYTES = 1 << 20
 GOING_ON, WAITING, LEAVING = 0, 1, 2  # what the worker does after a `done`
 LEFT, MISSING = -1, -2  # in place of an output's size
 NO_ROOM = "no room"  # kind of failure: the directory in memory is full, which is not the step's fault
@@ -60,6 +65,7 @@ _TELL_SECONDS = 0.001  # that some answers wait, or at most _TELL_ONE_SECONDS on
 _TELL_SOME = 16
 _TELL_ONE_SECONDS = 0.004
 _LENGTHS = struct.Struct("<II")
+_ANSWER = struct.Struct("<QQIHB")  # number, microseconds, bytes of the failure, outputs, whether it was a run
 _RECEIVE_BYTES = 256 << 10
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000  # for waitid: children of every kind
@@ -129,6 +135,28 @@ def _end_of_frame(data: bytes, start: int) -> int | None:
     return end if end <= len(data) else None
 
 
+def answers(raw: bytes) -> Iterator[tuple[int, float, list[Any], Message]]:
+    """Of each answer the number, seconds, outputs (bytes, LEFT or MISSING; of a run its peak memory) and failure."""
+    start = 0
+    while start < len(raw):
+        number, microseconds, text, count, run = _ANSWER.unpack_from(raw, start)
+        start += _ANSWER.size
+        sizes = struct.unpack_from(f"<{count}i", raw, start)
+        start += 4 * count
+        failure = json.loads(raw[start : start + text]) if text else None
+        start += text
+        outputs: list[Any] = []
+        for size in sizes:
+            if run:
+                outputs.append(size << 10)
+            elif size >= 0:
+                outputs.append(raw[start : start + size])
+                start += size
+            else:
+                outputs.append(size)
+        yield number, microseconds / 1e6, outputs, failure
+
+
 def serve(fd: int) -> None:
     """Answer the daemon until it closes the socket, or the interpreter can't be trusted any more."""
     connection = socket.socket(fileno=fd)
@@ -140,7 +168,7 @@ def serve(fd: int) -> None:
     _, passed, _, _ = socket.recv_fds(connection, 1, 1)
     if not passed:
         return
-    with mmap.mmap(passed[0], mmap.PAGESIZE) as page:
+    with mmap.mmap(passed[0], SHARED_BYTES) as shared:
         os.close(passed[0])
         frames = Frames(connection)
         told = frames.receive()
@@ -154,21 +182,20 @@ def serve(fd: int) -> None:
             _flush()
             frames.send(["failed", _describe(error)])
             return
-        words = memoryview(page).cast("Q")
-        worker = Worker(frames, words, function, warm)
-        _flush()
-        frames.send(["ready", time.monotonic() - began])
-        try:
+        seconds = time.monotonic() - began
+        whole = memoryview(shared)
+        with whole, whole[:WORDS_BYTES] as head, head.cast("Q") as words, whole[WORDS_BYTES:] as area:
+            worker = Worker(frames, words, area, function, warm)
+            _flush()
+            frames.send(["ready", seconds])
             worker.serve()
-        finally:
-            words.release()
 
 
 class Work:
     """What many small jobs have in common."""
 
-    def __init__(self, told: Message) -> None:
-        self.environment = {os.fsencode(name): os.fsencode(value) for name, value in told["env"].items()}
+    def __init__(self, told: Message, environment: dict[bytes, bytes]) -> None:
+        self.environment = {**environment, **_encoded(told["env"])}
         self.inputs: list[tuple[str, str]] = [(_keyword(port), name) for port, name in told["inputs"]]
         self.outputs: list[tuple[str, str]] = [(port, name) for port, name in told["outputs"]]
         self.parameters: str = json.dumps({_keyword(name): value for name, value in told["parameters"].items()})
@@ -196,19 +223,28 @@ class Job:
 class Worker:
     """Takes jobs and answers them."""
 
-    def __init__(self, frames: Frames, words: memoryview[int], function: Callable[..., Any], warm: Message) -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        words: memoryview[int],
+        area: memoryview[int],
+        function: Callable[..., Any],
+        warm: Message,
+    ) -> None:
         self._frames = frames
         self._words = words
+        self._area = area
+        self._unsent = 0  # bytes of answers there
+        self._answered = 0  # how many they are
         self._function = function
         self._memory: int = warm["memory"]
         self._baseline = frozenset(children())
         self._place: Place | None = None
+        self._environment = _encoded(warm["env"])  # of all tasks
         self._home: str = warm["place"]
         self._small: int = warm["small"]
         self._works: dict[int, Work] = {}
         self._queue: deque[Job] = deque()
-        self._answers: list[Message] = []
-        self._pieces: list[bytes] = []
         self._oldest = 0.0
 
     def serve(self) -> None:
@@ -224,7 +260,7 @@ class Worker:
 
     def _rest(self) -> None:
         """There is nothing to do just now."""
-        if self._answers:
+        if self._answered:
             self._tell(GOING_ON)
         if self._place is not None:
             self._place.empty()
@@ -236,22 +272,21 @@ class Worker:
         if self._words[UNTIL] < job.number:
             return self._wait()
         self._queue.popleft()
-        failure, usable, outputs, seconds = self._done(job)
-        if not self._answers:
-            self._oldest = time.monotonic()
-        self._answers.append([job.number, int(seconds * 1e6), outputs, failure])
+        pieces: list[bytes] = []
+        failure, usable, outputs, seconds = self._done(job, pieces)
+        self._answer(job, failure, outputs, seconds, pieces)
         if not usable:
             self._tell(LEAVING)
             return False
-        if job.work is not None and ((outputs and LEFT in outputs) or _unread(1) or _unread(2)):
+        if job.work is not None and (LEFT in outputs or _unread(1) or _unread(2)):
             return self._wait()
         waited = time.monotonic() - self._oldest
-        if waited > (_TELL_SECONDS if len(self._answers) >= _TELL_SOME else _TELL_ONE_SECONDS):
+        if waited > (_TELL_SECONDS if self._answered >= _TELL_SOME else _TELL_ONE_SECONDS):
             self._tell(GOING_ON)
         return True
 
-    def _done(self, job: Job) -> tuple[Message, bool, Message, float]:
-        """Failure if any, whether we are still usable, outputs, and seconds."""
+    def _done(self, job: Job, pieces: list[bytes]) -> tuple[Message, bool, list[int], float]:
+        """Failure if any, whether we are still usable, what became of the outputs (see Place), and seconds."""
         work = job.work
         if work is None:
             return self._run(job.told)
@@ -261,7 +296,7 @@ class Worker:
             self._place.empty()
             self._place.enter(job.task, job.attempt, work, job.inputs)
         except OSError as error:
-            return _no_room(error), True, None, 0.0
+            return _no_room(error), True, [], 0.0
         work.environment[b"BDW_FED_TASK"] = job.task.encode()
         work.environment[b"BDW_FED_ATTEMPT"] = b"%d" % job.attempt
         _adopt(work.environment)
@@ -269,14 +304,15 @@ class Worker:
         raised, seconds, _ = self._call(self._place.arguments(work, parameters))
         written = self._place.written_to(work)
         if raised:
-            return raised, raised["kind"] != "memory", None, seconds
+            return raised, raised["kind"] != "memory", [], seconds
         if written:
             message = f"the step wrote to its input {written}; inputs may only be read"
-            return {"kind": "output", "message": message, "detail": ""}, True, None, seconds
-        return None, True, self._place.outputs(work, self._pieces), seconds
+            return {"kind": "output", "message": message, "detail": ""}, True, [], seconds
+        return None, True, self._place.outputs(work, pieces), seconds
 
-    def _run(self, told: Message) -> tuple[Message, bool, Message, float]:
-        _adopt({os.fsencode(name): os.fsencode(value) for name, value in told["env"].items()})
+    def _run(self, told: Message) -> tuple[Message, bool, list[int], float]:
+        """As `_done`, with the peak memory in KiB in place of outputs."""
+        _adopt({**self._environment, **_encoded(told["env"])})
         os.chdir(told["directory"])
         arguments: dict[str, Any] = {
             _keyword(port): Path(paths) if isinstance(paths, str) else [Path(path) for path in paths]
@@ -286,7 +322,7 @@ class Worker:
         arguments["out"] = {port: Path(path) for port, path in told["outputs"].items()}
         raised, seconds, peak = self._call(arguments)
         os.chdir("/")
-        return raised, not raised or raised["kind"] != "memory", peak, seconds
+        return raised, not raised or raised["kind"] != "memory", [peak >> 10], seconds
 
     def _call(self, arguments: dict[str, Any]) -> tuple[Message, float, int]:
         """Call the step's function, and end what it leaves: failure if any, seconds, peak memory."""
@@ -317,11 +353,27 @@ class Worker:
             _end_children(self._baseline)
         return failure or None, seconds, peak
 
-    def _tell(self, then: int) -> None:
+    def _answer(self, job: Job, failure: Message, outputs: list[int], seconds: float, pieces: list[bytes]) -> None:
+        """Put an answer where the daemon finds it if it must."""
+        text = json.dumps(failure).encode() if failure else b""
+        head = _ANSWER.pack(job.number, int(seconds * 1e6), len(text), len(outputs), job.work is None)
+        answer = b"".join((head, struct.pack(f"<{len(outputs)}i", *outputs), text, *pieces))
+        end = self._unsent + len(answer)
+        if not self._answered:
+            self._oldest = time.monotonic()
+        if end > len(self._area):
+            self._tell(GOING_ON, answer)
+            return
+        self._area[self._unsent : end] = answer
+        self._words[UNSENT] = self._unsent = end
+        self._answered += 1
+
+    def _tell(self, then: int, more: bytes = b"") -> None:
+        """Send the answers, and one that had no room among them."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-        self._frames.send(["done", then, peak, self._answers], self._pieces)
-        self._answers = []
-        self._pieces = []
+        self._frames.send(["done", then, peak], [bytes(self._area[: self._unsent]), more])
+        self._words[SENDINGS] += 1
+        self._words[UNSENT] = self._unsent = self._answered = 0
 
     def _wait(self) -> bool:
         """Say all that we have to say and wait for `go`; False if the daemon is gone."""
@@ -341,7 +393,7 @@ class Worker:
         if kind == "jobs":
             self._queue.extend(self._jobs(message[1], message[2], raw))
         elif kind == "work":
-            self._works[message[1]] = Work(message[2])
+            self._works[message[1]] = Work(message[2], self._environment)
         elif kind == "run":
             self._queue.append(Job(message[1], None, "", 0, [], message[2]))
         elif message[1]:  # go, and forget what we were told to do
@@ -511,6 +563,10 @@ def _size_tells(empty: str) -> bool:
 
 def _no_room(error: OSError) -> Message:
     return {"kind": NO_ROOM, "message": str(error), "detail": ""}
+
+
+def _encoded(environment: dict[str, str]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
 
 
 def _adopt(wanted: dict[bytes, bytes]) -> None:

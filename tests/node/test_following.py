@@ -1,0 +1,125 @@
+"""A node goes on with a chain by itself, as far as it was told to; and what it did survives it and its agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.orders.messages import Hold, Order, Orders
+from tests.node.cluster import NAMESPACE, Cluster, cluster, content, given, order, python, source
+from tests.node.language import units_of
+from tests.node.steps import bundle
+from wire.digests import task_id, unit_id
+
+
+class Chain:
+    """Steps s0, s1, … that add one, each following the one before."""
+
+    def __init__(self, edge: Cluster, tmp_path: Path, unit: model_pb2.Unit, length: int, **parameters: str) -> None:
+        function = "steps:heavy" if parameters else "steps:add_one"
+        self.steps = [
+            order(
+                f"s{number}",
+                python(function, bundle(edge, tmp_path)),
+                inputs=[given("unit", unit, kind="")],
+                outputs=["unit"],
+                parameters=parameters,
+            )
+            for number in range(length)
+        ]
+        self.tasks = [task_id(NAMESPACE, "run1", "s0", [("unit", [unit.id])])]
+        for number in range(1, length):
+            made = unit_id(self.tasks[-1], "unit", 0)
+            self.tasks.append(task_id(NAMESPACE, "run1", f"s{number}", [("unit", [made])]))
+        self._unit = unit
+
+    def begin(self, edge: Cluster, attempt: int = 1) -> None:
+        """Order the first of them."""
+        number, follow = 0, ()
+        for step in reversed(self.steps):
+            number, said = edge.agent.speaker.work(step, follow)
+            edge.agent.order(said)
+            follow = (("unit", number),)
+        edge.agent.order([Orders(number, (Order(self.tasks[0], attempt, units_of(self.steps[0])),))])
+
+    def key(self, number: int) -> node_pb2.TaskKey:
+        return node_pb2.TaskKey(namespace=NAMESPACE, run="run1", task=self.tasks[number], attempt=1)
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+async def test_a_chain_is_executed_without_a_further_order(tmp_path: Path, durability: str) -> None:
+    async with cluster(tmp_path, durability=durability) as edge:
+        node = await edge.start()
+        chain = Chain(edge, tmp_path, await source(edge, "a", b"0"), 10)
+        chain.begin(edge)
+        last = await edge.agent.result(chain.key(9))
+        assert content(node, last.outputs[0].unit) == b"10"
+        assert [result.task for result in edge.agent.results] == chain.tasks, "told in their order"
+        assert [result.followed for result in edge.agent.results] == [True] * 9 + [False]
+
+
+async def test_a_second_attempt_is_not_gone_on_with(edge: Cluster, tmp_path: Path) -> None:
+    """The coordinator decides where the next task goes; the works that it names say so."""
+    await edge.start()
+    chain = Chain(edge, tmp_path, await source(edge, "a", b"0"), 2)
+    number, said = edge.agent.speaker.work(chain.steps[0])
+    edge.agent.order([*said, Orders(number, (Order(chain.tasks[0], 2, units_of(chain.steps[0])),))])
+    await edge.agent.hear("finished")
+    assert [result.followed for result in edge.agent.results] == [False]
+
+
+async def test_a_run_that_is_held_is_not_gone_on_with_until_it_is_let_go(edge: Cluster, tmp_path: Path) -> None:
+    await edge.start()
+    unit = await source(edge, "a", b"0")
+    chain = Chain(edge, tmp_path, unit, 3)
+    edge.agent.order([Hold(NAMESPACE, "run1", True)])
+    chain.begin(edge)
+    await edge.agent.result(chain.key(0))
+    assert not edge.agent.results[0].followed
+    edge.agent.order([Hold(NAMESPACE, "run1", False)])
+    other = Chain(edge, tmp_path, await source(edge, "b", b"5"), 3)
+    other.begin(edge)
+    await edge.agent.result(other.key(2))
+    assert [result.followed for result in edge.agent.results] == [False, True, True, False]
+
+
+async def test_it_goes_on_while_the_agent_is_away_and_tells_all_when_it_is_back(edge: Cluster, tmp_path: Path) -> None:
+    await edge.start()
+    gate = tmp_path / "gate"
+    unit = await source(edge, "a", b"7")
+    chain = Chain(edge, tmp_path, unit, 4, waits_at="7", gate=str(gate))
+    chain.begin(edge)
+    await edge.agent.hear("started")
+    edge.agent.acknowledges = False
+    edge.agent.hang_up()
+    gate.touch()
+    await edge.agent.hear("hello", after=1)
+    await edge.agent.hear("finished", lambda finished: finished.key == chain.key(3), after=0) if not any(
+        result.task == chain.tasks[3] for result in edge.agent.results
+    ) else None
+    assert sorted({result.task for result in edge.agent.results}) == sorted(chain.tasks)
+
+
+async def test_a_daemon_that_is_started_again_tells_what_was_not_heard_and_holds_its_units(
+    edge: Cluster, tmp_path: Path
+) -> None:
+    node = await edge.start()
+    edge.agent.acknowledges = False
+    chain = Chain(edge, tmp_path, await source(edge, "a", b"0"), 5)
+    chain.begin(edge)
+    await edge.agent.result(chain.key(4))
+    told = {result.task: result for result in edge.agent.results}
+    await node.end()
+    edge.agent.results.clear()
+    again = await edge.start()
+    hello = edge.agent.all("hello")[-1]
+    assert {result.task: result for result in edge.agent.results} == told
+    assert {key.task for key in hello.running} == set(chain.tasks)
+    assert {result.outputs[0].unit.id for result in told.values()} <= {key.unit for key in hello.units}
+    last = told[chain.tasks[4]].outputs[0].unit
+    assert content(again, model_pb2.Unit(id=last.id)) == b"5"
+    edge.agent.say(ack=node_pb2.AckResults(keys=hello.running))
+    edge.agent.hang_up()
+    assert not (await edge.agent.hear("hello", after=2)).running
