@@ -298,7 +298,10 @@ def apply_spilled(book: Book, record: records.Spilled) -> None:
         live.waiting -= 1
     else:  # a replayed queue may stand in another order
         live.unready(task)
-    live.run.steps[step.index].open -= 1
+    state = live.run.steps[step.index]
+    state.open -= 1
+    if not state.open:  # what goes elsewhere may have been the last that was waited for here
+        live.check.add(step.index)
     unit = task.inputs[0][0]
     live.run.edges[step.driving.index].outs[unit] = Out(record.cluster)
     live.queue_out(record.cluster, step.driving.index, unit)

@@ -14,7 +14,7 @@ from pathlib import Path
 from federation import Federation
 from killing import descendants
 
-ONCE = 8  # connections that a daemon which was started again opens once and keeps
+ONCE = 24  # connections that a daemon which was started again opens once and keeps
 PATIENCE = 40.0  # workers that were started on demand are kept for a while
 
 

@@ -175,11 +175,13 @@ def test_workers_that_appear_and_vanish_while_units_wait(broken: Federation, tmp
 
 
 def test_intermediates_of_a_remote_pull_are_freed_by_their_last_consumer(broken: Federation, tmp_path: Path) -> None:
-    run = submit(broken, "heavy", pieces=20, rest=5)
+    gate = tmp_path / "gate"
+    run = submit(broken, "heavy", pieces=20, gate=gate)
     until(lambda: done(broken, run, "copy") == 20, "all units were worked on")
     until(lambda: not units(broken, "edge-a", run), "nothing of what was pulled is left where it was made")
     until(lambda: len(units(broken, "cloud", run)) == 20, "nor where it was pulled to: only what was made there")
     assert not done(broken, run, "collect"), "the run goes on all the while"
+    gate.touch()
     check(broken, run, 20, tmp_path)
 
 

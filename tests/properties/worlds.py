@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 import msgspec
 
-from bdw_fed.v1 import model_pb2, node_pb2
+from bdw_fed.v1 import model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.orders.messages import Output
 from tests.coordinator.federation import Agent, Faults, Federation, made
+from tests.coordinator.workflows import Use
 from tests.properties.audit import audit
-from tests.properties.graphs import random_dag
+from tests.properties.graphs import Parts, random_dag
 
 CLUSTERS = {"edge1": {"n1": 2.0}, "edge2": {"n1": 1.0, "n2": 2.0}, "cloud": {"n1": 4.0, "n2": 2.0}}
 _CRASH = 0.5  # any probability that is not zero: the moment is chosen, not left to chance
@@ -79,21 +80,25 @@ class World(Federation):
         crashes: frozenset[int] = frozenset(),
         audited: float = 0.1,
         policy: Policy | None = None,
+        clusters: Mapping[str, dict[str, float]] = CLUSTERS,
+        grow: Callable[[Random, Sequence[str]], tuple[list[Use], Parts]] = random_dag,
     ) -> None:
         random = Random(seed)
-        names = random.sample(list(CLUSTERS), random.randint(1, len(CLUSTERS)))
+        names = random.sample(list(clusters), random.randint(1, len(clusters)))
         self.audited = audited
         self.varying = 0.5  # how often a step answers otherwise than before
+        self.rumours = 0.05  # how often a cluster hears that another is idle, or busy, whatever is true
+        self.told = 0
         self.audits = Random(seed)  # of its own, so that auditing more changes nothing of what happens
         self.crashes = crashes
         self.chances = 0
         faults = faults or Faults()
         if crashes:
             faults.crash = _CRASH
-        super().__init__(random, {name: CLUSTERS[name] for name in names}, faults, policy or Policy())
+        super().__init__(random, {name: clusters[name] for name in names}, faults, policy or Policy())
         self.replay_checks = 0.0
         self.agents = {cluster: AuditedAgent(self, cluster, nodes) for cluster, nodes in self.clusters.items()}
-        steps, parts = random_dag(random, names)
+        steps, parts = grow(random, names)
         for step in steps:
             step.attempts = 20 if self.faults.attempt_fails else 3
         if random.random() < 0.5:
@@ -109,6 +114,14 @@ class World(Federation):
             return outputs
         varied = self.random.randbytes(4)
         return tuple(made(task.key.task, output.port, output.index, self.size, varied) for output in outputs)
+
+    def misbehave(self) -> None:
+        super().misbehave()
+        if len(self.agents) > 1 and self.chance(self.rumours):
+            here, there = self.random.sample(list(self.agents), 2)
+            self.told += 1
+            load = peer_pb2.Load(number=self.told, cpus=4, cpus_wanted=self.random.choice((0, 0, 50)), mean_seconds=0.1)
+            self.agents[here].hub.append(messages.PeerLoad(there, b"", load.SerializeToString()))
 
     def misfortune(self, probability: float) -> bool:
         if not self.crashes or probability != _CRASH:

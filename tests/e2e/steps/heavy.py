@@ -34,9 +34,10 @@ def once(piece: Path, marks: str, kilobytes: int, out: dict[str, Path]) -> None:
     _fill(out["piece"], words, kilobytes)
 
 
-def collect(pieces: list[Path], seconds: float, out: dict[str, Path]) -> None:
-    """The indices of all that has come, in order; a file's every line must say the same."""
-    time.sleep(seconds)
+def collect(pieces: list[Path], gate: str, out: dict[str, Path]) -> None:
+    """The indices of all that has come, in order; a file's every line must say the same. Waits for a file, if named."""
+    while gate and not Path(gate).exists():
+        time.sleep(0.05)
     indices = []
     for piece in pieces:
         first, *lines = piece.read_text().splitlines()
