@@ -13,6 +13,7 @@ import pytest
 
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.node.daemon import StateInUseError, serve
+from cluster_agent.runtimes.process.places import SHARED_MEMORY
 from tests.node.cluster import (
     NAMESPACE,
     Cluster,
@@ -212,8 +213,10 @@ async def test_a_killed_daemon_leaves_no_process_behind(edge: Cluster, tmp_path:
         started = [worker, *map(int, pids.read_text().split())]
         spawner = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
         assert all(alive(pid) for pid in [*started, spawner])
+        places = list(SHARED_MEMORY.glob(f"bdw-fed-*.{daemon.pid}"))
         daemon.kill()
         await wait_until(lambda: not any(alive(pid) for pid in [*started, spawner]))
+        assert not any(place.exists() for place in places), "nor a directory in memory"
     finally:
         with contextlib.suppress(ProcessLookupError):
             daemon.kill()

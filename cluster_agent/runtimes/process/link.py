@@ -74,11 +74,13 @@ class Child:
 class SpawnerLink:
     """One spawner process, started by `open` and gone, with all children, after `close`.
 
-    What was left behind by an earlier spawner of the same `owner` is ended before.
+    What was left behind by an earlier spawner of the same `owner` is ended before. The directory `memory`, if there is
+    one, is removed with it.
     """
 
-    def __init__(self, python: str, owner: str = "") -> None:
+    def __init__(self, python: str, owner: str = "", memory: str = "") -> None:
         self._python = python
+        self._memory = memory
         self.owner = owner or secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
@@ -107,7 +109,7 @@ class SpawnerLink:
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - once, at start; vfork takes a millisecond
-                    [self._python, "-I", "-X", "utf8", str(_SPAWNER), str(theirs.fileno()), self.owner],
+                    [self._python, "-I", "-X", "utf8", str(_SPAWNER), str(theirs.fileno()), self.owner, self._memory],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],

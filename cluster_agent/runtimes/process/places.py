@@ -3,7 +3,8 @@
     <memory>/<number>/          a worker's; see `worker`
     <disk>/<number>/            its tmp: HOME and TMPDIR of its tasks
 
-What an earlier daemon left is removed at start. A worker's directories go with it.
+A worker's directories go with it, all of them with the daemon: should it be killed, the spawner removes those that lie
+in memory, and its next start whatever is left.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Places:
     """All places of one daemon, in these two directories, which are its own. Blocks; OSError."""
 
     def __init__(self, memory: Path, disk: Path) -> None:
+        self.memory = memory
         self._roots = (memory, disk)
         self._numbers = itertools.count(1)
         for root in self._roots:
@@ -44,7 +46,7 @@ class Places:
         memory, disk = (root / str(number) for number in [next(self._numbers)] for root in self._roots)
         place = Place(memory, disk)
         for directory in (memory, disk):
-            directory.mkdir()
+            directory.mkdir(parents=True)
         (memory / "tmp").symlink_to(disk)
         return place
 
@@ -60,11 +62,13 @@ class Places:
 
 
 def open_places(state: Path, memory: Path | None = None) -> Places:
-    """The places of the daemon with this state directory; `memory` is by default in shared memory, else on the disk."""
+    """The places of the daemon with this state directory, in `memory`; by default shared memory, else the disk."""
     disk = state / "places"
-    if memory is None and os.access(SHARED_MEMORY, os.W_OK):
-        memory = SHARED_MEMORY / f"bdw-fed-{os.getuid()}-{bytes_digest(os.fsencode(state.resolve())).hex()[:16]}"
-    if memory is not None:
-        with suppress(OSError):
-            return Places(memory, disk)
-    return Places(state / "memory", disk)
+    if memory is None:
+        memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else state
+    name = f"bdw-fed-{os.getuid()}-{bytes_digest(os.fsencode(state.resolve())).hex()[:16]}"
+    for left in memory.glob(f"{name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with suppress(OSError):
+        return Places(memory / f"{name}.{os.getpid()}", disk)
+    return Places(state / f"{name}.{os.getpid()}", disk)

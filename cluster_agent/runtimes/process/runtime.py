@@ -26,7 +26,8 @@ class ProcessRuntime(Runtime):
         self._python = python
         self._places = places
         self._owner = owner
-        self._link = SpawnerLink(python, owner)
+        self._memory = str(places.memory) if places else ""
+        self._link = SpawnerLink(python, owner, self._memory)
         self._opening = asyncio.Lock()
 
     @property
@@ -41,7 +42,7 @@ class ProcessRuntime(Runtime):
         async with self._opening:
             if not self._link.alive:
                 await self._link.close()
-                self._link = SpawnerLink(self._python, self._owner)
+                self._link = SpawnerLink(self._python, self._owner, self._memory)
                 await self._link.open()
         if spec.argv:
             return CommandWorker(self._link, spec, base_environment())

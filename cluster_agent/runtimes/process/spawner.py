@@ -3,7 +3,7 @@
 The daemon has threads and much memory, so it must not fork; this process has neither, so what has to happen between
 fork and exec (session, limits, descriptors, death signal) can be plain code, and a warm interpreter is a fork away.
 Programs without limits need none of that: posix_spawn starts them, at a third of the price of a fork of an interpreter.
-Stands alone, on the standard library: `python -I spawner.py FD OWNER`.
+Stands alone, on the standard library: `python -I spawner.py FD OWNER MEMORY`.
 
 Over the socket FD come requests, length-prefixed JSON, several at a time. A request with "descriptors" is told with so
 many of them passed along:
@@ -18,8 +18,8 @@ Back go {"started": id, "pid"} and {"failed": id, "error"} of interpreters, and 
 "peak_memory", "error", "strays"}: why it could not be executed, and whether it has left processes behind. A child leads
 a session and a process group of its own. When it ends its group is killed before that is told, and so is whatever of it
 escaped to another group and became our orphan: it is known by BDW_FED_WORKER in its environment. When the socket ends,
-the daemon is gone: everything is killed. Should this process be killed, an interpreter is, too; programs are known to
-the daemon by OWNER in the same variable (see `sweeping`).
+the daemon is gone: everything is killed, and the directory MEMORY removed (empty: there is none). Should this process
+be killed, an interpreter is, too; programs are known to the daemon by OWNER in the same variable (see `sweeping`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -391,7 +392,7 @@ def _load_worker() -> ModuleType:
     return module
 
 
-def main(fd: int, owner: str) -> None:
+def main(fd: int, owner: str, memory: str) -> None:
     """Serve the daemon at the other end of `fd`."""
     connection = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
@@ -405,7 +406,9 @@ def main(fd: int, owner: str) -> None:
     gc.collect()
     gc.freeze()
     Spawner(connection, owner, worker).run()
+    if memory:
+        shutil.rmtree(memory, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
