@@ -22,124 +22,14 @@ Pure: times are passed in, in seconds of the monotonic clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Hashable, Mapping
 
 from cluster_agent.pools.ahead import Arriving
-from cluster_agent.pools.backoff import Backoff
 from cluster_agent.pools.measured import Measured
+from cluster_agent.pools.model import Figures, Limits, Need, Node, Pool, Resize, Room
+from cluster_agent.pools.sizing import fit, wanted
 
-_GRAIN: Final = 0.1  # of a start-up: what a new worker gets through in it is not worth another worker
-_UNMEASURED: Final = 1.0
-
-
-@dataclass(slots=True, frozen=True)
-class Limits:
-    """What the step's author allows: warm minimum and maximum on the cluster (0 = as many as fit), idle seconds.
-
-    `cpus` and `memory` (bytes) are a worker's. At most `step` workers are started within `pause` seconds (of
-    a start-up, if 0); `step` 0: as many as are wanted. A pool of which each node has failed to start a worker so many
-    `attempts` in a row can't be started.
-    """
-
-    minimum: int
-    maximum: int
-    idle: float
-    cpus: float
-    memory: int
-    step: int = 0
-    pause: float = 0.0
-    attempts: int = 3
-
-
-@dataclass(slots=True, frozen=True)
-class Room:
-    """A connected node: what it has, what of that is not given away, how many tasks of the definition it was given.
-
-    `near` says how much of what will come is made there, in any measure.
-    """
-
-    cpus: float
-    memory: int
-    given: int
-    free: float = 0.0
-    near: float = 0.0
-
-
-@dataclass(slots=True, frozen=True)
-class Resize:
-    """Tell this node to keep so many workers."""
-
-    node: str
-    workers: int
-
-
-@dataclass(slots=True, frozen=True)
-class Figures:
-    """A pool as people see it."""
-
-    definition: str
-    desired: int
-    starting: int
-    idle: int
-    busy: int
-    queued: int
-    service: float  # seconds; 0 = not measured yet
-    start: float
-    reason: str
-
-
-@dataclass(slots=True)
-class _Need:
-    queued: int
-    arriving: Arriving | None
-
-
-@dataclass(slots=True)
-class _Node:
-    target: int = 0
-    starting: int = 0
-    idle: int = 0
-    busy: int = 0
-    raised: float = 0.0  # when the target rose last
-    low_since: float | None = None  # since when less has been wanted
-    highest: int = 0  # wanted since then
-    backoff: Backoff = field(default_factory=Backoff)
-    failed: int = 0  # starts in a row
-    error: str = ""  # of the last
-    short: bool = False  # it has lost workers, and starts others when it is told again
-
-    @property
-    def warm(self) -> int:
-        return self.idle + self.busy
-
-    @property
-    def there(self) -> int:
-        return self.starting + self.idle + self.busy
-
-    @property
-    def have(self) -> int:
-        return max(self.target, self.there)
-
-
-@dataclass(slots=True)
-class _Pool:
-    limits: Limits
-    start: Measured
-    service: Measured = field(default_factory=lambda: Measured(_UNMEASURED))
-    needs: dict[Hashable, _Need] = field(default_factory=dict)
-    nodes: dict[str, _Node] = field(default_factory=dict)
-    may_start: int = 0  # where it grows in steps
-    paused_until: float = 0.0
-    spent: float = 0.0  # seconds that tasks took since the last look
-    ended: int = 0  # tasks since then
-    looked: float | None = None
-    reason: str = ""
-
-    @property
-    def queued(self) -> int:
-        return sum(need.queued for need in self.needs.values())
+__all__ = ["Autoscaler", "Figures", "Limits", "Resize", "Room"]
 
 
 class Autoscaler:
@@ -147,7 +37,7 @@ class Autoscaler:
 
     def __init__(self, start: float = 0.1) -> None:
         self._start = start
-        self._pools: dict[str, _Pool] = {}
+        self._pools: dict[str, Pool] = {}
 
     # -------------------------------------------------------------------------------------------------- what is known
 
@@ -157,9 +47,9 @@ class Autoscaler:
         """`who` needs the pool from now on: so many tasks that no node was given yet, and what will come."""
         pool = self._pools.get(definition)
         if pool is None:
-            pool = self._pools[definition] = _Pool(limits, Measured(self._start))
+            pool = self._pools[definition] = Pool(limits, Measured(self._start))
         pool.limits = limits
-        pool.needs[who] = _Need(queued, arriving)
+        pool.needs[who] = Need(queued, arriving)
 
     def release(self, definition: str, who: Hashable) -> None:
         """`who` needs the pool no more."""
@@ -191,7 +81,7 @@ class Autoscaler:
         pool = self._pools.get(definition)
         if pool is None:
             return
-        known = pool.nodes.setdefault(node, _Node())
+        known = pool.nodes.setdefault(node, Node())
         before = known.there
         known.starting, known.idle, known.busy = starting, idle, busy
         if start_seconds > 0:
@@ -257,7 +147,7 @@ class Autoscaler:
             return ""
         error = ""
         for name, room in rooms.items():
-            if not _fit(pool.limits, room):
+            if not fit(pool.limits, room):
                 continue
             node = pool.nodes.get(name)
             if node is None or node.failed < pool.limits.attempts:
@@ -290,11 +180,11 @@ class Autoscaler:
         if pool is None:
             return [], None
         for name in rooms:
-            pool.nodes.setdefault(name, _Node())
-        wanted, due = _wanted(pool, rooms, now)
+            pool.nodes.setdefault(name, Node())
+        sizes, due = wanted(pool, rooms, now)
         told = _replace(pool, rooms, due, now)
-        told += _raise(pool, wanted, due, now)
-        told += _lower(pool, wanted, due, now)
+        told += _raise(pool, sizes, due, now)
+        told += _lower(pool, sizes, due, now)
         if not pool.needs and not any(node.have for node in pool.nodes.values()):
             del self._pools[definition]
             return told, None
@@ -302,117 +192,7 @@ class Autoscaler:
         return told, min(later) if later else None
 
 
-def _wanted(pool: _Pool, rooms: Mapping[str, Room], now: float) -> tuple[dict[str, int], list[float]]:
-    """Workers wanted on each node, and times at which that may be different."""
-    due: list[float] = []
-    limits = pool.limits
-    ceiling: dict[str, int] = {}
-    for name, room in rooms.items():
-        node = pool.nodes[name]
-        ceiling[name] = _fit(limits, room)
-        if node.backoff.waits(now):
-            ceiling[name] = min(ceiling[name], node.warm)
-            due.append(node.backoff.until)
-    by_warm, by_new = _covers(pool)
-    wanted: dict[str, int] = {}
-    spare = 0  # tasks that the workers there are get through beside what their nodes were given
-    for name, room in rooms.items():
-        node = pool.nodes[name]
-        covered = node.warm * by_warm + (node.have - node.warm) * by_new
-        if room.given <= covered:
-            wanted[name] = min(room.given, node.have)
-            spare += covered - room.given
-        else:
-            wanted[name] = node.have + math.ceil((room.given - covered) / by_new)
-        wanted[name] = min(wanted[name], ceiling[name])
-    total = sum(wanted.values())
-    have = sum(pool.nodes[name].have for name in rooms)
-    queued = pool.queued
-    if queued <= spare:
-        floor = min(total + queued, max(total, have))
-    else:
-        floor = max(total, have) + math.ceil((queued - spare) / by_new)
-    if pool.needs:
-        floor = max(floor, limits.minimum)
-    floor = max(floor, _in_use(pool, have, now), _ahead(pool, have, due, now))
-    most = limits.maximum or sum(ceiling.values())
-    _spread(pool, rooms, wanted, ceiling, min(floor, most))
-    if limits.maximum:
-        _cut(wanted, limits.maximum)
-    return wanted, due
-
-
-def _covers(pool: _Pool) -> tuple[int, int]:
-    """Tasks that a warm worker gets through during a start-up, and a new one shortly after it."""
-    if not pool.service.known or pool.service.high <= 0:
-        return 1, 1
-    start = pool.start.mean
-    return 1 + int(start / pool.service.high), 1 + int(_GRAIN * start / pool.service.high)
-
-
-def _in_use(pool: _Pool, have: int, now: float) -> int:
-    """Workers that the tasks which ended since the last look have kept busy: nodes get on without asking."""
-    if not pool.ended:
-        pool.looked = now
-        return 0
-    elapsed = now - pool.looked if pool.looked is not None else 0.0
-    busy = math.ceil(pool.spent / elapsed) if elapsed > pool.spent / max(have, 1) else have
-    pool.spent, pool.ended, pool.looked = 0.0, 0, now
-    return min(have, max(1, busy))
-
-
-def _ahead(pool: _Pool, have: int, due: list[float], now: float) -> int:
-    """Workers that what will come needs: started a start-up before it does, kept if it does within the idle time."""
-    arriving = [need.arriving for need in pool.needs.values() if need.arriving is not None]
-    lead = now + pool.start.high
-    due += [one.first - pool.start.high for one in arriving if one.first > lead]
-    at_once = _for_arriving(pool, [one for one in arriving if one.first <= lead])
-    soon = _for_arriving(pool, [one for one in arriving if one.first <= max(lead, now + pool.limits.idle)])
-    return max(at_once, min(have, soon))
-
-
-def _for_arriving(pool: _Pool, arriving: Sequence[Arriving]) -> int:
-    count = sum(one.count for one in arriving)
-    if count <= 0:
-        return 0
-    rate = sum(one.rate for one in arriving)
-    return math.ceil(min(max(count, 1.0), max(1.0, rate * pool.service.mean)) - 1e-6)
-
-
-def _spread(
-    pool: _Pool, rooms: Mapping[str, Room], wanted: dict[str, int], ceiling: Mapping[str, int], total: int
-) -> None:
-    """Bring the sum of `wanted` up to `total`: where workers are, then near the producers, then in free room."""
-    missing = total - sum(wanted.values())
-    if missing <= 0:
-        return
-    for name in sorted(rooms, key=lambda name: (-pool.nodes[name].warm, -pool.nodes[name].have)):
-        more = max(0, min(missing, min(pool.nodes[name].have, ceiling[name]) - wanted[name]))
-        wanted[name] += more
-        missing -= more
-    order = sorted(rooms, key=lambda name: (-rooms[name].near, -rooms[name].free))
-    while missing > 0:
-        before = missing
-        for name in order:
-            room = rooms[name]
-            # Where the producers run as many as are near; elsewhere one by one, so that nodes fill evenly.
-            more = min(missing, max(0, ceiling[name] - wanted[name]), math.ceil(room.near) or 1)
-            wanted[name] += more
-            missing -= more
-        if missing == before:
-            return
-
-
-def _cut(wanted: dict[str, int], maximum: int) -> None:
-    """Keep to the pool's maximum over all nodes: each that needs any gets one first."""
-    over = sum(wanted.values()) - maximum
-    while over > 0:
-        most = max(wanted, key=lambda name: wanted[name])
-        wanted[most] -= 1
-        over -= 1
-
-
-def _replace(pool: _Pool, rooms: Mapping[str, Room], due: list[float], now: float) -> list[Resize]:
+def _replace(pool: Pool, rooms: Mapping[str, Room], due: list[float], now: float) -> list[Resize]:
     """Nodes that have lost workers start others once their back-off is over."""
     told = []
     for name in rooms:
@@ -428,7 +208,7 @@ def _replace(pool: _Pool, rooms: Mapping[str, Room], due: list[float], now: floa
     return told
 
 
-def _raise(pool: _Pool, wanted: Mapping[str, int], due: list[float], now: float) -> list[Resize]:
+def _raise(pool: Pool, sizes: Mapping[str, int], due: list[float], now: float) -> list[Resize]:
     limits = pool.limits
     told: list[Resize] = []
     left = limits.maximum - sum(node.have for node in pool.nodes.values()) if limits.maximum else math.inf
@@ -437,7 +217,7 @@ def _raise(pool: _Pool, wanted: Mapping[str, int], due: list[float], now: float)
     may = pool.may_start if limits.step else math.inf
     started = 0
     held_back = False
-    for name, workers in wanted.items():
+    for name, workers in sizes.items():
         node = pool.nodes[name]
         more = workers - node.target
         if more <= 0:
@@ -466,7 +246,7 @@ def _raise(pool: _Pool, wanted: Mapping[str, int], due: list[float], now: float)
     return told
 
 
-def _why_more(pool: _Pool, more: int) -> str:
+def _why_more(pool: Pool, more: int) -> str:
     parts = [f"{pool.queued} queued"] if pool.queued else []
     coming = sum(need.arriving.count for need in pool.needs.values() if need.arriving is not None)
     if coming and not pool.queued:
@@ -474,11 +254,11 @@ def _why_more(pool: _Pool, more: int) -> str:
     return f"{more} more: {', '.join(parts) or 'tasks were given to nodes'}"
 
 
-def _lower(pool: _Pool, wanted: Mapping[str, int], due: list[float], now: float) -> list[Resize]:
+def _lower(pool: Pool, sizes: Mapping[str, int], due: list[float], now: float) -> list[Resize]:
     told: list[Resize] = []
     # Where another node must have a worker and the maximum is reached, idle ones here go at once.
-    short = sum(max(0, wanted[name] - pool.nodes[name].target) for name in wanted) if pool.limits.maximum else 0
-    for name, workers in wanted.items():
+    short = sum(max(0, sizes[name] - pool.nodes[name].target) for name in sizes) if pool.limits.maximum else 0
+    for name, workers in sizes.items():
         node = pool.nodes[name]
         if workers >= node.target:
             node.low_since = None
@@ -504,10 +284,3 @@ def _lower(pool: _Pool, wanted: Mapping[str, int], due: list[float], now: float)
         if node.low_since is not None:
             due.append(node.low_since + pool.limits.idle)
     return told
-
-
-def _fit(limits: Limits, room: Room) -> int:
-    fit = int(room.cpus / limits.cpus + 1e-9) if limits.cpus else 1
-    if limits.memory:
-        fit = min(fit, room.memory // limits.memory)
-    return fit
