@@ -326,3 +326,24 @@ def test_last_words_are_cut_between_characters() -> None:
     for piece in (b"ab", "ä".encode() * 3):
         words.write(2, piece)
     assert words.text(2) == "ää"
+
+
+async def test_a_spawner_that_is_killed_while_a_worker_starts_is_no_fault_of_the_step(
+    bundle: Path, tmp_path: Path
+) -> None:
+    waits = f"import os, time\nwhile not os.path.exists('{tmp_path}/go'): time.sleep(0.01)\n"
+    (bundle / "slow.py").write_text(f"{waits}def main(out): pass\n")
+    runtime = ProcessRuntime()
+    await runtime.open()
+    starting = asyncio.create_task(runtime.start(WorkerSpec("s@1", function="slow:main", bundle=bundle)))
+    spawner = runtime.spawner_pid
+    async with asyncio.timeout(DEADLINE):
+        while not Path(f"/proc/{spawner}/task/{spawner}/children").read_text():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    os.kill(spawner, signal.SIGKILL)
+    (tmp_path / "go").touch()
+    worker = await asyncio.wait_for(starting, DEADLINE)
+    assert worker.alive
+    assert runtime.spawner_pid != spawner
+    await worker.stop()
+    await runtime.close()

@@ -7,11 +7,13 @@ import os
 import sys
 
 from cluster_agent.runtimes.base import Runtime, Worker, WorkerSpec
+from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.process.command import CommandWorker
 from cluster_agent.runtimes.process.link import SpawnerLink
 from cluster_agent.runtimes.process.places import Places
 from cluster_agent.runtimes.process.python import PythonWorker
 
+_ATTEMPTS = 5  # to start a worker while the spawner dies again and again
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
 
 
@@ -39,19 +41,30 @@ class ProcessRuntime(Runtime):
         await self._link.open()
 
     async def start(self, spec: WorkerSpec) -> Worker:
-        async with self._opening:
-            if not self._link.alive:
-                await self._link.close()
-                self._link = SpawnerLink(self._python, self._owner, self._memory)
-                await self._link.open()
-        if spec.argv:
-            return CommandWorker(self._link, spec, base_environment())
-        return await PythonWorker.start(self._link, spec, base_environment(), self._places)
+        for left in reversed(range(_ATTEMPTS)):
+            link = await self._living_link()
+            try:
+                if spec.argv:
+                    return CommandWorker(link, spec, base_environment())
+                return await PythonWorker.start(link, spec, base_environment(), self._places)
+            except StartError:
+                if link.alive or not left:
+                    raise  # else it was the spawner that died, by no fault of the step
+        raise AssertionError
 
     async def close(self) -> None:
         await self._link.close()
         if self._places is not None:
             self._places.close()
+
+    async def _living_link(self) -> SpawnerLink:
+        """The link to the spawner, which is started again if it has died."""
+        async with self._opening:
+            if not self._link.alive:
+                await self._link.close()
+                self._link = SpawnerLink(self._python, self._owner, self._memory)
+                await self._link.open()
+            return self._link
 
 
 def base_environment() -> dict[str, str]:
