@@ -91,9 +91,13 @@ class Segment:
         self.size = os.fstat(self._file).st_size
         self.torn = False  # something was cut off by `frames`
         if self.size < len(MAGIC):  # new, or its first write was torn
-            os.ftruncate(self._file, 0)
-            self.size = 0
-            self._write(MAGIC)
+            try:
+                os.ftruncate(self._file, 0)
+                self.size = 0
+                self._write(MAGIC)
+            except OSError:
+                self.close()
+                raise
 
     def append(self, entries: list[Entry], contents: list[bytes]) -> int:
         """Write a frame; the offset of the first content. OSError: nothing was written."""

@@ -17,6 +17,7 @@ links.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import json
@@ -244,7 +245,7 @@ class DiskStore(Store):
         for count, key in enumerate(keys, 1):
             self._forget(key)
             if count % _FREE_AT_ONCE == 0:
-                self.flush()
+                self._flush_frees()
                 await asyncio.sleep(0)
 
     async def end_run(self, namespace: str, run: str, keep: Collection[bytes]) -> None:
@@ -252,7 +253,12 @@ class DiskStore(Store):
         units = self._runs.get((namespace, run), {})
         await self.free([UnitKey(namespace, run, unit) for unit in units if unit not in kept])
         self.journal.end_run(namespace, run)
-        self.flush()
+        self._flush_frees()
+
+    def _flush_frees(self) -> None:
+        """A full disk must not keep anybody from freeing; what is not written now is written by the next flush."""
+        with contextlib.suppress(OSError):
+            self.flush()
 
     async def close(self) -> None:
         """Finish removing and syncing."""

@@ -63,7 +63,7 @@ async def test_nobody_gets_anything_without_a_token(network: Network, token: str
 async def ask(port: int, request: str) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request.encode())
-    answer = await reader.read()
+    answer = await reader.read(100)
     writer.close()
     await writer.wait_closed()
     return answer
@@ -79,13 +79,21 @@ async def test_when_the_link_is_trusted_no_more_the_port_is_closed(network: Netw
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-async def test_a_pull_goes_on_with_tls_when_the_token_is_not_good_any_more(network: Network) -> None:
+@pytest.mark.parametrize("reachable", [True, False])
+async def test_a_pull_goes_on_when_token_or_port_are_not_good(network: Network, reachable: bool) -> None:
+    """With another token, or with TLS where a firewall has the port."""
     here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
     await there.server.trust(EDGE)
-    here.client._connections.remember_plain(there.source(), f"127.0.0.1:{plain_port(there)}", "of another time")
-    digest = await there.put(CONTENT)
-    here.arrivals.fetch(key(), digest, len(CONTENT), [there.source()])
-    assert (await here.arrived())[0].error == ""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = plain_port(there) if reachable else closed.getsockname()[1]
+        here.client._connections.remember_plain(there.source(), f"127.0.0.1:{port}", "of another time")
+        digest = await there.put(CONTENT)
+        here.arrivals.fetch(key(), digest, len(CONTENT), [there.source()])
+        assert (await here.arrived())[0].error == ""
+    offered = here.client._connections.plain(there.source())
+    assert offered is not None
+    assert bool(offered[0]) == reachable
 
 
 def test_a_token_is_for_nodes_of_trusted_clusters_and_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

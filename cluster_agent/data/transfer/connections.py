@@ -30,7 +30,9 @@ _STALLED_SECONDS = 30.0
 _IDLE_SECONDS = 60.0
 _PLAIN_BYTES = 1 << 20  # below this, asking costs more than TLS
 _PASS_SECONDS = 30.0  # half of what a token is good for
+_REFUSED_SECONDS = 600.0  # for so long a server's plain port that failed is not tried again
 _OK = (200, 201, 202, 206)
+_WORDS_BYTES = 16 << 10  # of why something is refused
 
 T = TypeVar("T")
 Body = bytes | tuple[Path, int, int]
@@ -61,17 +63,10 @@ class Connections:
         self._closed = False
 
     def take(self, address: str, server_name: str) -> Channel | None:
-        """An idle connection; None if there is none. Those that were idle for long are closed."""
-        oldest = time.monotonic() - _IDLE_SECONDS
-        stale = []
+        """An idle connection; None if there is none."""
         with self._lock:
-            idle = self._idle.get((address, server_name), [])
-            while idle and idle[0][1] < oldest:
-                stale.append(idle.pop(0)[0])
-            channel = idle.pop()[0] if idle else None
-        for each in stale:
-            each.close()
-        return channel
+            idle = self._idle.get((address, server_name))
+            return idle.pop()[0] if idle else None
 
     def open(self, address: str, server_name: str) -> Channel:
         """A new connection; with TLS if there is a server name. OSError."""
@@ -88,12 +83,21 @@ class Connections:
         return Channel(sock)
 
     def give_back(self, address: str, server_name: str, channel: Channel) -> None:
-        """The connection is idle."""
+        """The connection is idle. Those that have been for long are closed."""
+        now = time.monotonic()
+        closed = []
         with self._lock:
-            if not self._closed:
-                self._idle.setdefault((address, server_name), []).append((channel, time.monotonic()))
-                return
-        channel.close()
+            if self._closed:
+                closed.append(channel)
+            else:
+                self._idle.setdefault((address, server_name), []).append((channel, now))
+            for where, idle in list(self._idle.items()):
+                while idle and idle[0][1] < now - _IDLE_SECONDS:
+                    closed.append(idle.pop(0)[0])
+                if not idle:
+                    del self._idle[where]
+        for each in closed:
+            each.close()
 
     def plain(self, source: Source) -> tuple[str, str] | None:
         """Address and token for a server that offers plain transfers; ("", "") if it does not, None if not known."""
@@ -101,10 +105,10 @@ class Connections:
             address, token, until = self._plain.get((source.address, source.server_name), ("", "", 0.0))
         return (address, token) if until > time.monotonic() else None
 
-    def remember_plain(self, source: Source, address: str, token: str) -> None:
+    def remember_plain(self, source: Source, address: str, token: str, seconds: float = _PASS_SECONDS) -> None:
         """What a server said, for a while."""
         with self._lock:
-            until = time.monotonic() + _PASS_SECONDS
+            until = time.monotonic() + seconds
             self._plain[source.address, source.server_name] = (address, token, until)
 
     def close(self) -> None:
@@ -173,6 +177,10 @@ class Exchange:
             done = work(self)
             good = self._is_idle
             return done
+        except OSError:
+            if self._token:  # perhaps only TLS gets through
+                self._connections.remember_plain(self.source, "", "", _REFUSED_SECONDS)
+            raise
         finally:
             self._leave(good)
 
@@ -224,16 +232,20 @@ class Exchange:
         return told
 
     def _judge(self, answer: Answer, reason: str) -> None:
+        if answer.status in _OK:
+            return
         where = self._where[0]
+        if answer.left <= _WORDS_BYTES:  # so that the connection is good for another request
+            reason = answer.body(_WORDS_BYTES).decode("utf-8", "replace") or reason
         if answer.status == 404:
             raise GoneError(f"{where} has the unit no more")
         if answer.status >= 500 or answer.status in (409, 429):
             raise OSError(f"answered {answer.status}")
         if answer.status == 401 and self._token:
-            self._connections.remember_plain(self.source, "", "")
+            self._token = ""
+            self._connections.remember_plain(self.source, "", "", 0.0)  # so the next one asks for another
             raise OSError("the token is not good any more")
-        if answer.status not in _OK:
-            raise RefusedError(f"{where} refused: {answer.status} {reason}")
+        raise RefusedError(f"{where} refused: {answer.status} {reason}")
 
     def _go_plain(self) -> None:
         """From now on without TLS, if the server offers it."""

@@ -17,8 +17,11 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor
 from dataclasses import dataclass
 
+import structlog
+
 from cluster_agent.data.transfer.channel import Channel
 
+_log = structlog.get_logger(__name__)
 _BACKLOG = 512
 _HANDSHAKE_SECONDS = 10.0
 _STALLED_SECONDS = 30.0  # without a byte sent or received
@@ -91,6 +94,8 @@ class Listener:
                     break
         except (OSError, CancelledError):
             pass  # it is gone, or was none of ours, or what it wanted is not wanted here any more
+        except Exception:
+            _log.exception("a request broke")
         finally:
             self._loop.call_soon_threadsafe(after, connection)
 

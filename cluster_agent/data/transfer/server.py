@@ -115,26 +115,30 @@ class DataServer:
         told = channel.receive_head()
         if told is None:
             return False
+        first, headers = told
         try:
-            request = _parsed(channel, *told)
-            self._handle(request)
+            self._handle(_parsed(channel, first, headers))
         except _AnswerError as error:
-            body = str(error).encode()
-            _send(channel, error.status, {"Connection": "close", **error.headers}, body, method=told[0].split(" ")[0])
-            channel.finish()  # the rest of the request was not read
-            return False
-        return told[1].get("connection", "").lower() != "close"
+            unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+            more = {"Connection": "close", **error.headers} if unread else error.headers
+            _send(channel, error.status, more, str(error).encode(), method=first.partition(" ")[0])
+            if unread:
+                channel.finish()
+                return False
+        return headers.get("connection", "").lower() != "close"
 
     def _handle(self, request: _Request) -> None:
         match request.method, request.path:
             case ("POST", ("v1", "units")):
                 self._many(request)
+            case ("PUT", ("v1", namespace, run, unit)):
+                self._put(request, _key(namespace, run, unit))
+            case _ if request.length:
+                raise _AnswerError(400, "no body was expected")
             case ("POST", ("v1", "plain")):
                 self._offer_plain(request)
             case (("GET" | "HEAD"), ("v1", namespace, run, unit)):
                 self._get(request, _key(namespace, run, unit))
-            case ("PUT", ("v1", namespace, run, unit)):
-                self._put(request, _key(namespace, run, unit))
             case _:
                 raise _AnswerError(404, "there is no such address")
 
