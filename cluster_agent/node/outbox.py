@@ -49,10 +49,10 @@ class Outbox:
         """Tell how a task ended; `patient`: there will be more soon."""
         self._results[key] = result
         self._waiting.append(_Told(key.namespace, key.run, result))
-        if not patient:
+        if patient:
+            self._wake_soon()
+        else:
             self.wake()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._out_of_patience)
 
     def again(self, key: TaskKey) -> None:
         """Tell a result once more; nothing if there is none yet."""
@@ -61,9 +61,9 @@ class Outbox:
             self.result(key, result)
 
     def started(self, key: TaskKey) -> None:
-        """Tell that a task runs."""
+        """Tell that a task runs; nobody acts upon it."""
         self._waiting.append(Started(key.namespace, key.run, ((key.task, key.attempt),)))
-        self.wake()
+        self._wake_soon()
 
     def produced(self, key: TaskKey, outputs: Sequence[Output]) -> None:
         """Tell of units of a task that still runs."""
@@ -107,6 +107,10 @@ class Outbox:
         """Nothing more is told."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _wake_soon(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._out_of_patience)
 
     def _out_of_patience(self) -> None:
         self._timer = None
