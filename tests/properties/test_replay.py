@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.core import Coordinator
 from tests.coordinator.federation import Faults
+from tests.properties.audit import audit
+from tests.properties.recording import RECORDED, Recorded
 from tests.properties.worlds import RecordedCoordinator, World
+from wire.digests import bytes_digest
 
 few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
 
@@ -43,3 +49,16 @@ def test_a_log_from_the_start_and_one_from_a_snapshot_lead_to_the_same_actions(s
         said = [msgspec.msgpack.encode(core.resume(world.now)) for core in (from_log, from_snapshot)]
         assert said[0] == said[1]
         assert from_log.snapshot() == from_snapshot.snapshot()
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.log")), ids=lambda path: path.stem)
+def test_the_log_of_a_real_run_means_what_it_meant(path: Path) -> None:
+    recorded = Recorded.read(path)
+    core = recorded.replayed()
+    assert bytes_digest(core.snapshot()) == recorded.digest
+    again = Coordinator(recorded.cluster)
+    again.restore(core.snapshot())
+    said = [msgspec.msgpack.encode(each.resume(100.0)) for each in (core, again)]
+    assert said[0] == said[1], "from the log and from its snapshot follow the same actions"
+    assert core.snapshot() == again.snapshot()
+    audit(core)
