@@ -14,15 +14,15 @@ from cluster_agent.coordinator import attempts, commands
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.grouping import form
-from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.state import Task, Unit
 from cluster_agent.orders.messages import Hold, Result
 from wire.digests import task_id
 
 
-def may_follow(live: LiveRun, task: Task) -> bool:
-    """Whether the node that executes the task may go on by itself."""
-    return task.attempt == 1 and live.dispatching
+def may_follow(live: LiveRun, task: Task, node: Node) -> bool:
+    """Whether the node that executes the task may go on by itself: not where another run may want its room back."""
+    return task.attempt == 1 and live.dispatching and (not node.holds or live.key in node.holds)
 
 
 def apply(book: Book, live: LiveRun, edge: Edge, unit: Unit, node: str) -> None:

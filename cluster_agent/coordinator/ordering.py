@@ -18,7 +18,7 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
     node = book.nodes[task.node]
     if not node.connected:
         return
-    number = _work(book, live, step, follow=following.may_follow(live, task))
+    number = _work(book, live, step, follow=following.may_follow(live, task, node))
     if number not in node.works:
         _introduce(book, live, step, node, number)
     by_work = book.orders.get(task.node)
