@@ -45,7 +45,6 @@ class Node:
     used_memory: int = 0
     tasks: dict[tuple[RunKey, bytes], None] = field(default_factory=dict)
     running: dict[str, int] = field(default_factory=dict)  # definition -> tasks that it was given
-    warm: set[str] = field(default_factory=set)  # definitions that were executed since the daemon started
     works: set[int] = field(default_factory=set)  # numbers of the works that it was told since it joined
     fetching: int = 0  # bytes that were sent for
     holds: dict[RunKey, Hold] = field(default_factory=dict)  # what runs reserved here

@@ -34,7 +34,6 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     pending = _unknown_frees(book, event.node)
     same_process = book.state.incarnations.get(event.node) == event.incarnation
     if not same_process:
-        node.warm.clear()
         book.commit(records.NodeMet(event.node, event.incarnation))
     node.connected = True
     node.written_off = False
