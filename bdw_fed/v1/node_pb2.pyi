@@ -250,6 +250,7 @@ class NodeHello(_message.Message):
     SERVER_NAME_FIELD_NUMBER: _builtins.int
     FETCHING_FIELD_NUMBER: _builtins.int
     ORDERS_VERSION_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     incarnation: _builtins.bytes
@@ -258,6 +259,8 @@ class NodeHello(_message.Message):
     server_name: _builtins.str
     orders_version: _builtins.int
     """of the msgpack format; an agent refuses another than its own"""
+    results: _builtins.int
+    """not acknowledged ones, which come with it and in the messages right after it"""
     @_builtins.property
     def status(self) -> _control_plane_pb2.NodeStatus: ...
     @_builtins.property
@@ -288,10 +291,11 @@ class NodeHello(_message.Message):
         server_name: _builtins.str = ...,
         fetching: _abc.Iterable[Global___UnitKey] | None = ...,
         orders_version: _builtins.int = ...,
+        results: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_address", b"data_address", "fetching", b"fetching", "finished", b"finished", "incarnation", b"incarnation", "node", b"node", "orders_version", b"orders_version", "running", b"running", "server_name", b"server_name", "status", b"status", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_address", b"data_address", "fetching", b"fetching", "finished", b"finished", "incarnation", b"incarnation", "node", b"node", "orders_version", b"orders_version", "results", b"results", "running", b"running", "server_name", b"server_name", "status", b"status", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

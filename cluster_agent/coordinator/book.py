@@ -42,7 +42,6 @@ class Policy(msgspec.Struct, frozen=True):
 
     node_lost_after: float = 5.0  # away for so long: its tasks go to other nodes
     settle_after_join: float = 0.05  # results that a node repeats as it comes back may take so long
-    stray_after: float = 10.0  # a task that a node runs and that we don't know may follow from results for so long
     withdraw_after: float = 10.0  # an offer that nobody takes for so long goes elsewhere, where there is an elsewhere
     offer_window: int = 256  # offers to a cluster that may be without an answer, for each run
     units_ahead: int = 20_000  # units of an edge that may wait for their consumer before the step that makes them does

@@ -7,7 +7,7 @@ A batch is much cheaper than its events one by one: drivers should hand over wha
 
 `apply` replays a record of the log. After the last one, `resume` makes the derived state anew and says what may not
 have been heard; nodes and peers are mended as they connect. A node's unacknowledged results should be handed over
-before its `NodeJoined`, and may come in the same batch or shortly after.
+before its `NodeJoined`, in the same batch or an earlier one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,6 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "pushed": fetching.on_push_late,
     "offers": offering.on_offers_due,
     "node": nodes.on_lost_due,
-    "stray": nodes.on_stray,
     "lacking": placement.on_lacking,
     "no-node": placement.on_no_node,
     "pool": pooling.on_due,

@@ -96,14 +96,11 @@ def _check_results(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> N
 
 def _reconcile_tasks(book: Book, live: LiveRun, node: Node, running: dict[bytes, int], *, same_process: bool) -> None:
     """Stop what it should not run; try again what it should run and doesn't."""
-    strays = [(task_id, attempt) for task_id, attempt in running.items() if not _given(live, node, task_id, attempt)]
-    following_perhaps = [each for each in strays if live.graph.follows and each[0] not in live.run.tasks]
-    for task_id, attempt in strays:
-        if (task_id, attempt) not in following_perhaps:
+    for task_id, attempt in running.items():
+        task = live.run.tasks.get(task_id)
+        wanted = task is not None and task.state == ASSIGNED and task.node == node.name and task.attempt == attempt
+        if not wanted:
             book.tell(node.name, commands.cancel(live.key, task_id, attempt))
-    if following_perhaps:  # the results that tell of them may be on their way
-        stray = (node.name, node.stream, live.key, tuple(following_perhaps))
-        book.wake(book.now + book.policy.stray_after, "stray", *stray)
     for key, task_id in list(node.tasks):
         if key != live.key:
             continue
@@ -116,21 +113,6 @@ def _reconcile_tasks(book: Book, live: LiveRun, node: Node, running: dict[bytes,
         else:
             failure = Failure("lost", f"the daemon of node {node.name} was restarted")
             retrying.end_attempt(book, live, task, failure, retrying.BLAMELESS)
-
-
-def _given(live: LiveRun, node: Node, task_id: bytes, attempt: int) -> bool:
-    task = live.run.tasks.get(task_id)
-    return task is not None and (task.state, task.node, task.attempt) == (ASSIGNED, node.name, attempt)
-
-
-def on_stray(book: Book, name: str, stream: int, run: RunKey, tasks: tuple[tuple[bytes, int], ...]) -> None:
-    """A node ran tasks that we did not know as it joined; by now all is told of which they could follow."""
-    live, node = book.lives.get(run), book.nodes[name]
-    if live is None or node.stream != stream:
-        return
-    for task_id, attempt in tasks:
-        if not _given(live, node, task_id, attempt):
-            book.tell(name, commands.cancel(run, task_id, attempt))
 
 
 def _reconcile_units(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:

@@ -179,13 +179,14 @@ class NodeDaemon:
             node=self._config.node,
             incarnation=self._incarnation,
             status=self._told,
-            # What is done and not acknowledged counts as running: its result comes with the same hello.
+            # What is done and not acknowledged counts as running: its result comes with the hello or right after it.
             running=[_proto_task(key) for key in (*self._tasks.unfinished(), *self._outbox.keys())],
             units=[_proto_unit(key) for key in self._store.units()],
             data_address=self.data_address,
             server_name=server_name(self._identity),
             fetching=[_proto_unit(key) for key in self._data.arrivals.wanted()],
             orders_version=VERSION,
+            results=len(self._outbox.keys()),
         )
         return node_pb2.NodeMessage(hello=hello)
 

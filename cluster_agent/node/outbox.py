@@ -8,7 +8,7 @@ waits a moment for company: there will be more to tell soon.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from cluster_agent.node.messages import TaskKey
@@ -37,7 +37,7 @@ class Outbox:
         self._waiting: list[Upward | _Told] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def keys(self) -> Iterable[TaskKey]:
+    def keys(self) -> Collection[TaskKey]:
         """Of the results that are not acknowledged."""
         return self._results.keys()
 

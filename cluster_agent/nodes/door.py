@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -26,7 +26,7 @@ from cluster_agent.coordinator.messages import NodeLost, NodeSaid
 from cluster_agent.nodes.attached import Attached
 from cluster_agent.nodes.logs import LogReaders
 from cluster_agent.nodes.translate import event_of, joined, pool_told
-from cluster_agent.orders.messages import VERSION, Downward, Upward, decode_upward
+from cluster_agent.orders.messages import VERSION, Downward, Results, Upward, decode_upward
 from wire.identity import Role, require
 
 _log = structlog.get_logger(__name__)
@@ -110,9 +110,12 @@ class NodeDoor(NodeServiceServicer):
                 f"node {node} speaks version {hello.orders_version} of the orders, its agent {VERSION}: "
                 "both must be of one release",
             )
-        attached = self._attach(hello, decode_upward(first.results) if first.results else [])
+        opening = await _opening(first, hello.results, requests)
+        if opening is None:
+            return
+        attached = self._attach(hello, opening)
         tasks = [
-            asyncio.create_task(self._read(attached, first, requests)),
+            asyncio.create_task(self._read(attached, requests)),
             asyncio.create_task(_write(attached, context)),
             asyncio.create_task(attached.closed.wait()),
         ]
@@ -149,7 +152,7 @@ class NodeDoor(NodeServiceServicer):
             )
         return node
 
-    def _attach(self, hello: node_pb2.NodeHello, unacknowledged: Sequence[Upward]) -> Attached:
+    def _attach(self, hello: node_pb2.NodeHello, opening: _Opening) -> Attached:
         former = self._nodes.get(hello.node)
         if former is not None:
             self._detach(former)
@@ -159,11 +162,13 @@ class NodeDoor(NodeServiceServicer):
         self._nodes[hello.node] = attached
         self._gone.discard(hello.node)
         attached.tell([self._said_welcome()])
-        for what in unacknowledged:  # first, so that their tasks are not taken for lost
+        for what in opening.said:  # first, so that their tasks are not taken for lost
             self._intake.submit(NodeSaid(hello.node, what))
         self._intake.submit(joined(hello, attached.stream))
         self.logs.joined(hello.node)
         self._changed()
+        for message in opening.messages:
+            self._take(attached, message)
         return attached
 
     def _said_welcome(self) -> bytes:
@@ -178,11 +183,7 @@ class NodeDoor(NodeServiceServicer):
         self.logs.lost(attached.node)
         self._changed()
 
-    async def _read(
-        self, attached: Attached, first: node_pb2.AttachRequest, requests: AsyncIterator[node_pb2.AttachRequest]
-    ) -> None:
-        for message in first.messages[1:]:
-            self._take(attached, message)
+    async def _read(self, attached: Attached, requests: AsyncIterator[node_pb2.AttachRequest]) -> None:
         await self._intake.room()
         async for request in requests:
             for message in request.messages:
@@ -217,6 +218,27 @@ class NodeDoor(NodeServiceServicer):
                         step=message.workers.step,
                         error=message.workers.error,
                     )
+
+
+class _Opening(NamedTuple):
+    """What a node says first: of tasks, until its unacknowledged results are heard, and meanwhile of other things."""
+
+    said: list[Upward]
+    messages: list[node_pb2.NodeMessage]
+
+
+async def _opening(
+    first: node_pb2.AttachRequest, results: int, requests: AsyncIterator[node_pb2.AttachRequest]
+) -> _Opening | None:
+    """A stream's beginning, without the hello; None if it ends before so many results have come."""
+    opening = _Opening(decode_upward(first.results) if first.results else [], list(first.messages[1:]))
+    while sum(len(what.results) for what in opening.said if isinstance(what, Results)) < results:
+        request = await anext(requests, None)
+        if request is None:
+            return None
+        opening.said.extend(decode_upward(request.results) if request.results else [])
+        opening.messages.extend(request.messages)
+    return opening
 
 
 async def _write(attached: Attached, context: _Context) -> None:

@@ -72,6 +72,24 @@ async def test_a_node_is_welcomed_and_its_results_are_heard_before_it_joins(memb
         await until(lambda: agent.core.events[2:] == [NodeLost("n1", b"one")])
 
 
+async def test_a_node_joins_when_all_its_results_are_heard(members: Members, tmp_path: Path) -> None:
+    """After long alone they may need several messages; what the node says between waits for the join."""
+    async with running(members, tmp_path / "edge", "edge", NOWHERE) as agent:
+        node = FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1"))
+        results = [Results("default", "r", (Result(b"%d" % number * 16, 1),)) for number in range(3)]
+        node.hello.results = 3
+        node.hello_results = [results[0]]
+        async with node:
+            await node.say(n.NodeMessage(source=n.SourceOpened(run="r", step="x")), results=[results[1]])
+            assert agent.core.events == []
+            await node.say(results=[results[2], STARTED])
+            await until(lambda: len(agent.core.events) == 6)
+            *said, joined, read = agent.core.events
+            assert said == [NodeSaid("n1", what) for what in (*results, STARTED)]
+            assert isinstance(joined, NodeJoined)
+            assert isinstance(read, SourceRead)
+
+
 async def test_each_message_becomes_its_event_in_order(members: Members, tmp_path: Path) -> None:
     async with (
         running(members, tmp_path / "edge", "edge", NOWHERE) as agent,

@@ -84,15 +84,11 @@ class FakeNode:
             self.said.append(event)
 
     def connect(self) -> None:
-        """Open the stream: results first, as many as fit into the first message, then what is here, then the rest."""
+        """Open the stream: results first, then what is here."""
         self.connected = True
         self.stream += 1
         self.ears = words.Ears()
-        results = list(self.unacked.values())
-        first = (
-            len(results) if self.federation.random.random() < 0.5 else self.federation.random.randint(0, len(results))
-        )
-        self.said.extend(results[:first])
+        self.said.extend(self.unacked.values())
         fetching = [(key_of(f.key), f.key.unit) for f in self.fetches] + list(self.expected)
         self.said.append(
             messages.NodeJoined(
@@ -107,7 +103,6 @@ class FakeNode:
                 stream=self.stream,
             )
         )
-        self.said.extend(results[first:])
 
     def disconnect(self) -> None:
         """The stream breaks: what was on its way either way is lost."""
