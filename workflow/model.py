@@ -302,6 +302,7 @@ class Place(Model):
     zones: Many[Name] | None = None
     labels: Labels | None = None  # of the cluster
     tolerate: Many[Toleration] = ()
+    stay: bool = False  # a unit is executed on the cluster whose data it stems from
     prefer: Literal["finish", "distance", "spread"] = "finish"
 
 

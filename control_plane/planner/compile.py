@@ -258,8 +258,12 @@ def _carry_formats(vertices: Mapping[str, Vertex]) -> None:
 
 
 def _pin(whole: Graph) -> None:
-    """Pin what pairs by cluster, and all that its units come through, to the cluster where the data lies."""
-    waiting = [vertex for vertex in whole if any(port.pairing == m.PAIRING_SAME_CLUSTER for port in vertex.step.inputs)]
+    """Pin what pairs by cluster or is to stay, and all that its units come through, to where the data lies."""
+    waiting = [
+        vertex
+        for vertex in whole
+        if vertex.place.stay or any(port.pairing == m.PAIRING_SAME_CLUSTER for port in vertex.step.inputs)
+    ]
     pinned_for = {vertex.name: vertex.name for vertex in waiting}
     while waiting:
         vertex = waiting.pop()
@@ -270,9 +274,9 @@ def _pin(whole: Graph) -> None:
                 [
                     Problem(
                         field=f"spec.steps.{pinned_for[vertex.name]}.in",
-                        message=f"{pinned_for[vertex.name]} pairs units that stem from the same cluster, but "
+                        message=f"{pinned_for[vertex.name]} takes units where the data lies that they stem from, but "
                         f"{vertex.name}, from which they come, {reason}, so its units stem from none",
-                        remedy="pair before gathering, or leave out `same: cluster`",
+                        remedy="pair or stay before gathering, or leave out `same: cluster` and `stay`",
                     )
                 ]
             )

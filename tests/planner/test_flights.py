@@ -45,10 +45,10 @@ def test_the_graph_has_sources_splits_and_outputs_as_steps_in_topological_order(
     assert [step(planned, name).inputs[0].format for name in ("clean.rows.split", "outputs.chart")] == ["csv", "svg"]
 
 
-def test_what_pairs_by_cluster_is_pinned_with_all_that_leads_to_it(planned: Planned) -> None:
+def test_what_pairs_by_cluster_or_is_to_stay_is_pinned_with_all_that_leads_to_it(planned: Planned) -> None:
     pinned = {each.name for each in planned.steps if each.pinned}
     built_in = {each.name for each in planned.steps if not each.definition}
-    assert pinned - built_in == {"clean", "join"}
+    assert pinned - built_in == {"clean", "join", "aggregate"}
     assert built_in <= pinned
 
 

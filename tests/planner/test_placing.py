@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from bdw_fed.v1 import control_plane_pb2 as cp
+from control_plane.planner.base import Measured
 from control_plane.planner.core import plan
 from tests.planner.conftest import Case
 from wire.errors import ProblemError
@@ -207,8 +209,49 @@ def test_pairing_by_cluster_after_gathering_is_refused(case: CaseOf) -> None:
     - {name: one, use: pair@1, in: {x: all.y, names: {from: inputs.names, same: cluster}}}
 """
     text = TOPOLOGY + STEP + workflow(steps, "rows: {dataset: rows}, names: {dataset: names}")
-    with pytest.raises(ProblemError, match="pairs units that stem from the same cluster"):
+    with pytest.raises(ProblemError, match="takes units where the data lies that they stem from"):
         plan(case(text).request())
+
+
+def test_what_is_to_stay_can_not_follow_what_gathers(case: CaseOf) -> None:
+    steps = """
+    - {name: all, use: s@1, in: {x: {from: inputs.rows, gather: all}}}
+    - {name: one, use: s@1, in: {x: all.y}, place: {stay: true}}
+"""
+    text = TOPOLOGY + STEP + workflow(steps, "rows: {dataset: rows}")
+    with pytest.raises(ProblemError, match="one takes units where the data lies"):
+        plan(case(text).request())
+
+
+def test_a_step_that_is_to_stay_is_pinned_and_hears_what_was_measured_and_preferred(case: CaseOf) -> None:
+    steps = """
+    - {name: one, use: s@1, in: {x: inputs.rows}, place: {stay: true}}
+    - {name: two, use: s@1, in: {x: one.y}, place: {prefer: distance, tolerate: [{key: removed}]}}
+"""
+    text = TOPOLOGY + STEP + workflow(steps, "rows: {dataset: rows}")
+    planned = plan(case(text).request(measured={"s@1": Measured(None, 0.5)}))
+    one, two = (next(each for each in planned.steps if each.name == name) for name in ("one", "two"))
+    assert one.pinned
+    assert not two.pinned
+    assert (one.prefer, two.prefer) == ("finish", "distance")
+    assert list(two.tolerates) == ["removed"]
+    assert {each.cluster: each.mean_seconds for each in two.measured} == {share.cluster: 0.5 for share in two.executors}
+
+
+def test_what_clusters_have_measured_is_planned_with(case: CaseOf) -> None:
+    text = TOPOLOGY + STEP + workflow("\n    - {name: one, use: s@1, in: {x: inputs.rows}}", "rows: {dataset: rows}")
+    request = case(text).request()
+    before = plan(request).plan
+    clusters = {}
+    for name, status in request.clusters.items():
+        clusters[name] = type(status)()
+        clusters[name].CopyFrom(status)
+        clusters[name].steps.add(definition="s@1", cluster=name, fixed_seconds=2.0, mean_seconds=2.0, weight=9)
+    after = plan(replace(request, clusters=clusters)).plan
+    step = next(each for each in after.steps if each.step == "one")
+    assert not next(each for each in before.steps if each.step == "one").task_seconds
+    assert step.task_seconds == dict.fromkeys((share.cluster for share in step.shares), 2.0)
+    assert after.expected_seconds >= before.expected_seconds + 2.0
 
 
 def test_the_same_copies_read_once_and_by_cluster_are_refused(case: CaseOf) -> None:
