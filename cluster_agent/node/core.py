@@ -37,6 +37,7 @@ from cluster_agent.node.messages import (
     ResultsAcked,
     ResultsKept,
     RunEnded,
+    SizesVoid,
     StartWorker,
     StopWorker,
     TaskCancelled,
@@ -256,6 +257,12 @@ class NodeCore:
         while pool.idle and pool.workers > pool.target:
             self._stop_oldest(pool)
 
+    def _void(self, _event: SizesVoid, now: float) -> None:
+        for pool in self._pools.values():
+            pool.target, pool.bounded, pool.told = 0, False, False
+            pool.idle = dict.fromkeys(pool.idle, now)  # what is needed is said again before they have lingered
+            self._wake_for(pool)
+
     def _ready(self, event: WorkerReady, now: float) -> None:
         pool = self._workers[event.worker].pool
         pool.starting.remove(event.worker)
@@ -425,5 +432,6 @@ _TAKE: Final[Mapping[type, Callable[[NodeCore, Any, float], None]]] = {
     WorkerReady: NodeCore._ready,
     WorkerFailed: NodeCore._failed,
     WorkerGone: NodeCore._gone,
+    SizesVoid: NodeCore._void,
     Tick: NodeCore._tick,
 }

@@ -122,7 +122,8 @@ class NodeDaemon:
             lost=self._queries.lost,
         )
         self._outbox.wake = self._link.wake
-        self._bundles = Bundles(config.state / "bundles", self._link.bundle, lambda: self._tasks.bundles_in_use())
+        in_use = lambda: self._tasks.bundles_in_use()  # noqa: E731, PLW0108 - there are no tasks yet
+        self._bundles = Bundles(config.state / "bundles", self._link.bundle, in_use)
         self._tasks = Tasks(
             NodeCore(config.cpus, config.memory),
             runtime,
@@ -242,6 +243,7 @@ class NodeDaemon:
     async def _obey(self, command: node_pb2.NodeCommand) -> None:
         match command.WhichOneof("kind"):
             case "welcome":
+                self._tasks.void_sizes()
                 self._data.data_root = Path(command.welcome.data_root)
                 self._store.durability = command.welcome.durability or "process"
                 await self._server.trust(frozenset(command.welcome.trusted))

@@ -140,6 +140,11 @@ class WorkerGone:
 
 
 @dataclass(frozen=True, slots=True)
+class SizesVoid:
+    """The coordinator does not know any more how many workers it has asked for: it will say so again, or needs none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed."""
 
@@ -156,6 +161,7 @@ Event = (
     | WorkerReady
     | WorkerFailed
     | WorkerGone
+    | SizesVoid
     | Tick
 )
 

@@ -184,6 +184,10 @@ class Tasks:
         self._know_pool(spec, order.execution, order.resources, "")
         self._handle(messages.PoolSized(spec, order.workers, order.bounded))
 
+    def void_sizes(self) -> None:
+        """The coordinator has forgotten what it asked for; see the core."""
+        self._handle(messages.SizesVoid())
+
     async def end_run(self, namespace: str, run: str) -> None:
         """Stop and forget all tasks of a run; returns when none of them can write any more."""
         ending = [task for key, (_, task) in self._executions.items() if key[:2] == (namespace, run)]

@@ -192,6 +192,11 @@ class Node(RuleBasedStateMachine):
         self.bounds[pool.key] = max(workers, count) if bounded else 99
         self.do(messages.PoolSized(pool, workers, bounded))
 
+    @rule()
+    def void_sizes(self) -> None:
+        self.bounds.clear()
+        self.do(messages.SizesVoid())
+
     @precondition(lambda self: self.starting)
     @rule(data=st.data(), well=st.booleans())
     def worker_started(self, data: st.DataObject, well: bool) -> None:
@@ -313,6 +318,20 @@ def test_a_broken_step_is_started_once_for_each_task_and_not_for_ever(tasks: int
         failed += sum(isinstance(action, messages.FailToStart) for action in actions)
     assert failed == tasks
     assert starts == max(2, tasks)
+
+
+def test_a_coordinator_that_comes_anew_says_again_what_it_needs_and_the_rest_goes() -> None:
+    """So that workers which nobody knows of any more are not kept for ever."""
+    node = NodeCore(4.0, 0)
+    kept, left = PoolSpec("k", "k@1"), PoolSpec("l", "l@1")
+    for number, pool in enumerate((kept, left), 1):
+        node.handle(messages.PoolSized(pool, 1), 0)
+        node.handle(messages.WorkerReady(number, 0.1), 0)
+    assert messages.WakeAt(100.0 + LINGER_SECONDS) in node.handle(messages.SizesVoid(), 100.0)
+    node.handle(messages.PoolSized(kept, 1), 101.0)
+    stopped = node.handle(messages.Tick(), 100.0 + LINGER_SECONDS)
+    assert [action for action in stopped if isinstance(action, messages.StopWorker)] == [messages.StopWorker(2)]
+    assert node.counts("k") == (0, 1, 0)
 
 
 def test_short_small_tasks_are_given_ahead_and_no_other_is_passed() -> None:
