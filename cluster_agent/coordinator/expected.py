@@ -45,10 +45,11 @@ def preferred(prefer: str, home: str, candidates: Sequence[Expected]) -> Expecte
         least = min(each.load for each in candidates)
         return next(each for each in by_distance if each.load <= least + _DOUBT)
     here = next((each for each in candidates if each.cluster == home), None)
-    first = min(candidates, key=lambda each: each.finish)
-    if here is not None and not _earlier(first, here):
+    better = [each for each in by_distance if here is None or _earlier(each, here)]
+    if not better and here is not None:
         return here
-    return next(each for each in by_distance if each.cluster != home and not _earlier(first, each))
+    first = min(better, key=lambda each: each.finish)
+    return next(each for each in better if not _earlier(first, each))
 
 
 def _earlier(one: Expected, other: Expected) -> bool:
