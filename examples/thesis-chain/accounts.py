@@ -105,25 +105,23 @@ def account(run: model.Run, events: Sequence[model.Event]) -> Account:
     )
 
 
-def show_table(rows: Sequence[Account]) -> None:
-    """One line a run, as a table of Markdown."""
+def show_head() -> None:
+    """The head of a table of Markdown."""
     left = ("body", "units", "prefer")
     right = ("makespan", "data", "queue", "start", "execution", "local", "zone", "cross", "crossed MB", "least MB")
     print("| " + " | ".join((*left, *right, "/".join(ZONES))) + " |")
-    print("|" + " --- |" * len(left) + " ---: |" * len(right) + " --- |")
-    for row in rows:
-        about = row.about
-        cells = [
-            about["body"],
-            f"2 x {about['units']} x {about['megabytes']} MB",
-            about["prefer"],
-            f"{row.makespan:.2f}",
-        ]
-        cells += [f"{row.spent[name]:.2f}" for name in ("data", "queue", "start", "execution")]
-        cells += [str(row.pulls[name]) for name in ("local", "same zone", "cross zone")]
-        cells += [f"{row.crossed / 1e6:.0f}", f"{row.least / 1e6:.0f}"]
-        cells.append("/".join(str(row.tasks.get(cluster, 0)) for cluster in ZONES))
-        print("| " + " | ".join(cells) + " |")
+    print("|" + " --- |" * len(left) + " ---: |" * len(right) + " --- |", flush=True)
+
+
+def show_row(row: Account) -> None:
+    """One run."""
+    about = row.about
+    cells = [about["body"], f"2 x {about['units']} x {about['megabytes']} MB", about["prefer"], f"{row.makespan:.2f}"]
+    cells += [f"{row.spent[name]:.2f}" for name in ("data", "queue", "start", "execution")]
+    cells += [str(row.pulls[name]) for name in ("local", "same zone", "cross zone")]
+    cells += [f"{row.crossed / 1e6:.0f}", f"{row.least / 1e6:.0f}"]
+    cells.append("/".join(str(row.tasks.get(cluster, 0)) for cluster in ZONES))
+    print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def show_excess(rows: Sequence[Account]) -> None:

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from accounts import Account, account, show_excess, show_table
+from accounts import Account, account, show_excess, show_head, show_row
 from prepare import HERE, dataset_name, expected, lay_out
 
 from bdw_fed.client import Document, SyncClient
@@ -155,6 +155,7 @@ def main(words: Sequence[str]) -> None:
         with federation(topology, place / "state") as client:
             running = control.look(place / "state")
             assert running is not None
+            show_head()
             hub = next(item["pid"] for item in running.processes if item["role"] == "hub") if given.without_hub else 0
             for size in sizes:
                 for count in counts:
@@ -169,8 +170,8 @@ def main(words: Sequence[str]) -> None:
                                 check_outputs(client, done.run, place / "data", size, count, body)
                                 done.label(body=body, megabytes=size, units=count, prefer=prefer)
                                 client.delete("Run", done.run)  # what is on a cluster already need not cross again
+                                show_row(done)
                                 rows.append(done)
-        show_table(rows)
         if given.excess:
             show_excess(rows)
     finally:
