@@ -26,7 +26,7 @@ from cluster_agent.orders.messages import Output
 _WORDS: Final = 3  # that precede the bytes: offer, accept, grant
 _NO_SLOTS: Final = 0.1  # without a node, waiting is long but not endless
 _LEAST_TRUST: Final = 0.5  # for a peer's word that it has room
-_ALONE: Final[Collection[str]] = ()
+_NOBODY: Final[Collection[str]] = ()
 
 
 def routes(
@@ -71,16 +71,15 @@ def choose(
     size: int,
     *,
     ahead: dict[tuple[str, int], int] | None = None,
-    without: Collection[str] = _ALONE,
+    without: Collection[str] = _NOBODY,
 ) -> str:
     """The cluster that gets a unit's next task; `without` some that did not want it."""
     step = edge.consumer
     if step.gathers:
         return step.executors[0]
-    known = live.run.units.get(unit)
-    executors = [
-        cluster for cluster in step.executors if known is None or cluster != known.sender
-    ]  # it never goes back
+    incoming = live.run.incoming.get(unit)
+    sender = incoming.sender(edge.index) if incoming is not None and edge.index in incoming.edges else ""
+    executors = [cluster for cluster in step.executors if cluster != sender]  # it never goes back
     candidates = [cluster for cluster in executors if cluster not in without] or executors or list(step.executors)
     if len(candidates) > 1:
         candidates = [cluster for cluster in candidates if _reachable(book, cluster)] or candidates
