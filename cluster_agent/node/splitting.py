@@ -94,6 +94,7 @@ class _Cutting:
         self._stopped.set()
         self._room.release()
         await asyncio.wait([self._thread])
+        self._thread.exception()  # was raised by `lists`, or is of no interest any more
 
     def _cut(self) -> None:
         try:

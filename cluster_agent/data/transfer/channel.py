@@ -96,7 +96,9 @@ class Channel:
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all of it."""
-        self._sock.sendall(data)
+        view = memoryview(data)
+        for start in range(0, len(view), BUFFER_BYTES):  # each piece has the socket's timeout for itself
+            self._sock.sendall(view[start : start + BUFFER_BYTES])
 
     def send_file(self, file: int, start: int, count: int) -> bool:
         """Send bytes of an open file; whether it had them all. The other end is left with too few if not."""

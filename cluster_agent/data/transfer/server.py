@@ -95,8 +95,9 @@ class DataServer:
         """Offer transfers without TLS to these clusters, to which the topology has trusted links, and to no others."""
         self._passes.trusted = clusters
         if clusters and self._plain is None:
-            self._plain = Listener(None, self._executor, self._answer)
-            self._plain_port = self._plain.start(self._host, 0)
+            plain = Listener(None, self._executor, self._answer)
+            self._plain_port = plain.start(self._host, 0)
+            self._plain = plain
         elif not clusters and self._plain is not None:
             plain, self._plain = self._plain, None
             await plain.stop()
