@@ -122,8 +122,7 @@ class NodeDaemon:
             lost=self._queries.lost,
         )
         self._outbox.wake = self._link.wake
-        in_use = lambda: self._tasks.bundles_in_use()  # noqa: E731, PLW0108 - there are no tasks yet
-        self._bundles = Bundles(config.state / "bundles", self._link.bundle, in_use)
+        self._bundles = Bundles(config.state / "bundles", self._link.bundle, self._bundles_in_use)
         self._tasks = Tasks(
             NodeCore(config.cpus, config.memory),
             runtime,
@@ -164,6 +163,9 @@ class NodeDaemon:
         await self._data.close()
         await self._bundles.close()
         await self._link.close()
+
+    def _bundles_in_use(self) -> set[bytes]:
+        return self._tasks.bundles_in_use()
 
     # -------------------------------------------------------------------------------------------------- the agent
 

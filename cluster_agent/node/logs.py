@@ -77,11 +77,14 @@ class TaskLog:
         self._path = path
         self._file = -1  # opened by the first write: most tasks say nothing
         self._position = 0
+        self._closed = False
         self._tail: deque[tuple[int, int, bytes]] = deque()  # stream, position, bytes
         self._tail_bytes = 0
 
     def write(self, stream: int, data: bytes) -> None:
-        """Add what the task wrote."""
+        """Add what the task wrote; what comes after its end is nobody's."""
+        if self._closed:
+            return
         room = self._half - self._position
         if room > 0:
             self._append(stream, self._position, data[:room])
@@ -110,6 +113,7 @@ class TaskLog:
         self._tail.clear()
         if self._file >= 0:
             os.close(self._file)
+        self._closed = True
         self._logs.closed(self)
 
     def _append(self, stream: int, position: int, data: bytes) -> None:

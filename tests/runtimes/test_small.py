@@ -33,6 +33,11 @@ def talk(unit, out):
         print("x" * 300_000)
     out["unit"].write_text(text)
 
+def murmur(unit, out):
+    print("mine", flush=True)
+    threading.Timer(0.2, lambda: print("stray", flush=True)).start()
+    out["unit"].write_text("x")
+
 def die(unit, out):
     if unit.read_text() == "5":
         print("last words", file=sys.stderr)
@@ -251,4 +256,15 @@ async def test_a_worker_killed_from_outside_loses_one_job_at_most(runtime: Proce
     assert outcome.kind == "lost"
     assert [end.job for end in heard.ends] == jobs[: len(heard.ends)]
     assert {charged, *others} == set(jobs[len(heard.ends) :])
+    await worker.stop()
+
+
+async def test_what_is_said_between_jobs_is_nobodys(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    worker, work = await start(runtime, tmp_path, "murmur")
+    heard = Heard()
+    job = Task(work, b"1")
+    worker.give([job], heard)
+    await heard.until(1)
+    await asyncio.sleep(0.4)  # the thread that the step has left speaks, if it is to be heard at all
+    assert job.words[1] == b"mine\n"
     await worker.stop()

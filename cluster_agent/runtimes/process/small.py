@@ -112,12 +112,11 @@ class SmallJobs:
     def done(self, message: Any, raw: bytes) -> None:
         """The worker says what it has done, and what it does next."""
         _, then, peak = message
-        assert self._listener is not None
         ends = self._ends(raw, peak)
         if ends and then == WAITING:
             self._listen(ends[-1].job)
             self._streams.drain()
-        self._listener.ended(self._worker, ends)
+        self._tell(ends)
         if then == WAITING and not (ends and ends[-1].left):
             self.go_on()
         elif then == LEAVING:
@@ -125,9 +124,8 @@ class SmallJobs:
 
     def hear(self) -> None:
         """See Worker. What it is at, or has not got beyond, is not heard: it may have to wait for us then."""
-        ends = self._ends(self._shared.unsent(), 0, self._shared.at) if self._jobs else []
-        if ends and self._listener is not None:
-            self._listener.ended(self._worker, ends)
+        if self._jobs:
+            self._tell(self._ends(self._shared.unsent(), 0, self._shared.at))
 
     def died(self, outcome: Callable[[LastWords], Outcome]) -> None:
         """The worker is dead; `outcome` of its last words. All that it had said was heard."""
@@ -153,6 +151,12 @@ class SmallJobs:
             content = [data if isinstance(data, bytes) else None for data in outputs]
             ends.append(SmallEnd(job, seconds, content, peak, None, left))
         return ends
+
+    def _tell(self, ends: list[SmallEnd]) -> None:
+        if self._speaker is not None and self._speaker not in self._jobs.values():
+            self._listen(None)
+        if ends and self._listener is not None:
+            self._listener.ended(self._worker, ends)
 
     def _introduce(self, work: SmallWork) -> int:
         """Tell the worker of a work; it forgets the one that had the number before."""

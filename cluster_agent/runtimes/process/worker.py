@@ -458,9 +458,12 @@ class Place:
         """The port of an input that the task has written to, or empty."""
         found = ""
         for (port, _), file in zip(work.inputs, self._open):  # noqa: B905
-            if os.fstat(file).st_mtime_ns != _UNTOUCHED_NS:
-                found = port
-            os.close(file)
+            try:
+                if os.fstat(file).st_mtime_ns != _UNTOUCHED_NS:
+                    found = port
+                os.close(file)
+            except OSError:  # the step has closed all descriptors that it could find
+                continue
         self._open.clear()
         return found
 
