@@ -178,7 +178,7 @@ class Cluster:
         self.log: list[bytes] = []
         self.outbox: deque[tuple[str, bytes]] = deque()  # to the hub: it is there until the hub has it
         self.nodes = [Node(self, node, cpus) for node, cpus in nodes.items()]
-        self._life = 0
+        self._alarm = 0  # the newest that was set; it replaces those before
 
     def start(self) -> None:
         """The nodes join."""
@@ -191,7 +191,7 @@ class Cluster:
 
     def crash(self) -> None:
         """The agent dies and is started again from its log."""
-        self._life += 1
+        self._alarm += 1
         self.core = Coordinator(self.name)
         for record in self.log:
             self.core.apply(records.decode(record))
@@ -227,16 +227,17 @@ class Cluster:
                 case messages.SendHub(kind=kind, message=message):
                     self.outbox.append((kind, message))
                 case messages.WakeAt(at=at):
-                    life = self._life
-                    self.world.clock.at(at, lambda life=life: self._ring(life))  # type: ignore[misc]
+                    self._alarm += 1
+                    alarm = self._alarm
+                    self.world.clock.at(at, lambda alarm=alarm: self._ring(alarm))  # type: ignore[misc]
                 case _:
                     pass
         self.world.changed(self)
         if self.outbox:
             self.world.to_hub(self.name)
 
-    def _ring(self, life: int) -> None:
-        if life == self._life:
+    def _ring(self, alarm: int) -> None:
+        if alarm == self._alarm:
             self.give(messages.Tick())
 
 
