@@ -29,6 +29,7 @@ from cluster_agent.node.works import Assignment, Port, file_name
 from cluster_agent.orders.messages import UnitInfo
 
 _PARTS = ("in", "out", "tmp")
+_SPARE = ".spare"
 _MOST_SPARES = 64
 _MOST_LEFT = 32
 
@@ -133,42 +134,45 @@ class TaskDirectory:
 
 
 class Directories:
-    """All tasks' directories below `root`; what an earlier daemon left there is removed. Blocks."""
+    """All tasks' directories below `root`; what an earlier daemon left there is removed. Blocks.
+
+    Paths are texts here: a task needs so few calls of the system that to build `Path`s would take longer.
+    """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        self._spare_root = root / ".spare"
-        self._spares: list[Path] = []
+        self._root = str(root)
+        self._spares: list[str] = []
         self._numbers = itertools.count()
         self._removing: set[asyncio.Future[None]] = set()
         shutil.rmtree(root, ignore_errors=True)
-        self._spare_root.mkdir(parents=True)
+        (root / _SPARE).mkdir(parents=True)
 
     def make(self, key: TaskKey) -> TaskDirectory:
         """An empty directory for an attempt. OSError."""
-        made = TaskDirectory(self._root / path_part(key.run) / f"{key.task.hex()}.{key.attempt}")
+        run = f"{self._root}/{path_part(key.run)}"
+        path = f"{run}/{key.task.hex()}.{key.attempt}"
         if self._spares:
             spare = self._spares.pop()
         else:
-            spare = self._spare_root / str(next(self._numbers))
+            spare = self._spare()
             for name in _PARTS:
-                (spare / name).mkdir(parents=True)
+                os.makedirs(f"{spare}/{name}")  # noqa: PTH103
         try:
-            spare.rename(made.root)
+            os.rename(spare, path)  # noqa: PTH104
         except FileNotFoundError:  # the run's first task here
-            made.root.parent.mkdir(exist_ok=True)
-            spare.rename(made.root)
-        return made
+            os.makedirs(run, exist_ok=True)  # noqa: PTH103
+            os.rename(spare, path)  # noqa: PTH104
+        return TaskDirectory(Path(path))
 
     def recycle(self, used: TaskDirectory) -> None:
         """Take back a directory whose task has ended, with whatever is left in it."""
-        spare = self._spare_root / str(next(self._numbers))
+        path, spare = str(used.root), self._spare()
         with contextlib.suppress(OSError):
-            used.root.rename(spare)
+            os.rename(path, spare)  # noqa: PTH104
         if len(self._spares) < _MOST_SPARES and _is_emptied(spare):
             self._spares.append(spare)
             return
-        for left in (spare, used.root):
+        for left in (spare, path):
             removing = asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, left, True)
             self._removing.add(removing)
             removing.add_done_callback(self._removing.discard)
@@ -180,26 +184,28 @@ class Directories:
     def end_run(self, run: str) -> None:
         """Remove the run's directory, if no task has one in it any more."""
         with contextlib.suppress(OSError):
-            (self._root / path_part(run)).rmdir()
+            os.rmdir(f"{self._root}/{path_part(run)}")  # noqa: PTH106
+
+    def _spare(self) -> str:
+        return f"{self._root}/{_SPARE}/{next(self._numbers)}"
 
 
-def _is_emptied(directory: Path) -> bool:
+def _is_emptied(directory: str) -> bool:
     """Empty a used directory if that is quickly done; else leave it as it is, to be deleted."""
     try:
-        if {entry.name for entry in os.scandir(directory)} != set(_PARTS):
+        if len(os.listdir(directory)) != len(_PARTS):  # noqa: PTH208
             return False
         left: list[str] = []
         for name in _PARTS:
-            mode = (directory / name).lstat().st_mode
+            part = f"{directory}/{name}"
+            mode = os.lstat(part).st_mode
             if not stat.S_ISDIR(mode) or stat.S_IMODE(mode) & 0o700 != 0o700:
                 return False
-            with os.scandir(directory / name) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False) or len(left) == _MOST_LEFT:
-                        return False
-                    left.append(entry.path)
+            left += [f"{part}/{name}" for name in os.listdir(part)]  # noqa: PTH208
+        if len(left) > _MOST_LEFT:
+            return False
         for path in left:
-            Path(path).unlink()
+            os.unlink(path)  # noqa: PTH108 - fails where it is a directory
     except OSError:
         return False
     return True
