@@ -90,13 +90,13 @@ def _stacked(*names: str) -> Callable[[Sample], int]:
 
 
 def _thinned(samples: Iterable[Sample], begin: float, end: float) -> list[Sample]:
-    """Of the samples that share a pixel the highest."""
-    kept: dict[int, Sample] = {}
+    """Of the samples that share a pixel the highest, and the last, which holds until the next."""
+    kept: dict[int, tuple[Sample, Sample]] = {}
     for sample in samples:
         pixel = int((sample.at - begin) / (end - begin) * WIDTH)
-        if pixel not in kept or _height(sample) >= _height(kept[pixel]):
-            kept[pixel] = sample
-    return list(kept.values())
+        highest, _ = kept.get(pixel, (sample, sample))
+        kept[pixel] = (max(highest, sample, key=_height), sample)
+    return [sample for highest, last in kept.values() for sample in (highest, last)]
 
 
 def _height(sample: Sample) -> int:
