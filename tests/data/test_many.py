@@ -17,6 +17,7 @@ def content(number: int) -> bytes:
 
 async def test_they_cross_together_and_are_there_when_told(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals.many, "AT_ONCE", 40)
+    monkeypatch.setattr(arrivals, "_BATCH_BYTES", 10_000)
     here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
     for number in range(100):
         there.store.put(key(number), content(number))

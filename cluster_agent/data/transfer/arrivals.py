@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ from cluster_agent.data.transfer.partial import PartialFile
 from wire.digests import bytes_digest
 
 PULLS_AT_ONCE = 8
+_BATCH_BYTES = 2 << 20
+_REQUESTS_AT_ONCE = 2  # to a server for small ones: it collects the next while we store the last
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class Arrivals:
         self._by_digest: dict[bytes, Arrival] = {}
         self._by_key: dict[UnitKey, Arrival] = {}
         self._slots = asyncio.Semaphore(PULLS_AT_ONCE)
-        self._small: dict[tuple[str, str], list[Arrival]] = {}  # to be asked for, by server
-        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._small: dict[tuple[str, str], deque[Arrival]] = {}  # to be asked for, by server
+        self._asking: dict[tuple[tuple[str, str], int], asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def wanted(self) -> list[UnitKey]:
@@ -236,18 +239,31 @@ class Arrivals:
         source = arrival.sources[0]
         where = (source.address, source.server_name)
         arrival.queued = True
-        self._small.setdefault(where, []).append(arrival)
-        if where not in self._asking:
-            self._asking[where] = asyncio.create_task(self._ask(where))
+        self._small.setdefault(where, deque()).append(arrival)
+        for lane in range(_REQUESTS_AT_ONCE):
+            if (where, lane) not in self._asking:
+                self._asking[where, lane] = asyncio.create_task(self._ask(where, lane))
+                break
 
-    async def _ask(self, where: tuple[str, str]) -> None:
+    async def _ask(self, where: tuple[str, str], lane: int) -> None:
         """Get what is wanted from a server, and what is wanted from it meanwhile."""
         try:
-            while queue := self._small.pop(where, None):
-                for first in range(0, len(queue), many.AT_ONCE):
-                    await self._ask_for(queue[first : first + many.AT_ONCE])
+            while batch := self._next_batch(where):
+                await self._ask_for(batch)
         finally:
-            del self._asking[where]
+            del self._asking[where, lane]
+
+    def _next_batch(self, where: tuple[str, str]) -> list[Arrival]:
+        """What is asked for with one request: little enough that a slow line brings it, and a cut costs little."""
+        queue = self._small.get(where, deque())
+        batch: list[Arrival] = []
+        size = 0
+        while queue and len(batch) < many.AT_ONCE and (not batch or size + queue[0].size <= _BATCH_BYTES):
+            batch.append(queue.popleft())
+            size += batch[-1].size
+        if not queue:
+            self._small.pop(where, None)
+        return batch
 
     async def _ask_for(self, queue: list[Arrival]) -> None:
         asked = [arrival for arrival in queue if self._by_digest.get(arrival.digest) is arrival]

@@ -17,7 +17,7 @@ from cluster_agent.data.errors import DataError
 
 AT_ONCE: Final = 512  # units in a request
 REQUEST_BYTES: Final = 1 << 20
-ANSWER_BYTES: Final = 16 << 20
+ANSWER_BYTES: Final = 4 << 20
 
 Answer = list[tuple[bytes, bytes] | None]
 _names: Final = msgspec.msgpack.Decoder(list[UnitKey])
