@@ -18,6 +18,7 @@ from cluster_agent.coordinator.messages import (
     NodeJoined,
     NodeLost,
     NodeSaid,
+    PoolTold,
     RunKey,
     SourceRead,
     TellNode,
@@ -102,12 +103,14 @@ async def test_each_message_becomes_its_event_in_order(members: Members, tmp_pat
         await node.say(
             n.NodeMessage(fetched=n.FetchFinished(unit=unit, bytes=7, error="gone", gone=True)),
             n.NodeMessage(source=source),
+            n.NodeMessage(workers=n.WorkersChanged(step="x@1", starting=1, idle=2, busy=3, error="no interpreter")),
             results=[STARTED, produced, failed],
         )
-        await until(lambda: len(agent.core.events) == 6)
-        _, fetched, read, *said = agent.core.events
+        await until(lambda: len(agent.core.events) == 7)
+        _, fetched, read, workers, *said = agent.core.events
         assert said == [NodeSaid("n1", what) for what in (STARTED, produced, failed)]
         assert fetched == FetchEnded("n1", RUN, b"u" * 16, 7, 0.0, "gone", True)
+        assert workers == PoolTold("n1", "x@1", 1, 2, 3, 0.0, "no interpreter")
         assert read == SourceRead("n1", RUN, "inputs.x", 1, (), "no such file")
 
 
