@@ -26,10 +26,14 @@ def command(
     cpus: Annotated[float, Option(("--cpus",), "Processors that workers may use; 0: all.", "NUMBER")] = 0.0,
     memory: Annotated[str, Option(("--memory",), "Memory that workers may use; 0: all.", "SIZE")] = "0",
     disk: Annotated[str, Option(("--disk",), "Disk that the store may take; 0: what is free.", "SIZE")] = "0",
+    memory_directory: Annotated[
+        str, Option(("--memory-directory",), "Where small tasks have their files. Default: shared memory.", "DIRECTORY")
+    ] = "",
     log_level: LogLevel = "warning",
 ) -> None:
     """Run the daemon of one node, in the foreground, until SIGTERM."""
     import os
+    from pathlib import Path
 
     from bdw_fed.cli.service import say_ready
     from cluster_agent.node.daemon import NodeConfig, serve
@@ -48,6 +52,7 @@ def command(
         cpus=cpus or float(os.cpu_count() or 1),
         memory=_bytes("--memory", memory),
         disk=_bytes("--disk", disk),
+        memory_directory=Path(memory_directory) if memory_directory else None,
     )
     run_service(serve, config, say_ready)
 
