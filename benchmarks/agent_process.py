@@ -1,6 +1,6 @@
 """What a task costs in the agent's process: core, driver, log, events and the stream to a node, as in a fan-out.
 
-Run it as `python -m benchmarks.agent_process [UNITS] [DURABILITY] [RUNS] [profile]`. The node is another process,
+Run it as `python -m benchmarks.agent_process [UNITS [DURABILITY [RUNS [profile]]]]`. The node is another process,
 which has each result at once and tells them together, as often as it is given something; so what is measured is the
 processor time of this process, and not what the machine does besides.
 """
@@ -46,7 +46,7 @@ from wire.identity import (
 )
 from wire.identity.authority import Authority
 
-_SMALLEST_STEP = 64  # results that the node tells together, at most
+_TOGETHER = 64  # results that the node tells together, at most
 
 
 async def _node(address: str, credentials: Credentials, units: int) -> None:
@@ -67,7 +67,7 @@ async def _node(address: str, credentials: Credentials, units: int) -> None:
                 while ready:
                     work, _ = ready[0]
                     batch = []
-                    while ready and ready[0][0] is work and len(batch) < _SMALLEST_STEP:
+                    while ready and ready[0][0] is work and len(batch) < _TOGETHER:
                         _, order = ready.popleft()
                         count = units if work.step.endswith(".split") else 1
                         outputs = tuple(made(order.task, index) for index in range(count))
@@ -162,11 +162,8 @@ async def measure(place: Path, units: int, durability: str, runs: int, profiler:
 
 def main(words: list[str]) -> None:
     """See the module."""
-    profiler = cProfile.Profile(time.thread_time) if "profile" in words else None
-    units, durability, runs = [*[word for word in words if word != "profile"], "10000", "process", "3"][:3]
-    if len(words) and words[0] != "profile":
-        given = [word for word in words if word != "profile"]
-        units, durability, runs = (given + ["10000", "process", "3"][len(given) :])[:3]
+    profiler = cProfile.Profile(time.thread_time) if words[3:] == ["profile"] else None
+    units, durability, runs = words[:3] + ["10000", "process", "3"][len(words) :]
     with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
         asyncio.run(measure(Path(place), int(units), durability, int(runs), profiler))
     if profiler:

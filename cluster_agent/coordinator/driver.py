@@ -25,6 +25,7 @@ from cluster_agent.coordinator.messages import (
     Action,
     Append,
     Event,
+    NodeSaid,
     ProgressChanged,
     Publish,
     RunKey,
@@ -39,10 +40,10 @@ from cluster_agent.coordinator.outgoing import END_STATES, hub_message
 from cluster_agent.coordinator.ports import HUB, Carrier, Core, Nodes, Peers, Progress, peer
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, Position, Sent
-from cluster_agent.orders.messages import Downward
+from cluster_agent.orders.messages import Downward, Produced, Results
 
 LAMPORT = "lamport"
-_TICK_EVENTS = 1_024
+_TICK_EVENTS = 2_048  # events, each result and each unit of a node counted
 _TICK_ACTIONS = 16_384
 _PROGRESS_SECONDS = 0.2
 _log = structlog.get_logger(__name__)
@@ -176,13 +177,15 @@ class Driver:
         """Hand the core the events at the head of the queue, in one batch."""
         events: list[Event] = []
         received = self._gathered.batch.received
-        for _ in range(min(len(self._queue), _TICK_EVENTS)):
+        taken = 0
+        while self._queue and taken < _TICK_EVENTS:
             event, mark = self._queue[0]
             if isinstance(event, Renumber | SendHub):
                 break
             self._queue.popleft()
             if event is not None:
                 events.append(event)
+                taken += _count(event)
             if mark is not None:
                 received[mark.source] = Position(mark.log_id, mark.seq)
         if not events:
@@ -339,3 +342,12 @@ class Driver:
     def _progress_due(self, run: RunKey) -> None:
         del self._progress_timers[run]
         self._tell_progress(run)
+
+
+def _count(event: Event) -> int:
+    """How many things an event tells: a node speaks of many tasks at once."""
+    match event:
+        case NodeSaid(what=Results(results=several)) | NodeSaid(what=Produced(outputs=several)):
+            return max(1, len(several))
+        case _:
+            return 1

@@ -19,6 +19,7 @@ from cluster_agent.coordinator.messages import (
     Append,
     DesiredChanged,
     Event,
+    NodeSaid,
     PeerSaid,
     ProgressChanged,
     Publish,
@@ -32,7 +33,7 @@ from cluster_agent.coordinator.messages import (
 from cluster_agent.coordinator.records import AnyRecord, DesiredSet
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, LogFullError, Sent
-from cluster_agent.orders.messages import Downward
+from cluster_agent.orders.messages import Downward, Result, Results
 from tests.agent.federation import until, within
 
 RUN = RunKey("default", "r")
@@ -178,6 +179,16 @@ async def test_what_is_ready_is_one_batch_and_one_commit(tmp_path: Path, durabil
         await until(lambda: list(driven.log.records()) if durability == "process" else commits)
     assert len(driven.core.batches) == 1
     assert commits == [6]
+
+
+async def test_what_nodes_say_of_many_tasks_is_taken_in_several_ticks(tmp_path: Path) -> None:
+    """So that nobody waits long for his turn."""
+    said = NodeSaid("n", Results("default", "r", tuple(Result(bytes([number]), 1) for number in range(200))))
+    async with driving(tmp_path, ScriptedCore()) as driven:
+        for _ in range(30):
+            driven.intake.submit(said)
+        await until(lambda: sum(map(len, driven.core.batches)) == 30)
+    assert [len(batch) for batch in driven.core.batches] == [11, 11, 8]
 
 
 @DURABILITIES

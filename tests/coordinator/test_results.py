@@ -134,6 +134,15 @@ def test_publishing_can_be_switched_off() -> None:
     assert desk.done(task).published == []
 
 
+def test_a_task_that_was_over_at_once_is_told_as_started_when_it_was() -> None:
+    desk = desk_with()
+    (task,) = desk.read("inputs.flights").starts
+    started, done, _ = desk.done(task, seconds=0.25).published
+    assert (started.type, done.type) == ("task.started", "task.done")
+    assert (started.ago, done.ago) == (0.25, 0.0)
+    assert done.data["made"] == [outputs(task)[0].unit.id]
+
+
 def test_people_hear_what_happens_to_a_task() -> None:
     desk = desk_with()
     (task,) = desk.read("inputs.flights").starts
