@@ -34,8 +34,9 @@ def on_desired(book: Book, event: DesiredChanged) -> None:
     """The run is wanted in another state."""
     live = book.lives.get(event.run)
     name = run_name(event.run.namespace, event.run.run)
-    if live is None:
+    if event.desired == WANT_FORGOTTEN:
         reserving.forget(book, event.run)
+    if live is None:
         if event.desired == WANT_FORGOTTEN and name in book.state.early:
             book.commit(records.DesiredSet(event.run, event.desired, event.reason))
         return

@@ -110,7 +110,7 @@ def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
     bound = step.pool_max > 0
     if bound:
         running = [node.running.get(step.definition, 0) for node in book.nodes.values()]
-        if sum(running) >= (holding.pool_room(book, live, step) if book.claims else step.pool_max * depth):
+        if sum(running) >= (holding.pool_room(book, live, step) if book.claims else step.pool_max) * depth:
             return []
         bound = sum(count > 0 for count in running) >= step.pool_max  # each of those needs one of the workers
     found = []

@@ -35,7 +35,8 @@ WANT_RESERVED: Final = int(model_pb2.DESIRED_STATE_RESERVED)
 def on_order(book: Book, proto: model_pb2.Fragment, event: FragmentAssigned) -> None:
     """The hub wants the slots of this fragment reserved. The same order again gets the same answer."""
     key = RunKey(proto.namespace, proto.run)
-    if key in book.lives:
+    live = book.lives.get(key)
+    if live is not None and (live.going or proto.epoch <= live.graph.epoch):
         return  # committed already
     half = book.state.halves.get(_name(key))
     if half is None or half.epoch < proto.epoch:

@@ -92,6 +92,7 @@ class _Queued:
     name: Name
     order: tuple[float, Name]
     clusters: frozenset[str]
+    attempts: int  # made so far
     epoch: int = 0  # of the attempt under way
     reserved: frozenset[str] = frozenset()
     deadline: float = 0.0  # of that attempt
@@ -150,15 +151,18 @@ class Queue:
         told = run.reservation
         queued = self._runs.get(name)
         if queued is None:
-            queued = self._runs[name] = _Queued(name, (run.submitted_at, name), frozenset(told.clusters))
+            order = (run.submitted_at, name)
+            queued = self._runs[name] = _Queued(name, order, frozenset(told.clusters), told.attempts)
         before, queued.epoch = queued.epoch, told.epoch
+        is_over = not told.epoch and (before or told.attempts > queued.attempts)  # its beginning may not have been seen
+        queued.attempts = told.attempts
         queued.reserved = frozenset(told.reserved)
-        if queued.epoch:
-            queued.clusters |= frozenset(told.clusters)
+        queued.clusters |= frozenset(told.clusters)
+        if queued.epoch or is_over:
             queued.trying = False
-            if queued.epoch != before:
-                queued.deadline = now + self._patience
-        elif before:
+        if queued.epoch and queued.epoch != before:
+            queued.deadline = now + self._patience
+        if is_over:
             queued.denied = dict(told.denied)
             queued.silent &= frozenset(told.denied)
             self._missed(queued)

@@ -121,6 +121,16 @@ def test_a_word_that_came_while_a_cluster_denied_is_not_missed() -> None:
     assert hub.tries == [Try(A, {})], "tried on all of its clusters again"
 
 
+def test_an_attempt_of_which_only_the_end_was_seen_is_over() -> None:
+    hub = Hub()
+    hub.submit(A, "x")
+    say, hub.say = hub.say, lambda _: []  # type: ignore[method-assign]
+    hub.begin(hub.tries[0])
+    hub.say = say  # type: ignore[method-assign]
+    hub.answer(A, "x", reserved=False)
+    assert hub.tries == [Try(A, {"x": "x is full"})]
+
+
 def test_a_run_that_waits_for_slots_is_not_passed_by_later_ones_on_its_clusters() -> None:
     hub = Hub()
     hub.submit(A, "x", "y")
