@@ -105,19 +105,24 @@ class Federation:
         self.call("wait", name, expect=(0, 1))
         return self.describe(name)
 
-    def submit(self, workflow: str) -> str:
+    def submit(self, workflow: str, **parameters: object) -> str:
         """The name of a new run of `workflow`."""
-        return self.insist("submit", workflow, "-o", "name").strip().removeprefix("run/")
+        words = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+        return self.insist("submit", workflow, *words, "-o", "name").strip().removeprefix("run/")
 
     def describe(self, run: str) -> dict[str, Any]:
         """The run as `describe run RUN -o json` tells it: a DescribeRunResponse in JSON."""
         described: dict[str, Any] = self.ask("describe", "run", run)
         return described
 
-    def outputs(self, run: str, directory: Path) -> dict[str, str]:
-        """The run's outputs, fetched: file name → text."""
+    def fetch(self, run: str, directory: Path) -> dict[str, bytes]:
+        """The run's outputs, fetched: file name → bytes."""
         self.insist("outputs", run, "--to", str(directory))
-        return {path.name: path.read_text() for path in directory.iterdir()}
+        return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+    def outputs(self, run: str, directory: Path) -> dict[str, str]:
+        """The same as text."""
+        return {name: content.decode() for name, content in self.fetch(run, directory).items()}
 
     def processes(self) -> list[dict[str, Any]]:
         """The federation's processes: kind (supervisor, etcd, hub, agent, node), name, pid."""

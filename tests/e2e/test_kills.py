@@ -1,16 +1,18 @@
 """Whatever process dies at whatever moment, every run ends with the same output.
 
-Runs of a chain over three clusters are always under way, with more small units than slots, while random processes are
-killed with SIGKILL at random moments. The supervisor starts them again. The victims and moments come from a seed that
-is printed, and can be given in BDW_FED_SEED to see them again (as far as the machine lets itself be repeated);
-BDW_FED_KILLS asks for another number.
+Runs of the chain of examples/thesis-chain are always under way, one with many small units and one with fewer of a
+megabyte, while random processes are killed with SIGKILL at random moments. The supervisor starts them again. The
+victims and moments come from a seed that is printed, and can be given in BDW_FED_SEED to see them again (as far as the
+machine lets itself be repeated); BDW_FED_KILLS asks for another number.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,27 +20,70 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from federation import HERE, Federation, lay_out
+import yaml
+from federation import HERE, Federation
 from killing import KINDS, kill_one
+
+from wire.digests import bytes_digest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "thesis-chain"
+sys.path.insert(0, str(EXAMPLE))
+
+from prepare import expected, lay_out  # noqa: E402
 
 pytestmark = pytest.mark.fault
 
 KILLS = int(os.environ.get("BDW_FED_KILLS") or 200)
-RUNS_AT_A_TIME = 2
-NUMBERS = 150
+SMALL, LARGE = "chain", "chain-shuffle"
+LOAD: dict[str, dict[str, object]] = {SMALL: {"seconds": 0.3}, LARGE: {"pace": 3}}  # a run of each is under way
+NUMBERS = {"edge1": range(100), "edge2": range(100, 150)}  # the small units
+UNITS = 8  # large ones at each edge
 RUN_SECONDS = 240.0  # a run that takes longer, killed or not, is taken to hang
-EXPECTED = {"list.txt": "".join(f"{number}: first second third fourth\n" for number in range(NUMBERS))}
-TOTAL = {"total.txt": f"-{sum(number * number for number in range(NUMBERS))} {NUMBERS} 75\n"}
 
 
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """A federation to be broken, apart from the one that other tests use."""
     directory = tmp_path_factory.mktemp("kills")
-    started = Federation.start(directory, lay_out(directory))
-    started.apply(HERE / "federation" / "kills" / "workflow.yaml", HERE / "federation" / "chain" / "workflow.yaml")
-    yield started
-    started.stop()
+    started = Federation.start(directory, prepared(directory))
+    try:
+        started.apply(
+            HERE / "federation" / "chain" / "workflow.yaml", EXAMPLE / "steps.yaml", EXAMPLE / "workflow.yaml"
+        )
+        yield started
+    finally:
+        started.stop()
+
+
+def prepared(directory: Path) -> Path:
+    """The example's topology with its units, and with the numbers."""
+    topology = lay_out(directory, [(1, UNITS)])
+    described = yaml.safe_load(topology.read_text())
+    [large] = described["spec"]["datasets"]
+    large["name"] = "units"
+    parts = []
+    for edge, numbers in NUMBERS.items():
+        path = f"data/{edge}/numbers.csv"
+        (directory / path).write_text("number\n" + "".join(f"{number}\n" for number in numbers))
+        parts.append({"at": edge, "path": path})
+    described["spec"]["datasets"].append({"name": "numbers", "parts": parts})
+    topology.write_text(yaml.safe_dump(described))
+    return topology
+
+
+def wanted(federation: Federation, workflow: str) -> Counter[bytes]:
+    """The digests of the outputs that a run must have, each as often as it must be there."""
+    if workflow == SMALL:
+        numbers = sorted(number for some in NUMBERS.values() for number in some)
+        return Counter([bytes_digest("".join(f"{number}: first second third fourth\n" for number in numbers).encode())])
+    units = federation.topology.parent.glob("data/*/*/*.bin")
+    return Counter(bytes_digest(expected(unit.read_bytes(), "shuffle")) for unit in units)
+
+
+def check(federation: Federation, run: str, workflow: str, directory: Path) -> None:
+    got = federation.fetch(run, directory)
+    assert Counter(map(bytes_digest, got.values())) == wanted(federation, workflow), f"of {run}"
+    shutil.rmtree(directory)
 
 
 class Load:
@@ -47,47 +92,47 @@ class Load:
     def __init__(self, federation: Federation, directory: Path) -> None:
         self._federation = federation
         self._directory = directory
-        self._waiting: dict[str, tuple[subprocess.Popen[str], float]] = {}
+        self._waiting: dict[str, tuple[str, subprocess.Popen[str], float]] = {}
         self.ended = 0
 
     def keep_up(self) -> None:
-        """Look after runs that have ended, and submit as many new ones."""
+        """Look after runs that have ended, and submit new ones in their place."""
         self._look()
-        while len(self._waiting) < RUNS_AT_A_TIME:
-            run = self._federation.submit("chain")
-            self._waiting[run] = (self._federation.begin("wait", run), time.monotonic() + RUN_SECONDS)
+        for workflow in LOAD.keys() - {workflow for workflow, _, _ in self._waiting.values()}:
+            run = self._federation.submit(workflow, **LOAD[workflow])
+            self._waiting[run] = (workflow, self._federation.begin("wait", run), time.monotonic() + RUN_SECONDS)
 
     def finish(self) -> None:
         """Until all have ended."""
-        for waiting, deadline in list(self._waiting.values()):
+        for _, waiting, deadline in list(self._waiting.values()):
             waiting.wait(max(0.1, deadline - time.monotonic()))
         self._look()
 
     def close(self) -> None:
         """Whatever still waits is waited for no more."""
-        for waiting, _ in self._waiting.values():
+        for _, waiting, _ in self._waiting.values():
             waiting.kill()
             waiting.communicate()
 
     def _look(self) -> None:
-        for run, (waiting, deadline) in list(self._waiting.items()):
+        for run, (workflow, waiting, deadline) in list(self._waiting.items()):
             if waiting.poll() is None:
                 assert time.monotonic() < deadline, f"{run} hangs: {self._federation.describe(run)}"
                 continue
             said, _ = waiting.communicate()
             del self._waiting[run]
             assert waiting.returncode == 0, f"{run}: {said}\n{self._federation.describe(run)}"
-            assert self._federation.outputs(run, self._directory / run) == EXPECTED, f"of {run}"
+            check(self._federation, run, workflow, self._directory / run)
             self.ended += 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_process_may_die_once(victim: Federation, kind: str, tmp_path: Path) -> None:
-    run = victim.submit("kills")
+    run = victim.submit(SMALL)
     victim.wait_until_running(run)
     assert kill_one(victim, random.Random(kind), kind)
     victim.call("wait", run)
-    assert victim.outputs(run, tmp_path) == TOTAL
+    check(victim, run, SMALL, tmp_path / run)
 
 
 def test_two_hundred_kills_at_random_moments_change_nothing(victim: Federation, tmp_path: Path) -> None:

@@ -46,11 +46,6 @@ def leaves_nothing(broken: Federation) -> Iterator[None]:
     await_nothing_more(broken, before)
 
 
-def submit(federation: Federation, workflow: str, **parameters: object) -> str:
-    words = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
-    return federation.insist("submit", workflow, *words, "-o", "name").strip().removeprefix("run/")
-
-
 def check(federation: Federation, run: str, pieces: int, directory: Path) -> None:
     """The run ends well, with each piece exactly once and whole."""
     federation.insist("wait", run)
@@ -93,19 +88,19 @@ def stored(federation: Federation, cluster: str, place: str) -> list[Path]:
 
 
 def test_a_step_saturated_at_every_slot_for_long(broken: Federation, tmp_path: Path) -> None:
-    check(broken, submit(broken, "heavy", pieces=120, seconds=0.2), 120, tmp_path)
+    check(broken, broken.submit("heavy", pieces=120, seconds=0.2), 120, tmp_path)
 
 
 def test_a_step_with_many_outputs_for_one_input(broken: Federation, tmp_path: Path) -> None:
-    check(broken, submit(broken, "heavy", pieces=2000, kilobytes=1), 2000, tmp_path)
+    check(broken, broken.submit("heavy", pieces=2000, kilobytes=1), 2000, tmp_path)
 
 
 def test_only_one_candidate_on_the_datas_own_node(broken: Federation, tmp_path: Path) -> None:
-    check(broken, submit(broken, "at-home", pieces=40), 40, tmp_path)
+    check(broken, broken.submit("at-home", pieces=40), 40, tmp_path)
 
 
 def test_a_transfer_cut_in_the_middle(broken: Federation, tmp_path: Path) -> None:
-    run = submit(broken, "heavy", pieces=1, kilobytes=128 << 10)
+    run = broken.submit("heavy", pieces=1, kilobytes=128 << 10)
     until(lambda: bool(stored(broken, "cloud", "partial")), "bytes cross")
     for node in ("edge-a.n1", "edge-a.n2"):
         os.kill(daemon(broken, f"node-{node}"), signal.SIGKILL)
@@ -119,7 +114,7 @@ def test_a_transfer_of_what_is_not_there(broken: Federation, tmp_path: Path, har
     receiver = daemon(broken, "node-cloud.n1")
     os.kill(receiver, signal.SIGSTOP)
     try:
-        run = submit(broken, "heavy", pieces=3)
+        run = broken.submit("heavy", pieces=3)
         until(lambda: done(broken, run, "make") == 1, "the units are made")
         for content in stored(broken, "edge-a", "content"):
             if harm == "a wrong digest":
@@ -144,7 +139,7 @@ def spoil(content: Path) -> None:
 def test_who_has_consumed_its_input_dies(broken: Federation, tmp_path: Path, victim: str) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    run = submit(broken, "eaten", pieces=4, marks=marks)
+    run = broken.submit("eaten", pieces=4, marks=marks)
     waiting = broken.begin("wait", run)
     killed = 0
     try:
@@ -164,7 +159,7 @@ def test_who_has_consumed_its_input_dies(broken: Federation, tmp_path: Path, vic
 
 
 def test_workers_that_appear_and_vanish_while_units_wait(broken: Federation, tmp_path: Path) -> None:
-    run = submit(broken, "heavy", pieces=80, seconds=0.1)
+    run = broken.submit("heavy", pieces=80, seconds=0.1)
     for _ in range(5):
         os.kill(daemon(broken, "node-cloud.n1"), signal.SIGKILL)
         before = done(broken, run, "copy")
@@ -176,7 +171,7 @@ def test_workers_that_appear_and_vanish_while_units_wait(broken: Federation, tmp
 
 def test_intermediates_of_a_remote_pull_are_freed_by_their_last_consumer(broken: Federation, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    run = submit(broken, "heavy", pieces=20, gate=gate)
+    run = broken.submit("heavy", pieces=20, gate=gate)
     until(lambda: done(broken, run, "copy") == 20, "all units were worked on")
     until(lambda: not units(broken, "edge-a", run), "nothing of what was pulled is left where it was made")
     until(lambda: len(units(broken, "cloud", run)) == 20, "nor where it was pulled to: only what was made there")
