@@ -103,7 +103,8 @@ class _Lines:
     def show(self, run: model.Run, expected: dict[str, float]) -> None:
         """Print a line if there is news."""
         now = time.monotonic()
-        text = f"{word(model.RunState, run.state):<10} {self._counters(run, expected)}".rstrip()
+        news = run.message if run.state == model.RUN_STATE_QUEUED else self._counters(run, expected)
+        text = f"{word(model.RunState, run.state):<10} {news}".rstrip()
         changed = run.state != self._last_state
         if text == self._last_text or (not changed and now - self._last_at < _LINE_EVERY):
             return
