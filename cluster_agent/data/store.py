@@ -21,7 +21,6 @@ import contextlib
 import errno
 import itertools
 import json
-import math
 import os
 import shutil
 import stat
@@ -32,18 +31,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from cluster_agent.data.base import Content, Store, UnitKey, path_part
+from cluster_agent.data.datasets import DatasetDigests
 from cluster_agent.data.errors import ContentChangedError, NoSpaceError, NotAFileError, UnitMissingError
 from cluster_agent.data.inventory import Runs, take_inventory
 from cluster_agent.data.journal import Journal
 from cluster_agent.data.sync import GroupSync
+from cluster_agent.data.trash import Trash, empty
 from cluster_agent.orders.messages import SMALL
 from wire.digests import bytes_digest, content_digest
 
 _HASH_INLINE_BYTES = 128 << 10
-_REMOVE_INLINE_BYTES = 1 << 20  # larger files take the disk a while, so a thread removes them
 _FREE_AT_ONCE = 256
-_DATASETS_REMEMBERED = 10_000
-_RESTING_SECONDS = 2.0
 _ABANDONED_SECONDS = 7 * 86_400.0
 _RESERVE_BYTES = 64 << 20  # kept free for tasks, which free space by getting on
 
@@ -64,18 +62,17 @@ class DiskStore(Store):
         self.small = small
         self._capacity = capacity
         self._contents: dict[bytes, Content] = {}
-        self._datasets: dict[tuple[int, int, int, int], bytes] = {}
+        self._datasets = DatasetDigests(self._hash)
         self._runs: Runs = {}
         self._executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="store")
         self.journal = Journal(root / "journal")
         self._small: dict[bytes, Content] = {}  # by digest, the newest of each
         self._sync = GroupSync(root, self._executor, self.journal)
         self._numbers = itertools.count()
-        self._trash_task: asyncio.Task[None] | None = None
-        for name in ("content", "units", "partial", "trash"):
+        self._trash = Trash(root / "trash", self._executor)
+        for name in ("content", "units", "partial"):
             (root / name).mkdir(parents=True, exist_ok=True)
-        _empty(root / "trash")
-        _empty(root / "partial", older_than=time.time() - _ABANDONED_SECONDS)
+        empty(root / "partial", older_than=time.time() - _ABANDONED_SECONDS)
         for content in take_inventory(root, self._runs):
             self._contents[content.digest] = content
             self.stored_bytes += 0 if content.foreign else content.size
@@ -179,7 +176,7 @@ class DiskStore(Store):
         before = _stamp(file)
         size, changed = before
         data = file.read_bytes() if size <= self.small else None
-        digest = bytes_digest(data) if data is not None else await self._digest_of_dataset(file)
+        digest = bytes_digest(data) if data is not None else await self._datasets.digest(file)
         if before != _stamp(file):
             raise ContentChangedError(f"{file} was written to while its digest was made; try again when it rests")
         if data is not None:
@@ -262,8 +259,7 @@ class DiskStore(Store):
 
     async def close(self) -> None:
         """Finish removing and syncing."""
-        if self._trash_task is not None:
-            await self._trash_task
+        await self._trash.close()
         await self._sync.close()
         self._executor.shutdown()
         self.journal.close()
@@ -277,20 +273,6 @@ class DiskStore(Store):
         if size <= _HASH_INLINE_BYTES:
             return content_digest(file)
         return await self._in_thread(content_digest, file)
-
-    async def _digest_of_dataset(self, file: Path) -> bytes:
-        """The digest, remembered for the next run that opens the same file unchanged."""
-        status = file.stat()
-        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        digest = self._datasets.pop(stamp, None)
-        resting = time.time() - status.st_mtime > _RESTING_SECONDS
-        if digest is None:
-            digest = await self._hash(file, status.st_size)
-        if resting:  # else it may change within what the clock of the file system can tell
-            self._datasets[stamp] = digest
-            while len(self._datasets) > _DATASETS_REMEMBERED:
-                del self._datasets[next(iter(self._datasets))]
-        return digest
 
     def _named(self, key: UnitKey) -> Content:
         units = self._runs.get((key.namespace, key.run))
@@ -345,7 +327,7 @@ class DiskStore(Store):
     def _place(self, file: Path, key: UnitKey, digest: bytes, size: int) -> Content:
         content = self._sound(digest)
         if content is not None:
-            self._throw_away(file, size)
+            self._trash.take(file, size)
         else:
             path = self._content_path(digest)
             file.chmod(0o444)
@@ -442,28 +424,8 @@ class DiskStore(Store):
     def _discard(self, content: Content) -> None:
         if self._contents.get(content.digest) is content:
             del self._contents[content.digest]
-        if self._throw_away(content.file, content.size) and not content.foreign:
+        if self._trash.take(content.file, content.size) and not content.foreign:
             self.stored_bytes -= content.size
-
-    def _throw_away(self, file: Path, size: int) -> bool:
-        """Remove a file; a large one takes a while, so a thread does it. Whether it was there."""
-        try:
-            if size <= _REMOVE_INLINE_BYTES:
-                file.unlink()
-                return True
-            file.rename(self.root / "trash" / f"{os.getpid()}.{next(self._numbers)}")
-        except FileNotFoundError:
-            return False
-        if self._trash_task is None:
-            self._trash_task = asyncio.create_task(self._remove())
-        return True
-
-    async def _remove(self) -> None:
-        try:
-            while await self._in_thread(_empty, self.root / "trash"):
-                pass
-        finally:
-            self._trash_task = None
 
 
 def _move(file: Path, target: Path) -> None:
@@ -488,16 +450,6 @@ def _stamp(file: Path) -> tuple[int, int]:
     """What changes when a file is written to: its size, and when that was."""
     status = file.stat()
     return status.st_size, status.st_mtime_ns
-
-
-def _empty(directory: Path, older_than: float = math.inf) -> int:
-    """Remove the files in a directory that were last written before a Unix time; how many they were. Blocks."""
-    removed = 0
-    for entry in os.scandir(directory):
-        if entry.stat(follow_symlinks=False).st_mtime < older_than:
-            Path(entry.path).unlink(missing_ok=True)
-            removed += 1
-    return removed
 
 
 def _own_copy(file: Path) -> Path:
