@@ -169,6 +169,26 @@ def test_tasks_teach_what_to_expect_and_the_hub_is_told() -> None:
     assert step.weight > 1.5
 
 
+def test_transfers_teach_what_a_link_carries_and_the_sender_is_told() -> None:
+    desk = desk_of(1)
+    for number in range(8):
+        unit = model_pb2.Unit(id=bytes([number] * 16), digest=bytes([number] * 32), size=1000, origin=NEAR)
+        place = peer_pb2.UnitLocation(cluster=NEAR, node="n1", address="n1:1")
+        desk.peer(NEAR, offer=peer_pb2.Offer(edge="work.rows", unit=unit, location=place))
+        desk.peer(NEAR, grant=peer_pb2.Grant(edge="work.rows", unit=unit.id))
+        desk.now += 1.0
+        said = desk.do(messages.FetchEnded("n1", messages.RunKey("default", "run-1"), unit.id, 10_000_000, 0.5))
+    link = next(link for link in desk.core.measured()[0] if link.from_cluster == NEAR)
+    assert link.to_cluster == HERE
+    assert link.declared_bandwidth == 1e8
+    assert 15e6 < link.bandwidth < 25e6
+    (fetched,) = [event for event in said.published if event.type == "unit.fetched"]
+    assert (fetched.data["from"], fetched.data["bytes"], fetched.data["seconds"]) == (NEAR, 10_000_000, 0.5)
+    desk.now += 3.0
+    words = [peer_pb2.Load.FromString(action.load) for action in told(desk) if action.cluster == NEAR]
+    assert [15e6 < word.link.bandwidth < 25e6 for word in words] == [True]
+
+
 # ------------------------------------------------------------------------------------------------------ taints
 
 
