@@ -81,3 +81,20 @@ async def test_an_agent_removes_what_nobody_asked_for_in_a_while(tmp_path: Path)
     await cache.get("default", third)
     assert len(list((tmp_path / "bundles").iterdir())) == 2, "both were asked for just now"
     await cache.close()
+
+
+async def test_what_a_run_will_need_is_here_before_anybody_asks(tmp_path: Path) -> None:
+    (digest, packed), *_ = archives(tmp_path, 1).items()
+    pulls = []
+
+    async def pull(_namespace: str, wanted: bytes) -> AsyncIterator[bytes]:
+        pulls.append(wanted)
+        yield packed
+
+    cache = BundleCache(tmp_path / "bundles", pull)
+    cache.expect("default", digest)
+    cache.expect("default", digest)
+    assert (await cache.get("default", digest)).read_bytes() == packed
+    cache.expect("default", digest)
+    assert pulls == [digest]
+    await cache.close()
