@@ -132,15 +132,16 @@ async def test_what_a_daemon_and_its_spawner_left_when_both_were_killed_is_ended
         slot.execute(["sh", "-c", _ESCAPES], {}, str(tmp_path), 0, 0)
         pids.append(int(await asyncio.to_thread(os.read, reader, 100)))
         os.close(reader)
-    os.kill(links[0].pid, signal.SIGSTOP)  # it can't see to anything any more
     again = SpawnerLink(python, "ours")
-    await again.open()
-    await until_gone(pids[0])
-    os.kill(pids[1], 0)
-    await again.close()
-    os.kill(links[0].pid, signal.SIGKILL)
-    for link in links:
-        await link.close()
+    try:
+        os.kill(links[0].pid, signal.SIGSTOP)  # it can't see to anything any more
+        await again.open()
+        await until_gone(pids[0])
+        os.kill(pids[1], 0)
+    finally:
+        os.kill(links[0].pid, signal.SIGKILL)
+        for link in (again, *links):
+            await link.close()
     await until_gone(pids[1])
 
 
