@@ -107,14 +107,14 @@ class SmallTasks:
         """Whether any task is with a worker."""
         return bool(self._with)
 
-    def current(self, now: float) -> Iterable[tuple[TaskKey, float]]:
-        """The tasks that are being executed now, and since when as far as is known."""
+    def current(self, now: float) -> Iterable[TaskKey]:
+        """The tasks that are being executed now; `relieve` knows since when by how often this was asked."""
         for busy in self._busy.values():
             job = busy.worker.current()
             if job is not busy.at:
                 busy.at, busy.since = job, now
             if job is not None:
-                yield cast(SmallTask, job).assignment.key, busy.since
+                yield cast(SmallTask, job).assignment.key
 
     # -------------------------------------------------------------------------------------------------- commands
 

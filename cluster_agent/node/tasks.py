@@ -399,7 +399,7 @@ class Tasks:
         self._looking = None
         now = time.monotonic()
         seen: dict[TaskKey, bool] = {}
-        for key in (*self._executions, *(key for key, _ in self._small.current(now))):
+        for key in (*self._executions, *self._small.current(now)):
             told = self._seen.get(key)
             if told is False and self._is_wanted(key):
                 self._outbox.started(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from cluster_agent.runtimes.base import Outcome, SmallEnd, SmallJob, SmallWork, Worker, WorkerSpec
 from cluster_agent.runtimes.process.places import Places
+from cluster_agent.runtimes.process.python import PythonWorker
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from tests.runtimes.test_process import DEADLINE, until_gone
 
@@ -267,4 +269,24 @@ async def test_what_is_said_between_jobs_is_nobodys(runtime: ProcessRuntime, tmp
     await heard.until(1)
     await asyncio.sleep(0.4)  # the thread that the step has left speaks, if it is to be heard at all
     assert job.words[1] == b"mine\n"
+    await worker.stop()
+
+
+async def test_a_job_that_was_about_to_begin_is_not_taken_back_with_those_behind_it(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    worker, work = await start(runtime, tmp_path, "add_one")
+    assert isinstance(worker, PythonWorker)
+    heard = Heard()
+    jobs = [Task(work, b"%d" % number, number) for number in range(5)]
+    shared = worker._shared
+    shared.halt()
+    worker.give(jobs, heard)
+    deadline = time.monotonic() + DEADLINE
+    while shared.at == 0 and time.monotonic() < deadline:
+        time.sleep(0.001)  # noqa: ASYNC251 - the event loop must not hear the worker yet
+    assert worker.take_back() == jobs[1:]
+    worker.give(jobs[3:], heard)
+    await heard.until(3)
+    assert [end.job for end in heard.ends] == [jobs[0], *jobs[3:]]
     await worker.stop()

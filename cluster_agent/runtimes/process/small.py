@@ -42,6 +42,7 @@ class SmallJobs:
         self._works: dict[SmallWork, int] = {}  # those that the worker knows, by the number it has there
         self._work_numbers = itertools.count()
         self._halted = False  # jobs were taken back, and the worker does not know yet
+        self._last = NO_LIMIT  # number of the last one before those: the worker is at it, or just about to begin it
         self._later: list[SmallJob] = []  # given meanwhile
         self._speaker: SmallJob | None = None
         self._words = LastWords()
@@ -95,7 +96,7 @@ class SmallJobs:
         taken = [self._jobs.pop(number) for number in numbers] + self._later
         self._later = []
         if numbers:
-            self._halted = True
+            self._halted, self._last = True, at
         elif not self._halted:
             self._shared.release()
         return taken
@@ -103,8 +104,8 @@ class SmallJobs:
     def go_on(self) -> None:
         """See Worker."""
         self._shared.release()
-        self._pipe.send(("go", self._halted))
-        self._halted = False
+        self._pipe.send(("go", self._last))
+        self._halted, self._last = False, NO_LIMIT
         if self._later and self._listener is not None:
             later, self._later = self._later, []
             self.give(later, self._listener)

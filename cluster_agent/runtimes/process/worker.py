@@ -396,8 +396,9 @@ class Worker:
             self._works[message[1]] = Work(message[2], self._environment)
         elif kind == "run":
             self._queue.append(Job(message[1], None, "", 0, [], message[2]))
-        elif message[1]:  # go, and forget what we were told to do
-            self._queue.clear()
+        else:  # go, and forget jobs behind this number
+            while self._queue and self._queue[-1].number > message[1]:
+                self._queue.pop()
         return kind
 
     def _jobs(self, first: int, told: Message, raw: bytes) -> list[Job]:
