@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cluster_agent.coordinator import pressure
 from cluster_agent.coordinator.book import Policy
 from tests.coordinator.federation import RUN, Faults, Federation
-from tests.coordinator.workflows import EACH, Use, output, source
+from tests.coordinator.workflows import EACH, SAME, Use, output, source
 from tests.properties.worlds import World
 
 few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
@@ -71,3 +71,14 @@ def test_a_step_that_stands_still_in_another_cluster_stops_all_before_it() -> No
     federation.run()
     federation.check_succeeded()
     federation.check_freed()
+
+
+def test_units_that_wait_for_their_sides_do_not_stop_who_makes_those() -> None:
+    data = source("data", ["edge1"])
+    both = Use("both", ["edge1"], {"rows": (f"{data.name}.out", EACH)}, ("out", "rest"), pinned=True)
+    join = Use("join", ["edge1"], {"rows": ("both.out", EACH), "side": ("both.rest", SAME)}, pinned=True)
+    federation = Federation(Random(2), {"edge1": {"n1": 1.0}}, policy=Policy(units_ahead=1, ahead_most=0))
+    federation.introduce()
+    federation.submit([data, both, join, output(join)], {data.name: {"edge1": 6}})
+    federation.run()
+    federation.check_succeeded()
