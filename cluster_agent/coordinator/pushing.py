@@ -26,6 +26,9 @@ def on_push_request(book: Book, live: LiveRun, cluster: str, message: peer_pb2.P
         return
     place = Place(cluster, to.node, to.address, to.server_name)
     book.commit(records.PushWanted(live.key, unit.id, cluster, place))
+    if message.unit.digest not in (b"", unit.digest):  # it was made again since: it asks anew once it knows
+        mending.say_where(book, live, unit)
+        return
     say_push(book, live, unit, place)
 
 
