@@ -17,7 +17,7 @@ from cluster_agent.orders.messages import Output, Produced, Result, Results, Sta
 _RESULTS_BYTES: Final = 2 << 20  # of a message, about
 _RESULT_BYTES: Final = 100
 _OUTPUT_BYTES: Final = 150
-_PATIENCE_SECONDS: Final = 0.003
+_PATIENCE_SECONDS: Final = 0.01
 
 
 class _Told(NamedTuple):

@@ -42,14 +42,18 @@ class Pipe:
 
     def send(self, message: Any, pieces: Sequence[bytes] = ()) -> None:
         """Send a frame; nothing if the other end is gone."""
+        self.send_frames((frame(message, pieces),))
+
+    def send_frames(self, frames: Sequence[bytes]) -> None:
+        """Send several at once, so that the other end wakes once."""
         if not self.open:
             return
-        data = frame(message, pieces)
+        data = b"".join(frames)
         if self._unsent:
             self._unsent += data
             return
         self._unsent = data
-        self._writable()
+        self._write()
         if self._unsent:
             self._loop.add_writer(self._connection, self._writable)
 
@@ -66,29 +70,29 @@ class Pipe:
             self._connection.close()
 
     def _readable(self) -> None:
-        self._read()
-
-    def _read(self) -> bool:
-        """Read once; whether there may be more."""
         try:
             data = self._connection.recv(_RECEIVE_BYTES)
         except BlockingIOError:
-            return False
+            return
         except OSError:
             data = b""
         if not data:
             self.close()
             self._ended()
-            return False
+            return
         self._received = self._received + data if self._received else data
         start = 0
         while (found := split_frame(self._received, start)) is not None:
             message, raw, start = found
             self._heard(message, raw)
         self._received = self._received[start:]
-        return True
 
     def _writable(self) -> None:
+        self._write()
+        if not self._unsent:
+            self._loop.remove_writer(self._connection)
+
+    def _write(self) -> None:
         try:
             sent = self._connection.send(self._unsent)
         except BlockingIOError:
@@ -96,8 +100,6 @@ class Pipe:
         except OSError:  # the reader sees the end too, and tells
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
-        if not self._unsent:
-            self._loop.remove_writer(self._connection)
 
 
 class Shared:

@@ -19,7 +19,7 @@ from cluster_agent.runtimes.base import Listener, Outcome, SmallEnd, SmallJob, S
 from cluster_agent.runtimes.process.ending import with_limit
 from cluster_agent.runtimes.process.pipe import NO_LIMIT, Pipe, Shared
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
-from cluster_agent.runtimes.process.worker import LEAVING, LEFT, NO_ROOM, WAITING, WORKS_KNOWN, answers
+from cluster_agent.runtimes.process.worker import LEAVING, LEFT, NO_ROOM, WAITING, WORKS_KNOWN, answers, frame
 
 if TYPE_CHECKING:
     from cluster_agent.runtimes.base import Worker
@@ -40,6 +40,7 @@ class SmallJobs:
         self._jobs: dict[int, SmallJob] = {}  # given and not ended, in order
         self._numbers = itertools.count(1)
         self._works: dict[SmallWork, int] = {}  # those that the worker knows, by the number it has there
+        self._numbered: dict[int, SmallWork] = {}
         self._work_numbers = itertools.count()
         self._halted = False  # jobs were taken back, and the worker does not know yet
         self._last = NO_LIMIT  # number of the last one before those: the worker is at it, or just about to begin it
@@ -72,6 +73,7 @@ class SmallJobs:
             self._streams.drain()  # what was said between tasks is nobody's
         told = []
         pieces: list[bytes] = []
+        frames: list[bytes] = []
         first = 0
         for job in jobs:
             number = next(self._numbers)
@@ -79,10 +81,11 @@ class SmallJobs:
             self._jobs[number] = job
             known = self._works.get(job.work)
             if known is None:
-                known = self._introduce(job.work)
+                known, introduction = self._introduce(job.work)
+                frames.append(introduction)
             told.append((known, job.task, job.attempt, [len(data) for data in job.inputs]))
             pieces += job.inputs
-        self._pipe.send(("jobs", first, told), pieces)
+        self._pipe.send_frames((*frames, frame(("jobs", first, told), pieces)))
 
     def current(self) -> SmallJob | None:
         """See Worker."""
@@ -159,20 +162,21 @@ class SmallJobs:
         if ends and self._listener is not None:
             self._listener.ended(self._worker, ends)
 
-    def _introduce(self, work: SmallWork) -> int:
-        """Tell the worker of a work; it forgets the one that had the number before."""
+    def _introduce(self, work: SmallWork) -> tuple[int, bytes]:
+        """The number that the worker knows a work by from now on, and how it is told; a former one is forgotten."""
         number = next(self._work_numbers) % WORKS_KNOWN
-        for known in [known for known, former in self._works.items() if former == number]:
-            del self._works[known]
+        former = self._numbered.get(number)
+        if former is not None:
+            del self._works[former]
         self._works[work] = number
+        self._numbered[number] = work
         told = {
             "env": {**work.env, "HOME": self._temporary, "TMPDIR": self._temporary},
             "inputs": work.inputs,
             "outputs": work.outputs,
             "parameters": dict(work.parameters),
         }
-        self._pipe.send(("work", number, told))
-        return number
+        return number, frame(("work", number, told))
 
     def _failed(self, job: SmallJob, seconds: float, peak: int, failure: dict[str, str]) -> SmallEnd:
         kind = failure["kind"]
