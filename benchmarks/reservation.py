@@ -17,14 +17,10 @@ from random import Random
 from typing import Final
 
 from bdw_fed.v1 import model_pb2
-from control_plane.planner.base import Request
 from control_plane.planner.compile import Definition
 from control_plane.runs import forms
 from simulator.cluster import Cluster
 from simulator.federation import Federation, Job
-from topology.model import Topology
-from workflow.load import load
-from workflow.model import Step, Workflow
 
 CLUSTERS: Final = {"edge1": {"n1": 2.0, "n2": 2.0}, "edge2": {"n1": 2.0, "n2": 2.0}, "cloud": {"n1": 4.0}}
 VARIANTS: Final = {
@@ -130,22 +126,13 @@ def job(chance: Random, number: int, reserve: str, *, preemptible: bool) -> Job:
     edge, other = ("edge1", "edge2") if number % 2 == 0 else ("edge2", "edge1")
     limits = f"pool: {{max: {SLOTS}}}, preemptible: {'true' if preemptible else 'false'}"
     text = OBJECTS.format(edge=edge, other=other, reserve=reserve, units=UNITS, limits=limits)
-    models = [document.model for document in load(text, "bench.yaml").documents]
-    request = Request(
-        namespace="default",
-        run="",
-        workflow=next(model for model in models if isinstance(model, Workflow)),
-        definitions={model.reference: Definition(model) for model in models if isinstance(model, Step)},
-        parameters={},
-        topology=next(model for model in models if isinstance(model, Topology)),
-        clusters={},
-    )
-    # A definition of its own: pools are shared by runs of one definition, and this is not about pools.
-    work = request.definitions["work@1"].step
-    named = work.model_copy(update={"metadata": work.metadata.model_copy(update={"version": f"1.{number}"})})
-    definitions = {**request.definitions, "work@1": Definition(named)}
     seconds = {step: chance.uniform(1.0, 3.0) for step in ("prepare", "analyse", "tell")}
-    return Job(replace(request, definitions=definitions), seconds)
+    written = Job.written(text, seconds)
+    # A definition of its own: pools are shared by runs of one definition, and this is not about pools.
+    work = written.request.definitions["work@1"].step
+    named = work.model_copy(update={"metadata": work.metadata.model_copy(update={"version": f"1.{number}"})})
+    definitions = {**written.request.definitions, "work@1": Definition(named)}
+    return replace(written, request=replace(written.request, definitions=definitions))
 
 
 def measured(variant: str, seed: int) -> Figures:

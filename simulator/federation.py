@@ -15,6 +15,7 @@ from bdw_fed.v1 import federation_pb2, model_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.link.assignments import all_assigned, assigned, forgotten
 from control_plane.planner.base import Request
+from control_plane.planner.compile import Definition
 from control_plane.planner.core import Planned, plan
 from control_plane.reservations.core import Event as QueueEvent
 from control_plane.reservations.core import (
@@ -33,7 +34,10 @@ from control_plane.runs import core, forms
 from control_plane.runs import messages as told
 from simulator.clock import Clock
 from simulator.cluster import Cluster
+from topology.model import Topology
 from wire.errors import ProblemError
+from workflow.load import load
+from workflow.model import Step, Workflow
 
 LINK_SECONDS = 0.01  # between hub and agent, and between clusters
 TIME_TO_LIVE = 10.0
@@ -45,6 +49,24 @@ class Job:
 
     request: Request
     seconds: Mapping[str, float]
+
+    @classmethod
+    def written(cls, text: str, seconds: Mapping[str, float]) -> Job:
+        """A job as its users write it: topology, workflow and steps as YAML. ValueError if that has problems."""
+        loaded = load(text, "job.yaml")
+        if loaded.problems:
+            raise ValueError(loaded.problems)
+        models = [document.model for document in loaded.documents]
+        request = Request(
+            namespace="default",
+            run="",
+            workflow=next(model for model in models if isinstance(model, Workflow)),
+            definitions={model.reference: Definition(model) for model in models if isinstance(model, Step)},
+            parameters={},
+            topology=next(model for model in models if isinstance(model, Topology)),
+            clusters={},
+        )
+        return cls(request, seconds)
 
 
 class Federation:

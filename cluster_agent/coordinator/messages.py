@@ -42,13 +42,6 @@ class Place(Struct, frozen=True, tag=False):
     server_name: str = ""
 
 
-class SetSum(Struct, frozen=True, tag=False):
-    """A growing set of ids in constant size: how many, and their sum modulo 2**128."""
-
-    count: int = 0
-    total: int = 0
-
-
 # ---------------------------------------------------------------------------------------------------------- events
 
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from control_plane.planner.base import Request
-from control_plane.planner.compile import Definition
 from simulator.federation import Job
-from topology.model import Topology
-from workflow.load import load
-from workflow.model import Step, Workflow
 
 OBJECTS = """
 kind: Topology
@@ -69,16 +64,4 @@ def chain(
         )
     at = next(where for where in [*stages, *clusters] if where)
     text = OBJECTS.format(clusters=declared, at=at, steps=steps, reserve=reserve, last=len(stages) - 1)
-    loaded = load(text, "job.yaml")
-    assert not loaded.problems, loaded.problems
-    models = [document.model for document in loaded.documents]
-    request = Request(
-        namespace="default",
-        run="",
-        workflow=next(model for model in models if isinstance(model, Workflow)),
-        definitions={model.reference: Definition(model) for model in models if isinstance(model, Step)},
-        parameters={},
-        topology=next(model for model in models if isinstance(model, Topology)),
-        clusters={},
-    )
-    return Job(request, {f"s{index}": seconds for index in range(len(stages))})
+    return Job.written(text, {f"s{index}": seconds for index in range(len(stages))})
