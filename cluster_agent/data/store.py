@@ -122,6 +122,10 @@ class DiskStore(Store):
         content = self._named(key)
         return content.data if content.data is not None else self.find(key).data
 
+    def holds(self, key: UnitKey) -> bool:
+        """Whether there is content under this name."""
+        return key.unit in self._runs.get(key[:2], {})
+
     def has(self, digest: bytes) -> bool:
         return digest in self._small or digest in self._contents
 
@@ -211,6 +215,11 @@ class DiskStore(Store):
         self.journal.flush()
         if self.durability != "power":
             self.journal.drop()
+
+    def save(self) -> None:
+        """Have all of the journal survive a loss of power, whatever the durability is. Blocks; OSError."""
+        self.journal.flush()
+        self._sync.at_once()
 
     async def durable(self) -> None:
         self.flush()

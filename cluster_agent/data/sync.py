@@ -77,6 +77,12 @@ class GroupSync:
             self._round = asyncio.create_task(self._rounds())
         await asyncio.shield(waiting)
 
+    def at_once(self) -> None:
+        """Sync the journal here and now, before anybody waits. Blocks; OSError."""
+        files, doomed = self._journal.begin_sync()
+        _sync_all(files, (), self._root)
+        self._journal.end_sync(doomed, True)
+
     async def close(self) -> None:
         """Finish what was begun."""
         if self._round is not None:

@@ -11,7 +11,9 @@ takes an idle worker, or one is started for it; whichever is free first. Built-i
 
 Where a pool's tasks have been short and small so far, further light ones are *given ahead* to its busy workers, as
 many as are done within some milliseconds: they need no processor but the one that the worker has. A worker that stops
-half-way returns what it has not begun, which then waits in its old place.
+half-way returns what it has not begun, which then waits in its old place. One that gets a single light task may do as
+many more in a row behind it, where each is the only thing that follows from the one before: we hear of them when they
+have ended, and of the one that it is at.
 
 `handle(event, now)` returns actions; the executor does them and says what came of it. Results are kept until they are
 acknowledged, so that they can be told again. `now` is monotonic seconds.
@@ -97,6 +99,10 @@ class NodeCore:
         found = self._pools.get(pool)
         return (len(found.starting), len(found.idle), len(found.busy)) if found else (0, 0, 0)
 
+    def knows(self, key: TaskKey) -> bool:
+        """Whether an attempt was wanted, or has left a result, and was not forgotten."""
+        return key in self._tasks
+
     def is_idle(self, worker: int) -> bool:
         """Whether a worker is up and has no task."""
         found = self._workers.get(worker)
@@ -180,7 +186,15 @@ class NodeCore:
             for key in event.keys:
                 del worker.tasks[key]
             if event.seconds or event.small:
-                worker.pool.measure(event.seconds / len(event.keys), event.small)
+                worker.pool.measure(event.seconds / (len(event.keys) + len(event.ahead)), event.small)
+            for key in event.ahead:
+                self._tasks[key] = Task(key, worker.pool, True, 0, now)
+                self._tasks[key].phase = Phase.DONE
+            if event.at is not None:
+                self._arrivals += 1
+                task = self._tasks[event.at] = Task(event.at, worker.pool, True, self._arrivals, now)
+                task.phase = Phase.GIVEN
+                worker.tasks = {event.at: task, **worker.tasks}
             self._left(worker, event.usable, now)
         for key in event.keys:
             task = self._tasks[key]
@@ -365,7 +379,8 @@ class NodeCore:
             worker.tasks[key] = task
             task.phase = Phase.GIVEN
             given = Given(key, now - task.since, now - task.admitted)
-            self._actions.append(Execute(number, (given,), small=worker.small))
+            ahead = pool.depth - 1 if worker.small and not (pool.queue or pool.waiting) else 0
+            self._actions.append(Execute(number, (given,), small=worker.small, ahead=ahead))
             self._actions.append(PoolChanged(pool.spec.key))
 
     def _supply(self, pool: Pool) -> None:

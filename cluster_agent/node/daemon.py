@@ -28,6 +28,7 @@ from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.client import TransferClient
 from cluster_agent.data.transfer.server import DataServer
+from cluster_agent.node import rows
 from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.data import DataWork
@@ -38,6 +39,7 @@ from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.queries import LogQueries
 from cluster_agent.node.tasks import Tasks, task_key
 from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Work
+from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.places import open_places
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from wire.digests import bytes_digest
@@ -84,12 +86,14 @@ async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], sto
 async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
     async with contextlib.AsyncExitStack() as stack:
         places = open_places(config.state, config.memory_directory)
-        runtime = ProcessRuntime(config.python, places, _owner(config.state))
-        await runtime.open()
-        _allow_many_files()  # after the spawner has started, whose children keep the usual limit
-        stack.push_async_callback(runtime.close)
+        keeps = Keeps(config.state / "rows")
+        runtime = ProcessRuntime(config.python, places, _owner(config.state), keeps)
         store = DiskStore(config.state / "store", capacity=config.disk)
         stack.push_async_callback(store.close)
+        rows.recover(store, runtime.left())
+        await runtime.open()
+        stack.push_async_callback(runtime.close)
+        _allow_many_files()  # after the spawner has started, whose children keep the usual limit
         client = await stack.enter_async_context(TransferClient(ssl_client_context(config.credentials)))
         daemon = NodeDaemon(config, runtime, store, client)
         stack.push_async_callback(daemon.close)

@@ -19,16 +19,16 @@ from cluster_agent.data.store import DiskStore
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.outbox import Outbox
-from cluster_agent.node.works import Assignment, assignment
-from cluster_agent.orders.messages import Failure, Order, Result
-from wire.digests import task_id
+from cluster_agent.node.works import Assignment, follower
+from cluster_agent.orders.messages import Failure, Result
 
 
 class Done(NamedTuple):
-    """A task that has ended and is wanted still."""
+    """A task that has ended and is wanted still. `gone_on`: what follows from it has begun already."""
 
     assignment: Assignment
     result: Result
+    gone_on: bool = False
 
 
 class _Ending(NamedTuple):
@@ -107,17 +107,23 @@ class Finishing:
 
     def _tell(self, endings: Sequence[_Ending]) -> None:
         following: list[Assignment] = []
-        for (task, result), after in endings:
+        for (task, result, gone_on), after in endings:
             pool = task.work.pool
-            goes_on = 0 < len(after) == len(result.outputs) or (pool is not None and self._core.has_queue(pool.key))
+            goes_on = (
+                gone_on
+                or 0 < len(after) == len(result.outputs)
+                or (pool is not None and self._core.has_queue(pool.key))
+            )
             self._outbox.result(task.key, result, patient=goes_on)
             following += after
         if following:
             self._go_on(following)
 
-    def _ending(self, task: Assignment, result: Result) -> _Ending:
+    def _ending(self, task: Assignment, result: Result, gone_on: bool) -> _Ending:
         """The end of a task; with the tasks that follow, if the node is to go on."""
         work = task.work
+        if gone_on:
+            return _Ending(Done(task, msgspec.structs.replace(result, followed=True), True), [])
         if not work.follow or result.failure is not None or (work.namespace, work.run) in self._held:
             return _Ending(Done(task, result), [])
         following = []
@@ -127,15 +133,13 @@ class Finishing:
                 continue
             if after.pool is None or self._core.has_queue(after.pool.key):
                 return _Ending(Done(task, result), [])
-            inputs = [(after.inputs[0].name, [output.unit.id])]
-            next_id = task_id(work.namespace, work.run, after.step, inputs)
-            following.append(assignment(after, Order(next_id, 1, ((output.unit,),))))
+            following.append(follower(after, output.unit))
         return _Ending(Done(task, msgspec.structs.replace(result, followed=True)), following)
 
 
 def _unsaved(ending: _Ending, error: OSError) -> _Ending:
     """The disk has not taken what a task made."""
-    task, result = ending.done
+    task, result, _ = ending.done
     failure = result.failure or Failure("disk", f"the store could not be synced: {error}")
     failed = msgspec.structs.replace(result, outputs=(), failure=failure, bytes_out=0, followed=False)
     return _Ending(Done(task, failed), [])

@@ -65,7 +65,8 @@ class TaskCancelled:
 class TasksEnded:
     """The executor has finished with tasks that it was told to execute; the results are with the executor.
 
-    `seconds` they took together, `small`: all that they made was small.
+    `seconds` they took together, `small`: all that they made was small. `ahead` have ended too, in a row
+    behind the last of them, without a word from us; the worker has gone on to `at`, if it is not through with the row.
     """
 
     worker: int | None
@@ -73,6 +74,8 @@ class TasksEnded:
     usable: bool = True
     seconds: float = 0.0
     small: bool = False
+    ahead: Sequence[TaskKey] = ()
+    at: TaskKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +198,14 @@ class Given(NamedTuple):
 class Execute:
     """Execute these tasks in this worker (None: built in), after those that it has; say TasksEnded of each.
 
-    `small`: as small jobs. Otherwise it is one task, and the worker has no other.
+    `small`: as small jobs. Otherwise it is one task, and the worker has no other. `ahead`: how many more the worker may
+    do behind a single one without being told, where they follow from it (see `rows`).
     """
 
     worker: int | None
     tasks: Sequence[Given]
     small: bool = False
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

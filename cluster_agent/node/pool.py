@@ -98,11 +98,16 @@ class Pool:
         self.service += (seconds - self.service) * _NEWEST if self.service else seconds
         self.small = small and self.small is not False
 
+    @property
+    def depth(self) -> int:
+        """How many light tasks a worker may have."""
+        if not self.small or self.service > _SHORT_SECONDS:
+            return 1
+        return min(_MOST_AHEAD, max(1, int(_AHEAD_SECONDS / max(self.service, 1e-6))))
+
     def with_time(self) -> Worker | None:
         """The worker that should have a light task ahead, if any should."""
-        if not self.small or self.service > _SHORT_SECONDS:
-            return None
-        depth = min(_MOST_AHEAD, max(1, int(_AHEAD_SECONDS / max(self.service, 1e-6))))
+        depth = self.depth
         best = None
         for worker in self.busy.values():
             if worker.small and not worker.closed and len(worker.tasks) < depth:

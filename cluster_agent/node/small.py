@@ -4,6 +4,9 @@
                                          │ ended one by one, told many at a time
                                          └ dead ─▶ one task charged, the others returned to the core
 
+A single task may be the first of a row (see `rows`). Of a row the core knows one task, that which the worker was at
+when we heard of it last; the others are *ahead*: the core hears of them when they have ended, or have to wait.
+
 There is no asyncio task for a task: what happens is told by the worker's callbacks. Only what is rare has one: an
 output that is large after all, which is taken out of the worker's directory, and the killing of a worker.
 """
@@ -19,15 +22,15 @@ from typing import cast
 from cluster_agent.data.base import Content, UnitKey
 from cluster_agent.data.errors import DataError
 from cluster_agent.data.store import DiskStore
-from cluster_agent.node import messages
+from cluster_agent.node import messages, rows
 from cluster_agent.node.directory import Made, TaskDirectory, missing
 from cluster_agent.node.execution import outcome_of, result_of
 from cluster_agent.node.finishing import Done
 from cluster_agent.node.logs import LogName, Logs, TaskLog
 from cluster_agent.node.messages import Given, TaskKey
-from cluster_agent.node.works import Assignment, file_name
+from cluster_agent.node.works import Assignment, file_name, follower
 from cluster_agent.orders.messages import SMALL, Output, Result, UnitInfo
-from cluster_agent.runtimes.base import Outcome, SmallEnd, SmallJob, Worker
+from cluster_agent.runtimes.base import Outcome, Row, SmallEnd, SmallJob, Worker
 from wire.digests import bytes_digest, unit_id
 
 _STUCK_SECONDS = 0.05  # after which those behind a task are taken back
@@ -36,11 +39,23 @@ _STUCK_SECONDS = 0.05  # after which those behind a task are taken back
 class SmallTask(SmallJob):
     """A task with a worker. Its log is made when it writes something."""
 
-    __slots__ = ("assignment", "given", "given_at", "log", "logs")
+    __slots__ = ("after", "ahead", "assignment", "given", "given_at", "log", "logs", "of")
 
-    def __init__(self, task: Assignment, given: Given, inputs: Sequence[bytes], logs: Logs, now: float) -> None:
+    def __init__(
+        self,
+        task: Assignment,
+        given: Given,
+        inputs: Sequence[bytes],
+        logs: Logs,
+        now: float,
+        link: int = -1,
+        of: str = "",
+    ) -> None:
         assert task.work.small is not None
-        super().__init__(task.work.small, task.key.task.hex(), task.key.attempt, inputs)
+        super().__init__(task.work.small, task.key.task.hex(), task.key.attempt, inputs, link)
+        self.after: SmallTask | None = None  # the next of its row
+        self.ahead = link >= 0  # the core does not know of it
+        self.of = of  # the port of the one before that its input comes from
         self.assignment = task
         self.given = given
         self.given_at = now
@@ -72,11 +87,25 @@ class _Busy:
         self.since = 0.0
 
 
+class _Told:
+    """Of the ends that one worker tells at once: what is to be told of them."""
+
+    def __init__(self) -> None:
+        self.ended: list[TaskKey] = []
+        self.ahead: list[TaskKey] = []
+        self.heavy: list[TaskKey] = []
+        self.done: list[Done] = []
+        self.seconds = 0.0
+        self.wanted = True  # the row that is being heard of
+        self.at: SmallTask | None = None  # where the worker has gone on to in it
+
+
 class SmallTasks:
     """All light tasks that are with workers.
 
-    `handle` takes the core's events, `finish` ends of tasks, `wanted` says whether one still is, `own` runs what takes
-    time, `drop` hears that a worker is not to be used any more.
+    `handle` takes the core's events, `finish` ends of tasks, `wanted` says whether one still is, `known` whether one
+    was ever heard of, `adopt` hears of one that nobody ordered, `settled` says whether all results are as safe as they
+    have to be, `own` runs what takes time, `drop` hears that a worker is not to be used any more.
     """
 
     def __init__(
@@ -87,6 +116,9 @@ class SmallTasks:
         handle: Callable[[messages.Event], None],
         finish: Callable[[list[Done]], None],
         wanted: Callable[[TaskKey], bool],
+        known: Callable[[TaskKey], bool],
+        adopt: Callable[[Assignment], None],
+        settled: Callable[[], bool],
         own: Callable[[Coroutine[None, None, None]], None],
         drop: Callable[[int], Worker],
     ) -> None:
@@ -95,6 +127,9 @@ class SmallTasks:
         self._handle = handle
         self._finish = finish
         self._wanted = wanted
+        self._known = known
+        self._adopt = adopt
+        self._settled = settled
         self._own = own
         self._drop = drop
         self._busy: dict[Worker, _Busy] = {}
@@ -118,8 +153,8 @@ class SmallTasks:
 
     # -------------------------------------------------------------------------------------------------- commands
 
-    def execute(self, number: int, worker: Worker, tasks: Sequence[tuple[Given, Assignment]]) -> None:
-        """Give these to a worker, after those that it has."""
+    def execute(self, number: int, worker: Worker, tasks: Sequence[tuple[Given, Assignment]], ahead: int) -> None:
+        """Give these to a worker, after those that it has; a single one with up to so many that follow."""
         busy = self._busy.get(worker)
         if busy is None:
             busy = self._busy[worker] = _Busy(number, worker)
@@ -140,7 +175,8 @@ class SmallTasks:
             self._with[task.key] = busy
             jobs.append(job)
         if jobs:
-            worker.give(jobs, self)
+            if not (ahead and worker.takes_rows and self._give_row(busy, jobs[0], ahead)):
+                worker.give(jobs, self)
         elif not busy.tasks:
             del self._busy[worker]
         if heavy:
@@ -181,50 +217,125 @@ class SmallTasks:
         busy = self._busy.get(worker)
         if busy is None or busy.killed:
             return
-        done: list[Done] = []
-        keys: list[TaskKey] = []
-        heavy: list[TaskKey] = []
-        seconds = 0.0
+        told = _Told()
         for end in ends:
             task = cast(SmallTask, end.job)
             key = task.assignment.key
             task.close()
+            if busy.tasks.get(key) is not task:
+                continue  # it followed from a task that has failed, as we found
+            if end.left is None and not end.again:
+                self._take(busy, task, end, told)
+                continue
+            if task.ahead:
+                self._tell(busy, told)
+                told = _Told()
             if end.left is not None:
                 self._own(self._take_left(busy, task, end))
-                continue
-            self._forget(busy, key)
-            if end.again:
-                heavy.append(key)
-                continue
-            keys.append(key)
-            seconds += end.seconds
-            if self._wanted(key):
-                done.append(Done(task.assignment, self._result(task, end)))
+            else:
+                self._forget(busy, key)
+                told.heavy.append(key)
+            self._cut(busy, task)
         self._let_go(busy)
-        if heavy:
-            self._handle(messages.TasksReturned(busy.number, heavy, worker.alive, heavy=True))
-        if keys:
-            self._handle(messages.TasksEnded(busy.number, keys, worker.alive, seconds, small=True))
-            self._finish(done)
+        self._tell(busy, told)
 
     def died(self, worker: Worker, job: SmallJob | None, outcome: Outcome, others: Sequence[SmallJob]) -> None:
         """See Listener."""
         busy = self._busy.get(worker)
         if busy is None or busy.killed:
             return
-        keys = [cast(SmallTask, other).assignment.key for other in others]
-        for key in keys:
-            self._forget(busy, key)
+        task = cast("SmallTask | None", job)
+        if task is not None and task.ahead:  # how the former ones of its row have ended was not heard
+            task = next((known for known in busy.tasks.values() if not known.ahead), None)
+        if task is not None and busy.tasks.get(task.assignment.key) is not task:
+            task = None
+        keys = []
+        for other in (*others, job):
+            if other is not None and other is not task:
+                keys += self._forget_with(busy, cast(SmallTask, other))
         if keys:
             self._handle(messages.TasksReturned(busy.number, keys, usable=False))
-        if job is None:
+        if task is None:
             self._let_go(busy)
             return
-        task = cast(SmallTask, job)
         task.close()
         self._forget(busy, task.assignment.key)
         self._let_go(busy)
         self._end(busy, task.assignment, result_of(task.assignment, task.given, outcome, ()))
+
+    # ------------------------------------------------------------------------------------------------------ rows
+
+    def _give_row(self, busy: _Busy, first: SmallTask, most: int) -> bool:
+        """Give the worker, which has no other, a task and what follows it; False if there is nothing, or no room."""
+        follow = rows.followers(first.assignment, most, self._known)
+        if not follow or len(busy.tasks) > 1:
+            return False
+        row = [first]
+        for link, task in follow:
+            port = row[-1].assignment.work.outputs[link].name
+            row.append(SmallTask(task, Given(task.key, 0.0, 0.0), (), self._logs, first.given_at, link, port))
+            row[-2].after = row[-1]
+        said = rows.describe([each.assignment for each in row])
+        durable = self._store.durability == "power"
+        try:
+            busy.worker.give(row, self, Row(said, durable, self._settled()))
+        except OSError:
+            first.after = None
+            return False
+        for each in row[1:]:
+            busy.tasks[each.assignment.key] = each
+            self._with[each.assignment.key] = busy
+        return True
+
+    def _take(self, busy: _Busy, task: SmallTask, end: SmallEnd, told: _Told) -> None:
+        """A task has ended, and the worker is at what follows in its row, if there is any and its input was made."""
+        key, after = task.assignment.key, task.after
+        if not task.ahead:
+            told.wanted = self._wanted(key)
+        self._forget(busy, key)
+        (told.ahead if task.ahead else told.ended).append(key)
+        told.seconds += end.seconds
+        told.at = None
+        if not told.wanted:
+            self._cut(busy, task)
+            return
+        result = self._result(task, end)
+        if after is not None:
+            made = next((each.unit for each in result.outputs if each.port == after.of), None)
+            if made is not None:
+                after.assignment = follower(after.assignment.work, made)
+                told.at = after
+            else:
+                self._cut(busy, task)
+        told.done.append(Done(task.assignment, result, gone_on=told.at is not None))
+
+    def _cut(self, busy: _Busy, task: SmallTask) -> None:
+        """Nothing is to follow a task in its row. What the worker has begun all the same is not heard."""
+        after, task.after = task.after, None
+        left = False
+        while after is not None:
+            left = left or after.assignment.key in busy.tasks
+            self._forget(busy, after.assignment.key)
+            after = after.after
+        if left and busy.worker.alive:
+            self._return(busy)
+
+    def _tell(self, busy: _Busy, told: _Told) -> None:
+        """Tell the core what has ended, and where the worker is; then let the results be told."""
+        at = None
+        if told.at is not None:
+            told.at.ahead = False
+            at = told.at.assignment.key
+            self._adopt(told.at.assignment)
+        if told.heavy:
+            self._handle(messages.TasksReturned(busy.number, told.heavy, busy.worker.alive, heavy=True))
+        if told.ended:
+            self._handle(
+                messages.TasksEnded(
+                    busy.number, told.ended, busy.worker.alive, told.seconds, small=True, ahead=told.ahead, at=at
+                )
+            )
+            self._finish(told.done)
 
     # ---------------------------------------------------------------------------------------------------- inside
 
@@ -244,7 +355,7 @@ class SmallTasks:
     def _result(self, task: SmallTask, end: SmallEnd) -> Result:
         """What a task's end is told as; its outputs are in the store then."""
         assignment = task.assignment
-        waited = max(0.0, time.monotonic() - task.given_at - end.seconds)
+        waited = max(0.0, time.monotonic() - task.given_at - end.seconds) if task.link < 0 else 0.0
         given = task.given._replace(queued_seconds=task.given.queued_seconds + waited)
         if end.failure is not None:
             return result_of(assignment, given, end.failure, ())
@@ -311,7 +422,7 @@ class SmallTasks:
         """Kill a worker for the sake of the task that it is at."""
         await self._drop(busy.number).stop()
         self._busy.pop(busy.worker, None)
-        others = [other for other in busy.tasks if other != key]
+        others = [other for other, task in busy.tasks.items() if other != key and not task.ahead]
         for known, task in busy.tasks.items():
             task.close()
             del self._with[known]
@@ -321,9 +432,12 @@ class SmallTasks:
 
     def _return(self, busy: _Busy) -> None:
         """Take back what the worker has not begun."""
-        keys = [cast(SmallTask, job).assignment.key for job in busy.worker.take_back()]
-        for key in keys:
-            self._forget(busy, key)
+        keys = []
+        for job in busy.worker.take_back():
+            keys += self._forget_with(busy, cast(SmallTask, job))
+        for task in busy.tasks.values():
+            if task.after is not None and task.after.assignment.key not in busy.tasks:
+                task.after = None
         self._handle(messages.TasksReturned(busy.number, keys))
         self._let_go(busy)
 
@@ -333,9 +447,17 @@ class SmallTasks:
         if wanted:
             self._finish([Done(task, result)])
 
+    def _forget_with(self, busy: _Busy, task: SmallTask) -> list[TaskKey]:
+        """A task that its worker does not execute; its key, if the core knows of it."""
+        key = task.assignment.key
+        if busy.tasks.get(key) is not task:
+            return []
+        self._forget(busy, key)
+        return [] if task.ahead else [key]
+
     def _forget(self, busy: _Busy, key: TaskKey) -> None:
-        del busy.tasks[key]
-        del self._with[key]
+        busy.tasks.pop(key, None)
+        self._with.pop(key, None)
 
     def _let_go(self, busy: _Busy) -> None:
         """A worker without tasks is no business of ours; one that is not to be used again is dropped."""

@@ -94,6 +94,9 @@ class Tasks:
             handle=self._handle,
             finish=self._finishing.done,
             wanted=self._is_wanted,
+            known=node_core.knows,
+            adopt=lambda task: self._assignments.__setitem__(task.key, task),
+            settled=lambda: not self._finishing.keys(),
             own=self._own,
             drop=self._drop,
         )
@@ -347,7 +350,7 @@ class Tasks:
         if action.small:
             assert action.worker is not None
             tasks = [(given, self._assignments[given.key]) for given in action.tasks]
-            self._small.execute(action.worker, self._workers[action.worker], tasks)
+            self._small.execute(action.worker, self._workers[action.worker], tasks, action.ahead)
             return
         (given,) = action.tasks
         worker = self._workers[action.worker] if action.worker is not None else None

@@ -12,8 +12,9 @@ from cluster_agent.data.base import path_part, suffix
 from cluster_agent.data.errors import BadNameError
 from cluster_agent.node.messages import PoolSpec, TaskKey
 from cluster_agent.orders import messages
-from cluster_agent.orders.messages import SMALL, Order
+from cluster_agent.orders.messages import SMALL, Order, UnitInfo
 from cluster_agent.runtimes.base import SmallWork
+from wire.digests import task_id
 
 
 class Port(NamedTuple):
@@ -67,6 +68,12 @@ class Assignment(NamedTuple):
 def assignment(work: Work, order: Order) -> Assignment:
     """A task of a work."""
     return Assignment(TaskKey(work.namespace, work.run, order.task, order.attempt), work, order)
+
+
+def follower(work: Work, unit: UnitInfo) -> Assignment:
+    """The one task that a unit becomes where a node goes on by itself; its first attempt."""
+    task = task_id(work.namespace, work.run, work.step, [(work.inputs[0].name, [unit.id])])
+    return assignment(work, Order(task, 1, ((unit,),)))
 
 
 def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:

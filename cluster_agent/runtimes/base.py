@@ -7,6 +7,9 @@ tells when one dies between jobs.
 
 A worker that is an interpreter also takes small jobs, many at a time: bytes in, bytes out, and no file that the daemon
 touches. They are executed in the order in which they were given, and what becomes of them is told to a `Listener`.
+
+Small jobs may be a *row*: each but the first is linked, its input is an output of the one before. What a row has done
+when daemon and worker die is found by the next runtime, see `Runtime.left`.
 """
 
 from __future__ import annotations
@@ -78,15 +81,20 @@ class SmallWork:
 
 
 class SmallJob(abc.ABC):
-    """A task whose inputs travel with it: for each input of its work the bytes. It is the sink of what it writes."""
+    """A task whose inputs travel with it: for each input of its work the bytes. It is the sink of what it writes.
 
-    __slots__ = ("attempt", "inputs", "task", "work")
+    `link`: its only input is that output of the job given before it. If there is none, by whatever reason, the job
+    ends without being executed, and nothing is told of it.
+    """
 
-    def __init__(self, work: SmallWork, task: str, attempt: int, inputs: Sequence[bytes]) -> None:
+    __slots__ = ("attempt", "inputs", "link", "task", "work")
+
+    def __init__(self, work: SmallWork, task: str, attempt: int, inputs: Sequence[bytes], link: int = -1) -> None:
         self.work = work
         self.task = task
         self.attempt = attempt
         self.inputs = inputs
+        self.link = link
 
     @abc.abstractmethod
     def write(self, stream: int, data: bytes) -> None:
@@ -107,6 +115,23 @@ class SmallEnd(NamedTuple):
     failure: Outcome | None = None
     left: Path | None = None
     again: bool = False
+
+
+class LeftRow(NamedTuple):
+    """Of a row that was under way: what was said of it, and for each job that ended well and was followed by another
+    the seconds and outputs."""
+
+    row: bytes
+    ends: list[tuple[float, Sequence[bytes | None]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is to be found again of a row: `said` of it, as safe as `durable` says; `forget`: former ones are not."""
+
+    said: bytes
+    durable: bool
+    forget: bool
 
 
 class Listener(Protocol):
@@ -138,8 +163,16 @@ class Worker(abc.ABC):
     async def stop(self) -> None:
         """End it, and wait until it has."""
 
-    def give(self, jobs: Sequence[SmallJob], listener: Listener) -> None:
-        """Have these executed, too, after those that were given before. For workers that are interpreters."""
+    @property
+    def takes_rows(self) -> bool:
+        """Whether it can be given a row."""
+        return False
+
+    def give(self, jobs: Sequence[SmallJob], listener: Listener, row: Row | None = None) -> None:
+        """Have these executed, too, after those that were given before. For workers that are interpreters.
+
+        With a `row`, which only a worker that has no job takes, the jobs are one. OSError: they were not given.
+        """
         raise NotImplementedError
 
     def current(self) -> SmallJob | None:
@@ -161,6 +194,10 @@ class Worker(abc.ABC):
 
 class Runtime(abc.ABC):
     """Starts workers. `open` first, `close` last."""
+
+    def left(self) -> Sequence[LeftRow]:
+        """The rows that were under way when an earlier daemon was killed; asked before `open`, which forgets them."""
+        return ()
 
     @abc.abstractmethod
     async def open(self) -> None:

@@ -57,9 +57,9 @@ class Pipe:
         if self._unsent:
             self._loop.add_writer(self._connection, self._writable)
 
-    def pass_descriptor(self, descriptor: int) -> None:
-        """Pass a descriptor, with a byte of its own; as the first of all."""
-        socket.send_fds(self._connection, [b"\0"], [descriptor])
+    def pass_descriptors(self, descriptors: Sequence[int]) -> None:
+        """Pass descriptors, with a byte of its own; as the first of all."""
+        socket.send_fds(self._connection, [b"\0"], descriptors)
 
     def close(self) -> None:
         """No more of it."""

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cluster_agent.orders.messages import SMALL
-from cluster_agent.runtimes.base import Job, Listener, Outcome, Sink, SmallJob, Worker, WorkerSpec, last_bytes
+from cluster_agent.runtimes.base import Job, Listener, Outcome, Row, Sink, SmallJob, Worker, WorkerSpec, last_bytes
 from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.process.ending import GRACE_SECONDS, describe_exit, timed_out, with_limit
+from cluster_agent.runtimes.process.keep import Keep, Keeps
 from cluster_agent.runtimes.process.link import Child, Exit, SpawnerLink
 from cluster_agent.runtimes.process.pipe import Pipe, Shared
 from cluster_agent.runtimes.process.places import Place, Places
@@ -39,6 +40,7 @@ class PythonWorker(Worker):
         spec: WorkerSpec,
         env: Mapping[str, str],
         places: Places | None,
+        keeps: Keeps | None,
     ) -> None:
         self.gone = asyncio.Event()
         self._child = child
@@ -47,9 +49,11 @@ class PythonWorker(Worker):
         self._env = {**env, MARK: child.mark}
         self._places = places
         self._place: Place | None = None
+        self._keeps = keeps
+        self._keep: Keep | None = keeps.take() if keeps is not None and places is not None else None
         self._shared = Shared()
         self._pipe = Pipe(connection, self._heard, self._cut)
-        self._small = SmallJobs(self, self._pipe, self._shared, streams, spec)
+        self._small = SmallJobs(self, self._pipe, self._shared, streams, spec, self._keep)
         self._answer: asyncio.Future[_Message] | None = None  # what is awaited; None as its result: the worker is dead
         self._usable = True
         self._stopped = False
@@ -57,18 +61,23 @@ class PythonWorker(Worker):
 
     @classmethod
     async def start(
-        cls, link: SpawnerLink, spec: WorkerSpec, env: Mapping[str, str], places: Places | None = None
+        cls,
+        link: SpawnerLink,
+        spec: WorkerSpec,
+        env: Mapping[str, str],
+        places: Places | None = None,
+        keeps: Keeps | None = None,
     ) -> PythonWorker:
         """Fork an interpreter and import the step's module; StartError with the module's own words.
 
-        Without `places` it takes no small jobs.
+        Without `places` it takes no small jobs, without `keeps` no rows.
         """
         words = LastWords()
         ours, theirs = socket.socketpair()
         streams = Streams(words)
         environment = {**env, **dict(spec.env)}
         child = link.start({"function": spec.function, "env": environment}, [*streams.child_ends, theirs.detach()])
-        worker = cls(child, ours, streams, spec, environment, places)
+        worker = cls(child, ours, streams, spec, environment, places, keeps)
         try:
             worker.pid = await child.pid
             answer = await worker._warm()
@@ -107,8 +116,12 @@ class PythonWorker(Worker):
             self._streams.drain()
             self._streams.sink = LastWords()
 
-    def give(self, jobs: Sequence[SmallJob], listener: Listener) -> None:
-        self._small.give(jobs, listener)
+    @property
+    def takes_rows(self) -> bool:
+        return self._small.takes_rows
+
+    def give(self, jobs: Sequence[SmallJob], listener: Listener, row: Row | None = None) -> None:
+        self._small.give(jobs, listener, row)
 
     def current(self) -> SmallJob | None:
         return self._small.current()
@@ -133,6 +146,8 @@ class PythonWorker(Worker):
         self._stopped = True
         self._streams.close()
         self._shared.close()
+        if self._keeps is not None and self._keep is not None:
+            self._keeps.give_back(self._keep)
         if self._places is not None and self._place is not None:
             await self._places.remove(self._place)
 
@@ -141,7 +156,8 @@ class PythonWorker(Worker):
         if self._places is not None:
             self._place = self._places.make()
             self._small.settle(self._place.home)
-        self._pipe.pass_descriptor(self._shared.descriptor)
+        kept = [self._keep.descriptor] if self._keep is not None else []
+        self._pipe.pass_descriptors([self._shared.descriptor, *kept])
         self._shared.passed()
         warm = {
             "function": self._spec.function,

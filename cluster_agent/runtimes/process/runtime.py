@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 
-from cluster_agent.runtimes.base import Runtime, Worker, WorkerSpec
+from cluster_agent.runtimes.base import LeftRow, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.process.command import CommandWorker
+from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.link import SpawnerLink
 from cluster_agent.runtimes.process.places import Places
 from cluster_agent.runtimes.process.python import PythonWorker
@@ -20,14 +22,17 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
 class ProcessRuntime(Runtime):
     """Workers below one spawner, which is started again if it dies. `python` is the interpreter of `python` steps.
 
-    Without `places` workers take no small jobs. What an earlier runtime of the same `owner` has left is ended at the
-    start; a name that no two daemons share.
+    Without `places` workers take no small jobs, without `keeps` no rows of them. What an earlier runtime of the same
+    `owner` has left is ended at the start; a name that no two daemons share.
     """
 
-    def __init__(self, python: str = sys.executable, places: Places | None = None, owner: str = "") -> None:
+    def __init__(
+        self, python: str = sys.executable, places: Places | None = None, owner: str = "", keeps: Keeps | None = None
+    ) -> None:
         self._python = python
         self._places = places
         self._owner = owner
+        self._keeps = keeps
         self._memory = str(places.memory) if places else ""
         self._link = SpawnerLink(python, owner, self._memory)
         self._opening = asyncio.Lock()
@@ -37,7 +42,12 @@ class ProcessRuntime(Runtime):
         """The process that all workers are children of."""
         return self._link.pid
 
+    def left(self) -> Sequence[LeftRow]:
+        return self._keeps.left if self._keeps is not None else ()
+
     async def open(self) -> None:
+        if self._keeps is not None:
+            self._keeps.open()
         await self._link.open()
 
     async def start(self, spec: WorkerSpec) -> Worker:
@@ -46,7 +56,7 @@ class ProcessRuntime(Runtime):
             try:
                 if spec.argv:
                     return CommandWorker(link, spec, base_environment())
-                return await PythonWorker.start(link, spec, base_environment(), self._places)
+                return await PythonWorker.start(link, spec, base_environment(), self._places, self._keeps)
             except StartError:
                 if link.alive or not left:
                     raise  # else it was the spawner that died, by no fault of the step
@@ -56,6 +66,8 @@ class ProcessRuntime(Runtime):
         await self._link.close()
         if self._places is not None:
             self._places.close()
+        if self._keeps is not None:
+            self._keeps.close()
 
     async def _living_link(self) -> SpawnerLink:
         """The link to the spawner, which is started again if it has died."""

@@ -4,6 +4,8 @@
                             │ waits: it has printed, or left a large output, or was halted
                             ◀── go ── when its words were heard, or what it left was taken
 
+Of a row the jobs behind one that has not made their input are dropped, here as there.
+
 What the worker has begun is known by the memory that is shared with it. Whatever is read from its streams while it is
 halted there belongs to that job: it begins no other in between, and a job that ends with unread words waits by itself.
 """
@@ -15,8 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster_agent.runtimes.base import Listener, Outcome, SmallEnd, SmallJob, SmallWork, WorkerSpec
+from cluster_agent.runtimes.base import Listener, Outcome, Row, SmallEnd, SmallJob, SmallWork, WorkerSpec
 from cluster_agent.runtimes.process.ending import with_limit
+from cluster_agent.runtimes.process.keep import Keep
 from cluster_agent.runtimes.process.pipe import NO_LIMIT, Pipe, Shared
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
 from cluster_agent.runtimes.process.worker import LEAVING, LEFT, NO_ROOM, WAITING, WORKS_KNOWN, answers, frame
@@ -28,8 +31,11 @@ if TYPE_CHECKING:
 class SmallJobs:
     """Those that one worker has. Nothing here waits: all is told to the listener."""
 
-    def __init__(self, worker: Worker, pipe: Pipe, shared: Shared, streams: Streams, spec: WorkerSpec) -> None:
+    def __init__(
+        self, worker: Worker, pipe: Pipe, shared: Shared, streams: Streams, spec: WorkerSpec, keep: Keep | None
+    ) -> None:
         self._worker = worker
+        self._keep = keep
         self._pipe = pipe
         self._shared = shared
         self._streams = streams
@@ -63,8 +69,16 @@ class SmallJobs:
         """For the next job of whatever kind."""
         return next(self._numbers)
 
-    def give(self, jobs: Sequence[SmallJob], listener: Listener) -> None:
+    @property
+    def takes_rows(self) -> bool:
+        """Whether it can be given a row."""
+        return self._keep is not None
+
+    def give(self, jobs: Sequence[SmallJob], listener: Listener, row: Row | None = None) -> None:
         """See Worker."""
+        if row is not None:
+            assert self._keep is not None
+            self._keep.begin(row.said, durable=row.durable, forget=row.forget)
         self._listener = listener
         if self._halted:
             self._later += jobs
@@ -83,9 +97,11 @@ class SmallJobs:
             if known is None:
                 known, introduction = self._introduce(job.work)
                 frames.append(introduction)
-            told.append((known, job.task, job.attempt, [len(data) for data in job.inputs]))
+            sizes = [len(data) for data in job.inputs] if job.link < 0 else job.link
+            told.append((known, job.task, job.attempt, sizes))
             pieces += job.inputs
-        self._pipe.send_frames((*frames, frame(("jobs", first, told), pieces)))
+        durable = row is not None and row.durable
+        self._pipe.send_frames((*frames, frame(("jobs", first, told, durable), pieces)))
 
     def current(self) -> SmallJob | None:
         """See Worker."""
@@ -150,11 +166,23 @@ class SmallJobs:
                 continue
             if failure is not None:
                 ends.append(self._failed(job, seconds, peak, failure))
+                self._unlink(number + 1, ())
                 continue
             left = self._home / f"{job.task}.{job.attempt}" if LEFT in outputs else None
             content = [data if isinstance(data, bytes) else None for data in outputs]
             ends.append(SmallEnd(job, seconds, content, peak, None, left))
+            self._unlink(number + 1, () if left else content)
         return ends
+
+    def _unlink(self, number: int, outputs: Sequence[bytes | None]) -> None:
+        """Drop what is linked to outputs that are not there, and what is linked to that."""
+        job = self._jobs.get(number)
+        if job is None or job.link < 0 or (job.link < len(outputs) and outputs[job.link] is not None):
+            return
+        while job is not None and job.link >= 0:
+            del self._jobs[number]
+            number += 1
+            job = self._jobs.get(number)
 
     def _tell(self, ends: list[SmallEnd]) -> None:
         if self._speaker is not None and self._speaker not in self._jobs.values():

@@ -11,6 +11,10 @@ in a frame: their inputs come along and are written into a directory of the work
 the answer, so that the daemon touches no file. That directory lies in memory where it can. It is used again once it is
 empty, under another name for each task, as a step may remember things by their path; its `tmp` is on the disk.
 
+A small task may be *linked*: its input is an output of the one before it, which it follows at once. The answer of the
+one before is appended to a file first, so that whoever dies, a task that has begun did so with an input that is known.
+If there is no such output nothing that is linked behind it is executed, and nothing is said of it.
+
 Answers leave when there is nothing else to do, or some have waited for a millisecond. After a task that has printed or
 left a large output the worker waits for `go`: what is in the pipes, or in the directory, is that task's, and the daemon
 takes it. The two also share some memory: the worker writes there which job it begins, so that its death is charged to
@@ -45,6 +49,7 @@ import sys
 import termios
 import time
 import traceback
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -65,6 +70,8 @@ _TELL_SECONDS = 0.001  # that some answers wait, or at most _TELL_ONE_SECONDS on
 _TELL_SOME = 16
 _TELL_ONE_SECONDS = 0.004
 _LENGTHS = struct.Struct("<II")
+KEPT = struct.Struct("<cII")  # of a frame in the file of what is kept: kind, bytes of the body, its CRC-32
+ANSWER = b"A"
 _ANSWER = struct.Struct("<QQIHB")  # number, microseconds, bytes of the failure, outputs, whether it was a run
 _RECEIVE_BYTES = 256 << 10
 _PR_SET_CHILD_SUBREAPER = 36
@@ -165,9 +172,11 @@ def serve(fd: int) -> None:
     # Made anew: those of the process that forked us were made for other files.
     sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]
-    _, passed, _, _ = socket.recv_fds(connection, 1, 1)
+    _, passed, _, _ = socket.recv_fds(connection, 1, 2)
     if not passed:
         return
+    for descriptor in passed:
+        os.set_inheritable(descriptor, False)
     with mmap.mmap(passed[0], SHARED_BYTES) as shared:
         os.close(passed[0])
         frames = Frames(connection)
@@ -185,7 +194,7 @@ def serve(fd: int) -> None:
         seconds = time.monotonic() - began
         whole = memoryview(shared)
         with whole, whole[:WORDS_BYTES] as head, head.cast("Q") as words, whole[WORDS_BYTES:] as area:
-            worker = Worker(frames, words, area, function, warm)
+            worker = Worker(frames, words, area, function, warm, passed[1] if passed[1:] else -1)
             _flush()
             frames.send(["ready", seconds])
             worker.serve()
@@ -205,12 +214,22 @@ class Work:
 
 
 class Job:
-    """A task that was told and is not done. Without a work it is a `run`, and `told` its message."""
+    """A task that was told and is not done. Without a work it is a `run`, and `told` its message.
 
-    __slots__ = ("attempt", "inputs", "number", "task", "told", "work")
+    `link`: which output of the job before it is its input; -1 if it is not linked, or that is known.
+    """
+
+    __slots__ = ("attempt", "inputs", "link", "number", "task", "told", "work")
 
     def __init__(
-        self, number: int, work: Work | None, task: str, attempt: int, inputs: list[bytes], told: Message
+        self,
+        number: int,
+        work: Work | None,
+        task: str,
+        attempt: int,
+        inputs: list[bytes],
+        told: Message,
+        link: int = -1,
     ) -> None:
         self.number = number
         self.work = work
@@ -218,6 +237,7 @@ class Job:
         self.attempt = attempt
         self.inputs = inputs
         self.told = told
+        self.link = link
 
 
 class Worker:
@@ -230,6 +250,7 @@ class Worker:
         area: memoryview[int],
         function: Callable[..., Any],
         warm: Message,
+        kept: int,
     ) -> None:
         self._frames = frames
         self._words = words
@@ -246,6 +267,10 @@ class Worker:
         self._works: dict[int, Work] = {}
         self._queue: deque[Job] = deque()
         self._oldest = 0.0
+        self._kept = kept  # the file for answers that linked jobs depend on
+        self._durable = False  # whether it is synced
+        self._last = b""  # the newest answer, and
+        self._made: list[bytes | None] = []  # the outputs in it, if a linked job may have them
 
     def serve(self) -> None:
         """Until the daemon is gone, or the interpreter is not to be used again."""
@@ -268,13 +293,22 @@ class Worker:
     def _turn(self) -> bool:
         """Do the next job, unless the daemon wants us to wait; whether the interpreter may be used again."""
         job = self._queue[0]
+        linked = job.link >= 0
+        if linked and (job.link >= len(self._made) or self._made[job.link] is None):
+            self._queue.popleft()
+            self._made = []
+            return True
         self._words[AT] = job.number
         if self._words[UNTIL] < job.number:
             return self._wait()
         self._queue.popleft()
         pieces: list[bytes] = []
-        failure, usable, outputs, seconds = self._done(job, pieces)
+        failure, usable, outputs, seconds = (linked and self._follow(job)) or self._done(job, pieces)
         self._answer(job, failure, outputs, seconds, pieces)
+        self._made = []
+        if self._queue and self._queue[0].link >= 0 and usable and failure is None and LEFT not in outputs:
+            made = iter(pieces)
+            self._made = [next(made) if size >= 0 else None for size in outputs]
         if not usable:
             self._tell(LEAVING)
             return False
@@ -284,6 +318,17 @@ class Worker:
         if waited > (_TELL_SECONDS if self._answered >= _TELL_SOME else _TELL_ONE_SECONDS):
             self._tell(GOING_ON)
         return True
+
+    def _follow(self, job: Job) -> tuple[Message, bool, list[int], float] | None:
+        """Give a linked job its input, once that is safe; if that fails, the end of the job."""
+        try:
+            os.write(self._kept, KEPT.pack(ANSWER, len(self._last), zlib.crc32(self._last)) + self._last)
+            if self._durable:
+                os.fdatasync(self._kept)
+        except OSError as error:
+            return _no_room(error), True, [], 0.0
+        job.inputs = [self._made[job.link]]  # type: ignore[list-item]
+        return None
 
     def _done(self, job: Job, pieces: list[bytes]) -> tuple[Message, bool, list[int], float]:
         """Failure if any, whether we are still usable, what became of the outputs (see Place), and seconds."""
@@ -357,7 +402,7 @@ class Worker:
         """Put an answer where the daemon finds it if it must."""
         text = json.dumps(failure).encode() if failure else b""
         head = _ANSWER.pack(job.number, int(seconds * 1e6), len(text), len(outputs), job.work is None)
-        answer = b"".join((head, struct.pack(f"<{len(outputs)}i", *outputs), text, *pieces))
+        self._last = answer = b"".join((head, struct.pack(f"<{len(outputs)}i", *outputs), text, *pieces))
         end = self._unsent + len(answer)
         if not self._answered:
             self._oldest = time.monotonic()
@@ -391,6 +436,7 @@ class Worker:
         message, raw = told
         kind: str = message[0]
         if kind == "jobs":
+            self._durable = message[3]
             self._queue.extend(self._jobs(message[1], message[2], raw))
         elif kind == "work":
             self._works[message[1]] = Work(message[2], self._environment)
@@ -405,6 +451,9 @@ class Worker:
         jobs = []
         start = 0
         for number, (work, task, attempt, sizes) in enumerate(told, first):
+            if isinstance(sizes, int):  # the output of the job before that is its input
+                jobs.append(Job(number, self._works[work], task, attempt, [], None, sizes))
+                continue
             inputs = []
             for size in sizes:
                 inputs.append(raw[start : start + size])
