@@ -18,6 +18,7 @@ _RESULTS_BYTES: Final = 2 << 20  # of a message, about
 _RESULT_BYTES: Final = 100
 _OUTPUT_BYTES: Final = 150
 _PATIENCE_SECONDS: Final = 0.01
+_COMPANY: Final = 32  # results that wait for no more
 
 
 class _Told(NamedTuple):
@@ -49,7 +50,7 @@ class Outbox:
         """Tell how a task ended; `patient`: there will be more soon."""
         self._results[key] = result
         self._waiting.append(_Told(key.namespace, key.run, result))
-        if patient:
+        if patient and len(self._waiting) < _COMPANY:
             self._wake_soon()
         else:
             self.wake()

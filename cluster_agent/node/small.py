@@ -267,8 +267,10 @@ class SmallTasks:
 
     def _give_row(self, busy: _Busy, first: SmallTask, most: int) -> bool:
         """Give the worker, which has no other, a task and what follows it; False if there is nothing, or no room."""
+        if len(busy.tasks) > 1 or not self._settled():  # of the last row there may be what is not safe elsewhere yet
+            return False
         follow = rows.followers(first.assignment, most, self._known)
-        if not follow or len(busy.tasks) > 1:
+        if not follow:
             return False
         row = [first]
         for link, task in follow:
@@ -278,7 +280,7 @@ class SmallTasks:
         said = rows.describe([each.assignment for each in row])
         durable = self._store.durability == "power"
         try:
-            busy.worker.give(row, self, Row(said, durable, self._settled()))
+            busy.worker.give(row, self, Row(said, durable))
         except OSError:
             first.after = None
             return False

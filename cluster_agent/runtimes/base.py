@@ -127,11 +127,10 @@ class LeftRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """What is to be found again of a row: `said` of it, as safe as `durable` says; `forget`: former ones are not."""
+    """What is to be found again of a row: `said` of it; `durable`: also after a loss of power."""
 
     said: bytes
     durable: bool
-    forget: bool
 
 
 class Listener(Protocol):
@@ -171,7 +170,8 @@ class Worker(abc.ABC):
     def give(self, jobs: Sequence[SmallJob], listener: Listener, row: Row | None = None) -> None:
         """Have these executed, too, after those that were given before. For workers that are interpreters.
 
-        With a `row`, which only a worker that has no job takes, the jobs are one. OSError: they were not given.
+        With a `row`, which only a worker that has no job takes, the jobs are one; of a former row nothing is found
+        again then. OSError: they were not given.
         """
         raise NotImplementedError
 

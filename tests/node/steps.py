@@ -83,6 +83,17 @@ def pieces(out):
 def add_one(unit, out):
     out["unit"].write_text(str(int(unit.read_text()) + 1))
 
+def count(unit, out, dies_at="", slow_from="", large_from="", gate=""):
+    number = int(unit.read_text())
+    if str(number) == dies_at:
+        os.kill(os.getpid(), 9)
+    if str(number) == slow_from:
+        print("waiting", os.getpid(), flush=True)
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+    large = large_from and number + 1 >= int(large_from)
+    out["unit"].write_text(str(number + 1) + " " * 20_000 * bool(large))
+
 def heavy(unit, out, large_at="3", dies_at="", waits_at="", gate=""):
     text = unit.read_text()
     if text == dies_at:

@@ -42,6 +42,8 @@ class Node(RuleBasedStateMachine):
         self.wanted: dict[TaskKey, PoolSpec | None] = {}
         self.results: set[TaskKey] = set()
         self.bounds: dict[str, int] = {}
+        self.rows: dict[TaskKey, int] = {}  # tasks that so many others may follow in their worker
+        self.followers = 0
 
     @property
     def executing(self) -> set[TaskKey]:
@@ -57,9 +59,13 @@ class Node(RuleBasedStateMachine):
                     assert all_workers.count(pool) <= self.bounds.get(pool.key, 99)
                 case messages.StopWorker(worker):
                     del self.idle[worker]
-                case messages.Execute(worker, tasks, small):
+                case messages.Execute(worker, tasks, small, ahead):
+                    assert not ahead or (small and len(tasks) == 1)
                     for task, _, _ in tasks:
                         self._execute(task, worker, small)
+                    if ahead:
+                        assert self.given[worker] == [tasks[0].key]
+                        self.rows[tasks[0].key] = ahead
                 case messages.Abort(task):
                     assert task in self.executing
                     self.aborted.add(task)
@@ -148,6 +154,36 @@ class Node(RuleBasedStateMachine):
         self.results.update(task for task in ended if task in self.wanted and task not in self.aborted)
         self.aborted.difference_update(ended)
         self.do(messages.TasksEnded(worker, ended, usable, seconds * count, small))
+
+    @precondition(lambda self: self._in_rows())
+    @rule(data=st.data(), ahead=st.integers(0, 5), through=st.booleans())
+    def go_on_in_a_row(self, data: st.DataObject, ahead: int, through: bool) -> None:
+        """The worker has ended the task, and some that followed, and is at the next one if it is not through."""
+        worker = data.draw(st.sampled_from(self._in_rows()))
+        pool, first = self.busy[worker], self.given[worker].pop(0)
+        most = self.rows.pop(first)
+        ended = [self._follower(pool) for _ in range(min(ahead, most - 1))]
+        at = None if through else self._follower(pool)
+        if at is not None:
+            self.given[worker].insert(0, at)
+            self.rows[at] = most - len(ended) - 1
+        self._gone_from(worker, True)
+        self.results.update([first, *ended])
+        self.do(messages.TasksEnded(worker, [first], True, 1e-4, True, ended, at))
+
+    def _in_rows(self) -> list[int]:
+        firsts = [(worker, tasks[0]) for worker, tasks in self.given.items() if worker is not None and tasks]
+        return [
+            worker
+            for worker, task in firsts
+            if self.rows.get(task, 0) and task in self.wanted and task not in self.aborted
+        ]
+
+    def _follower(self, pool: PoolSpec) -> TaskKey:
+        self.followers += 1
+        task = key(100 + self.followers)
+        self.wanted[task] = pool
+        return task
 
     def _gone_from(self, worker: int | None, usable: bool) -> None:
         if worker is not None and not self.given[worker]:
@@ -346,6 +382,27 @@ def test_short_small_tasks_are_given_ahead_and_no_other_is_passed() -> None:
     assert not executions(node.handle(wanted(short, 6, light=True), 1)), "it came after one that waits for a processor"
     node.handle(messages.TasksEnded(1, (key(2), key(3), key(4)), seconds=0.003, small=True), 1)
     assert node.phase(key(5)) is Phase.ADMITTED
+
+
+def test_a_light_task_that_has_its_worker_alone_may_be_followed_by_as_many_as_are_done_soon() -> None:
+    node = NodeCore(1.0, 0)
+    pool = PoolSpec("s", "s@1")
+    node.handle(wanted(pool, 1, light=True), 0)
+    node.handle(messages.WorkerReady(1, 0.1), 0)
+    node.handle(messages.TasksEnded(1, (key(1),), seconds=0.001, small=True), 1)
+    assert ahead(node.handle(wanted(pool, 2, light=True), 1)) == [7]
+    node.handle(messages.TasksEnded(1, [key(2)], True, 0.003, True, [key(3), key(4)], key(5)), 1)
+    assert node.phase(key(3)) is node.phase(key(4)) is Phase.DONE
+    assert node.phase(key(5)) is Phase.GIVEN
+    assert list(node.unfinished()) == [key(5)]
+    node.handle(messages.TaskCancelled(key(5)), 1)
+    node.handle(messages.TasksReturned(1, [key(5)]), 1)
+    assert not list(node.unfinished())
+    assert ahead(node.handle(wanted(pool, 6, 7, light=True), 1)) == [0, 0], "others wait, so nothing is in a row"
+
+
+def ahead(actions: list[messages.Action]) -> list[int]:
+    return [action.ahead for action in actions if isinstance(action, messages.Execute)]
 
 
 def test_no_more_is_given_ahead_than_is_done_soon() -> None:

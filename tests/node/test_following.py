@@ -15,10 +15,19 @@ from wire.digests import task_id, unit_id
 
 
 class Chain:
-    """Steps s0, s1, … that add one, each following the one before."""
+    """Steps s0, s1, … that add one, each following the one before; `alike`: all are uses of one step."""
 
-    def __init__(self, edge: Cluster, tmp_path: Path, unit: model_pb2.Unit, length: int, **parameters: str) -> None:
-        function = "steps:heavy" if parameters else "steps:add_one"
+    def __init__(
+        self,
+        edge: Cluster,
+        tmp_path: Path,
+        unit: model_pb2.Unit,
+        length: int,
+        *,
+        alike: bool = False,
+        **parameters: str,
+    ) -> None:
+        function = "steps:count" if alike else "steps:heavy" if parameters else "steps:add_one"
         self.steps = [
             order(
                 f"s{number}",
@@ -29,6 +38,8 @@ class Chain:
             )
             for number in range(length)
         ]
+        for step in self.steps if alike else ():
+            step.definition = "alike@1"
         self.tasks = [task_id(NAMESPACE, "run1", "s0", [("unit", [unit.id])])]
         for number in range(1, length):
             made = unit_id(self.tasks[-1], "unit", 0)

@@ -5,11 +5,11 @@ ended. Whatever dies meanwhile: a job that has begun did so with an input that i
 the jobs are into a file that it shares with the worker, and the worker appends each answer, under `power` durability
 with a sync.
 
-    <root>/<number>   frames: kind, length, CRC-32, body      R: what the daemon says of a row   A: an answer
+    <root>/<number>   frames: kind, row, length, CRC-32, body     R: what the daemon says of the row   A: an answer
 
-What the daemon has told, or taken into its journal, is not needed here any more: the file is cut when the next row
-begins. A file goes from a worker that has ended to the next one, and all go with the daemon. Those that are found at
-the start were left by one that was killed.
+A file has one row: the next one is written over it, and frames of another row behind it are old. Files that are synced
+have their size beforehand, so that a sync writes nothing but the answer. A file goes from a worker that has ended to
+the next one, and all go with the daemon. Those that are found at the start were left by one that was killed.
 """
 
 from __future__ import annotations
@@ -25,23 +25,27 @@ from cluster_agent.runtimes.base import LeftRow
 from cluster_agent.runtimes.process.worker import ANSWER, KEPT, answers
 
 ROW: Final = b"R"
+_FILE_BYTES: Final = 256 << 10
 
 
 class Keep:
     """One file. `descriptor` is passed to the worker, and stays ours too."""
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._directory: Path | None = path.parent  # whose entry for it is not on the disk yet
+        self._row = 0
 
-    def begin(self, row: bytes, *, durable: bool, forget: bool) -> None:
-        """The next answers are of this row; `forget`: those of former ones are not needed. OSError."""
-        if forget:
-            os.ftruncate(self.descriptor, 0)
-        os.write(self.descriptor, KEPT.pack(ROW, len(row), zlib.crc32(row)) + row)
+    def begin(self, row: bytes, durable: bool) -> tuple[int, int]:
+        """The next answers are of this row: its number, and where they are written. OSError."""
         if durable and self._directory is not None:
+            os.pwrite(self.descriptor, bytes(_FILE_BYTES), 0)
+            os.fsync(self.descriptor)
             _sync_directory(self._directory)
             self._directory = None
+        self._row += 1
+        start = os.pwrite(self.descriptor, KEPT.pack(ROW, self._row, len(row), zlib.crc32(row)) + row, 0)
+        return self._row, start
 
     def close(self) -> None:
         """No more of it here."""
@@ -58,7 +62,7 @@ class Keeps:
         if not root.exists():
             root.mkdir(mode=0o700, parents=True)
             _sync_directory(root.parent)
-        self.left = [row for path in sorted(root.iterdir()) for row in _rows(path.read_bytes())]
+        self.left = [row for path in sorted(root.iterdir()) if (row := _row(path.read_bytes())) is not None]
 
     def open(self) -> None:
         """What was left has been taken, and is removed."""
@@ -89,28 +93,26 @@ def _sync_directory(path: Path) -> None:
         os.close(directory)
 
 
-def _rows(data: bytes) -> Iterator[LeftRow]:
+def _row(data: bytes) -> LeftRow | None:
     """What a file tells, up to where a crash has torn it."""
-    row: LeftRow | None = None
-    for kind, body in _frames(data):
-        if kind == ROW:
-            if row is not None:
-                yield row
-            row = LeftRow(body, [])
-        elif row is not None:
-            [(_, seconds, outputs, failure)] = answers(body)
-            if failure is None:
-                row.ends.append((seconds, [each if isinstance(each, bytes) else None for each in outputs]))
-    if row is not None:
-        yield row
+    frames = _frames(data)
+    kind, said = next(frames, (b"", b""))
+    if kind != ROW:
+        return None
+    row = LeftRow(said, [])
+    for _, body in frames:
+        [(_, seconds, outputs, _)] = answers(body)
+        row.ends.append((seconds, [each if isinstance(each, bytes) else None for each in outputs]))
+    return row
 
 
 def _frames(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    start = 0
+    start = row = 0
     while start + KEPT.size <= len(data):
-        kind, size, checksum = KEPT.unpack_from(data, start)
+        kind, of, size, checksum = KEPT.unpack_from(data, start)
         body = data[start + KEPT.size : start + KEPT.size + size]
-        if kind not in (ROW, ANSWER) or len(body) < size or zlib.crc32(body) != checksum:
+        if kind != (ANSWER if start else ROW) or (start and of != row) or zlib.crc32(body) != checksum:
             return
         yield kind, body
+        row = of
         start += KEPT.size + size

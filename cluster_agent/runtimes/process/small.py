@@ -76,9 +76,10 @@ class SmallJobs:
 
     def give(self, jobs: Sequence[SmallJob], listener: Listener, row: Row | None = None) -> None:
         """See Worker."""
+        kept = None
         if row is not None:
             assert self._keep is not None
-            self._keep.begin(row.said, durable=row.durable, forget=row.forget)
+            kept = (*self._keep.begin(row.said, row.durable), row.durable)
         self._listener = listener
         if self._halted:
             self._later += jobs
@@ -100,8 +101,7 @@ class SmallJobs:
             sizes = [len(data) for data in job.inputs] if job.link < 0 else job.link
             told.append((known, job.task, job.attempt, sizes))
             pieces += job.inputs
-        durable = row is not None and row.durable
-        self._pipe.send_frames((*frames, frame(("jobs", first, told, durable), pieces)))
+        self._pipe.send_frames((*frames, frame(("jobs", first, told, kept), pieces)))
 
     def current(self) -> SmallJob | None:
         """See Worker."""

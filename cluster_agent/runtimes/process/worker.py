@@ -12,7 +12,7 @@ the answer, so that the daemon touches no file. That directory lies in memory wh
 empty, under another name for each task, as a step may remember things by their path; its `tmp` is on the disk.
 
 A small task may be *linked*: its input is an output of the one before it, which it follows at once. The answer of the
-one before is appended to a file first, so that whoever dies, a task that has begun did so with an input that is known.
+one before is written to a file first, so that whoever dies, a task that has begun did so with an input that is known.
 If there is no such output nothing that is linked behind it is executed, and nothing is said of it.
 
 Answers leave when there is nothing else to do, or some have waited for a millisecond. After a task that has printed or
@@ -70,7 +70,7 @@ _TELL_SECONDS = 0.001  # that some answers wait, or at most _TELL_ONE_SECONDS on
 _TELL_SOME = 16
 _TELL_ONE_SECONDS = 0.004
 _LENGTHS = struct.Struct("<II")
-KEPT = struct.Struct("<cII")  # of a frame in the file of what is kept: kind, bytes of the body, its CRC-32
+KEPT = struct.Struct("<cIII")  # of a frame in the file of what is kept: kind, row, bytes of the body, its CRC-32
 ANSWER = b"A"
 _ANSWER = struct.Struct("<QQIHB")  # number, microseconds, bytes of the failure, outputs, whether it was a run
 _RECEIVE_BYTES = 256 << 10
@@ -268,7 +268,9 @@ class Worker:
         self._queue: deque[Job] = deque()
         self._oldest = 0.0
         self._kept = kept  # the file for answers that linked jobs depend on
-        self._durable = False  # whether it is synced
+        self._row = 0  # which they are of there,
+        self._row_end = 0  # where the next is written,
+        self._durable = False  # and whether it is synced
         self._last = b""  # the newest answer, and
         self._made: list[bytes | None] = []  # the outputs in it, if a linked job may have them
 
@@ -322,7 +324,10 @@ class Worker:
     def _follow(self, job: Job) -> tuple[Message, bool, list[int], float] | None:
         """Give a linked job its input, once that is safe; if that fails, the end of the job."""
         try:
-            os.write(self._kept, KEPT.pack(ANSWER, len(self._last), zlib.crc32(self._last)) + self._last)
+            answer = KEPT.pack(ANSWER, self._row, len(self._last), zlib.crc32(self._last)) + self._last
+            if os.pwrite(self._kept, answer, self._row_end) != len(answer):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._row_end += len(answer)
             if self._durable:
                 os.fdatasync(self._kept)
         except OSError as error:
@@ -436,7 +441,8 @@ class Worker:
         message, raw = told
         kind: str = message[0]
         if kind == "jobs":
-            self._durable = message[3]
+            if message[3]:
+                self._row, self._row_end, self._durable = message[3]
             self._queue.extend(self._jobs(message[1], message[2], raw))
         elif kind == "work":
             self._works[message[1]] = Work(message[2], self._environment)
