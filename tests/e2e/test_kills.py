@@ -1,13 +1,15 @@
 """Whatever process dies at whatever moment, every run ends with the same output.
 
 Runs of the chain of examples/thesis-chain are always under way, one with many small units and one with fewer of a
-megabyte, while random processes are killed with SIGKILL at random moments. The supervisor starts them again. The
-victims and moments come from a seed that is printed, and can be given in BDW_FED_SEED to see them again (as far as the
-machine lets itself be repeated); BDW_FED_KILLS asks for another number.
+megabyte, and of a long chain of quick uses of one step, which workers execute in rows, while random processes are
+killed with SIGKILL at random moments. The supervisor starts them again. The victims and moments come from a seed that
+is printed, and can be given in BDW_FED_SEED to see them again (as far as the machine lets itself be repeated);
+BDW_FED_KILLS asks for another number.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -34,9 +36,14 @@ from prepare import expected, lay_out  # noqa: E402
 pytestmark = pytest.mark.fault
 
 KILLS = int(os.environ.get("BDW_FED_KILLS") or 200)
-SMALL, LARGE = "chain", "chain-shuffle"
-LOAD: dict[str, dict[str, object]] = {SMALL: {"seconds": 0.3}, LARGE: {"pace": 3}}  # a run of each is under way
+SMALL, LARGE, ROWS = "chain", "chain-shuffle", "chain-rows"
+LOAD: dict[str, dict[str, object]] = {
+    SMALL: {"seconds": 0.3},
+    LARGE: {"pace": 3},
+    ROWS: {},
+}  # a run of each is under way
 NUMBERS = {"edge1": range(100), "edge2": range(100, 150)}  # the small units
+ROW = 40  # steps that count
 UNITS = 8  # large ones at each edge
 RUN_SECONDS = 240.0  # a run that takes longer, killed or not, is taken to hang
 
@@ -47,12 +54,38 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     directory = tmp_path_factory.mktemp("kills")
     started = Federation.start(directory, prepared(directory))
     try:
+        chain = HERE / "federation" / "chain"
+        in_rows = directory / "rows.yaml"
+        in_rows.write_text(rows_of(ROW))
         started.apply(
-            HERE / "federation" / "chain" / "workflow.yaml", EXAMPLE / "steps.yaml", EXAMPLE / "workflow.yaml"
+            chain / "workflow.yaml", chain / "count.yaml", in_rows, EXAMPLE / "steps.yaml", EXAMPLE / "workflow.yaml"
         )
         yield started
     finally:
         started.stop()
+
+
+def rows_of(length: int) -> str:
+    """A workflow that takes each number through so many uses of one step, at one edge."""
+    steps: list[dict[str, object]] = [
+        {"name": "c1", "in": {"unit": {"from": "inputs.numbers", "split": {"lines": 1, "header": True}}}}
+    ]
+    steps += [{"name": f"c{number}", "in": {"unit": f"c{number - 1}.unit"}} for number in range(2, length + 1)]
+    steps = [{**step, "use": "chain-count@1", "place": {"clusters": ["edge1"]}} for step in steps]
+    steps.append(
+        {
+            "name": "arrivals",
+            "use": "chain-arrivals@1",
+            "in": {"units": {"from": f"c{length}.unit", "gather": "all"}},
+            "place": {"clusters": ["edge2"]},
+        }
+    )
+    spec = {
+        "inputs": {"numbers": {"dataset": "numbers"}},
+        "steps": steps,
+        "outputs": {"list": {"from": "arrivals.list", "file": "list.txt"}},
+    }
+    return yaml.safe_dump({"kind": "Workflow", "metadata": {"name": ROWS}, "spec": spec})
 
 
 def prepared(directory: Path) -> Path:
@@ -73,9 +106,10 @@ def prepared(directory: Path) -> Path:
 
 def wanted(federation: Federation, workflow: str) -> Counter[bytes]:
     """The digests of the outputs that a run must have, each as often as it must be there."""
-    if workflow == SMALL:
+    if workflow in (SMALL, ROWS):
+        way = "first second third fourth" if workflow == SMALL else f"{ROW}"
         numbers = sorted(number for some in NUMBERS.values() for number in some)
-        return Counter([bytes_digest("".join(f"{number}: first second third fourth\n" for number in numbers).encode())])
+        return Counter([bytes_digest("".join(f"{number}: {way}\n" for number in numbers).encode())])
     units = federation.topology.parent.glob("data/*/*/*.bin")
     return Counter(bytes_digest(expected(unit.read_bytes(), "shuffle")) for unit in units)
 
@@ -105,7 +139,8 @@ class Load:
     def finish(self) -> None:
         """Until all have ended."""
         for _, waiting, deadline in list(self._waiting.values()):
-            waiting.wait(max(0.1, deadline - time.monotonic()))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                waiting.wait(max(0.1, deadline - time.monotonic()))
         self._look()
 
     def close(self) -> None:

@@ -16,6 +16,13 @@ def onward(unit: Path, seconds: float, stage: str, out: dict[str, Path]) -> None
     out["unit"].write_text(f"{unit.read_text().rstrip()} {stage}\n")
 
 
+def count(unit: Path, seconds: float, out: dict[str, Path]) -> None:
+    """The number of a unit, and how often it was counted behind a colon."""
+    time.sleep(seconds)
+    number, _, counted = unit.read_text().splitlines()[-1].partition(": ")
+    out["unit"].write_text(f"{number}: {int(counted or 0) + 1}\n")
+
+
 def arrivals(units: list[Path], out: dict[str, Path]) -> None:
     """All that has come, in the order of the numbers."""
     lines = [path.read_text() for path in units]
