@@ -309,18 +309,16 @@ class SmallTasks:
                 told.at = after
             else:
                 self._cut(busy, task)
+                if end.failure is None and busy.worker.alive:
+                    self._return(busy)  # the worker has found nothing wrong with it, and goes on
         told.done.append(Done(task.assignment, result, gone_on=told.at is not None))
 
     def _cut(self, busy: _Busy, task: SmallTask) -> None:
         """Nothing is to follow a task in its row. What the worker has begun all the same is not heard."""
         after, task.after = task.after, None
-        left = False
         while after is not None:
-            left = left or after.assignment.key in busy.tasks
             self._forget(busy, after.assignment.key)
             after = after.after
-        if left and busy.worker.alive:
-            self._return(busy)
 
     def _tell(self, busy: _Busy, told: _Told) -> None:
         """Tell the core what has ended, and where the worker is; then let the results be told."""

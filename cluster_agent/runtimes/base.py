@@ -164,7 +164,7 @@ class Worker(abc.ABC):
 
     @property
     def takes_rows(self) -> bool:
-        """Whether it can be given a row."""
+        """Whether it can be given a row just now."""
         return False
 
     def give(self, jobs: Sequence[SmallJob], listener: Listener, row: Row | None = None) -> None:

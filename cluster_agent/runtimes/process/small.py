@@ -71,8 +71,8 @@ class SmallJobs:
 
     @property
     def takes_rows(self) -> bool:
-        """Whether it can be given a row."""
-        return self._keep is not None
+        """Whether it can be given a row: not while what it is given has to wait."""
+        return self._keep is not None and not self._halted
 
     def give(self, jobs: Sequence[SmallJob], listener: Listener, row: Row | None = None) -> None:
         """See Worker."""
