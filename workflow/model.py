@@ -2,12 +2,14 @@
 
 The loader builds these models from documents, `workflow.checks` judges them together, `workflow.canonical` gives the
 form that is stored, and the planner compiles a workflow with its steps into the graph of a run. Sizes are bytes,
-durations seconds. Names follow the file, but where Python has the word for itself `in` is `inputs`, `from` is `source`.
+durations seconds. Names follow the file, but where Python has the word for itself `in` is `inputs`, `from` is `source`,
+and `as` is `form`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from math import isfinite
 from typing import Annotated, Literal, Self
 
@@ -28,6 +30,7 @@ Scalar = str | int | float | bool
 Value = Scalar | tuple[Scalar, ...]
 ParameterType = Literal["string", "integer", "number", "boolean", "array"]
 Pairing = Literal["each", "same_cluster", "gather_all"]
+Form = Literal["path", "bytes", "text", "json"]
 
 _VERSION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _REFERENCE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})\.([A-Za-z_][A-Za-z0-9_]{0,62})")
@@ -36,6 +39,7 @@ _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 _FORMAT = re.compile(r"(?=.{1,32}$)[A-Za-z0-9]+(\.[A-Za-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LARGEST_INTEGER = 2**63
+_SUFFIXES: Mapping[Form, str] = {"json": "json", "text": "txt"}
 
 
 def plain_value(value: object) -> object:
@@ -104,6 +108,7 @@ class InputPort(Model):
     """What a step reads. `optional`: a workflow may leave it unconnected."""
 
     format: Format | None = None  # None: anything fits
+    form: Form = Field(default="path", alias="as")  # how a function is given it
     optional: bool = False
     description: str = ""
 
@@ -112,8 +117,14 @@ class OutputPort(Model):
     """What a step writes. `optional`: a task may leave it out."""
 
     format: Format | None = None
+    form: Form = Field(default="path", alias="as")  # path: the function writes a file; else it returns the value
     optional: bool = False
     description: str = ""
+
+    @property
+    def written(self) -> str | None:
+        """The format of what is written; None: not known."""
+        return self.format or _SUFFIXES.get(self.form)
 
 
 class Resources(Model):

@@ -529,12 +529,15 @@ class InputPort(_message.Message):
     FROM_STEP_FIELD_NUMBER: _builtins.int
     FROM_PORT_FIELD_NUMBER: _builtins.int
     PAIRING_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     format: _builtins.str
     from_step: _builtins.str
     """name of the producing step in the fragment"""
     from_port: _builtins.str
     pairing: Global___Pairing.ValueType
+    form: _builtins.str
+    """how a Python function is given it: path (also if empty), bytes, text or json"""
     def __init__(
         self,
         *,
@@ -543,10 +546,11 @@ class InputPort(_message.Message):
         from_step: _builtins.str = ...,
         from_port: _builtins.str = ...,
         pairing: Global___Pairing.ValueType = ...,
+        form: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "from_port", b"from_port", "from_step", b"from_step", "name", b"name", "pairing", b"pairing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "from_port", b"from_port", "from_step", b"from_step", "name", b"name", "pairing", b"pairing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -559,20 +563,24 @@ class OutputPort(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     OPTIONAL_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     format: _builtins.str
     optional: _builtins.bool
     """a task may leave it out"""
+    form: _builtins.str
+    """path (also if empty): a Python function writes a file; bytes, text or json: it returns the value"""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         format: _builtins.str = ...,
         optional: _builtins.bool = ...,
+        form: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "name", b"name", "optional", b"optional"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "name", b"name", "optional", b"optional"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

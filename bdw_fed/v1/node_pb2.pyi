@@ -699,10 +699,13 @@ class TaskInput(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     MANY_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     port: _builtins.str
     format: _builtins.str
     many: _builtins.bool
     """the step sees a list, also of one"""
+    form: _builtins.str
+    """as InputPort has it"""
     @_builtins.property
     def units(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Unit]:
         """in order; all are in the node's store"""
@@ -714,10 +717,11 @@ class TaskInput(_message.Message):
         format: _builtins.str = ...,
         units: _abc.Iterable[_model_pb2.Unit] | None = ...,
         many: _builtins.bool = ...,
+        form: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "many", b"many", "port", b"port", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "many", b"many", "port", b"port", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,7 +17,7 @@ def work(live: LiveRun, step: Step) -> bytes:
     message.key.namespace = live.key.namespace
     message.key.run = live.key.run
     for edge in step.inputs:
-        message.inputs.add(port=edge.port, format=edge.format, many=edge.pairing != EACH)
+        message.inputs.add(port=edge.port, format=edge.format, many=edge.pairing != EACH, form=edge.form)
     return message.SerializeToString()
 
 

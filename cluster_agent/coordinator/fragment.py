@@ -35,6 +35,7 @@ class Edge:
     id: str
     port: str
     format: str
+    form: str  # how a function is given it; empty: as a path
     pairing: int
     consumer: Step
     producer: Step
@@ -245,6 +246,7 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
         id=edge_id,
         port=port.name,
         format=port.format,
+        form=port.form,
         pairing=int(port.pairing) or EACH,
         consumer=consumer,
         producer=producer,

@@ -101,6 +101,7 @@ class Execution:
             work.parameters,
             self._environment(directory),
             work.timeout,
+            work.values,
         )
         log = self._around.logs.open(LogName(key.namespace, key.run, work.step, key.task, key.attempt))
         try:

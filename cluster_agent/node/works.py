@@ -13,8 +13,10 @@ from cluster_agent.data.errors import BadNameError
 from cluster_agent.node.messages import PoolSpec, TaskKey
 from cluster_agent.orders import messages
 from cluster_agent.orders.messages import SMALL, Order, UnitInfo
-from cluster_agent.runtimes.base import SmallWork
+from cluster_agent.runtimes.base import NO_VALUES, SmallWork, Values
 from wire.digests import task_id
+
+_PATH = ("", "path")
 
 
 class Port(NamedTuple):
@@ -23,6 +25,7 @@ class Port(NamedTuple):
     name: str
     format: str
     many: bool
+    form: str = ""  # how a function is given it: bytes, text or json; empty: as a path
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,7 @@ class Work:
     parameters: Mapping[str, Any]
     environment: Mapping[str, str]  # what its tasks find, whichever they are
     timeout: float
+    values: Values
     small: SmallWork | None
     follow: Mapping[str, Work]
 
@@ -81,7 +85,8 @@ def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
     start = node_pb2.StartTask.FromString(told.start)
     kind = start.execution.WhichOneof("kind") or ""
     pool = pool_spec(start.definition, start.execution, start.resources) if kind in ("python", "command") else None
-    inputs = tuple(Port(one.port, one.format, one.many) for one in start.inputs)
+    inputs = tuple(Port(one.port, one.format, one.many, one.form) for one in start.inputs)
+    values = _values(inputs, start.outputs)
     parameters = json.loads(start.parameters_json or "{}")
     environment = {
         "BDW_FED_RUN": start.key.run,
@@ -90,7 +95,7 @@ def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
     }
     small = None
     if kind == "python" and not (start.timeout or start.resources.disk or any(port.many for port in inputs)):
-        small = _small(environment, inputs, start.outputs, parameters)
+        small = _small(environment, inputs, start.outputs, parameters, values)
     return Work(
         start.key.namespace,
         start.key.run,
@@ -104,6 +109,7 @@ def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
         parameters,
         environment,
         start.timeout,
+        values,
         small,
         {port: known[number] for port, number in told.follow},
     )
@@ -127,10 +133,17 @@ def _small(
     inputs: Sequence[Port],
     outputs: Sequence[model_pb2.OutputPort],
     parameters: Mapping[str, Any],
+    values: Values,
 ) -> SmallWork | None:
     try:
         files_in = tuple((port.name, file_name(port.name, port.format)) for port in inputs)
         files_out = tuple((port.name, file_name(port.name, port.format)) for port in outputs)
     except BadNameError:
         return None  # told when the task's directory is made
-    return SmallWork(environment, files_in, files_out, parameters)
+    return SmallWork(environment, files_in, files_out, parameters, values)
+
+
+def _values(inputs: Sequence[Port], outputs: Sequence[model_pb2.OutputPort]) -> Values:
+    taken = {port.name: port.form for port in inputs if port.form not in _PATH}
+    returned = {port.name: (port.form, port.optional) for port in outputs if port.form not in _PATH}
+    return Values(taken, returned) if taken or returned else NO_VALUES

@@ -69,7 +69,8 @@ class Work(Message, frozen=True):
     """What all tasks of one step of a run have in common. Said on each stream before the first order that names it.
 
     `start` is a serialised `bdw_fed.v1.StartTask` in which the key names namespace and run only, and each of `inputs`
-    port, format and `many` only. `follow`: (out port, number of the work that its units are given to), see the module.
+    port, format, form and `many` only. `follow`: (out port, number of the work that its units are given to), see the
+    module.
     A number means the same work as long as the coordinator lives.
     """
 

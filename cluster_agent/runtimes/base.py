@@ -48,8 +48,28 @@ class WorkerSpec:
 
 
 @dataclass(frozen=True)
+class Values:
+    """The ports that a function takes, or returns, as values: by port bytes, text or json, and whether an output may be
+    left out. The other ports are files to it."""
+
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+
+    @property
+    def told(self) -> tuple[dict[str, str], dict[str, tuple[str, bool]]] | None:
+        """As a worker is told of them; None if there are none."""
+        return (dict(self.inputs), dict(self.outputs)) if self.inputs or self.outputs else None
+
+
+NO_VALUES = Values()
+
+
+@dataclass(frozen=True)
 class Job:
-    """One task: its directory, its files by port (a list where the step sees many), parameters and environment."""
+    """One task: its directory, its files by port (a list where the step sees many), parameters and environment.
+
+    What is a value to the step lies in a file all the same: the worker reads and writes it.
+    """
 
     directory: Path
     inputs: Mapping[str, Path | Sequence[Path]]
@@ -57,6 +77,7 @@ class Job:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 0.0  # seconds; 0 = no limit
+    values: Values = NO_VALUES
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,7 @@ class SmallWork:
     inputs: tuple[tuple[str, str], ...]
     outputs: tuple[tuple[str, str], ...]
     parameters: Mapping[str, Any]
+    values: Values = NO_VALUES
 
 
 class SmallJob(abc.ABC):

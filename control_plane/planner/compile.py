@@ -19,7 +19,7 @@ from bdw_fed.v1.control_plane_pb2 import Problem
 from topology.model import Topology
 from wire.errors import ProblemError
 from workflow import graph
-from workflow.model import Binding, Place, Step, StepUse, Value, Workflow
+from workflow.model import Binding, InputPort, OutputPort, Place, Step, StepUse, Value, Workflow
 from workflow.model import Execution as WrittenExecution
 from workflow.model import Split as WrittenSplit
 
@@ -148,7 +148,7 @@ def _step(use: StepUse, definition: Definition, parameters: Mapping[str, Value])
         execution=_execution(spec.run, definition.bundle),
         inputs=[_input(use, port, binding, definition) for port, binding in sorted(use.inputs.items())],
         outputs=[
-            m.OutputPort(name=name, format=port.format or "", optional=port.optional)
+            m.OutputPort(name=name, format=port.written or "", optional=port.optional, form=_form(port))
             for name, port in sorted(spec.outputs.items())
         ],
         parameters_json=json.dumps(dict(parameters), sort_keys=True),
@@ -187,7 +187,12 @@ def _input(use: StepUse, port: str, binding: Binding, definition: Definition) ->
         from_step=source,
         from_port=from_port,
         pairing=_PAIRING[binding.pairing],
+        form=_form(declared),
     )
+
+
+def _form(port: InputPort | OutputPort) -> str:
+    return "" if port.form == "path" else port.form
 
 
 def _split(step: str, port: str, binding: Binding, split: WrittenSplit, consumer: Vertex) -> Vertex:

@@ -14,6 +14,12 @@ def upper(rows: Path, out, times=1):
     print("hello from", os.environ["BDW_FED_STEP"])
     out["rows"].write_text(rows.read_text().upper() * times)
 
+def plus(unit, wide=1):
+    return "%d" % (unit + 1) * wide
+
+def total(units):
+    return sum(units)
+
 def join(parts, out):
     out["all"].write_text("|".join(p.read_text() for p in parts))
 

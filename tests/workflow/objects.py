@@ -51,7 +51,10 @@ parameters = st.dictionaries(
 resources = some({}, {"cpus": st.sampled_from([1, 0.5, "250m"]), "memory": sizes, "disk": sizes})
 pools = some({}, {"min": st.integers(0, 5), "max": st.integers(0, 50), "idle": durations})
 retries = some({}, {"attempts": st.integers(1, 9), "backoff": durations, "factor": st.floats(1, 10), "max": durations})
-ports = st.dictionaries(identifiers, some({}, {"format": st.just("csv"), "optional": st.booleans()}), max_size=3)
+forms = st.sampled_from(["path", "bytes", "text", "json"])
+ports = st.dictionaries(
+    identifiers, some({}, {"format": st.just("csv"), "optional": st.booleans(), "as": forms}), max_size=3
+)
 splits = some({"size": st.integers(1, 2**40)}, {"header": st.booleans()}) | some({"lines": st.integers(1, 100)})
 references = st.builds("{}.{}".format, names, identifiers)
 bindings = references | some(

@@ -18,6 +18,7 @@ from workflow.problems import render
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference"
 BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```\w+\n.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?P<page>[\w.-]*)#(?P<heading>[\w-]+)\)")
 
 
@@ -40,7 +41,7 @@ def test_the_yaml_on_a_page_is_well_formed(page: str) -> None:
 
 @pytest.mark.parametrize("root", [Topology, Step, Workflow])
 def test_every_field_is_on_a_page(root: Any) -> None:
-    pages = BLOCK.sub("", "".join(page.read_text() for page in PAGES.glob("*.md")))
+    pages = CODE.sub("", "".join(page.read_text() for page in PAGES.glob("*.md")))
     told = re.findall(r"`([^`]+)`", pages) + re.findall(r"^#+ (.*)$", pages, re.MULTILINE)
     named = set(re.findall(r"[A-Za-z_]+", " ".join(told)))
     assert {field for model in models(root) for field in field_names(model)} - named == {"kind"}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from topology.errors import WrongValue
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
 from workflow.checks.declared import check_declared
-from workflow.model import Pool, Step
+from workflow.model import InputPort, OutputPort, Pool, Step
 from workflow.placeholders import Placeholder, placeholders
 
 _RESERVED_VARIABLES = "BDW_FED_"
@@ -69,6 +69,8 @@ def _parsed(word: str) -> tuple[Placeholder, ...]:
 
 def _command(step: Step, where: Positions) -> Iterator[Problem]:
     declared = _declared(step)
+    yield from _forms("inputs", step.spec.inputs, where)
+    yield from _forms("outputs", step.spec.outputs, where)
     for index, word in enumerate(step.spec.run.command or ()):
         path: Path = ("spec", "run", "command", index)
         try:
@@ -86,8 +88,16 @@ def _command(step: Step, where: Positions) -> Iterator[Problem]:
                 yield where.problem(path, f"{one} names no {noun} of this step", remedy)
 
 
+def _forms(field: str, ports: Mapping[str, InputPort | OutputPort], where: Positions) -> Iterator[Problem]:
+    """A program gets the files of its ports, and nothing else."""
+    for name, port in ports.items():
+        if port.form != "path":
+            message = f"a command reads and writes files, so expected as: path; as: {port.form} is for Python functions"
+            yield where.problem(("spec", field, name, "as"), message, "leave as out, or run the step by python")
+
+
 def _function(step: Step, where: Positions) -> Iterator[Problem]:
-    """A function gets inputs and parameters as keyword arguments, and the outputs' paths as `out`."""
+    """A function gets inputs and parameters as keyword arguments, and paths of outputs as `out`."""
     for field, names in (("inputs", step.spec.inputs), ("parameters", step.spec.parameters)):
         for name in names:
             path: Path = ("spec", field, name)

@@ -119,7 +119,7 @@ def _format(
 ) -> Iterator[Problem]:
     use = steps_by_name(workflow).get(binding.source_step)
     writer = steps.get(use.use) if use is not None else None
-    written = writer.spec.outputs.get(binding.source_port) if writer is not None else None
-    if written is not None and written.format not in (None, expected):
-        message = f"{binding.source} is {written.format}, but this input takes {expected}"
-        yield where.problem(path, message, f"put a step in between that makes {expected} of {written.format}")
+    output = writer.spec.outputs.get(binding.source_port) if writer is not None else None
+    if output is not None and output.written not in (None, expected):
+        message = f"{binding.source} is {output.written}, but this input takes {expected}"
+        yield where.problem(path, message, f"put a step in between that makes {expected} of {output.written}")

@@ -181,6 +181,7 @@ class PythonWorker(Worker):
             },
             "outputs": {port: str(path) for port, path in job.outputs.items()},
             "parameters": dict(job.parameters),
+            "values": job.values.told,
         }
         try:
             async with asyncio.timeout(job.timeout or None):

@@ -203,6 +203,7 @@ class SmallJobs:
             "inputs": work.inputs,
             "outputs": work.outputs,
             "parameters": dict(work.parameters),
+            "values": work.values.told,
         }
         return number, frame(("work", number, told))
 

@@ -9,7 +9,9 @@ over a socket with the daemon; a frame is the lengths of a JSON list and of the 
 A `run` is one task in a directory that the daemon made. `jobs` are small tasks of a `work` that was told before, many
 in a frame: their inputs come along and are written into a directory of the worker's own, and small outputs go back with
 the answer, so that the daemon touches no file. That directory lies in memory where it can. It is used again once it is
-empty, under another name for each task, as a step may remember things by their path; its `tmp` is on the disk.
+empty, under another name for each task, as a step may remember things by their path; its `tmp` is on the disk. What the
+function takes and returns as values is in no file, unless it is large; a task that has nothing else gets the directory
+as it is, which is all that is looked at afterwards.
 
 A small task may be *linked*: its input is an output of the one before it, which it follows at once. The answer of the
 one before is written to a file first, so that whoever dies, a task that has begun did so with an input that is known.
@@ -77,6 +79,9 @@ _RECEIVE_BYTES = 256 << 10
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000  # for waitid: children of every kind
 _UNTOUCHED_NS = 10**18  # the time of inputs and directories that nobody has written to
+_FORMS = {"bytes": "bytes", "text": "text in UTF-8", "json": "JSON"}
+_first_json = json.JSONDecoder().raw_decode
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 Message = Any
 
 
@@ -205,12 +210,103 @@ class Work:
 
     def __init__(self, told: Message, environment: dict[bytes, bytes]) -> None:
         self.environment = {**environment, **_encoded(told["env"])}
+        self.values = Values(told["values"]) if told["values"] else None
+        values = self.values or Values(({}, {}))
         self.inputs: list[tuple[str, str]] = [(_keyword(port), name) for port, name in told["inputs"]]
         self.outputs: list[tuple[str, str]] = [(port, name) for port, name in told["outputs"]]
+        self.files_in = [(at, *put) for at, put in enumerate(self.inputs) if put[0] not in values.inputs]
+        self.files_out = [put for put in self.outputs if put[0] not in values.outputs]
+        self.values_in = [(at, port) for at, (port, _) in enumerate(self.inputs) if port in values.inputs]
+        self.filed = bool(self.files_in or self.files_out)  # whether it has any file
+        self.out = bool(self.files_out) or self.values is None  # whether the function is called with `out`
         self.parameters: str = json.dumps({_keyword(name): value for name, value in told["parameters"].items()})
         self.simple: dict[str, Any] | None = json.loads(self.parameters)
         if any(isinstance(value, (list, dict)) for value in told["parameters"].values()):
             self.simple = None  # a function may change them, so each call gets its own
+
+
+class PortError(Exception):
+    """A value that is not what its port is to take or to return: kind and message for people."""
+
+
+class Values:
+    """The ports that the function takes or returns as values."""
+
+    def __init__(self, told: Message) -> None:
+        inputs, outputs = told
+        self.inputs: dict[str, tuple[str, str]] = {_keyword(port): (port, form) for port, form in inputs.items()}
+        self.outputs: dict[str, list[Any]] = outputs  # by port form, and whether it may be left out
+
+    def take(self, arguments: dict[str, Any]) -> None:
+        """Put the values into the arguments, where the bytes are, or the paths to them. PortError, OSError."""
+        for name, (port, form) in self.inputs.items():
+            given = arguments[name]
+            if type(given) is list:
+                arguments[name] = [_value(port, form, one) for one in given]
+            else:
+                arguments[name] = _value(port, form, given)
+
+    def made(self, result: Any) -> dict[str, bytes]:
+        """The bytes of what the function has returned, without the outputs that it has left out. PortError."""
+        outputs = self.outputs
+        if len(outputs) == 1:
+            [port] = outputs
+            result = {port: result}
+        elif result is None:
+            result = {}
+        elif not isinstance(result, dict) or not result.keys() <= outputs.keys():
+            what = f"a dictionary with {[*result]}" if isinstance(result, dict) else type(result).__name__
+            expected = f"a dictionary by its outputs: {', '.join(outputs)}"
+            raise PortError("output", f"the function returned {what}, but expected is {expected}")
+        made = {}
+        for port, (form, optional) in outputs.items():
+            value = result.get(port)
+            if value is not None:
+                made[port] = _written(port, form, value)
+            elif not optional:
+                raise PortError("output", f"the function returned nothing for its output {port}")
+        return made
+
+
+def _value(port: str, form: str, given: Any) -> Any:
+    """What the function is given for the bytes of a unit, or for the file that holds them. PortError, OSError."""
+    data: bytes = given if type(given) is bytes else given.read_bytes()
+    try:
+        if form == "json":
+            return _from_json(data)
+        return str(data, "utf-8") if form == "text" else data
+    except (ValueError, RecursionError) as error:
+        raise PortError("exception", f"input {port} can't be read as {_FORMS[form]}: {error}") from None
+
+
+def _from_json(data: bytes) -> Any:
+    """What JSON says; `json.loads` alone takes three times as long for what is small. ValueError, RecursionError."""
+    try:
+        text = str(data, "utf-8").strip(" \t\n\r")
+        value, end = _first_json(text)
+        if end == len(text):
+            return value
+    except ValueError:
+        pass
+    return json.loads(data)  # says what is wrong with it, or it begins with a byte order mark, or is UTF-16
+
+
+def _written(port: str, form: str, value: Any) -> bytes:
+    """The bytes of a unit for what the function returned. PortError."""
+    try:
+        if form == "json":
+            return _to_json(value).encode()
+        if form == "text":
+            if isinstance(value, str):
+                return value.encode()
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            return bytes(value)
+    except MemoryError:
+        raise
+    except Exception as error:  # also of what the value itself does when it is looked through
+        raise PortError("output", f"output {port} can't be written as {_FORMS[form]}: {_line(error)}") from None
+    expected = f"{'str' if form == 'text' else 'bytes'}, as its port says as: {form}"
+    raise PortError("output", f"output {port} was returned as {type(value).__name__}, but expected is {expected}")
 
 
 class Job:
@@ -347,18 +443,20 @@ class Worker:
             self._place.enter(job.task, job.attempt, work, job.inputs)
         except OSError as error:
             return _no_room(error), True, [], 0.0
-        work.environment[b"BDW_FED_TASK"] = job.task.encode()
-        work.environment[b"BDW_FED_ATTEMPT"] = b"%d" % job.attempt
-        _adopt(work.environment)
+        _dress(work.environment, job)
         parameters = json.loads(work.parameters) if work.simple is None else work.simple
-        raised, seconds, _ = self._call(self._place.arguments(work, parameters))
+        raised, seconds, _, made = self._call(self._place.arguments(work, parameters, job.inputs), work.values)
         written = self._place.written_to(work)
         if raised:
             return raised, raised["kind"] != "memory", [], seconds
         if written:
             message = f"the step wrote to its input {written}; inputs may only be read"
             return {"kind": "output", "message": message, "detail": ""}, True, [], seconds
-        return None, True, self._place.outputs(work, pieces), seconds
+        try:
+            return None, True, self._place.outputs(work, made, pieces), seconds
+        except OSError as error:
+            pieces.clear()
+            return _no_room(error), True, [], seconds
 
     def _run(self, told: Message) -> tuple[Message, bool, list[int], float]:
         """As `_done`, with the peak memory in KiB in place of outputs."""
@@ -369,13 +467,21 @@ class Worker:
             for port, paths in told["inputs"].items()
         }
         arguments.update({_keyword(name): value for name, value in told["parameters"].items()})
-        arguments["out"] = {port: Path(path) for port, path in told["outputs"].items()}
-        raised, seconds, peak = self._call(arguments)
+        values = Values(told["values"]) if told["values"] else None
+        out = {port: Path(path) for port, path in told["outputs"].items() if not values or port not in values.outputs}
+        if out or values is None:
+            arguments["out"] = out
+        raised, seconds, peak, made = self._call(arguments, values)
+        try:
+            for port, data in made.items():
+                Path(told["outputs"][port]).write_bytes(data)
+        except OSError as error:
+            raised = _describe(error)
         os.chdir("/")
         return raised, not raised or raised["kind"] != "memory", [peak >> 10], seconds
 
-    def _call(self, arguments: dict[str, Any]) -> tuple[Message, float, int]:
-        """Call the step's function, and end what it leaves: failure if any, seconds, peak memory."""
+    def _call(self, arguments: dict[str, Any], values: Values | None) -> tuple[Message, float, int, dict[str, bytes]]:
+        """Call the step's function, and end what it leaves: failure if any, seconds, peak memory, values returned."""
         tempfile = sys.modules.get("tempfile")
         if tempfile is not None:
             tempfile.tempdir = None  # type: ignore[attr-defined]
@@ -384,12 +490,17 @@ class Worker:
             _limit_memory(_address_space() + self._memory)
         began = time.monotonic()
         raised: BaseException | None = None
+        made: dict[str, bytes] = {}
         try:
+            if values is not None:
+                values.take(arguments)
             result = self._function(**arguments)
             if result is not None and inspect.isawaitable(result):
                 import asyncio
 
-                asyncio.run(_until_done(result))
+                result = asyncio.run(_until_done(result))
+            if values is not None and values.outputs:
+                made = values.made(result)
         except BaseException as error:
             raised = error
         seconds = time.monotonic() - began
@@ -401,7 +512,7 @@ class Worker:
         _flush()
         if self._baseline or _has_children():
             _end_children(self._baseline)
-        return failure or None, seconds, peak
+        return failure or None, seconds, peak, made
 
     def _answer(self, job: Job, failure: Message, outputs: list[int], seconds: float, pieces: list[bytes]) -> None:
         """Put an answer where the daemon finds it if it must."""
@@ -482,7 +593,9 @@ class Place:
         self._used = False
         self._open: list[int] = []
         self._inputs: list[str] = []
+        self._filed = False  # whether it has in/ and out/, which no task with values alone needs
         self._empty_size = 0  # of a directory, where sizes tell that; else 0
+        self._name = ""  # that of the task
         self.root = ""  # until it is made, and after it could not be emptied
 
     def enter(self, task: str, attempt: int, work: Work, inputs: list[bytes]) -> None:
@@ -490,12 +603,15 @@ class Place:
         self._used = True
         if not self.root:
             self._make()
-        root = f"{self._home}/{task}.{attempt}"
-        os.rename(self.root, root)
-        self.root = root
-        os.chdir(root)
         self._inputs.clear()
-        for (_, name), data in zip(work.inputs, inputs):  # noqa: B905 - as many, and Python 3.9 has no strict
+        self._name = f"{self._home}/{task}.{attempt}"
+        if not work.filed:
+            os.chdir(self.root)
+            return
+        self._settle()
+        os.chdir(self.root)
+        for at, _, name in work.files_in:
+            data = inputs[at]
             file = os.open(f"in/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
             self._open.append(file)
             self._inputs.append(name)
@@ -503,17 +619,20 @@ class Place:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.utime(file, ns=(_UNTOUCHED_NS, _UNTOUCHED_NS))
 
-    def arguments(self, work: Work, parameters: dict[str, Any]) -> dict[str, Any]:
-        """What the step's function is called with."""
-        arguments: dict[str, Any] = {port: Path(f"{self.root}/in/{name}") for port, name in work.inputs}
+    def arguments(self, work: Work, parameters: dict[str, Any], inputs: list[bytes]) -> dict[str, Any]:
+        """What the step's function is called with, values as bytes still."""
+        arguments: dict[str, Any] = {port: Path(f"{self.root}/in/{name}") for _, port, name in work.files_in}
+        for at, port in work.values_in:
+            arguments[port] = inputs[at]
         arguments.update(parameters)
-        arguments["out"] = {port: Path(f"{self.root}/out/{name}") for port, name in work.outputs}
+        if work.out:
+            arguments["out"] = {port: Path(f"{self.root}/out/{name}") for port, name in work.files_out}
         return arguments
 
     def written_to(self, work: Work) -> str:
         """The port of an input that the task has written to, or empty."""
         found = ""
-        for (port, _), file in zip(work.inputs, self._open):  # noqa: B905
+        for (_, port, _), file in zip(work.files_in, self._open):  # noqa: B905 - Python 3.9 has no strict
             try:
                 if os.fstat(file).st_mtime_ns != _UNTOUCHED_NS:
                     found = port
@@ -523,9 +642,40 @@ class Place:
         self._open.clear()
         return found
 
-    def outputs(self, work: Work, pieces: list[bytes]) -> list[int]:
-        """For each port the size of what is added to `pieces`, or why nothing is."""
-        return [self._output(f"{self.root}/out/{name}", pieces) for _, name in work.outputs]
+    def outputs(self, work: Work, made: dict[str, bytes], pieces: list[bytes]) -> list[int]:
+        """For each port the size of what is added to `pieces`, or why nothing is. `made` are the values. OSError."""
+        if not work.files_out:
+            return [self._made(name, made.get(port), pieces) for port, name in work.outputs]
+        values = work.values.outputs if work.values else {}
+        return [
+            self._made(name, made.get(port), pieces)
+            if port in values
+            else self._output(f"{self.root}/out/{name}", pieces)
+            for port, name in work.outputs
+        ]
+
+    def _made(self, name: str, data: bytes | None, pieces: list[bytes]) -> int:
+        """A value; one that is large is left as a file."""
+        if data is None:
+            return MISSING
+        if len(data) <= self._small:
+            pieces.append(data)
+            return len(data)
+        self._settle()
+        Path(f"{self.root}/out/{name}").write_bytes(data)
+        return LEFT
+
+    def _settle(self) -> None:
+        """Have the task's name, and directories for its files."""
+        if not self._filed:
+            for name in ("in", "out"):
+                os.mkdir(f"{self.root}/{name}")
+            self._empty_size = os.stat(f"{self.root}/out").st_size if _size_tells(f"{self.root}/out") else 0
+            os.utime(self.root, ns=(_UNTOUCHED_NS, _UNTOUCHED_NS))
+            self._filed = True
+        if self.root != self._name:
+            os.rename(self.root, self._name)
+            self.root = self._name
 
     def _output(self, path: str, pieces: list[bytes]) -> int:
         try:
@@ -557,8 +707,7 @@ class Place:
             for name in self._inputs:
                 os.unlink(f"{self.root}/in/{name}")
             clean = (
-                self._is_empty(f"{self.root}/in")
-                and self._is_empty(f"{self.root}/out")
+                (not self._filed or (self._is_empty(f"{self.root}/in") and self._is_empty(f"{self.root}/out")))
                 and os.stat(self.root).st_mtime_ns == _UNTOUCHED_NS
                 and os.stat(self._temporary).st_mtime_ns == _UNTOUCHED_NS
             )
@@ -583,10 +732,9 @@ class Place:
         os.utime(self._temporary, ns=(_UNTOUCHED_NS, _UNTOUCHED_NS))
         self._count += 1
         root = f"{self._home}/{self._count}"
-        for path in (root, f"{root}/in", f"{root}/out"):
-            os.mkdir(path)
+        os.mkdir(root)
         os.symlink(os.path.realpath(self._temporary), os.path.join(root, "tmp"))
-        self._empty_size = os.stat(f"{root}/out").st_size if _size_tells(f"{root}/out") else 0
+        self._filed = False
         os.utime(root, ns=(_UNTOUCHED_NS, _UNTOUCHED_NS))
         self.root = root
 
@@ -639,6 +787,20 @@ def _adopt(wanted: dict[bytes, bytes]) -> None:
             del environment[name]
 
 
+def _dress(environment: dict[bytes, bytes], job: Job) -> None:
+    """Have the environment of a job, given that of its work as it was for the job before."""
+    there: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+    task, attempt = job.task.encode(), b"%d" % job.attempt
+    same = there == environment
+    environment[b"BDW_FED_TASK"], environment[b"BDW_FED_ATTEMPT"] = task, attempt
+    if not same:
+        _adopt(environment)
+        return
+    os.environb[b"BDW_FED_TASK"] = task
+    if there[b"BDW_FED_ATTEMPT"] != attempt:
+        os.environb[b"BDW_FED_ATTEMPT"] = attempt
+
+
 def _unread(stream: int) -> int:
     """Bytes in a pipe that the daemon has not read yet."""
     count = bytearray(4)
@@ -658,8 +820,8 @@ def _has_children() -> bool:
     return True
 
 
-async def _until_done(result: Any) -> None:
-    await result
+async def _until_done(result: Any) -> Any:
+    return await result
 
 
 def _keyword(name: str) -> str:
@@ -672,6 +834,9 @@ def _describe(error: BaseException) -> Message:
         if error.code in (None, 0):
             return {}
         return {"kind": "exit", "message": f"the step left with exit code {error.code}", "detail": ""}
+    if isinstance(error, PortError):
+        kind, message = error.args
+        return {"kind": kind, "message": _cut(message), "detail": ""}
     kind = "exception"
     if isinstance(error, MemoryError):
         kind = "memory"
@@ -689,9 +854,22 @@ def _describe(error: BaseException) -> Message:
     packed = detail.encode("utf-8", "backslashreplace")
     return {
         "kind": kind,
-        "message": message.encode("utf-8", "backslashreplace")[:512].decode("utf-8", "ignore"),
+        "message": _cut(message),
         "detail": packed[-DETAIL_BYTES:].decode("utf-8", "ignore"),
     }
+
+
+def _cut(message: str) -> str:
+    """What a line for people has room for."""
+    return message.encode("utf-8", "backslashreplace")[:512].decode("utf-8", "ignore")
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line."""
+    try:
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    except Exception:  # a __str__ that fails
+        return type(error).__name__
 
 
 def _flush() -> None:
