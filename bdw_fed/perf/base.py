@@ -119,6 +119,11 @@ class Settings:
     repetitions: int
     durability: str = "process"
 
+    @property
+    def fewer(self) -> int:
+        """Repetitions of what stands beside the figure that a case is about."""
+        return (self.repetitions + 1) // 2
+
 
 class Case(ABC):
     """One thing that is measured."""

@@ -42,7 +42,10 @@ def copy(rows, out):
 def look(rows, out):
     pass
 
-def add_one(unit, out):
+def add_one(unit):
+    return unit + 1
+
+def add_one_with_files(unit, out):
     number = int(unit.read_bytes())
     out["unit"].write_bytes(b"%d" % (number + 1))
 """
@@ -160,13 +163,26 @@ def federation(
         supervisor.wait()
 
 
-def python_step(name: str) -> str:
-    """A step that adds one to the number in its unit, in a warm interpreter."""
+def value_step(name: str) -> str:
+    """A step that adds one to a number, in a warm interpreter; its function takes and returns the number."""
     return f"""\
 kind: Step
 metadata: {{name: {name}, version: "1"}}
 spec:
   run: {{python: "steps:add_one", bundle: ./code}}
+  inputs: {{unit: {{as: json}}}}
+  outputs: {{unit: {{as: json}}}}
+  pool: {{idle: 10m}}
+"""
+
+
+def python_step(name: str) -> str:
+    """The same with files: its function reads the number from a path, and writes it to another."""
+    return f"""\
+kind: Step
+metadata: {{name: {name}, version: "1"}}
+spec:
+  run: {{python: "steps:add_one_with_files", bundle: ./code}}
   inputs: {{unit: {{}}}}
   outputs: {{unit: {{}}}}
   pool: {{idle: 10m}}
