@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import pytest
 
-from cluster_agent.runtimes.base import Job, SmallWork, Values, Worker, WorkerSpec
+from cluster_agent.runtimes.base import Job, Row, SmallWork, Values, Worker, WorkerSpec
+from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.places import Places
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from tests.runtimes.test_process import until_gone
@@ -362,3 +363,19 @@ async def test_a_task_of_values_alone_makes_no_file_and_renames_nothing(
     for number in range(10):
         await steps.call(one("json"), {"unit": b"%d" % number})
     assert (sorted(home.iterdir()), home.stat().st_mtime_ns) == before
+
+
+async def test_in_a_row_each_takes_what_the_one_before_returned(tmp_path: Path) -> None:
+    places, keeps = Places(tmp_path / "memory", tmp_path / "disk"), Keeps(tmp_path / "rows")
+    runtime = ProcessRuntime(places=places, keeps=keeps)
+    await runtime.open()
+    steps = await start(runtime, tmp_path, "small", "add_one")
+    work = SmallWork({}, (("unit", "unit"),), (("unit", "unit"),), {}, one("json"))
+    row = [Task(work, b"1", number) for number in range(30)]
+    for linked in row[1:]:
+        linked.inputs, linked.link = [], 0
+    heard = Heard()
+    steps.worker.give(row, heard, Row(b"said", durable=False))
+    await heard.until(30)
+    assert [end.outputs for end in heard.ends] == [[b"%d" % number] for number in range(2, 32)]
+    await runtime.close()
