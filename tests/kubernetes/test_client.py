@@ -168,6 +168,10 @@ async def test_a_limit_range_denies_and_fills_in(client: Client, fake: FakeServe
     assert created.spec.containers[0].resources.limits == {"cpu": "500m"}
     with pytest.raises(AdmissionDenied, match="maximum cpu usage per Container is 1, but limit is 2"):
         await client.create(PODS, pod("w2", limits={"cpu": "2"}), "team")
+    ratio = {"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}}
+    fake.put("limitranges", {"metadata": {"name": "l"}, "spec": {"limits": [ratio]}})
+    with pytest.raises(AdmissionDenied, match=r"ratio per Container is 2, but provided ratio is 3\.0"):
+        await client.create(PODS, pod("w2", requests={"cpu": "100m"}, limits={"cpu": "300m"}), "team")
 
 
 @pytest.mark.parametrize(

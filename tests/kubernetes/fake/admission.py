@@ -102,13 +102,15 @@ def _charge(store: Store, quota: Manifest, pod: Manifest) -> None:
         return
     name, hard = quota["metadata"]["name"], quota["spec"]["hard"]
     used = quota.get("status", {}).get("used", {})
-    for key in hard:
+    unsaid = []
+    for key in sorted(hard):
         side, resource = _meaning(key)
         if resource in ("cpu", "memory"):
             lacks = [each["name"] for each in _containers(pod) if resource not in each["resources"][side]]
-            if lacks:
-                words = f"failed quota: {name}: must specify {key} for: {','.join(lacks)}"
-                raise forbidden("pods", pod["metadata"]["name"], words)
+            unsaid += [f"{key} for: {','.join(lacks)}"] if lacks else []
+    if unsaid:
+        words = f"failed quota: {name}: must specify {'; '.join(unsaid)}"
+        raise forbidden("pods", pod["metadata"]["name"], words)
     usage = _usage(pod, quota)
     over = [key for key, amount in usage.items() if amount and parse(used.get(key, "0")) + amount > parse(hard[key])]
     if over:

@@ -83,8 +83,9 @@ class Unavailable(ApiError):
 
 _QUOTA: Final = re.compile(r"is forbidden: (exceeded quota|failed quota): ")
 _ADMISSION: Final = re.compile(
-    r"admission webhook \"|ValidatingAdmissionPolicy |is forbidden: (violates PodSecurity|\[?(max|min)imum )"
-    r"|is forbidden: unable to validate against any |denied the request"
+    r"admission webhook \"|ValidatingAdmissionPolicy |denied the request"
+    r"|is forbidden: (violates PodSecurity|unable to validate against any )"
+    r"|is forbidden: \[?((max|min)imum |\S+ max limit to request)"
 )
 _QUOTA_RACE: Final = re.compile(r'cannot be fulfilled on resourcequotas "')
 _RIGHTS: Final = re.compile(r'User "[^"]*" cannot \w+ resource')
