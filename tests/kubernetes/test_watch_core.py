@@ -383,3 +383,13 @@ def test_failures_are_told_with_their_number() -> None:
         told += [action for action in subject.handle(core.Failed("no route"), 0.0) if isinstance(action, core.Troubled)]
         subject.handle(core.Rested(), 0.0)
     assert told == [core.Troubled("no route", number) for number in (1, 2, 3)]
+
+
+def test_pages_of_a_list_that_broke_off_are_forgotten() -> None:
+    subject: core.WatchCore[Object] = core.WatchCore(_page=1)
+    subject.handle(core.Begin(), 0.0)
+    assert order(subject.handle(core.Page((pod("gone", 1),), "5", "next"), 0.0)) == core.List("next", 1)
+    subject.handle(core.Failed("cut"), 0.0)
+    assert subject.handle(core.Rested(), 1.0) == [core.List(limit=1)]
+    news = subject.handle(core.Page((pod("stays", 2),), "6"), 1.0)
+    assert news == [core.Added(pod("stays", 2)), core.Listed("6"), core.Watch("6")]
