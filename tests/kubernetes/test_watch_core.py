@@ -91,9 +91,10 @@ class Schedules(RuleBasedStateMachine):
 
     # The server lives.
 
-    @rule(name=NAMES)
-    def put(self, name: str) -> None:
-        self.server.put(name)
+    @rule(names=st.lists(NAMES, min_size=1, max_size=4))
+    def put(self, names: list[str]) -> None:
+        for name in names:
+            self.server.put(name)
 
     @rule(name=NAMES)
     def delete(self, name: str) -> None:
@@ -146,9 +147,19 @@ class Schedules(RuleBasedStateMachine):
         self.stream.extend(change for change in self.server.changes if change.version > self.seen)
         self.seen = self.server.version
 
-    @precondition(lambda self: self.stream is not None)
+    def settle(self) -> None:
+        """Go on, and all goes well, until a watch is open."""
+        while self.stream is None:
+            if self.listing:
+                self.list()
+            elif self.opening:
+                self.open()
+            else:
+                self.rest()
+
     @rule(count=st.integers(1, 4))
     def events(self, count: int) -> None:
+        self.settle()
         self.fill_or_expire()
         while self.stream and count:
             count -= 1
@@ -178,10 +189,10 @@ class Schedules(RuleBasedStateMachine):
         change = data.draw(st.sampled_from(self.sent))
         self.feed(core.Happened(change.object, change.deleted))
 
-    @precondition(lambda self: self.stream is not None)
     @rule()
     def out_of_order(self) -> None:
         """Two events come the wrong way round."""
+        self.settle()
         self.fill_or_expire()
         if self.stream is not None and len(self.stream) >= 2:
             first, second = self.stream.popleft(), self.stream.popleft()
@@ -216,21 +227,15 @@ class Schedules(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once the network is good and nothing changes any more, the view is the server's state, soon."""
-        for _ in range(40):
-            if self.listing:
-                self.list()
-            elif self.opening:
-                self.open()
-            elif self.stream is None:
-                self.rest()
-            else:
-                self.fill_or_expire()
-                while self.stream:
-                    change = self.stream.popleft()
-                    self.feed(core.Happened(change.object, change.deleted))
-                if self.stream is not None:
-                    self.feed(core.Bookmark(str(self.server.version)))
-                    break
+        for _ in range(4):
+            self.settle()
+            self.fill_or_expire()
+            while self.stream:
+                change = self.stream.popleft()
+                self.feed(core.Happened(change.object, change.deleted))
+            if self.stream is not None:
+                self.feed(core.Bookmark(str(self.server.version)))
+                break
         assert self.consumer.listed
         assert self.consumer.view == self.server.objects
         assert {name: object for (_, name), object in self.core.known.items()} == self.server.objects
