@@ -2,9 +2,9 @@
 
     Assignment ─▶ directory with inputs ─▶ worker ─▶ Outcome ─▶ outputs into the store ─▶ Result
 
-This is the way of large units, of lists of units, of commands, of splits, and of whatever has a limit of time or disk;
-`small` is the other. Nothing here raises but on cancellation: whatever goes wrong becomes the failure in the result, in
-words for people.
+This is the way of large units, of lists of units, of splits, of programs with limits, and of whatever has a limit of
+time or disk; `small` is the other. Nothing here raises but on cancellation: whatever goes wrong becomes the failure in
+the result, in words for people.
 """
 
 from __future__ import annotations

@@ -94,7 +94,8 @@ def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
         "BDW_FED_NAMESPACE": start.key.namespace,
     }
     small = None
-    if kind == "python" and not (start.timeout or start.resources.disk or any(port.many for port in inputs)):
+    limited = start.timeout or start.resources.disk or (kind == "command" and start.resources.memory)
+    if pool is not None and not (limited or any(port.many for port in inputs)):
         small = _small(environment, inputs, start.outputs, parameters, values)
     return Work(
         start.key.namespace,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bdw_fed.v1 import model_pb2, node_pb2
 from tests.node.cluster import NAMESPACE, Cluster, command, content, given, order, python, source, wait_until
 from tests.node.steps import bundle
@@ -119,3 +121,31 @@ async def test_what_a_light_task_prints_is_in_its_own_log(edge: Cluster, tmp_pat
     logs = sorted((node.state / "logs").glob("*/*/*/*.log"))
     assert [path.name.split(".")[1] for path in logs] == ["1", "2", "3"]
     assert all(path.read_bytes().endswith(b"my pid\n") for path in logs)
+
+
+@pytest.mark.parametrize("limits", [None, model_pb2.Resources(memory=256 << 20)])
+async def test_programs_are_light_tasks_too_unless_they_have_limits(
+    edge: Cluster, limits: model_pb2.Resources | None
+) -> None:
+    node = await edge.start(cpus=1.0)
+    numbers = await units(edge, 20)
+    execution = command("sh", "-c", 'pwd > "$1"; cat "$0" >> "$1"; grep 7 "$0" || true', "{in.unit}", "{out.unit}")
+
+    def program(unit: model_pb2.Unit, attempt: int = 1) -> node_pb2.StartTask:
+        inputs = [given("unit", unit, kind="")]
+        return order("program", execution, inputs=inputs, outputs=["unit"], attempt=attempt, resources=limits)
+
+    tasks = [program(numbers[0], attempt=9), *map(program, numbers)]
+    edge.agent.say(start=tasks[0])  # of the step's first task it is not known whether what it makes is small
+    said = [content(node, (await edge.agent.result(tasks[0].key)).outputs[0].unit).split()]
+    for each in tasks[1:]:
+        edge.agent.say(start=each)
+    said += [content(node, (await edge.agent.result(each.key)).outputs[0].unit).split() for each in tasks[1:]]
+    assert [number for _, number in said] == [b"0", *(b"%d" % number for number in range(20))]
+    on_disk = [Path(place.decode()).is_relative_to(node.state / "tasks") for place, _ in said]
+    assert on_disk == [True, *([limits is not None] * 20)]
+    logs = {path.name.split(".")[0]: path.read_bytes() for path in (node.state / "logs").glob("*/*/*/*.log")}
+    assert {task: words[-2:] for task, words in logs.items()} == {
+        tasks[8].key.task.hex(): b"7\n",
+        tasks[18].key.task.hex(): b"7\n",
+    }

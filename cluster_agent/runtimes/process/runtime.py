@@ -55,7 +55,7 @@ class ProcessRuntime(Runtime):
             link = await self._living_link()
             try:
                 if spec.argv:
-                    return CommandWorker(link, spec, base_environment())
+                    return await CommandWorker.start(link, spec, base_environment(), self._places)
                 return await PythonWorker.start(link, spec, base_environment(), self._places, self._keeps)
             except StartError:
                 if link.alive or not left:

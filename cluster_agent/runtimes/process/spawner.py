@@ -25,7 +25,6 @@ be killed, an interpreter is, too; programs are known to the daemon by OWNER in 
 from __future__ import annotations
 
 import ctypes
-import errno
 import gc
 import importlib.util
 import json
@@ -50,9 +49,6 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _CONTROL = 3  # the descriptor of a function's control socket
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
-_found: dict[tuple[str, str], str] = {}  # program and PATH -> where it was found, as shells remember it
-# What Python or we ignore, and programs rely on.
-_DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Child(NamedTuple):
@@ -72,10 +68,11 @@ class _Slot(NamedTuple):
 class Spawner:
     """The children by pid, and the conversation with the daemon."""
 
-    def __init__(self, connection: socket.socket, owner: str, worker: ModuleType) -> None:
+    def __init__(self, connection: socket.socket, owner: str, worker: ModuleType, programs: ModuleType) -> None:
         self._connection = connection
         self._owner = owner
         self._worker = worker
+        self._programs = programs
         self._children: dict[int, _Child] = {}
         self._slots: dict[int, _Slot] = {}
         self._buffer = bytearray()
@@ -161,7 +158,7 @@ class Spawner:
         try:
             os.chdir(order["directory"])
             pid = os.posix_spawn(
-                _program(argv[0], env),
+                self._find(argv[0], env),
                 argv,
                 env,
                 file_actions=[
@@ -169,7 +166,7 @@ class Spawner:
                     for number, source in enumerate((self._null, *slot.descriptors))
                 ],
                 setsid=True,
-                setsigdef=_DEFAULTS,
+                setsigdef=self._programs.DEFAULTS,
             )
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
@@ -232,7 +229,7 @@ class Spawner:
             _flush_and_exit(code)
 
     def _exec(self, order: dict[str, Any], tell: int) -> None:
-        for number in _DEFAULTS:
+        for number in self._programs.DEFAULTS:
             signal.signal(number, signal.SIG_DFL)
         high = os.dup2(tell, 255, inheritable=False)
         os.closerange(3, high)
@@ -242,7 +239,7 @@ class Spawner:
             for name, limit in (("memory", resource.RLIMIT_AS), ("disk", resource.RLIMIT_FSIZE)):
                 if order[name]:
                     resource.setrlimit(limit, (order[name], order[name]))
-            os.execve(_program(order["argv"][0], order["env"]), order["argv"], order["env"])  # noqa: S606
+            os.execve(self._find(order["argv"][0], order["env"]), order["argv"], order["env"])  # noqa: S606
         except OSError as error:
             os.write(high, f"{order['argv'][0]}: {error.strerror}".encode()[:4096])
             os._exit(127)
@@ -329,30 +326,14 @@ class Spawner:
                 except (ProcessLookupError, ChildProcessError):
                     continue
 
+    def _find(self, program: str, env: dict[str, str]) -> str:
+        """Where a program is. OSError if it is nowhere."""
+        return self._programs.find(program, env.get("PATH", os.defpath))  # type: ignore[no-any-return]
+
     def _say(self, message: dict[str, Any]) -> None:
         """Something that goes to the daemon at the end of this turn."""
         body = json.dumps(message).encode()
         self._said += _LENGTH.pack(len(body)) + body
-
-
-def _program(name: str, env: dict[str, str]) -> str:
-    """Where the program is that a name means in this environment. OSError if it is nowhere."""
-    if "/" in name:
-        return name
-    path = env.get("PATH", os.defpath)
-    known = _found.get((name, path))
-    if known is not None and os.access(known, os.X_OK):
-        return known
-    missing = errno.ENOENT
-    for folder in path.split(os.pathsep):
-        found = os.path.join(folder, name)  # noqa: PTH118 - what pathlib brings is not needed here
-        if os.access(found, os.X_OK) and os.path.isfile(found):  # noqa: PTH113
-            if folder.startswith("/"):
-                _found[name, path] = found
-            return found
-        if os.path.exists(found):  # noqa: PTH110
-            missing = errno.EACCES
-    raise OSError(missing, os.strerror(missing))
 
 
 def _marked(environment: bytes) -> int | None:
@@ -383,11 +364,12 @@ def _flush_and_exit(code: int) -> None:
     os._exit(code)
 
 
-def _load_worker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bdw_fed_worker", Path(__file__).with_name("worker.py"))
+def _load(name: str) -> ModuleType:
+    """A module that lies beside this one, under a name that is nobody else's."""
+    spec = importlib.util.spec_from_file_location(f"bdw_fed_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["bdw_fed_worker"] = module
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -402,10 +384,10 @@ def main(fd: int, owner: str, memory: str) -> None:
     os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    worker = _load_worker()
+    worker, programs = _load("worker"), _load("programs")
     gc.collect()
     gc.freeze()
-    Spawner(connection, owner, worker).run()
+    Spawner(connection, owner, worker, programs).run()
     if memory:
         shutil.rmtree(memory, ignore_errors=True)
 

@@ -217,7 +217,7 @@ class Work:
         self.files_in = [(at, *put) for at, put in enumerate(self.inputs) if put[0] not in values.inputs]
         self.files_out = [put for put in self.outputs if put[0] not in values.outputs]
         self.values_in = [(at, port) for at, (port, _) in enumerate(self.inputs) if port in values.inputs]
-        self.filed = bool(self.files_in or self.files_out)  # whether it has any file
+        self.filed = bool(self.files_in or self.files_out) or self.values is None  # whether it has its directories
         self.out = bool(self.files_out) or self.values is None  # whether the function is called with `out`
         self.parameters: str = json.dumps({_keyword(name): value for name, value in told["parameters"].items()})
         self.simple: dict[str, Any] | None = json.loads(self.parameters)
@@ -354,6 +354,7 @@ class Worker:
         self._unsent = 0  # bytes of answers there
         self._answered = 0  # how many they are
         self._function = function
+        self._peak: Callable[[], int] = getattr(function, "bdw_fed_peak", _own_peak)
         self._memory: int = warm["memory"]
         self._baseline = frozenset(children())
         self._place: Place | None = None
@@ -531,8 +532,7 @@ class Worker:
 
     def _tell(self, then: int, more: bytes = b"") -> None:
         """Send the answers, and one that had no room among them."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-        self._frames.send(["done", then, peak], [bytes(self._area[: self._unsent]), more])
+        self._frames.send(["done", then, self._peak()], [bytes(self._area[: self._unsent]), more])
         self._words[SENDINGS] += 1
         self._words[UNSENT] = self._unsent = self._answered = 0
 
@@ -830,6 +830,9 @@ def _keyword(name: str) -> str:
 
 def _describe(error: BaseException) -> Message:
     """What the daemon is told: {} for a clean exit, else kind, message and detail."""
+    told: Message = getattr(error, "bdw_fed_told", None)  # of a program, see there
+    if told is not None:
+        return told
     if isinstance(error, SystemExit):
         if error.code in (None, 0):
             return {}
@@ -936,6 +939,11 @@ def _reset_peak() -> None:
         return
 
 
+def _own_peak() -> int:
+    """The most memory that this process has ever used, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
 def _peak() -> int:
     """The most memory that was in use since `_reset_peak`, in bytes."""
     try:
@@ -944,7 +952,7 @@ def _peak() -> int:
                 return int(line.split()[1]) << 10
     except OSError:
         pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    return _own_peak()
 
 
 if __name__ == "__main__":
