@@ -15,7 +15,7 @@ from blake3 import blake3
 
 ID_BYTES = 16
 DIGEST_BYTES = 32
-_READ_BYTES = 1 << 20
+_READ_BYTES = 256 << 10  # stays in a core's cache between reading and hashing
 _THREADS_FROM_BYTES = 64 << 20  # below this, starting threads costs more than it saves
 
 
@@ -77,15 +77,19 @@ def bytes_digest(data: bytes) -> bytes:
     return blake3(data).digest()
 
 
-def content_digest(path: Path) -> bytes:
-    """The 32-byte BLAKE3 of a file. Blocks: call it in a thread for files of more than some megabytes."""
+def content_digest(path: Path, *, ours: bool = False) -> bytes:
+    """The 32-byte BLAKE3 of a file. Blocks: call it in a thread for files of more than some megabytes.
+
+    `ours`: nobody else can shorten it meanwhile, which would kill a process that has it mapped into its memory.
+    """
     size = path.stat().st_size
-    if size >= _THREADS_FROM_BYTES:
-        hasher = blake3(max_threads=blake3.AUTO)
+    if ours or size >= _THREADS_FROM_BYTES:
+        hasher = blake3(max_threads=blake3.AUTO if size >= _THREADS_FROM_BYTES else 1)
         hasher.update_mmap(path)
         return hasher.digest()
     hasher = blake3()
+    buffer = memoryview(bytearray(_READ_BYTES))
     with path.open("rb", buffering=0) as file:
-        while piece := file.read(_READ_BYTES):
-            hasher.update(piece)
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])
     return hasher.digest()

@@ -23,7 +23,7 @@ from cluster_agent.data.errors import ContentChangedError
 from wire.digests import ContentHasher, bytes_digest
 
 BLOCK_BYTES = 1 << 20
-_COPY_BYTES = 256 << 10  # stays in a core's cache between reading, writing and hashing
+_COPY_BYTES = 1 << 20  # a file in larger pieces is dearer to hash, in smaller ones to write
 _AT_ONCE = 256  # small parts in one list
 _FEW = 32  # newlines that are sought one by one; more are counted and then found by halves
 _NEWLINE = b"\n"

@@ -27,6 +27,7 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -171,7 +172,7 @@ class DiskStore(Store):
             file.unlink()
             return content
         if digest is None:
-            digest = await self._hash(file, status.st_size)
+            digest = await self._hash(file, status.st_size, ours=status.st_nlink == 1)
         if status.st_nlink > 1 and digest not in self._contents:
             file = await self._in_thread(_own_copy, file)  # somebody else could change it through the other name
         return self._place(file, key, digest, status.st_size)
@@ -278,10 +279,10 @@ class DiskStore(Store):
     async def _in_thread(self, function: Callable[[A], T], argument: A) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, argument)
 
-    async def _hash(self, file: Path, size: int) -> bytes:
+    async def _hash(self, file: Path, size: int, *, ours: bool = False) -> bytes:
         if size <= _HASH_INLINE_BYTES:
             return content_digest(file)
-        return await self._in_thread(content_digest, file)
+        return await self._in_thread(partial(content_digest, ours=ours), file)
 
     def _named(self, key: UnitKey) -> Content:
         units = self._runs.get((key.namespace, key.run))
