@@ -2,7 +2,8 @@
 
 Results are kept until the coordinator has them, in the store's journal too, so that a daemon that is started again
 tells them. One is told when it is as durable as was asked for. A result after which the node has more to do of the same
-waits a moment for company: there will be more to tell soon.
+waits a moment for company: there will be more to tell soon. So do units of tasks that run still, if others were told a
+moment ago: whoever may be idle has those.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cluster_agent.orders.messages import Output, Produced, Result, Results, Sta
 _RESULTS_BYTES: Final = 2 << 20  # of a message, about
 _RESULT_BYTES: Final = 100
 _OUTPUT_BYTES: Final = 150
-_PATIENCE_SECONDS: Final = 0.01
+_PATIENCE_SECONDS: Final = 0.02
 _COMPANY: Final = 32  # results that wait for no more
 
 
@@ -37,6 +38,7 @@ class Outbox:
         self._results: dict[TaskKey, Result] = {}  # not acknowledged
         self._waiting: list[Upward | _Told] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._made = 0.0  # when units were told at once last
 
     def keys(self) -> Collection[TaskKey]:
         """Of the results that are not acknowledged."""
@@ -69,7 +71,12 @@ class Outbox:
     def produced(self, key: TaskKey, outputs: Sequence[Output]) -> None:
         """Tell of units of a task that still runs."""
         self._waiting.append(Produced(key.namespace, key.run, key.task, key.attempt, tuple(outputs)))
-        self.wake()
+        now = asyncio.get_running_loop().time()
+        if now < self._made + _PATIENCE_SECONDS:
+            self._wake_soon()
+        else:
+            self._made = now
+            self.wake()
 
     def forget(self, keys: Iterable[TaskKey]) -> None:
         """The coordinator has these, or wants them no more."""
