@@ -38,7 +38,7 @@ class Outbox:
         self._results: dict[TaskKey, Result] = {}  # not acknowledged
         self._waiting: list[Upward | _Told] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._made = 0.0  # when units were told at once last
+        self._woken = 0.0  # when units were told at once, or what was waiting was told, last
 
     def keys(self) -> Collection[TaskKey]:
         """Of the results that are not acknowledged."""
@@ -72,10 +72,10 @@ class Outbox:
         """Tell of units of a task that still runs."""
         self._waiting.append(Produced(key.namespace, key.run, key.task, key.attempt, tuple(outputs)))
         now = asyncio.get_running_loop().time()
-        if now < self._made + _PATIENCE_SECONDS:
+        if now < self._woken + _PATIENCE_SECONDS:
             self._wake_soon()
         else:
-            self._made = now
+            self._woken = now
             self.wake()
 
     def forget(self, keys: Iterable[TaskKey]) -> None:
@@ -122,4 +122,5 @@ class Outbox:
 
     def _out_of_patience(self) -> None:
         self._timer = None
+        self._woken = asyncio.get_running_loop().time()
         self.wake()
