@@ -195,3 +195,24 @@ async def test_jobs_behind_a_program_that_takes_long_can_be_taken_back(runtime: 
     await heard.until(2)
     assert [end.job for end in heard.ends] == [jobs[0], jobs[2]]
     await worker.stop()
+
+
+async def test_a_program_that_hides_where_it_comes_from_ends_with_its_worker(runtime: ProcessRuntime) -> None:
+    """Also while there are other workers, whose it might be."""
+    other, _ = await start(runtime, "true")
+    worker, work = await start(runtime, "env", "-i", "/bin/sh", "-c", "echo $$; sleep 1000 & wait")
+    task = Task(work, b"")
+    worker.give([task], Heard())
+    async with asyncio.timeout(DEADLINE):
+        while not task.words[1].endswith(b"\n"):  # noqa: ASYNC110 - the job tells nobody else
+            await asyncio.sleep(0.01)
+    await worker.stop()
+    await until_gone(int(task.words[1]))
+    await other.stop()
+
+
+async def test_a_program_may_end_its_group(runtime: ProcessRuntime) -> None:
+    worker, work = await start(runtime, "sh", "-c", "sleep 1000 & kill 0; wait")
+    assert "SIGTERM" in (await failure_of(worker, work)).message
+    assert worker.alive
+    await worker.stop()

@@ -5,8 +5,9 @@ cleaning up are used as they are; what is different is that the function starts 
 process that starts programs is one for each worker, and between two programs it waits for nobody.
 
 The words of the program come in the parameter PROGRAM, filled in but for the task's directory, which is ROOT in them.
-How the program ended goes back as it is, in a failure of the kind ENDED; the daemon knows what to make of it, and what
-the program has said.
+A program leads a process group, in our session: what it does to its group does not concern us, and when we are killed
+the spawner knows it by the session. How it ended goes back as it is, in a failure of the kind ENDED; the daemon knows
+what to make of it, and what the program has said.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Programs:
         environment = os.environb._data  # type: ignore[attr-defined]  # not decoded and encoded again
         try:
             program = find(argv[0], os.environ.get("PATH", os.defpath))
-            pid = os.posix_spawn(program, argv, environment, setsid=True, setsigdef=DEFAULTS)
+            pid = os.posix_spawn(program, argv, environment, setpgroup=0, setsigdef=DEFAULTS)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise Failed("start", f"{argv[0]}: {why}") from None

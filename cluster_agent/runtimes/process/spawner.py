@@ -17,9 +17,10 @@ many of them passed along:
 Back go {"started": id, "pid"} and {"failed": id, "error"} of interpreters, and of all children {"exited": id, "status",
 "peak_memory", "error", "strays"}: why it could not be executed, and whether it has left processes behind. A child leads
 a session and a process group of its own. When it ends its group is killed before that is told, and so is whatever of it
-escaped to another group and became our orphan: it is known by BDW_FED_WORKER in its environment. When the socket ends,
-the daemon is gone: everything is killed, and the directory MEMORY removed (empty: there is none). Should this process
-be killed, an interpreter is, too; programs are known to the daemon by OWNER in the same variable (see `sweeping`).
+escaped to another group and became our orphan: it is known by its session, or by BDW_FED_WORKER in its environment.
+When the socket ends, the daemon is gone: everything is killed, and the directory MEMORY removed (empty: there is none).
+Should this process be killed, an interpreter is, too; programs are known to the daemon by OWNER in the same variable
+(see `sweeping`).
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Spawner:
         self._worker = worker
         self._programs = programs
         self._children: dict[int, _Child] = {}
+        self._ended: set[int] = set()  # former children, as long as there may be anything left of their sessions
         self._slots: dict[int, _Slot] = {}
         self._buffer = bytearray()
         self._passed: deque[int] = deque()
@@ -264,6 +266,7 @@ class Spawner:
 
     def _tell_end(self, pid: int, status: int, peak_memory: int) -> None:
         number, reader = self._children.pop(pid)
+        self._ended.add(pid)
         strays = self._end_orphans(number)
         why = ""
         if reader is not None:
@@ -279,11 +282,17 @@ class Spawner:
         """Kill those who left their group and outlived their worker; whether any may be of the one that `ended`."""
         strangers = [pid for pid in self._all_children() if pid not in self._children]
         if not strangers:
+            self._ended.clear()
             return False
         alive = {child.number for child in self._children.values()}
         found = False
         for pid in strangers:
             try:
+                session = os.getsid(pid)
+                if session in self._ended and session not in self._children:
+                    _kill_group(os.getpgid(pid))
+                    found = True
+                    continue
                 environment = Path(f"/proc/{pid}/environ").read_bytes()
                 if not environment:
                     continue  # dead already
