@@ -117,9 +117,11 @@ class AgentLink:
         call = self._stub.Attach()
         self._waiting.clear()
         self._waiting.append(self._hello())
-        self._wake.set()
+        # At once: a result that came between would be heard with the hello, whose units don't have what it made.
+        opening = self._request()
+        assert opening is not None
         self.connected = True
-        writing = asyncio.create_task(self._write(call))
+        writing = asyncio.create_task(self._write(call, opening))
         welcomed = False
         try:
             async for response in call:
@@ -142,7 +144,13 @@ class AgentLink:
             self._lost()
         return welcomed
 
-    async def _write(self, call: grpc.aio.StreamStreamCall[node_pb2.AttachRequest, node_pb2.AttachResponse]) -> None:
+    async def _write(
+        self,
+        call: grpc.aio.StreamStreamCall[node_pb2.AttachRequest, node_pb2.AttachResponse],
+        opening: node_pb2.AttachRequest,
+    ) -> None:
+        await call.write(opening)
+        self._wake.set()  # there may be more than a message holds
         while True:
             await self._wake.wait()
             self._wake.clear()
