@@ -33,7 +33,7 @@ def audit_uses(live: LiveRun) -> None:
     needed.update(unit for _, unit in foreign)
     for edge in live.graph.edges:
         state = run.edges[edge.index]
-        needed.update(iter(state.outs))
+        needed.update(unit for unit in state.outs if (edge.index, unit) not in foreign)  # one that is passed on
         consumer = run.steps[edge.consumer.index]
         waits = not consumer.formed if edge.pairing == GATHER_ALL else not consumer.closed
         if edge.pairing == EACH or waits:
