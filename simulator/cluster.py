@@ -19,10 +19,10 @@ from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.orders.messages import Acks, Downward, Orders, Output, Result, Results, UnitInfo, Work
 from simulator.clock import Clock
+from simulator.workers import Workers
 from wire.digests import bytes_digest, source_task_id, unit_id
 
 WORD_SECONDS = 0.001  # between coordinator and node
-UNIT_BYTES = 1000
 _LIGHT_CPUS = 0.1
 
 
@@ -30,9 +30,13 @@ class World(Protocol):
     """What is around a cluster."""
 
     clock: Clock
+    start_seconds: float  # of a worker; 0 = all are warm from the beginning
 
-    def seconds(self, run: str, step: str) -> float:
+    def seconds(self, run: str, step: str, task: bytes) -> float:
         """How long a task takes."""
+
+    def unit_bytes(self, run: str) -> int:
+        """The size of each unit of a run."""
 
     def to_hub(self, cluster: str) -> None:
         """There is something in the cluster's outbox for the hub."""
@@ -40,8 +44,14 @@ class World(Protocol):
     def to_peer(self, sender: str, receiver: str, message: bytes) -> None:
         """Pass a message on, exactly once and in order."""
 
-    def fetched(self, receiver: str, sender: str, then: Callable[[], None]) -> None:
-        """Bytes cross from one cluster to another."""
+    def to_peer_load(self, sender: str, receiver: str, load: bytes) -> None:
+        """Pass on how busy a cluster is."""
+
+    def directory(self, cluster: str) -> federation_pb2.PeerDirectory:
+        """How it reaches the others."""
+
+    def carry(self, sender: str, receiver: str, size: int, then: Callable[[float], None]) -> None:
+        """Bytes go from a node of one cluster to one of another, or of the same; `then` is told the seconds."""
 
     def changed(self, cluster: Cluster) -> None:
         """The coordinator has handled something."""
@@ -64,6 +74,7 @@ class Node:
         self._unacked: dict[Attempt, messages.NodeSaid] = {}
         self._store: dict[tuple[RunKey, bytes], None] = {}
         self._stream = 0
+        self._workers = Workers(self._clock, cluster.world.start_seconds, self._tell_pool, self._go_on)
 
     @property
     def busy(self) -> float:
@@ -111,41 +122,60 @@ class Node:
             case "cancel":
                 key = command.cancel.key
                 attempt = (RunKey(key.namespace, key.run), key.task, key.attempt)
-                self._waiting.pop(attempt, None)
-                self._running.pop(attempt, None)
+                self._drop(attempt)
                 self._go_on()
             case "end_run":
                 ended = RunKey(command.end_run.namespace, command.end_run.run)
-                for tasks in (self._waiting, self._running):
-                    for attempt in [each for each in tasks if each[0] == ended]:
-                        del tasks[attempt]
+                for attempt in [each for each in (*self._waiting, *self._running) if each[0] == ended]:
+                    self._drop(attempt)
                 self._store = {each: None for each in self._store if each[0] != ended}
                 self._go_on()
             case "fetch":
                 fetch = command.fetch
                 run = RunKey(fetch.key.namespace, fetch.key.run)
                 sender = fetch.from_cluster or self._cluster.name
-                self._cluster.world.fetched(self._cluster.name, sender, lambda: self._arrived(run, fetch.key.unit))
-            case _:
-                pass  # pools: workers are always warm here
+                unit = fetch.unit
 
-    def _arrived(self, run: RunKey, unit: bytes) -> None:
-        self._store[run, unit] = None
-        self._say(messages.FetchEnded(self.name, run, unit, UNIT_BYTES, 0.001))
+                def arrived(seconds: float) -> None:
+                    self._store[run, unit.id] = None
+                    self._say(messages.FetchEnded(self.name, run, unit.id, unit.size, seconds))
+
+                self._cluster.world.carry(sender, self._cluster.name, unit.size, arrived)
+            case "pool":
+                self._workers.size(command.pool.definition, command.pool.workers)
+            case _:
+                pass  # this node pushes nothing, and tells no logs
+
+    def _tell_pool(self, definition: str, starting: int, idle: int, busy: int, start_seconds: float) -> None:
+        self._say(messages.PoolTold(self.name, definition, starting, idle, busy, start_seconds))
+
+    def _drop(self, attempt: Attempt) -> None:
+        """A task is cancelled."""
+        self._waiting.pop(attempt, None)
+        task = self._running.pop(attempt, None)
+        if task is not None:
+            self._leave(task)
+
+    def _leave(self, task: node_pb2.StartTask) -> None:
+        if _has_worker(task):
+            self._workers.leave(task.definition)
 
     def _go_on(self) -> None:
         for attempt, task in list(self._waiting.items()):
             if self.busy + _cpus(task) > self.cpus + 1e-9:
                 return
+            if _has_worker(task) and not self._workers.take(task.definition):
+                continue
             del self._waiting[attempt]
             self._running[attempt] = task
-            seconds = self._cluster.world.seconds(attempt[0].run, task.step)
+            seconds = self._cluster.world.seconds(attempt[0].run, task.step, attempt[1])
             self._clock.after(seconds, lambda each=attempt, took=seconds: self._finish(each, took))  # type: ignore[misc]
 
     def _finish(self, attempt: Attempt, seconds: float) -> None:
         task = self._running.pop(attempt, None)
         if task is None:
             return  # it was cancelled
+        self._leave(task)
         run, task_id, number = attempt
         count = task.execution.split.split.count or 1
         outputs = tuple(
@@ -153,7 +183,7 @@ class Node:
             for port in task.outputs
             for index in range(count if task.execution.HasField("split") else 1)
         )
-        result = Result(task_id, number, outputs, seconds=seconds, bytes_in=UNIT_BYTES)
+        result = Result(task_id, number, outputs, seconds=seconds, bytes_in=self._cluster.world.unit_bytes(run.run))
         said = self._unacked[attempt] = messages.NodeSaid(self.name, Results(run.namespace, run.run, (result,)))
         self._say(said)
         self._go_on()
@@ -161,7 +191,8 @@ class Node:
     def _made(self, run: RunKey, maker: bytes, port: str, index: int) -> Output:
         identifier = unit_id(maker, port, index)
         self._store[run, identifier] = None
-        return Output(port, index, UnitInfo(identifier, bytes_digest(identifier), UNIT_BYTES, name="unit"))
+        size = self._cluster.world.unit_bytes(run.run)
+        return Output(port, index, UnitInfo(identifier, bytes_digest(identifier), size, name="unit"))
 
     def _say(self, *events: messages.Event) -> None:
         stream = self._stream
@@ -206,13 +237,9 @@ class Cluster:
         ]
         return control_plane_pb2.ClusterStatus(name=self.name, state="ready", nodes=nodes)
 
-    def know(self, others: list[str]) -> None:
-        """All clusters reach each other."""
-        directory = federation_pb2.PeerDirectory()
-        for other in others:
-            if other != self.name:
-                directory.peers.add(cluster=other, can_dial=True, reachable=True, bandwidth=1e8, latency=0.001)
-        self.give(messages.PeersKnown(directory.SerializeToString()))
+    def know(self) -> None:
+        """The hub tells how it reaches the others."""
+        self.give(messages.PeersKnown(self.world.directory(self.name).SerializeToString()))
 
     def _perform(self, actions: list[messages.Action]) -> None:
         by_name = {node.name: node for node in self.nodes}
@@ -224,6 +251,8 @@ class Cluster:
                     by_name[name].hear(command)
                 case messages.SendPeer(cluster=receiver, message=message):
                     self.world.to_peer(self.name, receiver, message)
+                case messages.TellLoad(cluster=receiver, load=load):
+                    self.world.to_peer_load(self.name, receiver, load)
                 case messages.SendHub(kind=kind, message=message):
                     self.outbox.append((kind, message))
                 case messages.WakeAt(at=at):
@@ -243,3 +272,8 @@ class Cluster:
 
 def _cpus(task: node_pb2.StartTask) -> float:
     return task.resources.cpus or _LIGHT_CPUS
+
+
+def _has_worker(task: node_pb2.StartTask) -> bool:
+    """Splits and their like are executed by the node itself."""
+    return not task.execution.HasField("split")

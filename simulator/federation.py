@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from bdw_fed.v1 import federation_pb2, model_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.link.assignments import all_assigned, assigned, forgotten
+from control_plane.federation.directory import StoredTopology, directory
 from control_plane.planner.base import Request
 from control_plane.planner.compile import Definition
 from control_plane.planner.core import Planned, plan
@@ -34,24 +35,29 @@ from control_plane.runs import core, forms
 from control_plane.runs import messages as told
 from simulator.clock import Clock
 from simulator.cluster import Cluster
+from simulator.links import LINK_SECONDS, Links
 from topology.model import Topology
 from wire.errors import ProblemError
 from workflow.load import load
 from workflow.model import Step, Workflow
 
-LINK_SECONDS = 0.01  # between hub and agent, and between clusters
 TIME_TO_LIVE = 10.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is submitted: a request of the planner, and how long tasks take by step, in seconds."""
+    """What is submitted: a request of the planner, how long tasks take by step, in seconds, and how large units are.
+
+    Tasks of a step take a part `varies` more or less than that; which one how long follows from its id.
+    """
 
     request: Request
     seconds: Mapping[str, float]
+    unit_bytes: int = 1000
+    varies: float = 0.0
 
     @classmethod
-    def written(cls, text: str, seconds: Mapping[str, float]) -> Job:
+    def written(cls, text: str, seconds: Mapping[str, float], *, unit_bytes: int = 1000, varies: float = 0.0) -> Job:
         """A job as its users write it: topology, workflow and steps as YAML. ValueError if that has problems."""
         loaded = load(text, "job.yaml")
         if loaded.problems:
@@ -66,16 +72,29 @@ class Job:
             topology=next(model for model in models if isinstance(model, Topology)),
             clusters={},
         )
-        return cls(request, seconds)
+        return cls(request, seconds, unit_bytes, varies)
 
 
 class Federation:
-    """Clusters with their nodes (name -> cpus), and one hub. `changed` is called when a coordinator did something."""
+    """Clusters with their nodes (name -> cpus), and one hub. `changed` is called when a coordinator did something.
+
+    With a `topology` the clusters are told its links, and these are so, unless `links` are others in truth; without,
+    all are equally near, and bytes weigh nothing. `start_seconds`: until a worker is up.
+    """
 
     def __init__(
-        self, clusters: Mapping[str, Mapping[str, float]], changed: Callable[[Cluster], None] = lambda _: None
+        self,
+        clusters: Mapping[str, Mapping[str, float]],
+        changed: Callable[[Cluster], None] = lambda _: None,
+        *,
+        topology: Topology | None = None,
+        links: Topology | None = None,
+        start_seconds: float = 0.0,
     ) -> None:
         self.clock = Clock()
+        self.links = Links(self.clock, links or topology)
+        self.start_seconds = start_seconds
+        self._topology = topology
         self.clusters = {name: Cluster(self, name, dict(nodes)) for name, nodes in clusters.items()}
         self.runs: dict[Name, model_pb2.Run] = {}
         self.assignments: dict[tuple[str, Name], model_pb2.Assignment] = {}
@@ -87,8 +106,14 @@ class Federation:
         self._lives = 0
         self._queue = Queue(TIME_TO_LIVE / 2)
         for cluster in self.clusters.values():
-            cluster.know(list(clusters))
+            cluster.know()
             cluster.start()
+
+    @classmethod
+    def of(cls, topology: Topology, *, links: Topology | None = None, start_seconds: float = 0.0) -> Federation:
+        """The federation that a topology describes; in truth its links may be others."""
+        clusters = {each.name: {node.name: node.cpus for node in each.nodes} for each in topology.spec.clusters}
+        return cls(clusters, topology=topology, links=links, start_seconds=start_seconds)
 
     # ------------------------------------------------------------------------------------------------ what is done
 
@@ -109,6 +134,12 @@ class Federation:
     def cancel(self, name: str) -> None:
         """As `bdw-fed cancel` does it."""
         self._happened(("default", name), told.CancelRequested("cancelled", self.clock.now))
+
+    def apply(self, topology: Topology) -> None:
+        """As `bdw-fed apply` does it: taints and what is declared of links change, the links themselves do not."""
+        self._topology = topology
+        for cluster in self.clusters.values():
+            self.clock.after(LINK_SECONDS, cluster.know)
 
     def crash_hub(self) -> None:
         """Another hub takes its place; agents connect to it."""
@@ -257,15 +288,39 @@ class Federation:
     def to_peer(self, sender: str, receiver: str, message: bytes) -> None:
         """See World."""
         said = messages.PeerSaid(sender, message)
-        self.clock.after(LINK_SECONDS, lambda: self.clusters[receiver].give(said))
+        self.clock.after(self.links.word(sender, receiver), lambda: self.clusters[receiver].give(said))
 
-    def fetched(self, receiver: str, sender: str, then: Callable[[], None]) -> None:
+    def to_peer_load(self, sender: str, receiver: str, load: bytes) -> None:
         """See World."""
-        self.clock.after(2 * LINK_SECONDS if sender != receiver else 0.001, then)
+        said = messages.PeerLoad(sender, sender.encode(), load)
+        self.clock.after(self.links.word(sender, receiver), lambda: self.clusters[receiver].give(said))
 
-    def seconds(self, run: str, step: str) -> float:
+    def directory(self, cluster: str) -> federation_pb2.PeerDirectory:
         """See World."""
-        return self.jobs["default", run].seconds.get(step, 0.01)
+        if self._topology is not None:
+            return directory(cluster, [StoredTopology.of(self._topology, 1)], {})
+        others = (other for other in self.clusters if other != cluster)
+        return federation_pb2.PeerDirectory(
+            peers=[
+                federation_pb2.PeerDirectory.Peer(
+                    cluster=other, can_dial=True, reachable=True, bandwidth=1e8, latency=0.001
+                )
+                for other in others
+            ]
+        )
+
+    def carry(self, sender: str, receiver: str, size: int, then: Callable[[float], None]) -> None:
+        """See World."""
+        self.links.carry(sender, receiver, size, then)
+
+    def seconds(self, run: str, step: str, task: bytes) -> float:
+        """See World."""
+        job = self.jobs["default", run]
+        return job.seconds.get(step, 0.01) * (1.0 + job.varies * (task[0] / 127.5 - 1.0))
+
+    def unit_bytes(self, run: str) -> int:
+        """See World."""
+        return self.jobs["default", run].unit_bytes
 
     def changed(self, cluster: Cluster) -> None:
         """See World."""
