@@ -170,10 +170,17 @@ class LiveRun:
         return (unit, node) in self.fetches
 
     def make_ready(self, task: Task) -> None:
-        """Put a task at the end of its step's queue; what is made again comes first, since somebody waits for it."""
+        """Put a task at the end of its step's queue.
+
+        What is made again comes first, since somebody waits for it; so does what another cluster has sent here.
+        """
         queue = self.ready[task.step]
-        (queue.appendleft if task.remake else queue.append)(task.id)
+        (queue.appendleft if task.remake or self.was_sent(task) else queue.append)(task.id)
         self.waiting += 1
+
+    def was_sent(self, task: Task) -> bool:
+        """Another cluster, that had a choice, has sent the task's unit here."""
+        return self.graph.steps[task.step].free and task.inputs[0][0] in self.run.incoming
 
     def unready(self, task: Task) -> None:
         """Take a task out of its step's queue, where it mostly stands first; nothing happens if it is not there."""

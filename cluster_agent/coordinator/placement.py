@@ -9,6 +9,7 @@ and a warm worker decide. A task one of whose inputs no connected node has is pa
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Final
 
 from cluster_agent.coordinator import attempts, fetching, holding, loads, ordering, preempting, pressure, records
@@ -54,12 +55,12 @@ def _share(book: Book) -> None:
 
 
 def _dispatch_run(book: Book, key: RunKey, share: float = math.inf) -> None:
-    """Give a run's tasks to nodes, of at most so many cpus. Later steps come first: they free data."""
+    """Give a run's tasks to nodes, of at most so many cpus."""
     live = book.hungry.get(key)
     if live is None:
         return
     served = 0.0
-    for step in reversed(live.graph.steps):
+    for step in _in_order(live):
         if live.ready[step.index] and served < share:
             most = math.inf if share == math.inf else math.ceil((share - served) / step.cpus - _EPSILON)
             served += _dispatch_step(book, live, step, most) * step.cpus
@@ -67,6 +68,18 @@ def _dispatch_run(book: Book, key: RunKey, share: float = math.inf) -> None:
         del book.hungry[key]
         if live.waiting:
             book.hungry[key] = live  # at the end: of those with equal room others come first next time
+
+
+def _in_order(live: LiveRun) -> Iterable[Step]:
+    """Later steps come first: they free data. But before them what other clusters have sent here because it begins
+    sooner than there: behind all that is nearer to the run's end it would wait for long, and it can't be taken back."""
+    last_first = live.graph.steps[::-1]
+    return sorted(last_first, key=lambda step: not _first_was_sent(live, step)) if live.graph.listeners else last_first
+
+
+def _first_was_sent(live: LiveRun, step: Step) -> bool:
+    queue = live.ready[step.index]
+    return bool(queue) and live.was_sent(live.run.tasks[queue[0]])
 
 
 def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:

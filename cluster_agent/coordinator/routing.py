@@ -124,6 +124,7 @@ def _here(book: Book, live: LiveRun, step: Step, size: int) -> Expected:
         execution=fit.seconds(size),
         load=(ours.wanted + step.cpus) / (ours.cpus or _NO_SLOTS),
         room=queue == 0.0,
+        begins=slots > 0,
     )
 
 
@@ -156,6 +157,9 @@ def _there(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more:
         room = told_queue == 0.0 if trust >= _LEAST_TRUST else sent < slots
     else:
         room = sent < slots
+    if not room:
+        places = said.slots if said is not None else slots
+        queue += _to_come(live, step, cluster) / max(places, _NO_SLOTS) * execution.mean
     silence = live.silent.get(cluster, 0) * book.policy.withdraw_after
     peer = book.peers.get(cluster)
     return Expected(
@@ -168,6 +172,17 @@ def _there(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more:
         load=load,
         room=room and not silence,
     )
+
+
+def _to_come(live: LiveRun, step: Step, cluster: str) -> int:
+    """Units that we have, each time that one of them must go to that cluster for a step after this one."""
+    found = before = 0
+    for each in live.graph.steps:
+        if each.free:
+            before += live.run.steps[each.index].open
+        elif each.placed and each.index > step.index and each.executors == (cluster,):
+            found += before
+    return found
 
 
 def _wait(wanted: float, one: float, places: float, seconds: float) -> float:

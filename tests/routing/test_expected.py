@@ -30,6 +30,7 @@ here = st.builds(
     execution=seconds,
     load=st.floats(0, 50),
     room=st.booleans(),
+    begins=st.booleans(),
 )
 candidates = st.tuples(st.lists(here, max_size=1), st.lists(others, max_size=4, unique_by=lambda each: each.cluster))
 some = candidates.map(lambda both: [*both[0], *both[1]]).filter(bool)
@@ -38,8 +39,23 @@ some = candidates.map(lambda both: [*both[0], *both[1]]).filter(bool)
 @given(some)
 def test_nobody_finishes_much_earlier_than_the_cluster_that_is_preferred_for_its_finish(found: list[Expected]) -> None:
     best = preferred(FINISH, HOME, found)
+    home = next((each for each in found if each.cluster == HOME and each.begins), None)
     assert best in found
-    assert min(each.finish for each in found) >= best.finish * 0.9 - 0.051
+    open_now = [each for each in found if home is None or each is home or each.queue <= each.transfer + 0.199]
+    assert min(each.finish for each in open_now) >= best.finish * 0.9 - 0.051
+
+
+@given(some)
+def test_a_unit_that_would_wait_elsewhere_too_waits_at_home(found: list[Expected]) -> None:
+    waiting = [each._replace(queue=each.transfer + 0.21) for each in found]
+    for begins in (True, False):
+        at = [each._replace(begins=begins) if each.cluster == HOME else each for each in waiting]
+        home = next((each for each in at if each.cluster == HOME), None)
+        best = preferred(FINISH, HOME, at)
+        if home is not None and begins:
+            assert best is home
+        elif home is not None:
+            assert min(each.finish for each in at) >= best.finish * 0.9 - 0.051, "it never begins there"
 
 
 @given(some)
