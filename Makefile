@@ -8,7 +8,7 @@ PACKAGES := topology workflow wire control_plane cluster_agent simulator bdw_fed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run demo test check protos lock clean
+.PHONY: help setup setup-run demo test check check-starter starter protos lock clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -49,7 +49,7 @@ demo: setup-run  ## a federation of four clusters on this machine runs the fligh
 test: setup  ## the quick tests
 	$(BIN)/pytest -n 2 -m "not slow and not kind and not fault and not browser" tests
 
-check: setup  ## format, lint, types, layers, protos
+check: setup check-starter  ## format, lint, types, layers, protos
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -59,6 +59,14 @@ check: setup  ## format, lint, types, layers, protos
 	$(BIN)/python protos/check.py
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/pytest -q tests/architecture
+
+starter:  ## the static program that is put into pods, built into build/
+	cd starter && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../build/starter .
+
+check-starter:
+	@if command -v go >/dev/null; then \
+	  cd starter && test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet ./... && go test ./...; \
+	else echo "SKIPPED, LOUDLY: there is no go on PATH, so nothing of the starter has been checked."; fi
 
 protos: setup  ## generate Python code from the .proto files
 	$(BIN)/python protos/generate.py

@@ -1,0 +1,3 @@
+module bdw-fed/starter
+
+go 1.19
