@@ -101,7 +101,8 @@ func run(arguments []string) error {
 	}
 	endings := make(chan os.Signal, 1)
 	signal.Notify(endings, syscall.SIGTERM, syscall.SIGINT)
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // heard and dropped; ignored it would be so in children too
+	// Heard and dropped: ignored they would be in children too. A log that nobody reads any more must not end us.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
 	go func() {
 		say("%v: all processes have %v to end", <-endings, *grace)
 		door.remove()

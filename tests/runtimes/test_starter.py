@@ -352,6 +352,22 @@ async def test_when_a_daemon_goes_so_does_all_that_it_started_and_the_next_is_se
         await worker.stop()
 
 
+async def test_a_log_that_nobody_reads_any_more_ends_nothing(runtime: Pod, tmp_path: Path) -> None:
+    worker = await runtime.start(WorkerSpec("s@1", argv=("sh", "-c", "env -i setsid sleep 1000 & echo $!; wait")))
+    said = Said()
+    running = asyncio.create_task(worker.execute(job(tmp_path), said))
+    [pid] = await said.line()
+    assert runtime.process.stderr is not None
+    runtime.process.stderr.close()
+    await runtime.link.close()  # which is said in the log
+    await running
+    runtime.link = await runtime.connect()
+    await until_gone(int(pid))
+    assert (await outcome(runtime, job(tmp_path), "true")).kind == ""
+    assert runtime.process.poll() is None
+    runtime.process.stderr = open(os.devnull, "rb")  # noqa: SIM115, PTH123, ASYNC230 - for what closes it
+
+
 async def test_the_end_of_the_pod_lets_programs_end_by_themselves_and_kills_what_does_not(
     program: Path, directory: Path, image_env: dict[str, str], tmp_path: Path
 ) -> None:
