@@ -17,15 +17,12 @@
 package main
 
 import (
-	"bdw-fed/starter/nofile"
-
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,11 +37,7 @@ const usage = `starter executes what the node daemon orders, in a pod made of an
 Options:
 `
 
-// All that forks is on the first thread, so that its children are all in one list of the kernel's.
-func init() { runtime.LockOSThread() }
-
 func main() {
-	nofile.GiveBack()
 	arguments := os.Args[1:]
 	if len(arguments) > 0 && arguments[0] == becomeVerb {
 		become(arguments[1:])

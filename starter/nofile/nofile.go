@@ -2,7 +2,8 @@
 //
 // Go's own packages raise the soft limit when they are initialised. Newer versions give it back to every child; Debian
 // bookworm's 1.19.8 does not, and its package os is where it happens. This package needs no more than syscall, and it is
-// the first import of package main, so it is initialised before os and sees what the container was given.
+// the first import of the first file of package main, so it is initialised before os and sees what the container was
+// given. tests/runtimes/test_starter.py fails where that does not hold.
 package nofile
 
 import "syscall"
