@@ -61,6 +61,7 @@ class HubConfig:
     etcd_credentials: Credentials
     credentials: Credentials
     listen: str
+    etcd_name: str = ""  # in etcd's certificate, where it is not the endpoint's host
     name: str = "hub"
     heartbeat: float = 2.0  # seconds between the agents' heartbeats
     keep_ended: float = 7 * 86400.0  # seconds after which an ended run is deleted
@@ -78,6 +79,7 @@ async def serve(config: HubConfig, ready: Callable[[str], None], stop: asyncio.E
         ca=config.etcd_credentials.ca,
         certificate=config.etcd_credentials.certificate,
         key=config.etcd_credentials.key,
+        server_name=config.etcd_name,
     )
     async with Client(Config(tuple(config.etcd), tls, settle=config.settle)) as client:
         hub = Hub(config, Kinds(Store(client)))

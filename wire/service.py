@@ -13,7 +13,10 @@ import asyncio
 import gc
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import TypeVar
+
+from wire.health import Health
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -23,19 +26,32 @@ _GARBAGE_AFTER = (20_000, 20, 20)
 Serve = Callable[[C, Callable[[R], None], asyncio.Event], Awaitable[None]]
 
 
-def run_service(serve: Serve[C, R], config: C, ready: Callable[[R], None]) -> None:
-    """Run `serve(config, ready, stop)` until SIGTERM or SIGINT sets `stop`, and it has returned."""
+def run_service(serve: Serve[C, R], config: C, ready: Callable[[R], None], listen_health: str = "") -> None:
+    """Run `serve(config, ready, stop)` until SIGTERM or SIGINT sets `stop`, and it has returned.
+
+    With `listen_health` ("host:port") it tells there whether it lives and serves; see `wire.health`.
+    """
+    health = Health()
 
     def started(addresses: R) -> None:
         gc.freeze()
         gc.set_threshold(*_GARBAGE_AFTER)
+        health.state = "ready"
         ready(addresses)
 
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def told_to_stop() -> None:
+            health.state = "stopping"
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await serve(config, started, stop)
+            loop.add_signal_handler(number, told_to_stop)
+        async with AsyncExitStack() as stack:
+            if listen_health:
+                await stack.enter_async_context(health.served(listen_health))
+            await serve(config, started, stop)
 
     asyncio.run(main())

@@ -10,7 +10,7 @@ from typing import NoReturn
 from bdw_fed.cli.arguments import NotPlainError, parse
 from bdw_fed.cli.exits import run_verb
 from bdw_fed.cli.lazily import import_lazily
-from bdw_fed.cli.verbs import MODULES, load
+from bdw_fed.cli.verbs import MODULES, joined, load
 
 _COMPLETING = "_BDW_FED_COMPLETE"
 _GARBAGE_AFTER = 50_000  # objects; imports make many and leave none behind, so looking for garbage early is in vain
@@ -25,6 +25,7 @@ def main() -> NoReturn:
 def run(words: list[str]) -> int:
     """Run one command line; returns its exit code."""
     import_lazily("grpc", "aio")
+    words = joined(words)
     if words and words[0] in MODULES and _COMPLETING not in os.environ:
         verb = words[0]
         module = load(verb)

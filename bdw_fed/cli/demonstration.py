@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from bdw_fed.embedded.topologies import choose
 from bdw_fed.v1 import model_pb2 as model
 
 if TYPE_CHECKING:
-    from bdw_fed.client import SyncClient
+    from bdw_fed.client import Document, SyncClient
 
 WORKFLOW = "delays"
 REPORT = "report.csv"
@@ -73,23 +74,30 @@ def _run(example: Path, to: Path, state: Path) -> bool:
     from bdw_fed.client import SyncClient
 
     with SyncClient(state=state) as client:
-        began = time.monotonic()
-        documents = read_documents([str(example)], client.profile.data_root)
-        applied = client.apply(documents)
-        _say(f"applied {len(applied)} definitions in {duration(time.monotonic() - began)}")
-        began = time.monotonic()
-        response = client.submit(WORKFLOW)
-        _say(f"run {response.run.name} submitted\n")
-        run = watched(client, response.run.name)
-        took = time.monotonic() - began
-        _say(f"\n{ending(run)}")
-        if run.state != model.RUN_STATE_SUCCEEDED:
-            show_failures(run)
-            return False
-        saved = client.download(run.name, to)
-        good = _compare(example, to / REPORT)
-        _show(client, run, to, [item.path for item in saved], took)
-        return good
+        return run_example(client, read_documents([str(example)], client.profile.data_root), example, to)
+
+
+def run_example(client: SyncClient, documents: Sequence[Document], example: Path, to: Path) -> bool:
+    """Apply the documents, run the example's workflow, fetch its results into `to`, compare and show them.
+
+    Returns whether all is as it should be.
+    """
+    began = time.monotonic()
+    applied = client.apply(documents)
+    _say(f"applied {len(applied)} definitions in {duration(time.monotonic() - began)}")
+    began = time.monotonic()
+    response = client.submit(WORKFLOW)
+    _say(f"run {response.run.name} submitted\n")
+    run = watched(client, response.run.name)
+    took = time.monotonic() - began
+    _say(f"\n{ending(run)}")
+    if run.state != model.RUN_STATE_SUCCEEDED:
+        show_failures(run)
+        return False
+    saved = client.download(run.name, to)
+    good = _compare(example, to / REPORT)
+    _show(client, run, to, [item.path for item in saved], took)
+    return good
 
 
 def _compare(example: Path, report: Path) -> bool:

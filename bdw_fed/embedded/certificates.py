@@ -25,17 +25,18 @@ _DAYS = 90
 def issue_all(layout: Layout) -> None:
     """See that every process and the user have a certificate that is good for a month at least."""
     state = Path(layout.state)
-    authority = _authority(state / "ca")
-    etcd_authority = _authority(state / "etcd-ca")
+    authority = authority_in(state / "ca")
+    etcd_authority = authority_in(state / "etcd-ca")
     folder = state / "credentials"
     folder.mkdir(mode=0o700, exist_ok=True)
     for process in layout.processes:
-        _issue(etcd_authority if process.role == "etcd" else authority, _identity(process), Path(process.credentials))
-    _issue(etcd_authority, Identity(Role.HUB, "hub"), folder / ETCD_CLIENT)
-    _issue(authority, Identity(Role.USER, USER), folder / USER_CREDENTIALS)
+        see_to(etcd_authority if process.role == "etcd" else authority, _identity(process), Path(process.credentials))
+    see_to(etcd_authority, Identity(Role.HUB, "hub"), folder / ETCD_CLIENT)
+    see_to(authority, Identity(Role.USER, USER), folder / USER_CREDENTIALS)
 
 
-def _authority(directory: Path) -> Authority:
+def authority_in(directory: Path) -> Authority:
+    """The authority in `directory`, made there if there is none."""
     try:
         return Authority.open(directory)
     except FileNotFoundError:
@@ -50,7 +51,8 @@ def _identity(process: Process) -> Identity:
     return Identity(Role.HUB if process.role == "hub" else Role.ETCD, process.name)
 
 
-def _issue(authority: Authority, identity: Identity, directory: Path) -> None:
+def see_to(authority: Authority, identity: Identity, directory: Path) -> None:
+    """See that `directory` has a certificate for `identity` that is good for a month at least."""
     if not _is_good(directory):
         authority.issue(identity, directory, days=_DAYS)
 

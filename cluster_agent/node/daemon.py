@@ -63,6 +63,7 @@ class NodeConfig:
     agent: str  # host:port of the cluster's agent
     credentials: Credentials
     listen_data: str  # host:port; port 0 = any
+    advertise_data: str = ""  # host:port where others find it, where that differs
     cpus: float = 1.0
     memory: int = 0
     disk: int = 0
@@ -144,7 +145,7 @@ class NodeDaemon:
         """Serve data."""
         host, _, port = self._config.listen_data.rpartition(":")
         bound = await self._server.start(host.strip("[]"), int(port))
-        self.data_address = f"{_reachable(host, self._config.agent)}:{bound}"
+        self.data_address = self._config.advertise_data or f"{_reachable(host, self._config.agent)}:{bound}"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve the agent until `stop` is set."""

@@ -96,8 +96,8 @@ def test_answer(name: str, hub: FakeHub, files: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("verb", sorted(MODULES))
 def test_help(verb: str, hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([verb, "--help"]) == 0
-    check(f"help-{verb}", capsys.readouterr().out)
+    assert run([*verb.split(), "--help"]) == 0
+    check(f"help-{verb.replace(' ', '-')}", capsys.readouterr().out)
 
 
 def test_help_of_all(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:

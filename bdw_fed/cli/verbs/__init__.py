@@ -10,6 +10,7 @@ from types import ModuleType
 
 GROUPS = {
     "A federation on this machine": ["up", "down", "status", "demo", "doctor", "perf"],
+    "A federation on kind": ["kind up", "kind status", "kind partition", "kind heal", "kind link", "kind down"],
     "Definitions": ["apply", "diff", "get", "describe", "delete"],
     "Runs": [
         "submit",
@@ -24,11 +25,23 @@ GROUPS = {
         "cancel",
     ],
     "Services": ["server", "agent", "node"],
+    "On Kubernetes": ["server manifest", "agent manifest"],
     "About": ["version"],
 }
+# A verb of two words, such as `kind up`, is one verb whose module is called kind_up.
 MODULES = frozenset(verb for verbs in GROUPS.values() for verb in verbs)
 
 
 def load(verb: str) -> ModuleType:
     """The module of a verb."""
-    return importlib.import_module(f"{__name__}.{verb}")
+    return importlib.import_module(f"{__name__}.{verb.replace(' ', '_')}")
+
+
+def joined(words: list[str]) -> list[str]:
+    """A command line in which a verb of two words is one.
+
+    >>> joined(["kind", "up", "-o", "json"])
+    ['kind up', '-o', 'json']
+    """
+    two = " ".join(words[:2])
+    return [two, *words[2:]] if len(words) > 1 and two in MODULES else words

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
-from bdw_fed.cli.verbs.server import Credentials, Directory, LogLevel
+from bdw_fed.cli.verbs.server import Credentials, Directory, ListenHealth, LogLevel
 
 EXAMPLES = """\
   bdw-fed agent --cluster edge1 --hub hub.example.org:7443 --directory /var/lib/bdw-fed/agent \\
@@ -22,9 +22,13 @@ def command(
     data_root: Annotated[Path, Option(("--data-root",), "What datasets' paths are relative to.", "DIR")],
     listen_nodes: Annotated[str, Option(("--listen-nodes",), "Where node daemons attach.", "ADDRESS")] = "0.0.0.0:7444",
     listen_peers: Annotated[str, Option(("--listen-peers",), "Where other clusters dial.", "ADDRESS")] = "0.0.0.0:7445",
+    advertise_peers: Annotated[
+        str, Option(("--advertise-peers",), "Where other clusters dial, if that differs.", "ADDRESS")
+    ] = "",
     durability: Annotated[
         str, Option(("--durability",), "What the log survives: power (fsync) or process.", "power|process")
     ] = "power",
+    listen_health: ListenHealth = "",
     log_level: LogLevel = "warning",
 ) -> None:
     """Run the agent of one cluster, in the foreground, until SIGTERM."""
@@ -44,5 +48,6 @@ def command(
         listen_peers=listen_peers,
         data_root=data_root,
         durability=durability,
+        advertise_peers=advertise_peers,
     )
-    run_service(serve, config, say_ready)
+    run_service(serve, config, say_ready, listen_health)

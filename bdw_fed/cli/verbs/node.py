@@ -6,7 +6,7 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import UsageError
-from bdw_fed.cli.verbs.server import Credentials, Directory, LogLevel
+from bdw_fed.cli.verbs.server import Credentials, Directory, ListenHealth, LogLevel
 
 EXAMPLES = """\
   bdw-fed node --cluster edge1 --node n1 --agent 127.0.0.1:7444 \\
@@ -23,12 +23,16 @@ def command(
     listen_data: Annotated[
         str, Option(("--listen-data",), "Where to serve data to other nodes.", "ADDRESS")
     ] = "0.0.0.0:7446",
+    advertise_data: Annotated[
+        str, Option(("--advertise-data",), "Where other nodes find that, if it differs.", "ADDRESS")
+    ] = "",
     cpus: Annotated[float, Option(("--cpus",), "Processors that workers may use; 0: all.", "NUMBER")] = 0.0,
     memory: Annotated[str, Option(("--memory",), "Memory that workers may use; 0: all.", "SIZE")] = "0",
     disk: Annotated[str, Option(("--disk",), "Disk that the store may take; 0: what is free.", "SIZE")] = "0",
     memory_directory: Annotated[
         str, Option(("--memory-directory",), "Where small tasks have their files. Default: shared memory.", "DIRECTORY")
     ] = "",
+    listen_health: ListenHealth = "",
     log_level: LogLevel = "warning",
 ) -> None:
     """Run the daemon of one node, in the foreground, until SIGTERM."""
@@ -49,15 +53,16 @@ def command(
         agent=agent,
         credentials=Files.load(credentials),
         listen_data=listen_data,
+        advertise_data=advertise_data,
         cpus=cpus or float(os.cpu_count() or 1),
-        memory=_bytes("--memory", memory),
-        disk=_bytes("--disk", disk),
+        memory=bytes_from("--memory", memory),
+        disk=bytes_from("--disk", disk),
         memory_directory=Path(memory_directory) if memory_directory else None,
     )
-    run_service(serve, config, say_ready)
+    run_service(serve, config, say_ready, listen_health)
 
 
-def _bytes(flag: str, text: str) -> int:
+def bytes_from(flag: str, text: str) -> int:
     """The bytes of `8Gi` and the like. UsageError names the flag."""
     from topology.errors import WrongValue
     from topology.quantity import parse_size

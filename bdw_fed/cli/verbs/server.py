@@ -14,6 +14,9 @@ EXAMPLES = """\
 
 Credentials = Annotated[Path, Option(("--credentials",), "Directory with cert.pem, key.pem and ca.pem.", "DIR")]
 Directory = Annotated[Path, Option(("--directory",), "Where this service keeps its state.", "DIR")]
+ListenHealth = Annotated[
+    str, Option(("--listen-health",), "Where to tell, over plain HTTP, whether it lives and serves.", "ADDRESS")
+]
 LogLevel = Annotated[str, Option(("--log-level",), "debug, info, warning or error.", "LEVEL")]
 
 
@@ -23,8 +26,12 @@ def command(
     etcd: Annotated[list[str], Option(("--etcd",), "Endpoint of etcd, HOST:PORT. Repeatable.", "ADDRESS")],
     etcd_credentials: Annotated[Path, Option(("--etcd-credentials",), "Its credentials, as above.", "DIR")],
     listen: Annotated[str, Option(("--listen",), "Where to serve.", "ADDRESS")] = "0.0.0.0:7443",
+    etcd_name: Annotated[
+        str, Option(("--etcd-name",), "What etcd's certificate says, if not the endpoint's host.", "HOST")
+    ] = "",
     name: Annotated[str, Option(("--name",), "Of this hub, among those that share an etcd.", "NAME")] = "hub",
     heartbeat: Annotated[float, Option(("--heartbeat",), "Seconds between the agents' heartbeats.")] = 2.0,
+    listen_health: ListenHealth = "",
     log_level: LogLevel = "warning",
 ) -> None:
     """Run the hub, in the foreground, until SIGTERM."""
@@ -39,9 +46,10 @@ def command(
         state=directory,
         etcd=etcd,
         etcd_credentials=Files.load(etcd_credentials),
+        etcd_name=etcd_name,
         credentials=Files.load(credentials),
         listen=listen,
         name=name,
         heartbeat=heartbeat,
     )
-    run_service(serve, config, say_ready)
+    run_service(serve, config, say_ready, listen_health)

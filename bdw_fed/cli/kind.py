@@ -1,0 +1,149 @@
+"""The kind environment for people: the steps as they go, the example, and how things stand.
+
+Progress goes to standard error, so that standard output holds nothing but the answer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bdw_fed.cli.exits import NEGATIVE, OK, RefusedError
+from bdw_fed.cli.output import Format, show_table, show_values
+from bdw_fed.cli.quantities import duration
+from bdw_fed.kind import bringing, clusters, deployment
+from bdw_fed.kind.errors import KindError
+from bdw_fed.kind.state import State, default_directory, read_state
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """What goes wrong with the environment ends the command with its message."""
+    try:
+        yield
+    except KindError as error:
+        raise RefusedError(str(error)) from error
+
+
+def place_of(state: Path | None) -> Path:
+    """The directory that is meant."""
+    return (state or default_directory()).resolve()
+
+
+def bring_up(
+    state: Path | None,
+    topology: Path | None,
+    data: Path | None,
+    *,
+    node_image: str | None,
+    image: str | None,
+    example: bool,
+    to: Path,
+    form: Format,
+) -> int:
+    """Do all steps, then the example if it is wanted and the topology is that of it."""
+    directory = place_of(state)
+    wishes = bringing.Wishes(topology, data, node_image or os.environ.get("BDW_FED_KIND_IMAGE", ""), image or "")
+    began = time.monotonic()
+    with refused():
+        ground = bringing.prepare(directory, wishes)
+        took = _done(bringing.plan(ground, wishes))
+    seconds = time.monotonic() - began
+    if not form.for_people:
+        values = {"state": str(directory), "kubeconfig": str(ground.state.kubeconfig), "seconds": took}
+        show_values(values, form if form is Format.YAML else Format.JSON)
+    else:
+        print(f"\nup in {duration(seconds)}: {', '.join(member.name for member in ground.environment.members)}")
+        print(f"  bdw-fed status --state {directory}")
+        print(f"  kubectl --kubeconfig {ground.state.kubeconfig} --context kind-{ground.state.hub} -n bdw-fed get pods")
+    if topology is None and example:
+        return _example(directory, to) if form.for_people else OK
+    return OK
+
+
+def _done(steps: Sequence[bringing.Step]) -> dict[str, float]:
+    """Do the steps, and show each; returns the seconds that each took."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
+    took: dict[str, float] = {}
+    for number, step in enumerate(steps, start=1):
+        began = time.monotonic()
+        if console.is_terminal:
+            with console.status(f"{number}/{len(steps)} {step.name}"):
+                said = step.do()
+        else:
+            said = step.do()
+        took[step.name] = round(time.monotonic() - began, 2)
+        console.print(
+            f"{number:>2}/{len(steps)} {took[step.name]:6.1f} s  {step.name:<24} {said}".rstrip(), markup=False
+        )
+        sys.stderr.flush()
+    return took
+
+
+def _example(directory: Path, to: Path) -> int:
+    """The flights example's steps and workflow, on the topology that is there."""
+    from bdw_fed.cli.demonstration import run_example
+    from bdw_fed.cli.files import read_documents
+    from bdw_fed.client import SyncClient
+
+    example = Path(read_state(directory).data_root)
+    documents = read_documents([str(example / name) for name in ("steps.yaml", "workflow.yaml")])
+    print()
+    with SyncClient(state=directory) as client:
+        return OK if run_example(client, documents, example, to.absolute()) else NEGATIVE
+
+
+# ------------------------------------------------------------------------------------------------------------ status
+
+
+def show_status(state: Path | None, form: Format) -> int:
+    """All that there is, and whether it is ready."""
+    with refused():
+        found = _looked_at(read_state(place_of(state)))
+    ready = bool(found["ready"])
+    if not form.for_people:
+        show_values(found, form if form is Format.YAML else Format.JSON)
+        return OK if ready else NEGATIVE
+    rows = []
+    for cluster in found["clusters"]:
+        for pod in cluster["pods"] or [{"name": "-", "node": "-", "ready": False, "restarts": 0, "waits_for": "-"}]:
+            word = "ready" if pod["ready"] else pod["waits_for"] or "not ready"
+            rows.append([cluster["name"], cluster["state"], pod["node"], pod["name"], word, str(pod["restarts"])])
+    show_table(["CLUSTER", "STATE", "NODE", "POD", "READY", ">RESTARTS"], rows)
+    for one, other in found["partitions"]:
+        print(f"{one} and {other} are cut off from each other")
+    for link, rate in found["links"].items():
+        print(f"{link.replace(' ', ' – ')}: {rate * 8 / 1e6:g} Mbit/s")
+    print("\nready" if ready else "\nnot ready")
+    return OK if ready else NEGATIVE
+
+
+def _looked_at(state: State) -> dict[str, Any]:
+    there = clusters.existing()
+    listed: list[dict[str, Any]] = []
+    for cluster in state.clusters:
+        about: dict[str, Any] = {"name": cluster.name, "state": "missing", "nodes": {}, "pods": []}
+        if cluster.name in there:
+            about["nodes"] = clusters.nodes(cluster.name)
+            try:
+                about["pods"] = deployment.pods(state, cluster.name)
+                about["state"] = "there" if cluster.whole else "half made"
+            except KindError as error:
+                about["state"] = f"does not answer: {str(error).splitlines()[0]}"
+        listed.append(about)
+    ready = all(about["state"] == "there" and about["pods"] for about in listed)
+    ready = ready and all(pod["ready"] for about in listed for pod in about["pods"])
+    return {
+        "ready": ready,
+        "hub": f"127.0.0.1:{state.hub_port}",
+        "clusters": listed,
+        "partitions": [list(pair) for pair in state.partitions],
+        "links": state.links,
+    }

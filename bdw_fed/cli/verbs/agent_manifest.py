@@ -1,0 +1,64 @@
+"""`agent manifest`: what to apply on a new cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from bdw_fed.cli.arguments import Option
+from bdw_fed.cli.exits import OK, RefusedError, UsageError
+from bdw_fed.cli.verbs.server_manifest import Image, Installation, Space
+
+EXAMPLES = """\
+  bdw-fed agent manifest --directory ~/federation --cluster edge1 --hub hub.example.org:30443 \\
+      --node worker-1 --node worker-2 | kubectl --context edge1 apply -f -
+"""
+
+
+def command(
+    directory: Installation,
+    cluster: Annotated[str, Option(("--cluster",), "Name of the cluster in the topology.", "NAME")],
+    hub: Annotated[str, Option(("--hub",), "The hub's address as the cluster sees it, HOST:PORT.", "ADDRESS")],
+    node: Annotated[list[str], Option(("--node",), "A node that is to work, by Kubernetes' name. Repeatable.", "NAME")],
+    advertise_peers: Annotated[
+        str,
+        Option(
+            ("--advertise-peers",),
+            "HOST:30445 as other clusters see it, if the topology's `dial` has them open connections to this one.",
+            "ADDRESS",
+        ),
+    ] = "",
+    cpus: Annotated[float, Option(("--cpus",), "Processors that workers get on each node.", "NUMBER")] = 2.0,
+    memory: Annotated[str, Option(("--memory",), "Memory that workers get on each node.", "SIZE")] = "2Gi",
+    disk: Annotated[str, Option(("--disk",), "Disk that a node's store may take; 0: what is free.", "SIZE")] = "0",
+    image: Image = None,
+    kubernetes_namespace: Space = "bdw-fed",
+) -> int:
+    """Print what makes a cluster one of the federation: apply it there with kubectl. Credentials are in Secrets.
+
+    Nothing outside the cluster needs to reach it, unless --advertise-peers opens its doors. Run it again for a node
+    that was added, and every two months, for certificates that end.
+    """
+    from bdw_fed.cli.verbs.node import bytes_from
+    from bdw_fed.manifests.errors import ManifestError
+    from bdw_fed.manifests.installation import Installation as Kept
+    from bdw_fed.manifests.installation import default_image, render
+    from bdw_fed.manifests.overlays import AgentPlace
+
+    if not node:
+        raise UsageError("--node: name at least one node, as 'kubectl get nodes' shows it")
+    place = AgentPlace(
+        cluster=cluster,
+        hub=hub,
+        nodes=tuple(sorted(set(node))),
+        image=image or default_image(),
+        namespace=kubernetes_namespace,
+        advertise_peers=advertise_peers,
+        cpus=cpus,
+        memory=bytes_from("--memory", memory),
+        disk=bytes_from("--disk", disk),
+    )
+    try:
+        print(render(Kept(directory).agent(place)), end="")
+    except ManifestError as error:
+        raise RefusedError(str(error)) from error
+    return OK

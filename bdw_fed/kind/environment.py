@@ -1,0 +1,158 @@
+"""Which kind clusters a topology becomes: pure, from the topology alone.
+
+Kubernetes names the nodes, so the topology that is applied to the hub is the author's with those names in place of his
+own: NAME-worker, NAME-worker2 and so on, or NAME-control-plane where there is no room for workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from bdw_fed.manifests.overlays import HUB_NODE_PORT, PEERS_NODE_PORT, AgentPlace
+from topology.model import Cluster, Topology
+from topology.questions import Questions
+
+DATA_ROOT = "/var/lib/bdw-fed/data"  # on the nodes, as the DaemonSet mounts it
+_CONTROL_PLANE = 650 << 20  # what one takes with Kubernetes on it, and our services' share
+_WORKER = 350 << 20
+_DEFAULT_MEMORY = 2 << 30
+
+
+@dataclass(frozen=True)
+class Member:
+    """One kind cluster. `workers` is how many; 0: its control plane also does the work."""
+
+    name: str
+    workers: int
+    cpus: float
+    memory: int
+    disk: int
+    dialled: bool  # another cluster opens connections to it
+    files: tuple[str, ...]  # of datasets, relative to the data root
+
+    @property
+    def control_plane(self) -> str:
+        """The container that is its control plane."""
+        return f"{self.name}-control-plane"
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that do the work: containers' names, and Kubernetes' names as well."""
+        if not self.workers:
+            return (self.control_plane,)
+        return tuple(f"{self.name}-worker{number if number > 1 else ''}" for number in range(1, self.workers + 1))
+
+    @property
+    def bytes_needed(self) -> int:
+        """Memory that it takes, without what workers do in it."""
+        return _CONTROL_PLANE + self.workers * _WORKER
+
+
+@dataclass(frozen=True)
+class Environment:
+    """All kind clusters of a topology; the hub is in the first cluster of tier cloud, else in the first."""
+
+    members: tuple[Member, ...]
+    hub: str
+
+    def member(self, name: str) -> Member:
+        """The one of that name. KeyError."""
+        return next(member for member in self.members if member.name == name)
+
+    @property
+    def bytes_needed(self) -> int:
+        """Memory that all take together."""
+        return sum(member.bytes_needed for member in self.members)
+
+
+def environment_of(topology: Topology) -> Environment:
+    """The clusters that the topology becomes, with nodes as declared."""
+    questions = Questions(topology)
+    clusters = topology.spec.clusters
+    hub = next((cluster.name for cluster in clusters if questions.tier(cluster.name) == "cloud"), clusters[0].name)
+    return Environment(tuple(_member(cluster, topology, questions) for cluster in clusters), hub)
+
+
+def _member(cluster: Cluster, topology: Topology, questions: Questions) -> Member:
+    others = [other.name for other in topology.spec.clusters if other.name != cluster.name]
+    files = {
+        part.path
+        for dataset in topology.spec.datasets
+        for part in dataset.parts + dataset.replicas
+        if part.at == cluster.name
+    }
+    nodes = cluster.nodes
+    return Member(
+        name=cluster.name,
+        workers=max(1, len(nodes)),
+        # One DaemonSet serves all nodes of a cluster, so all get what the smallest is declared to have.
+        cpus=min((node.cpus for node in nodes), default=2.0),
+        memory=min((node.memory for node in nodes), default=0) or _DEFAULT_MEMORY,
+        disk=min((node.disk for node in nodes), default=0),
+        dialled=any(questions.can_dial(other, cluster.name) for other in others),
+        files=tuple(sorted(files)),
+    )
+
+
+def fitted(environment: Environment, available: int) -> Environment | None:
+    """The environment with as many workers as there is memory for: as declared, one each, or none; None if too big."""
+    for most in (None, 1, 0):
+        members = environment.members
+        if most is not None:
+            members = tuple(replace(member, workers=min(member.workers, most)) for member in members)
+        smaller = replace(environment, members=members)
+        if smaller.bytes_needed <= available:
+            return smaller
+    return None
+
+
+def kind_config(member: Member, hub_port: int | None) -> dict[str, Any]:
+    """The configuration of kind; with `hub_port` the hub is at that port of this machine's loopback."""
+    control_plane: dict[str, Any] = {"role": "control-plane"}
+    if hub_port is not None:
+        mapping = {"containerPort": HUB_NODE_PORT, "hostPort": hub_port, "listenAddress": "127.0.0.1"}
+        control_plane["extraPortMappings"] = [mapping]
+    return {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "nodes": [control_plane, *({"role": "worker"} for _ in range(member.workers))],
+    }
+
+
+def agent_place(environment: Environment, member: Member, image: str) -> AgentPlace:
+    """What the cluster's overlay is made from. Containers find each other by name, whatever their addresses are."""
+    return AgentPlace(
+        cluster=member.name,
+        hub=f"{environment.member(environment.hub).control_plane}:{HUB_NODE_PORT}",
+        nodes=member.nodes,
+        image=image,
+        advertise_peers=f"{member.control_plane}:{PEERS_NODE_PORT}" if member.dialled else "",
+        cpus=member.cpus,
+        memory=member.memory,
+        disk=member.disk,
+        durability="process",
+    )
+
+
+def as_made(text: str, environment: Environment) -> str:
+    """The topology's text as it is applied: with the nodes that there are. `text` has passed its checks."""
+    content: Any = yaml.safe_load(text)
+    for cluster in content["spec"]["clusters"]:
+        member = environment.member(cluster["name"])
+        declared: Sequence[dict[str, Any]] = cluster.get("nodes") or []
+        cluster["nodes"] = [
+            {
+                **(declared[number] if number < len(declared) else {}),
+                "name": name,
+                "cpus": member.cpus,
+                "memory": member.memory,
+            }
+            for number, name in enumerate(member.nodes)
+        ]
+        cluster["runtime"] = "process"
+    dumped: str = yaml.safe_dump(content, sort_keys=False)
+    return dumped

@@ -1,0 +1,110 @@
+"""An installation directory: its authorities, its overlays with their credentials, and what kubectl makes of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bdw_fed.embedded.certificates import ETCD_CLIENT, USER_CREDENTIALS, authority_in, see_to
+from bdw_fed.manifests.errors import ManifestError
+from bdw_fed.manifests.overlays import AgentPlace, HubPlace, Kustomization, agent_overlay, hub_overlay
+from wire.identity import Identity, Role
+
+USER = "local"
+_PACKAGED = Path(__file__).parent / "kubernetes"
+_IN_REPOSITORY = Path(__file__).parents[2] / "deploy" / "kubernetes"
+
+
+def default_image() -> str:
+    """The image of this version, as `make image` names it."""
+    return f"bdw-fed:{version('bdw-fed')}"
+
+
+def bases() -> Path:
+    """Where the bases are: in the package, or beside it in the repository."""
+    for place in (_PACKAGED, _IN_REPOSITORY):
+        if (place / "agent" / "kustomization.yaml").is_file():
+            return place
+    raise ManifestError(
+        "the bases in deploy/kubernetes are not there: install the package from a wheel, or the repository"
+    )
+
+
+class Installation:
+    """A directory that only its owner can read. What `hub` and `agent` return is the overlay's directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+
+    @property
+    def user_credentials(self) -> Path:
+        """Of the person who installs; made with the hub's overlay."""
+        return self.directory / "credentials" / USER_CREDENTIALS
+
+    def hub(self, place: HubPlace) -> Path:
+        """Make the overlay of hub and etcd, and the authorities at the first time."""
+        authority, etcd_authority = authority_in(self.directory / "ca"), authority_in(self.directory / "etcd-ca")
+        overlay = self.directory / "hub"
+        see_to(etcd_authority, Identity(Role.ETCD, "etcd"), overlay / "etcd")
+        see_to(etcd_authority, Identity(Role.HUB, "hub"), overlay / ETCD_CLIENT)
+        see_to(authority, Identity(Role.HUB, "hub"), overlay / "hub")
+        see_to(authority, Identity(Role.USER, USER), self.user_credentials)
+        return _write(overlay, hub_overlay(place, _relative(overlay)), place.namespace)
+
+    def agent(self, place: AgentPlace) -> Path:
+        """Make the overlay of a cluster. ManifestError where the hub's has not been made."""
+        if not (self.directory / "ca" / "ca-key.pem").is_file():
+            raise ManifestError(
+                f"{self.directory}: there is no authority of a federation; make the hub's manifest first: "
+                f"bdw-fed server manifest --directory {self.directory}"
+            )
+        authority = authority_in(self.directory / "ca")
+        overlay = self.directory / "clusters" / place.cluster
+        see_to(authority, Identity(Role.AGENT, place.cluster), overlay / "agent")
+        for node in place.nodes:
+            try:
+                identity = Identity(Role.NODE, f"{place.cluster}/{node}")
+            except ValueError as error:
+                raise ManifestError(f"node {node}: {error}") from error
+            see_to(authority, identity, overlay / "nodes" / node)
+        return _write(overlay, agent_overlay(place, _relative(overlay)), place.namespace)
+
+
+def render(overlay: Path) -> str:
+    """All objects of an overlay as YAML. ManifestError."""
+    try:
+        done = subprocess.run(
+            ["kubectl", "kustomize", str(overlay)],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise ManifestError("kubectl is not installed, or not on PATH; it renders the manifests") from error
+    if done.returncode != 0:
+        raise ManifestError(f"kubectl kustomize {overlay} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _relative(overlay: Path) -> str:
+    return os.path.relpath(bases().resolve(), overlay.resolve())
+
+
+def _write(overlay: Path, content: Kustomization, namespace: str) -> Path:
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    for name, values in (("kustomization.yaml", content), ("namespace.yaml", space)):
+        _replace(overlay / name, values)
+    return overlay
+
+
+def _replace(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(yaml.safe_dump(dict(values), sort_keys=False))

@@ -1,0 +1,147 @@
+"""Overlays as data, pure: what a kustomization says for the hub's cluster, and for a cluster with an agent.
+
+Names of files are those that `credentials` gives: SUBJECT/cert.pem and so on, below the overlay's directory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+IMAGE = "bdw-fed"  # the name that stands in the bases
+NAMESPACE = "bdw-fed"
+HUB_NODE_PORT = 30443
+PEERS_NODE_PORT = 30445
+FILES = ("cert.pem", "key.pem", "ca.pem")
+
+Kustomization = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class HubPlace:
+    """What the hub's overlay is made from. `node_port`: reachable at a port of every node."""
+
+    image: str
+    namespace: str = NAMESPACE
+    node_port: bool = True
+    log_level: str = "warning"
+
+
+@dataclass(frozen=True)
+class AgentPlace:
+    """What a cluster's overlay is made from. `nodes` are Kubernetes' names of those that get credentials.
+
+    `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does: then no door is open.
+    `memory` and `disk` are bytes; `disk` 0 = not limited.
+    """
+
+    cluster: str
+    hub: str
+    nodes: tuple[str, ...]
+    image: str
+    namespace: str = NAMESPACE
+    advertise_peers: str = ""
+    cpus: float = 2.0
+    memory: int = 2 << 30
+    disk: int = 0
+    durability: str = "power"
+    log_level: str = "warning"
+
+
+_OVERHEAD = 1 << 30  # of a node daemon's pod beyond what its workers may use: itself and files in memory
+
+
+def hub_overlay(place: HubPlace, bases: str) -> Kustomization:
+    """The kustomization of hub and etcd; `bases` is where deploy/kubernetes lies."""
+    content = _kustomization(place.namespace, place.image, [f"{bases}/etcd", f"{bases}/hub"])
+    if place.node_port:
+        content["components"] = [f"{bases}/components/hub-node-port"]
+    content["configMapGenerator"] = [_merged("bdw-fed-hub", {"LOG_LEVEL": place.log_level})]
+    content["secretGenerator"] = [
+        _secret("bdw-fed-etcd-credentials", {file: f"etcd/{file}" for file in FILES}),
+        _secret("bdw-fed-hub-credentials", {file: f"hub/{file}" for file in FILES}),
+        _secret("bdw-fed-hub-etcd-credentials", {file: f"etcd-client/{file}" for file in FILES}),
+    ]
+    return content
+
+
+def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
+    """The kustomization of an agent and its node daemons; `bases` is where deploy/kubernetes lies."""
+    content = _kustomization(place.namespace, place.image, [f"{bases}/agent"])
+    if place.advertise_peers:
+        content["components"] = [f"{bases}/components/open-doors"]
+    agent = {
+        "CLUSTER": place.cluster,
+        "HUB": place.hub,
+        "ADVERTISE_PEERS": place.advertise_peers,
+        "DURABILITY": place.durability,
+        "LOG_LEVEL": place.log_level,
+    }
+    node = {
+        "CLUSTER": place.cluster,
+        "WORKER_CPUS": f"{place.cpus:g}",
+        "WORKER_MEMORY": str(place.memory),
+        "STORE": str(place.disk),
+        "LOG_LEVEL": place.log_level,
+    }
+    content["configMapGenerator"] = [_merged("bdw-fed-agent", agent), _merged("bdw-fed-node", node)]
+    files = {f"{node}.{file}": f"nodes/{node}/{file}" for node in place.nodes for file in FILES}
+    content["secretGenerator"] = [
+        _secret("bdw-fed-agent-credentials", {file: f"agent/{file}" for file in FILES}),
+        _secret("bdw-fed-node-credentials", files),
+    ]
+    content["patches"] = [{"target": {"kind": "DaemonSet", "name": "bdw-fed-node"}, "patch": _node_patch(place)}]
+    return content
+
+
+def _kustomization(namespace: str, image: str, resources: list[str]) -> Kustomization:
+    name, tag = _split(image)
+    renamed = {"name": IMAGE, "newName": name, **({"digest": tag[1:]} if tag.startswith("@") else {"newTag": tag})}
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": namespace,
+        "resources": ["namespace.yaml", *resources],
+        "images": [renamed],
+    }
+
+
+def _split(image: str) -> tuple[str, str]:
+    """An image's name, and its tag or (with "@") digest.
+
+    >>> _split("registry.example.org:5000/bdw-fed:1.0"), _split("bdw-fed")
+    (('registry.example.org:5000/bdw-fed', '1.0'), ('bdw-fed', 'latest'))
+    """
+    name, at, digest = image.partition("@")
+    if at:
+        return name, f"@{digest}"
+    head, slash, last = image.rpartition("/")
+    last, _, tag = last.partition(":")
+    return f"{head}{slash}{last}", tag or "latest"
+
+
+def _merged(name: str, values: dict[str, str]) -> dict[str, Any]:
+    return {"name": name, "behavior": "merge", "literals": [f"{key}={value}" for key, value in values.items()]}
+
+
+def _secret(name: str, files: dict[str, str]) -> dict[str, Any]:
+    return {"name": name, "files": [f"{key}={path}" for key, path in files.items()]}
+
+
+def _node_patch(place: AgentPlace) -> str:
+    """Strategic merge: which files each node's daemon finds, and how much memory its pod may use."""
+    import yaml
+
+    items = [
+        {"key": f"{node}.{file}", "path": f"{node}/{file}"} for node in place.nodes for file in FILES
+    ]  # one directory a node, of which its pod mounts its own
+    container = {"name": "node", "resources": {"limits": {"memory": str(place.memory + _OVERHEAD)}}}
+    volume = {"name": "credentials", "secret": {"items": items}}
+    patch = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "bdw-fed-node"},
+        "spec": {"template": {"spec": {"containers": [container], "volumes": [volume]}}},
+    }
+    text: str = yaml.safe_dump(patch, sort_keys=False)
+    return text

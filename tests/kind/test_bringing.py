@@ -1,0 +1,191 @@
+"""Making and deleting clusters with docker and kind played by scripts: what is there stays, what failed goes on.
+
+The scripts keep the clusters as files in a directory, write down what they were asked, and fail where a file says so.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bdw_fed.kind import bringing
+from bdw_fed.kind.errors import KindError
+from bdw_fed.kind.state import read_state
+
+KIND = """#!/bin/sh
+echo "kind $*" >> "$PLAYED/asked"
+case "$1 $2" in
+  "get clusters") ls "$PLAYED/clusters" ;;
+  "create cluster") cat > /dev/null
+    if [ -e "$PLAYED/fail-$4" ]; then echo "too many open files" >&2; exit 1; fi
+    touch "$PLAYED/clusters/$4" ;;
+  "delete cluster") rm -f "$PLAYED/clusters/$4" ;;
+esac
+"""
+DOCKER = """#!/bin/sh
+echo "docker $*" >> "$PLAYED/asked"
+case "$1 $2" in
+  "image inspect") echo sha256:0123456789abcdef ;;
+  "exec "*) cat > /dev/null ;;
+esac
+"""
+
+
+class Played:
+    """The machine as the scripts have it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "clusters").mkdir(parents=True)
+        (directory / "asked").touch()
+
+    def has(self, *names: str) -> None:
+        for name in names:
+            (self.directory / "clusters" / name).touch()
+
+    @property
+    def clusters(self) -> set[str]:
+        return {path.name for path in (self.directory / "clusters").iterdir()}
+
+    def asked(self, words: str) -> list[str]:
+        return [line for line in (self.directory / "asked").read_text().splitlines() if line.startswith(words)]
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("kind", KIND), ("docker", DOCKER), ("kubectl", "#!/bin/sh\n")):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("PLAYED", str(tmp_path / "played"))
+    return Played(tmp_path / "played")
+
+
+@pytest.fixture
+def wishes(tmp_path: Path) -> bringing.Wishes:
+    for airport in ("ewr", "jfk", "lga"):
+        place = tmp_path / "data-root" / "data" / f"edge-{airport}"
+        place.mkdir(parents=True)
+        for name in ("flights.csv", "weather.csv"):
+            (place / name).write_text("a\n")
+    return bringing.Wishes(topology=None, data=tmp_path / "data-root", node_image="node:1", image="ours:1")
+
+
+def do_clusters(directory: Path, wishes: bringing.Wishes) -> None:
+    """The steps until there are clusters with our image and their data on them."""
+    for step in bringing.plan(bringing.prepare(directory, wishes), wishes):
+        if step.name == "manifests":
+            return
+        step.do()
+
+
+def test_each_cluster_is_made_once_however_often_it_is_asked_for(
+    tmp_path: Path, played: Played, wishes: bringing.Wishes
+) -> None:
+    do_clusters(tmp_path / "state", wishes)
+    assert played.clusters == {"edge1", "edge2", "cloud1"}
+    do_clusters(tmp_path / "state", wishes)
+    assert len(played.asked("kind create")) == 3
+    assert all("--image node:1" in line for line in played.asked("kind create"))
+    assert len(played.asked("kind load")) == 3
+
+
+def test_it_goes_on_where_it_failed(tmp_path: Path, played: Played, wishes: bringing.Wishes) -> None:
+    (played.directory / "fail-edge2").touch()
+    with pytest.raises(KindError, match=r"(?s)too many open files.*max_user_instances"):
+        do_clusters(tmp_path / "state", wishes)
+    assert played.clusters == {"edge1"}
+    (played.directory / "fail-edge2").unlink()
+    do_clusters(tmp_path / "state", wishes)
+    assert played.clusters == {"edge1", "edge2", "cloud1"}
+    assert len([line for line in played.asked("kind create") if "--name edge1 " in line]) == 1
+
+
+def test_a_cluster_that_was_half_made_when_we_died_is_made_anew(
+    tmp_path: Path, played: Played, wishes: bringing.Wishes
+) -> None:
+    ground = bringing.prepare(tmp_path / "state", wishes)
+    ground.state.cluster("edge1").begun = True  # as it is written before kind is told to make it
+    ground.state.save()
+    played.has("edge1")
+    do_clusters(tmp_path / "state", wishes)
+    first = [line for line in played.asked("kind ") if "edge1" in line][:2]
+    assert [line.split()[1] for line in first] == ["delete", "create"]
+
+
+def test_clusters_of_others_are_neither_used_nor_deleted(
+    tmp_path: Path, played: Played, wishes: bringing.Wishes
+) -> None:
+    played.has("edge2", "theirs")
+    with pytest.raises(KindError, match=r"edge2.*left alone"):
+        bringing.prepare(tmp_path / "state", wishes)
+    assert bringing.down(tmp_path / "state") == []
+    assert played.clusters == {"edge2", "theirs"}
+
+
+def test_one_that_somebody_made_after_we_had_planned_is_left_alone(
+    tmp_path: Path, played: Played, wishes: bringing.Wishes
+) -> None:
+    bringing.prepare(tmp_path / "state", wishes)
+    played.has("edge1")
+    with pytest.raises(KindError, match=r"edge1.*left alone"):
+        do_clusters(tmp_path / "state", wishes)
+    assert bringing.down(tmp_path / "state") == []
+    assert played.clusters == {"edge1"}
+
+
+def test_down_deletes_what_was_made_and_forgets_it(tmp_path: Path, played: Played, wishes: bringing.Wishes) -> None:
+    played.has("theirs")
+    do_clusters(tmp_path / "state", wishes)
+    assert bringing.down(tmp_path / "state") == ["edge1", "edge2", "cloud1"]
+    assert played.clusters == {"theirs"}
+    assert not list((tmp_path / "state").iterdir())
+    assert bringing.down(tmp_path / "state") == []
+
+
+def test_another_topology_needs_another_directory(tmp_path: Path, played: Played, wishes: bringing.Wishes) -> None:
+    do_clusters(tmp_path / "state", wishes)
+    other = tmp_path / "other.yaml"
+    other.write_text(bringing.DEFAULT.read_text().replace("name: nyc", "name: other"))
+    with pytest.raises(KindError, match="bdw-fed kind down"):
+        bringing.prepare(tmp_path / "state", bringing.Wishes(other, wishes.data, "", ""))
+
+
+def test_data_that_is_not_there_is_named_before_any_cluster_is_made(
+    tmp_path: Path, played: Played, wishes: bringing.Wishes
+) -> None:
+    assert wishes.data
+    (wishes.data / "data" / "edge-lga" / "weather.csv").unlink()
+    with pytest.raises(KindError, match=r"edge-lga/weather\.csv"):
+        bringing.prepare(tmp_path / "state", wishes)
+    assert not played.clusters
+
+
+@pytest.mark.parametrize("program", ["docker", "kind", "kubectl"])
+def test_a_missing_program_is_named_with_where_to_get_it(
+    program: str, tmp_path: Path, played: Played, wishes: bringing.Wishes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "bin"
+    (folder / program).unlink()
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(KindError, match=f"{program} is not installed.*https://"):
+        bringing.prepare(tmp_path / "state", wishes)
+
+
+def test_without_a_docker_engine_that_is_said(tmp_path: Path, played: Played, wishes: bringing.Wishes) -> None:
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon at unix://x.' >&2\nexit 1\n")
+    with pytest.raises(KindError, match="start the Docker engine"):
+        bringing.prepare(tmp_path / "state", wishes)
+
+
+def test_what_is_kept_says_what_was_made(tmp_path: Path, played: Played, wishes: bringing.Wishes) -> None:
+    do_clusters(tmp_path / "state", wishes)
+    state = read_state(tmp_path / "state")
+    assert [(cluster.name, cluster.whole, cluster.image) for cluster in state.clusters] == [
+        (name, True, "bdw-fed:0123456789ab") for name in ("edge1", "edge2", "cloud1")
+    ]

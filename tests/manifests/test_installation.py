@@ -1,0 +1,102 @@
+"""An installation's overlays: who gets which credentials, and which doors are open."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+
+from bdw_fed.manifests.errors import ManifestError
+from bdw_fed.manifests.installation import Installation
+from bdw_fed.manifests.overlays import AgentPlace, HubPlace, agent_overlay, hub_overlay
+
+PLACE = AgentPlace(cluster="edge1", hub="hub.example.org:30443", nodes=("w1", "w2"), image="registry.example/b:1.2")
+
+
+def uri_of(certificate: Path) -> str:
+    names = x509.load_pem_x509_certificate(certificate.read_bytes()).extensions
+    alternatives = names.get_extension_for_class(x509.SubjectAlternativeName).value
+    return alternatives.get_values_for_type(x509.UniformResourceIdentifier)[0]
+
+
+def test_every_node_gets_a_certificate_of_its_own_and_its_pod_sees_no_other(tmp_path: Path) -> None:
+    installation = Installation(tmp_path / "kept")
+    installation.hub(HubPlace(image="b:1"))
+    overlay = installation.agent(PLACE)
+    for node in PLACE.nodes:
+        assert uri_of(overlay / "nodes" / node / "cert.pem") == f"bdw-fed://node/edge1/{node}"
+    assert uri_of(overlay / "agent" / "cert.pem") == "bdw-fed://agent/edge1"
+    written = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    patch = yaml.safe_load(written["patches"][0]["patch"])
+    (volume,) = patch["spec"]["template"]["spec"]["volumes"]
+    paths = {item["path"] for item in volume["secret"]["items"]}
+    assert paths == {f"{node}/{file}" for node in ("w1", "w2") for file in ("cert.pem", "key.pem", "ca.pem")}
+
+
+def test_the_authorities_keys_are_in_no_secret(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    for overlay in (installation.hub(HubPlace(image="b:1")), installation.agent(PLACE)):
+        assert "ca-key" not in (overlay / "kustomization.yaml").read_text()
+        assert not list(overlay.rglob("ca-key.pem"))
+
+
+def test_etcd_s_authority_certifies_nobody_but_etcd_and_the_hub(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    overlay = installation.hub(HubPlace(image="b:1"))
+    cluster = installation.agent(PLACE)
+    of_etcd, of_all = (overlay / "etcd" / "ca.pem").read_bytes(), (overlay / "hub" / "ca.pem").read_bytes()
+    assert of_etcd != of_all
+    assert (overlay / "etcd-client" / "ca.pem").read_bytes() == of_etcd
+    assert (cluster / "agent" / "ca.pem").read_bytes() == of_all
+
+
+def test_made_again_it_is_the_same_as_long_as_certificates_are_good(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    installation.hub(HubPlace(image="b:1"))
+    first = {path: path.read_bytes() for path in installation.agent(PLACE).rglob("*") if path.is_file()}
+    again = {path: path.read_bytes() for path in installation.agent(PLACE).rglob("*") if path.is_file()}
+    assert first == again
+
+
+def test_only_the_owner_can_read_an_installation(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    Installation(kept).hub(HubPlace(image="b:1"))
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+
+
+def test_without_a_hub_s_authority_no_agent_can_be_made(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="server manifest"):
+        Installation(tmp_path).agent(PLACE)
+
+
+def test_a_node_whose_name_can_t_be_in_a_certificate_is_refused(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    installation.hub(HubPlace(image="b:1"))
+    with pytest.raises(ManifestError, match="W1"):
+        installation.agent(AgentPlace(cluster="edge1", hub="h:1", nodes=("W1",), image="b:1"))
+
+
+def test_a_cluster_that_nobody_dials_has_no_open_door() -> None:
+    assert "components" not in agent_overlay(PLACE, "bases")
+
+
+def test_a_cluster_that_is_dialled_says_where() -> None:
+    place = AgentPlace(cluster="edge1", hub="h:1", nodes=("w1",), image="b:1", advertise_peers="edge1:30445")
+    content = agent_overlay(place, "bases")
+    assert content["components"] == ["bases/components/open-doors"]
+    assert "ADVERTISE_PEERS=edge1:30445" in content["configMapGenerator"][0]["literals"]
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("bdw-fed:1.0", {"newName": "bdw-fed", "newTag": "1.0"}),
+        ("registry.example:5000/a/bdw-fed", {"newName": "registry.example:5000/a/bdw-fed", "newTag": "latest"}),
+        ("r.example/b@sha256:00", {"newName": "r.example/b", "digest": "sha256:00"}),
+    ],
+)
+def test_an_image_is_named_with_registry_tag_or_digest(image: str, expected: dict[str, str]) -> None:
+    assert hub_overlay(HubPlace(image=image), "bases")["images"] == [{"name": "bdw-fed", **expected}]
