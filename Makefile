@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 UV_PIP := VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(UV) pip
 PACKAGES := topology workflow wire control_plane cluster_agent simulator bdw_fed
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-run demo test check check-starter starter protos lock clean
+.PHONY: help setup setup-run demo image kind-demo test check check-starter starter protos lock clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -45,6 +46,17 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-uv requirements-dev.lock requirements.lock py
 demo: setup-run  ## a federation of four clusters on this machine runs the flights example
 	$(BIN)/python examples/flights/prepare.py
 	$(BIN)/bdw-fed demo
+
+image:  ## hub, agent and node daemon in one image, built by Docker
+	docker build --quiet --file deploy/docker/Dockerfile --tag bdw-fed:$(VERSION) .
+
+# An offline test bed beside the repository, where there is one, brings Docker, kind and a node image.
+TESTBED ?= ../shared/testbed
+KIND_ENV = BDW_FED_KIND_IMAGE="$${BDW_FED_KIND_IMAGE:-$(shell sed -n 's/^node_image=//p' $(TESTBED)/setup 2>/dev/null)}"
+kind-demo: setup-run  ## the flights example over three Kubernetes clusters made by kind on this machine
+	@[ ! -x $(TESTBED)/setup ] || $(TESTBED)/setup
+	$(BIN)/python examples/flights/prepare.py
+	$(KIND_ENV) $(BIN)/bdw-fed kind up
 
 test: setup  ## the quick tests
 	$(BIN)/pytest -n 2 -m "not slow and not kind and not fault and not browser" tests
