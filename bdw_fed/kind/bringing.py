@@ -154,6 +154,8 @@ def _state(directory: Path, file: Path, text: str, data_root: Path, hub: str) ->
         state = read_state(directory)
     except NotMadeError:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise KindError(f"{directory} is not empty and has no environment; name another with --state") from None
         try:
             port = choose_ports(["hub"], {})["hub"]
         except EmbeddedError as error:

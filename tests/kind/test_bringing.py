@@ -155,6 +155,15 @@ def test_another_topology_needs_another_directory(tmp_path: Path, played: Played
         bringing.prepare(tmp_path / "state", bringing.Wishes(other, wishes.data, "", ""))
 
 
+def test_a_directory_with_other_things_is_not_used(tmp_path: Path, played: Played, wishes: bringing.Wishes) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "hub").mkdir()
+    with pytest.raises(KindError, match="not empty"):
+        bringing.prepare(tmp_path / "mine", wishes)
+    assert bringing.down(tmp_path / "mine") == []
+    assert (tmp_path / "mine" / "hub").is_dir()
+
+
 def test_data_that_is_not_there_is_named_before_any_cluster_is_made(
     tmp_path: Path, played: Played, wishes: bringing.Wishes
 ) -> None:

@@ -202,7 +202,7 @@ def test_clusters_cut_off_from_the_hub_but_not_from_each_other_go_on(healed: Clu
 
 def counted_at_edge2(clusters: Clusters, run: str) -> int:
     """Tasks of the counting step that have left a log on edge2's node."""
-    script = f"find /var/lib/bdw-fed/logs -path '*{run}*' -path '*count*' | wc -l"
+    script = f"find /var/lib/bdw-fed/logs -path '*/{run}/count/*.log' | wc -l"
     return int(clusters.kubectl("edge2", "exec", clusters.pod("edge2", "bdw-fed-node"), "--", "sh", "-c", script))
 
 

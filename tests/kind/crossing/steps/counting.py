@@ -12,8 +12,10 @@ def keep(rows: Path, seconds: float, out: dict[str, Path]) -> None:
 
 
 def count(rows: Path, out: dict[str, Path]) -> None:
-    """How many rows there are below the header."""
-    out["count"].write_text(f"{len(rows.read_text().splitlines()) - 1}\n")
+    """How many rows there are below the header, said aloud as well: what was said is found on the node."""
+    number = len(rows.read_text().splitlines()) - 1
+    print(f"counted {number} rows", flush=True)
+    out["count"].write_text(f"{number}\n")
 
 
 def total(counts: list[Path], out: dict[str, Path]) -> None:
