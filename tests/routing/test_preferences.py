@@ -72,15 +72,18 @@ def test_with_room_everywhere_each_unit_crosses_once_and_nothing_else_does(warm:
         assert finish.tasks["cloud1"] == 0
 
 
+@pytest.mark.slow
 def test_under_ten_times_the_load_finish_is_not_slower_and_less_crosses() -> None:
     check_not_slower(compared(BUSY))
 
 
+@pytest.mark.slow
 def test_nor_is_it_where_workers_are_warm_or_links_carry_a_tenth_of_what_is_declared() -> None:
     check_not_slower(compared(SHUFFLED, warm=True))
     check_not_slower(compared(SHUFFLED, slower=10.0))
 
 
+@pytest.mark.slow
 def test_it_is_faster_when_an_edge_loses_its_workers_in_the_middle() -> None:
     rows = compared(BUSY, removed="edge1")
     check_not_slower(rows)
