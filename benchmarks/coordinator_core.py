@@ -1,7 +1,8 @@
 """What a task costs in the coordinator's core alone: one split into many units, a task for each, one that gathers.
 
-Run it as `python -m benchmarks.coordinator_core [UNITS] [BATCH]`. Nothing is timed but the core, in seconds of this
-thread, so that other work on the machine counts little.
+Run it as `python -m benchmarks.coordinator_core [UNITS] [BATCH] [ENDED]`: beside so many runs that have ended and that
+nobody has forgotten yet. Nothing is timed but the core, in seconds of this thread, so that other work on the machine
+counts little.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from wire.digests import bytes_digest, source_task_id, unit_id
 RUN = RunKey("default", "run-1")
 
 
-def fragment() -> bytes:
+def fragment(run: RunKey = RUN) -> bytes:
     """source → split → each → gather → output on one cluster."""
-    proto = model_pb2.Fragment(namespace=RUN.namespace, run=RUN.run, cluster="a", epoch=1, revision=1)
+    proto = model_pb2.Fragment(namespace=run.namespace, run=run.run, cluster="a", epoch=1, revision=1)
     each, gather = model_pb2.PAIRING_EACH, model_pb2.PAIRING_GATHER_ALL
     for name, kind, producer, pairing in (
         ("inputs.rows", "source", "", each),
@@ -53,10 +54,11 @@ def made(maker: bytes, index: int = 0) -> Output:
 class Bench:
     """A coordinator whose one node answers at once."""
 
-    def __init__(self, units: int, batch: int) -> None:
+    def __init__(self, units: int, batch: int, ended: int) -> None:
         self.core = Coordinator("a", Policy())
         self.units = units
         self.batch = batch
+        self.ended = ended
         self.seconds = 0.0
         self.records: list[object] = []
         self.running: deque[Order] = deque()
@@ -84,6 +86,11 @@ class Bench:
 
     def run(self) -> None:
         """The whole run; prints what each part cost."""
+        for number in range(self.ended):
+            before = RunKey(RUN.namespace, f"before-{number}")
+            self.do(messages.FragmentAssigned(fragment(before), model_pb2.DESIRED_STATE_RUNNING))
+            self.do(messages.DesiredChanged(before, model_pb2.DESIRED_STATE_CANCELLED))
+        self.seconds = 0.0
         self.do(messages.FragmentAssigned(fragment(), model_pb2.DESIRED_STATE_RUNNING))
         self.do(messages.NodeJoined("n", b"1", 2.0, 1 << 30, Place("a", "n", "n:1")))
         maker = source_task_id(RUN.namespace, RUN.run, "inputs.rows", 0)
@@ -115,4 +122,4 @@ class Bench:
 
 
 if __name__ == "__main__":
-    Bench(*(int(word) for word in (sys.argv[1:] + ["10000", "32"][len(sys.argv) - 1 :]))).run()
+    Bench(*(int(word) for word in (sys.argv[1:] + ["10000", "32", "0"][len(sys.argv) - 1 :]))).run()

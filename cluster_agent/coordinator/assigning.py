@@ -119,7 +119,7 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     live.check.update(range(len(graph.steps)))
     name = ending.run_name(key.namespace, key.run)
     book.state.runs[name] = run
-    book.lives[key] = live
+    book.lives.take(live)
     reserving.claim(book, live)
     for step in graph.steps:
         book.stirred[live, step.index] = None

@@ -17,7 +17,7 @@ import msgspec
 from bdw_fed.v1 import federation_pb2
 from cluster_agent.coordinator.claims import Claim
 from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.live import LiveRun, Nodes
+from cluster_agent.coordinator.live import LiveRun, Lives, Nodes
 from cluster_agent.coordinator.loads import Loads
 from cluster_agent.coordinator.messages import (
     Action,
@@ -76,7 +76,7 @@ class Book:
         self.policy: Final = policy
         self._appliers: Final = appliers
         self.state = State()
-        self.lives: dict[RunKey, LiveRun] = {}
+        self.lives = Lives()
         self.nodes = Nodes()
         self.peers: dict[str, Peer] = {}
         self.no_execute: tuple[str, ...] = ()  # taints of this cluster

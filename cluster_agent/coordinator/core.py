@@ -46,7 +46,7 @@ from cluster_agent.coordinator import (
     telling,
 )
 from cluster_agent.coordinator.book import Book, Policy
-from cluster_agent.coordinator.live import rebuilt
+from cluster_agent.coordinator.live import Lives, rebuilt
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
 
@@ -158,8 +158,8 @@ class Coordinator:
         book.begin(now)
         book.nodes.clear()
         book.slots_known.clear()
-        for key, live in list(book.lives.items()):
-            book.lives[key] = rebuilt(live.run, live.graph, book.nodes, now)
+        for live in list(book.lives.values()):
+            book.lives.take(rebuilt(live.run, live.graph, book.nodes, now))
         reserving.resume(book)
         for live in book.lives.values():
             nodes.resume(book, live)
@@ -238,9 +238,9 @@ class Coordinator:
         """
         book = self._book
         book.state = state.decode(snapshot)
-        book.lives = {}
+        book.lives = Lives()
         book.nodes.clear()
         for run in book.state.runs.values():
             graph = fragment.read(run.fragment, book.cluster)
-            book.lives[run.key] = rebuilt(run, graph, book.nodes, book.now)
+            book.lives.take(rebuilt(run, graph, book.nodes, book.now))
         assigning.read_directory(book)

@@ -163,6 +163,7 @@ def keep_mishap(book: Book, live: LiveRun, mishap: Mishap) -> None:
 
 def stop_work(book: Book, live: LiveRun) -> None:
     """Take the run's tasks from their nodes and queues. Part of applying a record."""
+    book.lives.set_aside(live.key)
     for task in live.run.tasks.values():
         if task.state == ASSIGNED:
             give_room(book.nodes, live, task)

@@ -247,6 +247,39 @@ class LiveRun:
         return all(part.known for part in self.run.parts if part.step == step)
 
 
+class Lives(dict[RunKey, LiveRun]):
+    """All runs that we have, and apart from those that have ended: what is going, and who listens.
+
+    Runs that have ended stay until nobody wants their results, and there may be very many of them. What is done in each
+    batch looks at the others alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.going: dict[RunKey, LiveRun] = {}  # those that have not ended
+        self.listeners: dict[str, dict[RunKey, LiveRun]] = {}  # of these: cluster that may send us units -> runs
+
+    def take(self, live: LiveRun) -> None:
+        """Put a run in, or another live side in the place of what it had."""
+        self.set_aside(live.key)
+        self[live.key] = live
+        if live.going:
+            self.going[live.key] = live
+            for cluster in live.graph.listeners:
+                self.listeners.setdefault(cluster, {})[live.key] = live
+
+    def set_aside(self, run: RunKey) -> None:
+        """The run has ended, or is about to be dropped; nothing happens if it had ended before."""
+        live = self.going.pop(run, None)
+        if live is None:
+            return
+        for cluster in live.graph.listeners:
+            runs = self.listeners[cluster]
+            del runs[run]
+            if not runs:
+                del self.listeners[cluster]
+
+
 def rebuilt(run: Run, graph: Graph, nodes: Nodes, now: float) -> LiveRun:
     """The live side of a durable run, with its tasks counted against their nodes' room."""
     live = LiveRun(run, graph)

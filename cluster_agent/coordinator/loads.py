@@ -174,9 +174,7 @@ def here(book: Book) -> Here:
         return found
     found = book.loads.here = Here()
     found.cpus = sum(node.cpus for node in book.nodes.values() if node.connected)
-    for live in book.lives.values():
-        if not live.going:
-            continue
+    for live in book.lives.going.values():
         for step in live.graph.concerned:
             queued, busy = len(live.ready[step.index]), live.assigned[step.index]
             if (queued or busy) and step.placed:
@@ -230,7 +228,7 @@ def hear(book: Book, event: PeerLoad) -> None:
         steps={step.definition: step for step in load.steps},
         sent={
             (live, step): count
-            for live in book.lives.values()
+            for live in book.lives.going.values()
             for (cluster, step), count in live.sent.items()
             if cluster == event.cluster
         },

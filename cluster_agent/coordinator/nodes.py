@@ -219,9 +219,7 @@ def on_lost_due(book: Book, name: str, incarnation: bytes) -> None:
         if live.going:
             failure = Failure("lost", f"node {name} went away")
             retrying.end_attempt(book, live, live.run.tasks[task_id], failure, retrying.BLAMELESS)
-    for live in list(book.lives.values()):
-        if not live.going:
-            continue
+    for live in list(book.lives.going.values()):
         sources.give_up_node(book, live, name)
         _refetch_elsewhere(book, live, name)
         mending.mend_without(book, live, name)

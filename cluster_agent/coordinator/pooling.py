@@ -135,8 +135,8 @@ def _give_up(book: Book, definition: str) -> None:
     error = book.pools.hopeless(definition, _rooms(book, step))
     if not error:
         return
-    for live in list(book.lives.values()):
-        for own in live.graph.steps if live.going else ():
+    for live in list(book.lives.going.values()):
+        for own in live.graph.steps:
             if (
                 own.definition == definition
                 and own.kind == TASK

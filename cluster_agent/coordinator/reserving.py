@@ -67,9 +67,8 @@ def forget(book: Book, run: RunKey) -> None:
 def resume(book: Book) -> None:
     """After a restart: what runs claim is theirs, and halves are over."""
     book.claims.clear()
-    for live in book.lives.values():
-        if live.going:
-            claim(book, live)
+    for live in book.lives.going.values():
+        claim(book, live)
     for half in list(book.state.halves.values()):
         if half.state == HELD:
             book.commit(records.HalfExpired(half.run))

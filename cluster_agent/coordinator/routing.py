@@ -287,7 +287,7 @@ def _may_go(book: Book, live: LiveRun, edge: Edge, task: Task, unit: Unit) -> bo
 
 def spill_all(book: Book) -> None:
     """Something has changed for all that waits: a peer has less to do, or we have fewer nodes."""
-    for live in book.lives.values():
+    for live in book.lives.going.values():
         if live.waiting and live.graph.listeners:
             for step in live.graph.concerned:
                 if step.free and live.ready[step.index]:

@@ -27,7 +27,7 @@ _MUCH: Final = 0.25  # of the processors, or of what was wanted before
 
 def look_after(book: Book) -> None:
     """At the end of a batch: tell whoever listens, if there is something to tell."""
-    listeners = dict.fromkeys(name for live in book.lives.values() if live.going for name in live.graph.listeners)
+    listeners = book.lives.listeners
     if not listeners:
         return
     loads = book.loads
@@ -67,8 +67,7 @@ def _listened(book: Book, cluster: str) -> dict[str, tuple[LiveRun, Step]]:
     """The steps of which the cluster may send us units, by definition."""
     return {
         step.definition: (live, step)
-        for live in book.lives.values()
-        if live.going and cluster in live.graph.listeners
+        for live in book.lives.listeners[cluster].values()
         for step in live.graph.concerned
         if step.free and step.here
     }
@@ -99,7 +98,7 @@ def _link(book: Book, cluster: str) -> model_pb2.MeasuredLink:
     latency, bandwidth = figures(book, cluster)
     waiting = sum(
         live.run.units[fetch.unit].size
-        for live in book.lives.values()
+        for live in book.lives.going.values()
         for fetch in live.fetches.values()
         if fetch.crossing
         and (incoming := live.run.incoming.get(fetch.unit)) is not None

@@ -10,7 +10,7 @@ from collections import Counter
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, SAME_CLUSTER
-from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.live import LiveRun, Lives
 from cluster_agent.coordinator.state import ASSIGNED, DONE, OFFERED, QUEUED, READY, RETRYING, Task
 
 
@@ -23,6 +23,16 @@ def audit(core: Coordinator) -> None:
             audit_queues(live)
             audit_ways_out(live)
     audit_room(book)
+    audit_lives(book.lives)
+
+
+def audit_lives(lives: Lives) -> None:
+    """What is kept apart of the runs that go on is what a look at all of them finds."""
+    going = {key: live for key, live in lives.items() if live.going}
+    assert lives.going == going, "other runs are going than are looked after"
+    heard = {name for live in going.values() for name in live.graph.listeners}
+    listeners = {name: {key: live for key, live in going.items() if name in live.graph.listeners} for name in heard}
+    assert lives.listeners == listeners, "others listen than are told"
 
 
 def audit_uses(live: LiveRun) -> None:
