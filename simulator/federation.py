@@ -224,7 +224,8 @@ class Federation:
             self._ask(NoOtherPlan(order.name))
             return
         epoch = fragments[0].epoch
-        event = told.Reserving(epoch, 1, b"plan", fragments, dict(order.denied), TIME_TO_LIVE)
+        attempt = self.runs[order.name].reservation.attempts + 1
+        event = told.Reserving(attempt, epoch, 1, b"plan", fragments, dict(order.denied), TIME_TO_LIVE)
         self._happened(order.name, event)
 
     def _heard(self, cluster: str, kind: str, message: bytes) -> None:

@@ -19,7 +19,7 @@ from control_plane.patience import persistently
 from control_plane.reservations import core
 from control_plane.runs import messages
 from control_plane.runs.driver import Runs
-from control_plane.runs.errors import RunError
+from control_plane.runs.errors import Refused, RunError
 from control_plane.store.errors import StoreError
 from control_plane.store.etcd.errors import EtcdError
 from control_plane.store.transaction import Operation
@@ -111,6 +111,7 @@ class Reservations:
             planned, digest, also = await self._plan(run, order.denied)
             fragments = tuple(planned.fragments.values())
             event = messages.Reserving(
+                attempt=run.reservation.attempts + 1,
                 epoch=fragments[0].epoch,
                 revision=planned.plan.revision,
                 plan=digest,
@@ -126,6 +127,8 @@ class Reservations:
 
         try:
             await persistently(attempt, None)
+        except Refused as error:  # another hub was first; what came of it is seen as the run changes
+            _log.info("a queued run was not tried", run=order.name[1], reason=str(error))
         except RunError:
             self.run_gone(order.name)
         except ProblemError as error:

@@ -43,10 +43,11 @@ class Queued:
 class Reserving:
     """An attempt to reserve: the slots of these fragments, all of one epoch, are ordered on their clusters.
 
-    `denied`: the clusters that the plan does without, and why. `time_to_live`: seconds that a cluster holds its slots
-    if it hears nothing more.
+    `attempt`: its number among those of the run, counted on from the run as it was planned. `denied`: the clusters that
+    the plan does without, and why. `time_to_live`: seconds that a cluster holds its slots if it hears nothing more.
     """
 
+    attempt: int
     epoch: int
     revision: int
     plan: bytes

@@ -16,6 +16,7 @@ from control_plane.runs.messages import (
     Action,
     Answered,
     Queued,
+    Refuse,
     Reserving,
     SetDesired,
     StoreFragments,
@@ -42,18 +43,23 @@ def queued(run: m.Run, event: Queued) -> list[Action]:
 
 
 def reserving(run: m.Run, event: Reserving) -> list[Action]:
-    """An attempt begins; one at a time."""
+    """An attempt begins; one at a time, and each planned when the one before was over.
+
+    Several hubs may have planned the same attempt, perhaps on the same revision of the store, and so under one epoch:
+    one of them begins it. A plan that is older than another hub's attempt begins nothing after it, or late words about
+    that attempt would count for this.
+    """
     told = run.reservation
-    if run.state != m.RUN_STATE_QUEUED or told.epoch not in (0, event.epoch):
-        return []
     orders = StoreFragments(event.fragments, m.DESIRED_STATE_RESERVED, event.time_to_live)
-    if told.epoch == event.epoch:
+    if _under_way(run, event.epoch) and told.attempts == event.attempt and run.plan == event.plan:
         return [orders]
+    if run.state != m.RUN_STATE_QUEUED or told.epoch or event.attempt != told.attempts + 1:
+        return [Refuse(f"the run {run.name} has come further than it was when attempt {event.attempt} was planned")]
     fresh = copy_of(run)
     fresh.plan_revision = event.revision
     fresh.plan = event.plan
     fresh.reservation.epoch = event.epoch
-    fresh.reservation.attempts += 1
+    fresh.reservation.attempts = event.attempt
     del fresh.reservation.clusters[:]
     fresh.reservation.clusters.extend(sorted(fragment.cluster for fragment in event.fragments))
     del fresh.reservation.reserved[:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from typing import Self
 
 import grpc.aio
 
@@ -57,7 +58,7 @@ class FakeAgent:
     def unacked(self) -> int:
         return len(self._unacked)
 
-    async def connect(self, *, as_cluster: str = "", protocol: int = 1) -> FakeAgent:
+    async def connect(self, *, as_cluster: str = "", protocol: int = 1) -> Self:
         channel = await self._stack.enter_async_context(
             self._hub.members.channel(self._hub.address, Role.AGENT, self.cluster)
         )
@@ -100,7 +101,7 @@ class FakeAgent:
         self._stack = AsyncExitStack()
         self._call = self._reader = None
 
-    async def __aenter__(self) -> FakeAgent:
+    async def __aenter__(self) -> Self:
         return await self.connect()
 
     async def __aexit__(self, *_: object) -> None:

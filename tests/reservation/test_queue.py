@@ -64,7 +64,8 @@ class Hub:
             m.Fragment(namespace="default", run=run.name, cluster=name, epoch=self.epoch)
             for name in clusters or run.reservation.clusters
         )
-        event = messages.Reserving(self.epoch, 1, b"p", fragments, dict(order.denied), 10.0)
+        attempt = run.reservation.attempts + 1
+        event = messages.Reserving(attempt, self.epoch, 1, b"p", fragments, dict(order.denied), 10.0)
         self.happen(order.name, run, event)
         self.say(RunSeen(self.runs[order.name]))
 
