@@ -210,7 +210,10 @@ def _cluster(ground: Ground, member: Member, wishes: Wishes) -> str:
     cluster = state.cluster(member.name)
     there = member.name in clusters.existing()
     if there and cluster.whole:
-        return "is there"
+        woken = clusters.wake(member.name)
+        if woken:
+            deployment.await_api(state, member.name)
+        return f"is there; {woken} nodes started again" if woken else "is there"
     if there and not cluster.begun:
         _refuse_foreign(ground.environment, {member.name})
     if there:  # an earlier attempt was ended in the middle

@@ -32,6 +32,18 @@ def delete(name: str, kubeconfig: Path) -> None:
     run("kind", "delete", "cluster", "--name", name, "--kubeconfig", str(kubeconfig), "--quiet")
 
 
+def wake(name: str) -> int:
+    """Start the nodes of a cluster that are stopped or paused; returns how many there were."""
+    woken = 0
+    for status, verb in (("exited", "start"), ("paused", "unpause")):
+        filters = ("--filter", f"label={_LABEL}={name}", "--filter", f"status={status}")
+        found = run("docker", "ps", "--all", *filters, "--format", "{{.Names}}").split()
+        if found:
+            run("docker", verb, *found)
+        woken += len(found)
+    return woken
+
+
 def nodes(name: str) -> dict[str, str]:
     """The containers of a cluster, running or not, with their addresses in the network that all clusters share."""
     found = run("docker", "ps", "--all", "--filter", f"label={_LABEL}={name}", "--format", "{{.Names}}").split()

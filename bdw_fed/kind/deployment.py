@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from bdw_fed.kind.state import State
 from bdw_fed.manifests.overlays import NAMESPACE
 
 _READY_SECONDS = 240
+_API_SECONDS = 120.0
+_ASK_AGAIN = 0.5
 HUB = ("statefulset/bdw-fed-etcd", "deployment/bdw-fed-hub")
 AGENT = ("deployment/bdw-fed-agent", "daemonset/bdw-fed-node")
 
@@ -24,6 +27,19 @@ def kubectl(state: State, cluster: str, *words: str) -> str:
 def apply(state: State, cluster: str, overlay: Path) -> None:
     """Apply an overlay; what is as it should be stays untouched."""
     kubectl(state, cluster, "apply", "-k", str(overlay))
+
+
+def await_api(state: State, cluster: str) -> None:
+    """Until the API server of a cluster answers that it is ready: its nodes have just been started. KindError."""
+    deadline = time.monotonic() + _API_SECONDS
+    while True:
+        try:
+            kubectl(state, cluster, "get", "--raw", "/readyz")
+            return
+        except KindError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_ASK_AGAIN)
 
 
 def await_ready(state: State, cluster: str, workloads: tuple[str, ...]) -> None:

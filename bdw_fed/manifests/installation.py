@@ -100,7 +100,9 @@ def _relative(overlay: Path) -> str:
 
 
 def _write(overlay: Path, content: Kustomization, namespace: str) -> Path:
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    # Node daemons mount directories of their nodes, which the other levels do not allow.
+    labels = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "warn")}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
     for name, values in (("kustomization.yaml", content), ("namespace.yaml", space)):
         _replace(overlay / name, values)
     return overlay

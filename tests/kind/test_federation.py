@@ -127,6 +127,17 @@ def test_up_once_more_changes_nothing(clusters: Clusters) -> None:
     assert pods() == before
 
 
+@pytest.mark.fault
+def test_up_starts_nodes_again_that_stand_still_and_sets_what_they_have_lost(healed: Clusters) -> None:
+    healed.kind("partition", "edge1", "edge2")
+    subprocess.run(["docker", "pause", "edge2-worker"], check=True, capture_output=True)
+    subprocess.run(["docker", "exec", "edge1-worker", "iptables", "-t", "raw", "-F", "PREROUTING"], check=True)
+    healed.kind("up", "--no-example")
+    assert json.loads(healed.kind("status", "-o", "json"))["ready"] is True
+    rules = ["docker", "exec", "edge1-worker", "iptables", "-t", "raw", "-S", "PREROUTING"]
+    assert "bdw-fed-edge2" in subprocess.run(rules, check=True, capture_output=True, text=True).stdout
+
+
 def test_status_says_that_all_is_ready(clusters: Clusters) -> None:
     told = json.loads(clusters.kind("status", "-o", "json"))
     assert told["ready"] is True
