@@ -7,7 +7,8 @@ for, and stays for a while after it fell idle; else one, so that no task waits f
 The first task is *admitted* once the processors and the memory that its step asks for are free (a task that asks for
 more than the node has is admitted alone), and no later one before it, so that a large task is not overtaken for ever.
 Only where its pool has no worker to give, and may not start one, do tasks of other pools pass it. An admitted task
-takes an idle worker, or one is started for it; whichever is free first. Built-in tasks need neither.
+takes an idle worker, or one is started for it; whichever is free first. If there is no place for another worker it
+waits for those that its pool has, if any. Built-in tasks need neither.
 
 Where a pool's tasks have been short and small so far, further light ones are *given ahead* to its busy workers, as
 many as are done within some milliseconds: they need no processor but the one that the worker has. A worker that stops
@@ -57,6 +58,7 @@ from cluster_agent.node.messages import (
 from cluster_agent.node.pool import Pool, Task, Worker
 
 LINGER_SECONDS: Final = 15.0  # that a worker started on demand stays idle
+FULL_SECONDS: Final = 10.0  # after which a pool for whose workers there was no place tries to have more
 _ROUNDING: Final = 1e-9
 
 
@@ -215,11 +217,8 @@ class NodeCore:
             if task.unwanted:
                 self._drop(task, now)
                 continue
-            task.phase = Phase.QUEUED
             task.light = task.light and not event.heavy
-            pool.queue[key] = task
-            pool.queue.move_to_end(key, last=False)
-            self._queued[pool.spec.key] = pool
+            self._put_back(pool, task)
         self._left(worker, event.usable, now)
 
     def _left(self, worker: Worker, usable: bool, now: float) -> None:
@@ -286,12 +285,20 @@ class NodeCore:
         self._serve(pool, now)
         self._wake_for(pool)
 
-    def _failed(self, event: WorkerFailed, _now: float) -> None:
+    def _failed(self, event: WorkerFailed, now: float) -> None:
         pool = self._workers.pop(event.worker).pool
         pool.starting.remove(event.worker)
         pool.broken = True
         self._actions.append(PoolChanged(pool.spec.key, error=event.error))
+        if event.no_room:
+            pool.full_until = now + FULL_SECONDS
+            self._wake_for(pool)
         if len(pool.waiting) <= len(pool.starting):
+            return
+        if event.no_room and pool.workers:
+            key, task = pool.waiting.popitem()  # the newest waits for one of the others
+            self._release(pool.spec)
+            self._put_back(pool, task)
             return
         key, task = pool.waiting.popitem(last=False)
         self._release(pool.spec)
@@ -310,6 +317,9 @@ class NodeCore:
     def _tick(self, _event: Tick, now: float) -> None:
         self._wake_at = float("inf")
         for pool in self._pools.values():
+            if pool.full_until and pool.full_until <= now + _ROUNDING:
+                pool.full_until = 0.0
+                self._supply(pool)
             while pool.idle and pool.workers > pool.target:
                 if next(iter(pool.idle.values())) + LINGER_SECONDS > now + _ROUNDING:
                     break
@@ -408,6 +418,13 @@ class NodeCore:
         self._used_cpus = self._used_cpus - spec.cpus if self._admitted else 0.0
         self._used_memory -= spec.memory
 
+    def _put_back(self, pool: Pool, task: Task) -> None:
+        """A task waits again, before all that came later."""
+        task.phase = Phase.QUEUED
+        pool.queue[task.key] = task
+        pool.queue.move_to_end(task.key, last=False)
+        self._queued[pool.spec.key] = pool
+
     def _unqueue(self, pool: Pool, task: Task) -> None:
         del pool.queue[task.key]
         if not pool.queue:
@@ -427,12 +444,13 @@ class NodeCore:
         self._actions.append(PoolChanged(pool.spec.key))
 
     def _wake_for(self, pool: Pool) -> None:
-        """See to it that a worker which lingers is stopped in time."""
+        """See to it that a worker which lingers is stopped in time, and that a full pool is looked at again."""
+        due = pool.full_until or float("inf")
         if pool.idle and pool.workers > pool.target:
-            due = next(iter(pool.idle.values())) + LINGER_SECONDS
-            if due < self._wake_at:
-                self._wake_at = due
-                self._actions.append(WakeAt(due))
+            due = min(due, next(iter(pool.idle.values())) + LINGER_SECONDS)
+        if due < self._wake_at:
+            self._wake_at = due
+            self._actions.append(WakeAt(due))
 
 
 _TAKE: Final[Mapping[type, Callable[[NodeCore, Any, float], None]]] = {

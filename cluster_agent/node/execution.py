@@ -52,13 +52,16 @@ class Execution:
         around: Surroundings,
         worker: Worker | None,
         tell: Callable[[list[Output]], None],
+        directories: Directories | None = None,
     ) -> None:
+        """`directories` are those of the worker, where it does not see all."""
         self.assignment = assignment
         self.worker = worker  # None for the built-in kinds
         self.units: list[Output] = []
         self._given = given
         self._around = around
         self._tell = tell
+        self._directories = directories or around.directories
 
     async def run(self) -> Result:
         """Execute the task."""
@@ -70,13 +73,13 @@ class Execution:
 
     async def _outcome(self) -> Outcome:
         try:
-            directory = self._around.directories.make(self.assignment.key)
+            directory = self._directories.make(self.assignment.key)
         except (DataError, OSError) as error:
             return Outcome("disk", f"the task's directory could not be made: {error}")
         try:
             return await self._within(directory)
         finally:
-            self._around.directories.recycle(directory)
+            self._directories.recycle(directory)
 
     async def _within(self, directory: TaskDirectory) -> Outcome:
         try:

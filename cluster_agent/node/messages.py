@@ -129,10 +129,11 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailed:
-    """A worker could not start."""
+    """A worker could not start. `no_room`: there is no place for another one just now."""
 
     worker: int
     error: str
+    no_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

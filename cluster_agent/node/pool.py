@@ -51,6 +51,7 @@ class Pool:
         "bounded",
         "broken",
         "busy",
+        "full_until",
         "idle",
         "queue",
         "service",
@@ -68,6 +69,7 @@ class Pool:
         self.told = False  # how many workers it shall have
         self.bounded = False
         self.broken = False  # the last worker did not start: none is warmed until somebody asks again
+        self.full_until = 0.0  # there was no place for another worker: until then it makes do with those that it has
         self.starting: set[int] = set()
         self.idle: dict[int, float] = {}  # worker -> idle since; the newest is last
         self.busy: dict[int, Worker] = {}
@@ -84,6 +86,8 @@ class Pool:
     @property
     def most(self) -> int:
         """How many workers it may have."""
+        if self.full_until and self.workers:
+            return self.workers
         if not self.told:
             return _UNTOLD
         return self.target if self.bounded else max(self.target, 1)

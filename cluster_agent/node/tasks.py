@@ -79,6 +79,7 @@ class Tasks:
         self._pools: dict[str, _Pool] = {}
         self._workers: dict[int, Worker] = {}
         self._watches: dict[int, asyncio.Task[None]] = {}  # of workers, for one that dies when idle
+        self._directories: dict[int, Directories] = {}  # of workers that see no others
         self._stirred: dict[str, messages.PoolChanged] = {}  # pools of which there is something to tell
         self._background: set[asyncio.Task[None]] = set()
         self._events: deque[messages.Event] = deque()
@@ -140,7 +141,8 @@ class Tasks:
 
     def bundles_in_use(self) -> set[bytes]:
         """The digests of the bundles that workers were started with, or are."""
-        return {pool.execution.bundle for key, pool in self._pools.items() if any(self._core.counts(key))}
+        used = {pool.execution.bundle for key, pool in self._pools.items() if any(self._core.counts(key))}
+        return used | {bytes.fromhex(directory.name) for directory in self._runtime.bundles()}
 
     @property
     def workers(self) -> int:
@@ -198,11 +200,13 @@ class Tasks:
         self._finishing.hold(namespace, run, False)
         if ending:
             await asyncio.wait(ending, timeout=_KILL_SECONDS)
-        self._around.directories.end_run(run)
+        for directories in (self._around.directories, *self._directories.values()):
+            directories.end_run(run)
 
     async def close(self) -> None:
         """Stop everything."""
         self._closing = True
+        self._runtime.leave()
         for timer in (self._timer, self._looking):
             if timer is not None:
                 timer.cancel()
@@ -217,7 +221,8 @@ class Tasks:
         await self._finishing.close()
         self._outbox.close()
         await self._runtime.close()
-        await self._around.directories.close()
+        for directories in (self._around.directories, *self._directories.values()):
+            await directories.close()
         self._splitters.shutdown()
 
     # ------------------------------------------------------------------------------------------------ the core
@@ -322,9 +327,10 @@ class Tasks:
         try:
             bundle = await self._bundles.get(made_of.namespace, digest) if digest else None
             started = await self._runtime.start(_worker_spec(made_of, bundle))
+            await self._settle(worker, started)
         except StartError as error:
             _log.warning("a worker could not start", step=pool.definition, error=str(error))
-            self._handle(messages.WorkerFailed(worker, f"{error}\0{error.detail}"))
+            self._handle(messages.WorkerFailed(worker, f"{error}\0{error.detail}", error.no_room))
             return
         except OSError as error:
             self._handle(messages.WorkerFailed(worker, f"a worker could not start: {error}\0"))
@@ -332,6 +338,16 @@ class Tasks:
         self._workers[worker] = started
         self._watches[worker] = asyncio.create_task(self._watch(worker, started))
         self._handle(messages.WorkerReady(worker, time.monotonic() - began))
+
+    async def _settle(self, worker: int, started: Worker) -> None:
+        """Have a place for its tasks' directories, if it sees no others. OSError, and it is stopped."""
+        if started.root is None:
+            return
+        try:
+            self._directories[worker] = Directories(started.root)
+        except OSError:
+            await started.stop()
+            raise
 
     async def _watch(self, worker: int, watched: Worker) -> None:
         await watched.gone.wait()
@@ -341,6 +357,7 @@ class Tasks:
 
     def _drop(self, worker: int) -> Worker:
         self._watches.pop(worker).cancel()
+        self._directories.pop(worker, None)
         return self._workers.pop(worker)
 
     # ------------------------------------------------------------------------------------------------ executions
@@ -358,7 +375,8 @@ class Tasks:
         def tell(outputs: list[Output]) -> None:
             self._outbox.produced(given.key, outputs)
 
-        execution = Execution(self._assignments[given.key], given, self._around, worker, tell)
+        directories = self._directories.get(action.worker) if action.worker is not None else None
+        execution = Execution(self._assignments[given.key], given, self._around, worker, tell, directories)
         task = asyncio.create_task(self._run(execution, action.worker))
         self._executions[given.key] = (execution, task)
 
@@ -440,4 +458,6 @@ def _worker_spec(pool: _Pool, bundle: Path | None) -> WorkerSpec:
         bundle=bundle,
         memory=pool.spec.memory,
         disk=pool.disk,
+        image=execution.image,
+        cpus=pool.spec.cpus,
     )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -35,7 +35,8 @@ class Sink(Protocol):
 class WorkerSpec:
     """A step version as one worker runs it. Exactly one of `function` ("module:name") and `argv` is set.
 
-    `bundle` is the directory of its code; `memory` and `disk` are bytes, 0 = no limit.
+    `bundle` is the directory of its code; `memory` and `disk` are bytes, 0 = no limit. `image` and `cpus` are of no
+    matter where workers are processes of the node.
     """
 
     definition: str
@@ -45,6 +46,8 @@ class WorkerSpec:
     bundle: Path | None = None
     memory: int = 0
     disk: int = 0
+    image: str = ""
+    cpus: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -166,10 +169,14 @@ class Listener(Protocol):
 
 
 class Worker(abc.ABC):
-    """A process or container that executes jobs, one at a time."""
+    """A process or container that executes jobs, one at a time.
+
+    `root`: where its jobs' directories have to lie, for it to see them; None = anywhere.
+    """
 
     gone: asyncio.Event
     pid: int = 0
+    root: Path | None = None
 
     @property
     @abc.abstractmethod
@@ -229,9 +236,16 @@ class Runtime(abc.ABC):
     async def start(self, spec: WorkerSpec) -> Worker:
         """A worker that is warm; StartError if it does not come up."""
 
+    def bundles(self) -> Collection[Path]:
+        """The directories of bundles that may still be used by workers which nobody has asked for up to now."""
+        return ()
+
+    def leave(self) -> None:
+        """The daemon is about to end: workers that are stopped from now on may be kept for the next one."""
+
     @abc.abstractmethod
     async def close(self) -> None:
-        """End all workers and what belongs to them."""
+        """End all workers and what belongs to them, but for what is kept for the next daemon."""
 
 
 def last_bytes(text: str, limit: int = DETAIL_BYTES) -> str:

@@ -8,11 +8,15 @@ class RuntimeFailureError(Exception):
 
 
 class StartError(RuntimeFailureError):
-    """A worker could not start. The text is one line for people; `detail` are the worker's own last words."""
+    """A worker could not start. The text is one line for people; `detail` are the worker's own last words.
 
-    def __init__(self, message: str, detail: str = "") -> None:
+    `no_room`: there is no place for another one just now, which is no fault of the step.
+    """
+
+    def __init__(self, message: str, detail: str = "", *, no_room: bool = False) -> None:
         super().__init__(message)
         self.detail = detail
+        self.no_room = no_room
 
 
 class TemplateError(RuntimeFailureError):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cluster_agent.node import messages
-from cluster_agent.node.core import LINGER_SECONDS, NodeCore
+from cluster_agent.node.core import FULL_SECONDS, LINGER_SECONDS, NodeCore
 from cluster_agent.node.messages import Phase, PoolSpec, TaskKey
 
 CPUS, MEMORY = 3.0, 1000
@@ -234,17 +234,17 @@ class Node(RuleBasedStateMachine):
         self.do(messages.SizesVoid())
 
     @precondition(lambda self: self.starting)
-    @rule(data=st.data(), well=st.booleans())
-    def worker_started(self, data: st.DataObject, well: bool) -> None:
-        self._started(data.draw(st.sampled_from(sorted(self.starting))), well)
+    @rule(data=st.data(), well=st.booleans(), no_room=st.booleans())
+    def worker_started(self, data: st.DataObject, well: bool, no_room: bool) -> None:
+        self._started(data.draw(st.sampled_from(sorted(self.starting))), well, no_room)
 
-    def _started(self, worker: int, well: bool) -> None:
+    def _started(self, worker: int, well: bool, no_room: bool = False) -> None:
         pool = self.starting.pop(worker)
         if well:
             self.idle[worker] = pool
             self.do(messages.WorkerReady(worker, 0.1))
         else:
-            self.do(messages.WorkerFailed(worker, "broken"))
+            self.do(messages.WorkerFailed(worker, "broken", no_room))
 
     @precondition(lambda self: self.idle)
     @rule(data=st.data())
@@ -437,6 +437,31 @@ def test_a_pool_that_was_sized_has_no_more_workers_than_told_but_one_for_who_wai
     assert [action for action in actions if isinstance(action, messages.StartWorker)] == [messages.StartWorker(1, pool)]
     actions = node.handle(messages.PoolSized(pool, 2), 0)
     assert [action for action in actions if isinstance(action, messages.StartWorker)] == [messages.StartWorker(2, pool)]
+
+
+def test_a_task_for_whose_worker_there_is_no_place_waits_for_another_and_more_are_tried_later() -> None:
+    node = NodeCore(4.0, 0)
+    pool = PoolSpec("p", "p@1")
+    node.handle(messages.PoolSized(pool, 3), 0)
+    node.handle(messages.WorkerReady(1, 0.1), 0)
+    assert executions(node.handle(wanted(pool, 1, 2, 3), 0)) == {1: [key(1)]}
+    actions = node.handle(messages.WorkerFailed(2, "the quota is used up", no_room=True), 0)
+    assert [action.error for action in actions if isinstance(action, messages.PoolChanged)] == ["the quota is used up"]
+    assert not [action for action in actions if isinstance(action, messages.FailToStart | messages.StartWorker)]
+    assert node.phase(key(3)) is Phase.QUEUED
+    node.handle(messages.WorkerFailed(3, "the quota is used up", no_room=True), 1)
+    assert node.phase(key(2)) is Phase.QUEUED
+    assert executions(node.handle(messages.TasksEnded(1, (key(1),)), 2)) == {1: [key(2)]}
+    actions = node.handle(messages.Tick(), 1 + FULL_SECONDS)
+    assert [action.worker for action in actions if isinstance(action, messages.StartWorker)] == [4]
+
+
+def test_a_task_whose_pool_has_no_worker_fails_if_there_is_no_place_for_one() -> None:
+    """So that its coordinator hears of it, and can send it elsewhere."""
+    node = NodeCore(4.0, 0)
+    node.handle(wanted(PoolSpec("p", "p@1"), 1), 0)
+    actions = node.handle(messages.WorkerFailed(1, "the quota is used up", no_room=True), 0)
+    assert [action.key for action in actions if isinstance(action, messages.FailToStart)] == [key(1)]
 
 
 def executions(actions: list[messages.Action]) -> dict[int | None, list[TaskKey]]:
