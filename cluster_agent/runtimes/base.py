@@ -240,7 +240,7 @@ class Runtime(abc.ABC):
         """The directories of bundles that may still be used by workers which nobody has asked for up to now."""
         return ()
 
-    def leave(self) -> None:
+    def leave(self) -> None:  # noqa: B027 - most have nothing to keep
         """The daemon is about to end: workers that are stopped from now on may be kept for the next one."""
 
     @abc.abstractmethod

@@ -45,6 +45,7 @@ class Cause(StrEnum):
     NODE_LOST = "node lost"
     NODE_REFUSED = "node refused"
     DEADLINE = "deadline"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,246 @@
+"""A worker's pod as it is asked for: the user's image, our starter in it, and of the node one directory. Pure.
+
+    <state>/workers/<id>/            the pod's own, at the same path here and there
+                        /socket      where the starter listens
+                        /tasks/      directories of its tasks
+                        /small/      of small ones
+    <state>/bundles/<digest>/        read only
+    <memory>/<id>/                   small tasks' files, where the node has a directory in memory for them
+
+A `Template` is all of a pod but its name and directory. Two pods of equal templates can stand for each other, also
+when a daemon has made one and its successor would make the other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+from cluster_agent.runtimes.base import WorkerSpec
+from cluster_agent.runtimes.kubernetes.api.quantity import write
+from cluster_agent.runtimes.kubernetes.api.quota import Asking, PodAsking, amounts
+from cluster_agent.runtimes.kubernetes.core import TEMPLATE_LABEL
+from wire.digests import bytes_digest
+
+OWNER_LABEL: Final = "bdw-fed.io/owner"
+WORKER: Final = "worker"
+STARTER_IN_IMAGE: Final = "/usr/local/lib/bdw-fed/starter"  # in our own; worker.py lies beside it
+_INSTALLED: Final = "/.bdw-fed"
+_BUNDLE: Final = "bdw-fed.io/bundle"
+_SOCKET: Final = "socket"
+_GRACE_SECONDS: Final = 10
+_TASKS_END_SECONDS: Final = 5
+# What a container may take beyond the memory of its step: the starter, and the interpreter with its modules.
+_BESIDE_PROGRAM: Final = 64 << 20
+_BESIDE_FUNCTION: Final = 512 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the pods of one daemon have in common. They run as its own user, so that each can read the other's files."""
+
+    cluster: str
+    node: str
+    namespace: str
+    state: Path
+    starter_image: str  # our own, of which the init container is
+    worker_image: str  # of steps that name none
+    user: int
+    group: int
+    memory: Path | None = None
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    pull_secrets: tuple[str, ...] = ()
+    owner: Mapping[str, Any] | None = None  # with whose deletion Kubernetes deletes the pods
+
+    @property
+    def owner_label(self) -> str:
+        """By which a daemon knows its pods, whatever the length of a node's name."""
+        return bytes_digest(f"{self.cluster}/{self.node}".encode())[:8].hex()
+
+
+@dataclass(frozen=True)
+class Place:
+    """The directories of one pod."""
+
+    root: Path
+    memory: Path | None
+
+    @property
+    def socket(self) -> Path:
+        """Where its starter listens."""
+        return self.root / _SOCKET
+
+    @property
+    def tasks(self) -> Path:
+        """Where its tasks have their directories."""
+        return self.root / "tasks"
+
+
+@dataclass(frozen=True)
+class Template:
+    """`made` is what is asked for, `key` names it."""
+
+    settings: Settings
+    spec: WorkerSpec
+    made: Mapping[str, Any] = field(repr=False)
+    key: str
+
+    def name(self, identity: str) -> str:
+        """The pod that has this identity: a few hexadecimal digits that no other has."""
+        step = re.sub(r"[^a-z0-9]+", "-", self.spec.definition.lower()).strip("-")
+        return f"{step[:40].strip('-') or 'step'}-{identity}"
+
+    def manifest(self, identity: str) -> dict[str, Any]:
+        """The pod that has this identity."""
+        place = place_of(self.settings, identity)
+        made: dict[str, Any] = json.loads(json.dumps(self.made))
+        made["metadata"]["name"] = self.name(identity)
+        own = [("own", place.root), *([("memory", place.memory)] if place.memory else [])]
+        worker = made["spec"]["containers"][0]
+        worker["command"].append(str(place.socket))
+        for name, path in own:
+            made["spec"]["volumes"].append(_of_node(name, path))
+            worker["volumeMounts"].append({"name": name, "mountPath": str(path)})
+        return made
+
+    @property
+    def asking(self) -> PodAsking:
+        """What it asks of quotas."""
+
+        def asked(container: Mapping[str, Any]) -> Asking:
+            told = container["resources"]
+            return Asking(container["name"], amounts(told.get("requests", {})), amounts(told.get("limits", {})))
+
+        spec = self.made["spec"]
+        return PodAsking(tuple(map(asked, spec["containers"])), tuple(map(asked, spec["initContainers"])))
+
+
+def place_of(settings: Settings, identity: str) -> Place:
+    """Where the pod of this identity has its directories."""
+    memory = settings.memory / identity if settings.memory is not None else None
+    return Place(settings.state / "workers" / identity, memory)
+
+
+def identity_of(name: str) -> str:
+    """The identity in a pod's name."""
+    return name.rpartition("-")[2]
+
+
+def bundle_of(annotations: Mapping[str, str]) -> Path | None:
+    """The bundle that a pod with these annotations has mounted."""
+    found = annotations.get(_BUNDLE)
+    return Path(found) if found else None
+
+
+def memory_limit(spec: WorkerSpec) -> int:
+    """What its container may take; 0 = not limited. More than a task may: it fails before its pod does."""
+    if not spec.memory:
+        return 0
+    return spec.memory + (_BESIDE_FUNCTION if spec.function else _BESIDE_PROGRAM)
+
+
+def template(settings: Settings, spec: WorkerSpec) -> Template:
+    """The pod for a step version on this node."""
+    metadata: dict[str, Any] = {
+        "labels": {
+            "app.kubernetes.io/name": "bdw-fed-worker",
+            "app.kubernetes.io/part-of": "bdw-fed",
+            OWNER_LABEL: settings.owner_label,
+            "bdw-fed.io/cluster": _label(settings.cluster),
+            "bdw-fed.io/node": _label(settings.node),
+            "bdw-fed.io/step": _label(spec.definition),
+        },
+        "annotations": {"bdw-fed.io/definition": spec.definition},
+    }
+    if spec.bundle is not None:
+        metadata["annotations"][_BUNDLE] = str(spec.bundle)
+    if settings.owner is not None:
+        metadata["ownerReferences"] = [dict(settings.owner)]
+    made = {"metadata": metadata, "spec": _pod(settings, spec)}
+    key = bytes_digest(json.dumps(made, sort_keys=True).encode())[:8].hex()
+    metadata["labels"][TEMPLATE_LABEL] = key
+    return Template(settings, spec, made, key)
+
+
+def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
+    volumes: list[dict[str, Any]] = [{"name": "starter", "emptyDir": {"sizeLimit": "32Mi"}}]
+    mounts: list[dict[str, Any]] = [{"name": "starter", "mountPath": _INSTALLED, "readOnly": True}]
+    if spec.bundle is not None:
+        volumes.append(_of_node("bundle", spec.bundle))
+        mounts.append({"name": "bundle", "mountPath": str(spec.bundle), "readOnly": True})
+    made: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _only(settings.node)}},
+        "securityContext": {
+            "runAsUser": settings.user,
+            "runAsGroup": settings.group,
+            "runAsNonRoot": settings.user != 0,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [
+            {
+                "name": "starter",
+                "image": settings.starter_image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": [STARTER_IN_IMAGE, "install", _INSTALLED],
+                "resources": _resources(spec),  # a pod asks for the larger of both, so this costs nothing
+                "securityContext": {**_confined(), "readOnlyRootFilesystem": True},
+                "volumeMounts": [{"name": "starter", "mountPath": _INSTALLED}],
+            }
+        ],
+        "containers": [
+            {
+                "name": WORKER,
+                "image": spec.image or settings.worker_image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": [f"{_INSTALLED}/starter", "-grace", f"{_TASKS_END_SECONDS}s"],
+                "resources": _resources(spec),
+                "securityContext": _confined(),
+                "volumeMounts": mounts,
+            }
+        ],
+        "volumes": volumes,
+    }
+    if settings.tolerations:
+        made["tolerations"] = [dict(each) for each in settings.tolerations]
+    if settings.pull_secrets:
+        made["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
+    return made
+
+
+def _resources(spec: WorkerSpec) -> dict[str, Any]:
+    """The scheduler counts what the step asks for. Processors are no limit: what others leave may be used."""
+    requests, limits = {}, {}
+    if spec.cpus:
+        requests["cpu"] = write(Fraction(max(1, round(spec.cpus * 1000)), 1000))
+    if spec.memory:
+        requests["memory"] = write(Fraction(spec.memory), binary=True)
+        limits["memory"] = write(Fraction(memory_limit(spec)), binary=True)
+    return {"requests": requests, "limits": limits}
+
+
+def _confined() -> dict[str, Any]:
+    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def _only(node: str) -> dict[str, Any]:
+    """This very node; the scheduler counts what the pod asks for, which a pod with a node's name would get round."""
+    field = {"key": "metadata.name", "operator": "In", "values": [node]}
+    return {"nodeSelectorTerms": [{"matchFields": [field]}]}
+
+
+def _of_node(name: str, path: Path) -> dict[str, Any]:
+    return {"name": name, "hostPath": {"path": str(path), "type": "Directory"}}
+
+
+def _label(text: str) -> str:
+    """As near to the text as a label's value can be."""
+    return re.sub(r"[^A-Za-z0-9]+$|^[^A-Za-z0-9]+", "", re.sub(r"[^A-Za-z0-9_.-]", "_", text)[:63])

@@ -1,0 +1,403 @@
+"""Starts workers as pods of this node: does what the core says, and tells it what came of it.
+
+    start ──▶ core ──▶ create, link, delete ──▶ API server, starters
+                ▲                                   │
+                └────────── the one watch ◀─────────┘
+
+Each pod has a directory of the node's (see `manifest`). All that waits here is a task that this object owns, and ends
+in `close`. Pods are not ended by it: the next daemon of this node adopts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Coroutine, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from cluster_agent.runtimes.base import LeftRow, Runtime, Worker, WorkerSpec
+from cluster_agent.runtimes.errors import StartError, TemplateError
+from cluster_agent.runtimes.kubernetes import core
+from cluster_agent.runtimes.kubernetes.admission import Limits
+from cluster_agent.runtimes.kubernetes.api.client import Client
+from cluster_agent.runtimes.kubernetes.api.errors import AlreadyExists, ApiError, NotFound, Unavailable
+from cluster_agent.runtimes.kubernetes.api.objects.event import Event
+from cluster_agent.runtimes.kubernetes.api.objects.kinds import EVENTS, PODS
+from cluster_agent.runtimes.kubernetes.api.objects.pod import Pod
+from cluster_agent.runtimes.kubernetes.api.reasons import reason_of, reason_of_refusal
+from cluster_agent.runtimes.kubernetes.api.watch import core as watch
+from cluster_agent.runtimes.kubernetes.api.watch.driver import Watcher
+from cluster_agent.runtimes.kubernetes.core import PodsCore, State
+from cluster_agent.runtimes.kubernetes.link import NotYetError, StarterLink
+from cluster_agent.runtimes.kubernetes.manifest import (
+    OWNER_LABEL,
+    Place,
+    Settings,
+    Template,
+    bundle_of,
+    identity_of,
+    place_of,
+    template,
+)
+from cluster_agent.runtimes.kubernetes.worker import Fate, PodWorker
+from cluster_agent.runtimes.process.argv import check
+from cluster_agent.runtimes.process.command import CommandWorker
+from cluster_agent.runtimes.process.keep import Keeps
+from cluster_agent.runtimes.process.places import Places
+from cluster_agent.runtimes.process.python import PythonWorker
+
+_log = structlog.get_logger(__name__)
+_LOOK_SECONDS: Final = 0.025  # between two looks for a starter's socket, which no API tells of
+_CREATIONS: Final = 5  # tries of one whose answer was lost
+_AGAIN_SECONDS: Final = 5.0
+_GONE_SECONDS: Final = 60.0  # that a stopped worker's pod has to go
+_TROUBLED: Final = 3  # failures in a row, after which whoever waits is told that the API can't be had
+_WORDS: Final = 20  # lines
+
+
+@dataclass
+class _Asked:
+    """A worker that somebody waits for."""
+
+    template: Template
+    granted: asyncio.Future[str]
+
+
+@dataclass
+class _Up:
+    """A pod that we are linked with, or try to be."""
+
+    place: Place
+    link: StarterLink | None = None
+    places: Places | None = None
+    linking: asyncio.Task[None] | None = None
+    fate: Fate = field(default_factory=Fate)
+
+
+class KubernetesRuntime(Runtime):
+    """Workers as pods of one node. `client` is closed with it."""
+
+    def __init__(self, client: Client, settings: Settings, keeps: Keeps | None = None) -> None:
+        self._client = client
+        self._settings = settings
+        self._keeps = keeps
+        self._core = PodsCore()
+        self._limits = Limits(client, settings.namespace)
+        self._watcher: Watcher[Pod] = Watcher(
+            client, PODS, settings.namespace, labels=f"{OWNER_LABEL}={settings.owner_label}"
+        )
+        self._requests = itertools.count(1)
+        self._asked: dict[int, _Asked] = {}
+        self._up: dict[str, _Up] = {}
+        self._cleared: dict[str, asyncio.Event] = {}  # pods whose end somebody waits for
+        self._owned: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._leaving = False
+
+    # ------------------------------------------------------------------------------------------------ the runtime
+
+    def left(self) -> Sequence[LeftRow]:
+        return self._keeps.left if self._keeps is not None else ()
+
+    async def open(self) -> None:
+        if self._keeps is not None:
+            self._keeps.open()
+        (self._settings.state / "workers").mkdir(parents=True, exist_ok=True)
+        self._own(self._watch())
+
+    async def start(self, spec: WorkerSpec) -> Worker:
+        if spec.argv:
+            try:
+                check(spec.argv)
+            except TemplateError as error:
+                raise StartError(str(error)) from None
+        made = template(self._settings, spec)
+        name = await self._pod(made)
+        up = self._up[name]
+        assert up.link is not None
+        release = partial(self._release, name)
+        try:
+            inner = await self._inside(up.link, spec, up.places)
+        except StartError as error:
+            usable = up.link.present
+            reason = None if usable else await up.fate.learn()
+            self._handle(core.Released(name, usable))
+            if reason is not None:
+                raise StartError(reason.text, error.detail) from None
+            raise
+        except BaseException:
+            self._handle(core.Released(name, up.link.present))
+            raise
+        return PodWorker(inner, up.link, spec, up.place, up.fate, release)
+
+    def bundles(self) -> Collection[Path]:
+        spare = set(self._core.names(State.SPARE))
+        found = {bundle_of(pod.metadata.annotations) for (_, name), pod in self._watcher.view.items() if name in spare}
+        return {bundle for bundle in found if bundle is not None}
+
+    def leave(self) -> None:
+        self._leaving = True
+        self._handle(core.Leave())
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = [*self._owned, *(up.linking for up in self._up.values() if up.linking is not None)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for up in self._up.values():
+            if up.link is not None:
+                await up.link.close()
+        await self._limits.close()
+        await self._client.close()
+        if self._keeps is not None:
+            self._keeps.close()
+
+    # ------------------------------------------------------------------------------------------------- the workers
+
+    async def _pod(self, made: Template) -> str:
+        """A pod of this template that is up, and ours alone. StartError."""
+        request = next(self._requests)
+        asked = self._asked[request] = _Asked(made, asyncio.get_running_loop().create_future())
+        self._handle(core.Wanted(request, made.key, made.name(secrets.token_hex(6))))
+        try:
+            return await asked.granted
+        except asyncio.CancelledError:
+            if asked.granted.done() and not asked.granted.cancelled() and asked.granted.exception() is None:
+                self._handle(core.Released(asked.granted.result(), True))
+            else:
+                self._handle(core.Unwanted(request))
+            raise
+        finally:
+            del self._asked[request]
+
+    async def _inside(self, link: StarterLink, spec: WorkerSpec, places: Places | None) -> Worker:
+        env = link.environment()
+        if spec.argv:
+            return CommandWorker(link, spec, env)
+        return await PythonWorker.start(link, spec, env, places, self._keeps)
+
+    async def _release(self, name: str, reusable: bool) -> None:
+        """A worker was stopped; if its pod goes with it, wait for that."""
+        cleared = self._cleared.setdefault(name, asyncio.Event())
+        self._handle(core.Released(name, reusable))
+        try:
+            if not self._leaving and name in self._core.names(State.LEAVING):
+                async with asyncio.timeout(_GONE_SECONDS):
+                    await cleared.wait()
+        except TimeoutError:
+            _log.warning("a pod does not go", pod=name)
+        finally:
+            self._cleared.pop(name, None)
+
+    # -------------------------------------------------------------------------------------------------- the core
+
+    def _handle(self, event: core.Event) -> None:
+        for action in self._core.handle(event, time.monotonic()):
+            self._do(action)
+
+    def _do(self, action: core.Action) -> None:
+        match action:
+            case core.Create():
+                self._own(self._create(action.name, self._asked[action.request].template))
+            case core.Link():
+                up = self._up.setdefault(action.name, _Up(place_of(self._settings, identity_of(action.name))))
+                up.linking = asyncio.create_task(self._connect(action.name, up))
+            case core.Explain():
+                self._own(self._explain(action.name))
+            case core.Grant():
+                self._grant(action)
+            case core.Fail():
+                self._fail(action)
+            case core.Died():
+                _log.warning("a worker's pod has ended", pod=action.name, reason=action.reason.text)
+                self._up[action.name].fate.tell(action.reason)
+            case core.Delete():
+                self._own(self._delete(action.name))
+            case core.Clear():
+                self._own(self._clear(action.name))
+            case core.WakeAt():
+                if self._timer is not None:
+                    self._timer.cancel()
+                delay = max(0.0, action.at - time.monotonic())
+                self._timer = asyncio.get_running_loop().call_later(delay, self._handle, core.Tick())
+
+    def _grant(self, action: core.Grant) -> None:
+        granted = self._asked[action.request].granted
+        if granted.done():  # nobody waits any more, as we shall be told in a moment
+            self._handle(core.Released(action.name, True))
+        else:
+            granted.set_result(action.name)
+
+    def _fail(self, action: core.Fail) -> None:
+        asked = self._asked.get(action.request)
+        if asked is not None and not asked.granted.done():
+            asked.granted.set_exception(StartError(action.message, action.detail, no_room=action.no_room))
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._owned.add(task)
+        task.add_done_callback(self._owned.discard)
+
+    # --------------------------------------------------------------------------------------------------- the API
+
+    async def _watch(self) -> None:
+        def deliver(news: watch.News[Pod]) -> None:
+            match news:
+                case watch.Added() | watch.Modified():
+                    self._handle(core.Seen(news.object))
+                case watch.Deleted():
+                    self._handle(core.Gone(news.object.metadata.name, news.object))
+                case watch.Listed():
+                    self._handle(core.Listed())
+                    self._own(self._tidy())
+                case watch.Troubled() if news.failures >= _TROUBLED:
+                    _log.warning("the pods can't be watched", reason=news.words)
+                    self._handle(core.Unlisted(f"no pod can be had: {news.words}"))
+
+        await self._watcher.run(deliver)
+
+    async def _create(self, name: str, made: Template) -> None:
+        """Create a pod, unless it is known that there is no room for it."""
+        identity = identity_of(name)
+        try:
+            refusal = await self._limits.refusal(made.asking)
+            if refusal is not None:
+                self._handle(core.Refused(name, refusal.text, refusal.no_room))
+                return
+            await asyncio.to_thread(_make, place_of(self._settings, identity))
+            await self._create_once(made.manifest(identity))
+        except ApiError as error:
+            reason = reason_of_refusal(error)
+            words = reason.text if reason is not None else f"no pod can be made: {error}"
+            self._handle(core.Refused(name, words, reason is not None and reason.cause == "quota"))
+        except OSError as error:
+            self._handle(core.Refused(name, f"the pod's directory could not be made: {error}"))
+
+    async def _create_once(self, manifest: dict[str, Any]) -> None:
+        """Its name is its own, so that one which is there was made by an earlier try."""
+        for left in reversed(range(_CREATIONS)):
+            try:
+                await self._client.create(PODS, manifest, self._settings.namespace)
+                return
+            except AlreadyExists:
+                return
+            except Unavailable as error:
+                if not error.uncertain or not left:
+                    raise
+
+    async def _connect(self, name: str, up: _Up) -> None:
+        """Link up with a starter once it is there, and tell when the link is over."""
+        try:
+            link = await self._linked(up.place)
+            up.places = await asyncio.to_thread(_places, up.place)
+        except (StartError, OSError) as error:
+            self._handle(core.Unlinked(name, str(error)))
+            return
+        up.link, up.fate = link, Fate()
+        self._handle(core.Linked(name))
+        await link.gone.wait()
+        self._handle(core.Unlinked(name, "the pod's starter is gone"))
+
+    async def _linked(self, place: Place) -> StarterLink:
+        while True:
+            link = StarterLink(place.socket)
+            try:
+                await link.open()
+                return link
+            except NotYetError:
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _explain(self, name: str) -> None:
+        """What the events of a pod and its last words tell of why it does not come up."""
+        pod = self._watcher.view.get((self._settings.namespace, name))
+        if pod is None:
+            self._handle(core.Explained(name, None))
+            return
+        events: list[Event] = []
+        words = ""
+        try:
+            found = await self._client.list(
+                EVENTS, self._settings.namespace, fields=f"involvedObject.uid={pod.metadata.uid}"
+            )
+            events = _since_progress(found)
+            reason = reason_of(pod)
+            if reason is not None and reason.container and reason.exit_code is not None:
+                words = await self._client.logs(name, self._settings.namespace, container=reason.container, tail=_WORDS)
+        except ApiError as error:
+            _log.warning("a pod can't be explained", pod=name, error=str(error))
+        self._handle(core.Explained(name, reason_of(pod, events, words), words))
+
+    async def _delete(self, name: str) -> None:
+        await self._cut(name)
+        while True:
+            try:
+                await self._client.delete(PODS, name, self._settings.namespace)
+                return
+            except NotFound:
+                self._handle(core.Gone(name))
+                return
+            except ApiError as error:
+                _log.warning("a pod can't be deleted", pod=name, error=str(error))
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _clear(self, name: str) -> None:
+        """Nothing of a pod that is gone shall be left."""
+        await self._cut(name)
+        self._up.pop(name, None)
+        await asyncio.to_thread(_remove, place_of(self._settings, identity_of(name)))
+        if name in self._cleared:
+            self._cleared[name].set()
+
+    async def _cut(self, name: str) -> None:
+        up = self._up.get(name)
+        if up is None:
+            return
+        linking, up.linking = up.linking, None
+        if linking is not None:
+            linking.cancel()
+            await asyncio.gather(linking, return_exceptions=True)
+        if up.link is not None:
+            await up.link.close()
+
+    async def _tidy(self) -> None:
+        """Remove the directories of pods that there are no more."""
+        known = {identity_of(name) for name in self._core.names(*State)}
+        for root in (self._settings.state / "workers", self._settings.memory):
+            if root is not None and root.is_dir():
+                for path in root.iterdir():
+                    if path.name not in known:
+                        await asyncio.to_thread(shutil.rmtree, path, True)
+
+
+def _make(place: Place) -> None:
+    for path in (place.root, place.memory):
+        if path is not None:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _remove(place: Place) -> None:
+    for path in (place.root, place.memory):
+        if path is not None:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _places(place: Place) -> Places:
+    """The small jobs' directories in a pod, empty."""
+    return Places((place.memory or place.root) / "small", place.root / "temporary")
+
+
+def _since_progress(events: Sequence[Event]) -> list[Event]:
+    """The warnings after which nothing has gone well."""
+    well = [event.at for event in events if event.type == "Normal" and event.reason != "Scheduled" and event.at]
+    since = max(well, default=None)
+    return [event for event in events if event.type != "Normal" and (since is None or (event.at or since) >= since)]

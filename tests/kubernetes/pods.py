@@ -1,0 +1,93 @@
+"""A cluster of one node for tests: a fake API server, a machine whose pods really run, and runtimes of its daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cluster_agent.runtimes.kubernetes.api.client import Client
+from cluster_agent.runtimes.kubernetes.manifest import Settings
+from cluster_agent.runtimes.kubernetes.runtime import KubernetesRuntime
+from cluster_agent.runtimes.process.keep import Keeps
+from tests.kubernetes.fake.machine import Machine
+from tests.kubernetes.fake.server import FakeServer
+
+DEADLINE = 20.0
+PYTHON = "python:3.11-slim"
+SCRATCH = "scratch:1"
+IMAGES = {
+    PYTHON: {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OF_THE_IMAGE": "x"},
+    SCRATCH: {"PATH": "/nowhere"},
+}
+
+
+class Node:
+    """The node, and the daemons that it has one after another."""
+
+    def __init__(self, server: FakeServer, program: Path, directory: Path) -> None:
+        self.server = server
+        self.machine = Machine(server, program, dict(IMAGES))
+        self.state = directory
+        self.settings = Settings(
+            cluster="edge1",
+            node="n1",
+            namespace="team",
+            state=directory,
+            starter_image="bdw-fed:1",
+            worker_image=PYTHON,
+            user=os.getuid(),
+            group=os.getgid(),
+        )
+        self.runtimes: list[KubernetesRuntime] = []
+
+    async def daemon(self, **changes: Any) -> KubernetesRuntime:
+        """A runtime as the node's daemon has it."""
+        client = await Client.connect(self.server.source)
+        made = KubernetesRuntime(client, self.settings, Keeps(self.state / "rows"))
+        await made.open()
+        self.runtimes.append(made)
+        return made
+
+    async def restart(self) -> KubernetesRuntime:
+        """The daemon ends, and is started again."""
+        former = self.runtimes.pop()
+        former.leave()
+        await former.close()
+        return await self.daemon()
+
+    @property
+    def names(self) -> list[str]:
+        """The pods that there are."""
+        return [pod["metadata"]["name"] for pod in self.machine.pods]
+
+    @property
+    def directories(self) -> list[str]:
+        """What lies on the node for pods."""
+        return sorted(path.name for path in (self.state / "workers").iterdir())
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Wait for a change of the cluster after which this is so."""
+        async with asyncio.timeout(DEADLINE):
+            while not true():
+                changed = asyncio.Event()
+
+                def told(_: object, changed: asyncio.Event = changed) -> None:
+                    changed.set()
+
+                self.server.store.listeners.add(told)
+                try:
+                    await asyncio.wait([asyncio.create_task(changed.wait())], timeout=0.05)
+                finally:
+                    self.server.store.listeners.discard(told)
+
+    async def close(self) -> None:
+        for runtime in self.runtimes:
+            runtime.leave()
+            await runtime.close()
+        await self.machine.close()
+        shutil.rmtree(self.state, ignore_errors=True)
