@@ -20,6 +20,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -39,11 +40,15 @@ from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.queries import LogQueries
 from cluster_agent.node.tasks import Tasks, task_key
 from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Work
+from cluster_agent.runtimes.base import Runtime
 from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.places import open_places
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from wire.digests import bytes_digest
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
+
+if TYPE_CHECKING:
+    from cluster_agent.runtimes.kubernetes.surroundings import KubernetesConfig
 
 _FILES = 65_536
 _log = structlog.get_logger(__name__)
@@ -68,7 +73,9 @@ class NodeConfig:
     memory: int = 0
     disk: int = 0
     python: str = sys.executable  # interpreter of `python` steps
-    memory_directory: Path | None = None  # where small tasks have theirs; None = in shared memory if there is any
+    # Where small tasks have theirs. None: in shared memory if there is any; on the disk if workers are pods.
+    memory_directory: Path | None = None
+    kubernetes: KubernetesConfig | None = None  # workers are pods
 
 
 async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], stop: asyncio.Event) -> None:
@@ -86,9 +93,7 @@ async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], sto
 @contextlib.asynccontextmanager
 async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
     async with contextlib.AsyncExitStack() as stack:
-        places = open_places(config.state, config.memory_directory)
-        keeps = Keeps(config.state / "rows")
-        runtime = ProcessRuntime(config.python, places, _owner(config.state), keeps)
+        runtime = await _runtime(config)
         store = DiskStore(config.state / "store", capacity=config.disk)
         stack.push_async_callback(store.close)
         rows.recover(store, runtime.left())
@@ -102,10 +107,23 @@ async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
         yield daemon
 
 
+async def _runtime(config: NodeConfig) -> Runtime:
+    keeps = Keeps(config.state / "rows")
+    if config.kubernetes is None:
+        places = open_places(config.state, config.memory_directory)
+        return ProcessRuntime(config.python, places, _owner(config.state), keeps)
+    # A daemon of processes does not pay for what it does not use.
+    from cluster_agent.runtimes.kubernetes.surroundings import make_runtime
+
+    return await make_runtime(
+        config.kubernetes, config.cluster, config.node, config.state, config.memory_directory, keeps
+    )
+
+
 class NodeDaemon:
     """The parts of a daemon, put together. Made by `serve`."""
 
-    def __init__(self, config: NodeConfig, runtime: ProcessRuntime, store: DiskStore, client: TransferClient) -> None:
+    def __init__(self, config: NodeConfig, runtime: Runtime, store: DiskStore, client: TransferClient) -> None:
         self._config = config
         self._store = store
         self._incarnation = os.urandom(16)

@@ -163,7 +163,7 @@ class Tasks:
 
     def learn(self, told: ToldWork) -> None:
         """What tasks that will be named have in common."""
-        self._works[told.number] = read_work(told, self._works)
+        self._works[told.number] = read_work(told, self._works, small_programs=self._runtime.small_programs)
 
     def start(self, orders: Orders) -> None:
         """Take on tasks."""

@@ -222,7 +222,12 @@ class Worker(abc.ABC):
 
 
 class Runtime(abc.ABC):
-    """Starts workers. `open` first, `close` last."""
+    """Starts workers. `open` first, `close` last.
+
+    `small_programs`: whether workers of commands take small jobs, where their programs have no limits.
+    """
+
+    small_programs: bool = True
 
     def left(self) -> Sequence[LeftRow]:
         """The rows that were under way when an earlier daemon was killed; asked before `open`, which forgets them."""

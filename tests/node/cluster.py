@@ -164,7 +164,7 @@ class Node:
 
 @dataclass
 class Cluster:
-    """A fake agent that listens, and the nodes that a test starts."""
+    """A fake agent that listens, and the nodes that a test starts; `options` are those of all nodes."""
 
     members: Members
     agent: FakeAgent
@@ -172,6 +172,7 @@ class Cluster:
     directory: Path
     data_root: Path
     nodes: list[Node] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def config(self, name: str = "n1", **options: Any) -> NodeConfig:
         return NodeConfig(
@@ -180,7 +181,7 @@ class Cluster:
             state=self.directory / name,
             agent=self.address,
             credentials=self.members.credentials(Role.NODE, f"{CLUSTER}/{name}"),
-            **{"listen_data": "127.0.0.1:0", "cpus": 2.0, "memory": 2 << 30, **options},
+            **{"listen_data": "127.0.0.1:0", "cpus": 2.0, "memory": 2 << 30, **self.options, **options},
         )
 
     async def start(self, name: str = "n1", **options: Any) -> Node:

@@ -138,7 +138,7 @@ class Pod(Runtime):
         # What the process runtime passes on of the daemon's environment is the image's here.
         env = {name: self.link.hello["env"][name] for name in ("PATH", "LANG") if name in self.link.hello["env"]}
         if spec.argv:
-            return CommandWorker(self.link, spec, env)
+            return await CommandWorker.start(self.link, spec, env)
         return await PythonWorker.start(self.link, spec, env)
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
@@ -12,6 +13,13 @@ EXAMPLES = """\
   bdw-fed node --cluster edge1 --node n1 --agent 127.0.0.1:7444 \\
       --directory /var/lib/bdw-fed/node --credentials /etc/bdw-fed/node --cpus 4 --memory 8Gi
 """
+
+
+class RuntimeName(StrEnum):
+    """What workers are."""
+
+    PROCESS = "process"
+    KUBERNETES = "kubernetes"
 
 
 def command(
@@ -32,6 +40,25 @@ def command(
     memory_directory: Annotated[
         str, Option(("--memory-directory",), "Where small tasks have their files. Default: shared memory.", "DIRECTORY")
     ] = "",
+    runtime: Annotated[
+        RuntimeName,
+        Option(("--runtime",), "What workers are: processes of ours, or pods of this node.", "RUNTIME"),
+    ] = RuntimeName.PROCESS,
+    pod: Annotated[
+        str, Option(("--pod",), "Of kubernetes: the pod that this is; others are made by its example.", "NAME")
+    ] = "",
+    kube_namespace: Annotated[
+        str, Option(("--kube-namespace",), "Of kubernetes: where the pods go. Default: our own.", "NAME")
+    ] = "",
+    kube_context: Annotated[
+        str, Option(("--kube-context",), "Of kubernetes, outside of a cluster: its context in the kubeconfig.", "NAME")
+    ] = "",
+    worker_image: Annotated[
+        str, Option(("--worker-image",), "Of kubernetes: for steps that name no image. Default: ours.", "IMAGE")
+    ] = "",
+    starter_image: Annotated[
+        str, Option(("--starter-image",), "Of kubernetes: ours, which has the starter. Default: the pod's.", "IMAGE")
+    ] = "",
     listen_health: ListenHealth = "",
     log_level: LogLevel = "warning",
 ) -> None:
@@ -46,6 +73,17 @@ def command(
     from wire.service import run_service
 
     configure("node", f"{cluster}/{node}", level=log_level)
+    kubernetes = None
+    if runtime is RuntimeName.KUBERNETES:
+        from cluster_agent.runtimes.kubernetes.surroundings import KubernetesConfig
+
+        kubernetes = KubernetesConfig(
+            context=kube_context,
+            namespace=kube_namespace,
+            pod=pod,
+            worker_image=worker_image,
+            starter_image=starter_image,
+        )
     config = NodeConfig(
         cluster=cluster,
         node=node,
@@ -58,6 +96,7 @@ def command(
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),
         memory_directory=Path(memory_directory) if memory_directory else None,
+        kubernetes=kubernetes,
     )
     run_service(serve, config, say_ready, listen_health)
 

@@ -85,6 +85,8 @@ class _Up:
 class KubernetesRuntime(Runtime):
     """Workers as pods of one node. `client` is closed with it."""
 
+    small_programs = False
+
     def __init__(self, client: Client, settings: Settings, keeps: Keeps | None = None) -> None:
         self._client = client
         self._settings = settings
@@ -183,7 +185,7 @@ class KubernetesRuntime(Runtime):
     async def _inside(self, link: StarterLink, spec: WorkerSpec, places: Places | None) -> Worker:
         env = link.environment()
         if spec.argv:
-            return CommandWorker(link, spec, env)
+            return await CommandWorker.start(link, spec, env)  # an image of a command need not have an interpreter
         return await PythonWorker.start(link, spec, env, places, self._keeps)
 
     async def _release(self, name: str, reusable: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -32,6 +33,8 @@ class PodSpec(Struct):
     node_name: str = ""
     restart_policy: str = ""
     service_account_name: str = ""
+    tolerations: list[dict[str, Any]] = []
+    image_pull_secrets: list[dict[str, str]] = []
 
 
 class Waiting(Struct):

@@ -1,0 +1,149 @@
+"""A whole node daemon whose workers are pods keeps the promises of one whose workers are processes.
+
+The tests of the daemon are collected here again, with a fake cluster below it whose pods are real starters.
+"""
+
+# ruff: noqa: F401
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.runtimes.kubernetes.surroundings import KubernetesConfig
+from tests.kubernetes.fake.machine import Machine
+from tests.kubernetes.fake.server import FakeServer
+from tests.kubernetes.pods import IMAGES, PYTHON
+from tests.node.cluster import Cluster, cluster, command, content, given, order, python, source, wait_until
+from tests.node.steps import bundle
+from tests.node.test_daemon import (
+    test_a_cancelled_task_is_killed_and_nothing_is_told_of_it,
+    test_a_pool_is_warm_before_its_first_task_and_stopped_when_told,
+    test_a_worker_is_started_once_and_kept_for_the_next_task,
+    test_freed_units_and_ended_runs_leave_the_disk,
+)
+from tests.node.test_failures import (
+    test_a_command_that_fails,
+    test_a_python_step_that_fails,
+    test_a_step_that_writes_to_its_input_fails,
+    test_a_timeout_ends_the_step_and_all_that_it_started,
+    test_memory_beyond_the_limit_is_told_as_that,
+    test_more_on_the_disk_than_allowed_is_told_as_that,
+)
+from tests.node.test_light import (
+    test_a_worker_that_dies_costs_the_task_it_was_at_and_no_other,
+    test_an_output_that_is_large_after_all_is_taken_and_those_behind_it_go_on,
+    test_many_tasks_end_in_their_order_with_their_own_outputs,
+    test_tasks_behind_one_that_hangs_are_executed_and_it_can_be_cancelled,
+    test_what_a_light_task_prints_is_in_its_own_log,
+)
+from tests.node.test_rows import (
+    test_a_large_output_is_taken_and_the_next_has_it_as_a_file,
+    test_one_that_dies_is_the_last_and_those_before_it_are_done,
+)
+from tests.node.test_steps import (
+    test_a_command_gets_its_words_and_a_chain_of_steps_works,
+    test_a_python_step_reads_its_input_and_its_output_becomes_a_unit,
+)
+
+
+@pytest.fixture
+async def machine(fake: FakeServer, starter: Path) -> AsyncIterator[Machine]:
+    made = Machine(fake, starter, dict(IMAGES))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def edge(fake: FakeServer, machine: Machine) -> AsyncIterator[Cluster]:
+    """A cluster whose nodes have pods for workers."""
+    directory = Path(tempfile.mkdtemp(prefix="bdw-"))  # the path of a socket has room for little
+    config = KubernetesConfig("fake", str(fake.kubeconfig), "team", starter_image="bdw-fed:1", worker_image=PYTHON)
+    async with cluster(directory) as made:
+        made.options["kubernetes"] = config
+        yield made
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+async def test_inputs_and_outputs_of_a_pod_are_links_and_no_copies(edge: Cluster, machine: Machine) -> None:
+    node = await edge.start()
+    unit = await source(edge, "large", b"x" * 100_000)
+    script = "tr x y <{in.unit} >{out.unit}; stat -c %i {in.unit} {out.unit} >{out.numbers}"
+    told = order("look", command("sh", "-c", script), inputs=[given("unit", unit)], outputs=["unit", "numbers"])
+    edge.agent.say(start=told)
+    finished = await edge.agent.result(told.key)
+    assert finished.failure.kind == ""
+    made, numbers = (output.unit for output in finished.outputs)
+    units = node.state / "store" / "units" / "default" / "run1"
+    stored = [(units / each.id.hex()).stat().st_ino for each in (unit, made)]
+    assert stored == [int(number) for number in content(node, numbers).split()]
+    [pod] = machine.pods
+    assert pod["metadata"]["labels"]["bdw-fed.io/step"] == "look_1"
+
+
+async def test_a_daemon_that_is_started_again_goes_on_with_the_pods_of_its_predecessor(
+    edge: Cluster, machine: Machine
+) -> None:
+    spec = command("sh", "-c", "echo {param.n} >{out.unit}")
+    node = await edge.start()
+    for number in range(3):
+        if number:
+            await node.end()
+            assert len(machine.pods) == 1
+            node = await edge.start()
+        told = order("echo", spec, outputs=["unit"], parameters={"n": number}, number=number)
+        edge.agent.say(start=told)
+        finished = await edge.agent.result(told.key)
+        assert content(node, finished.outputs[0].unit) == b"%d\n" % number
+    assert len(machine.started) == 1
+
+
+async def test_a_task_waits_for_another_worker_while_the_quota_is_used_up(
+    edge: Cluster, machine: Machine, fake: FakeServer
+) -> None:
+    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}, "status": {"used": {"pods": "0"}}}
+    fake.put("resourcequotas", quota)
+    await edge.start()
+    spec = command("sh", "-c", "echo {param.n} >{out.unit}")
+    keys = []
+    for number in range(6):
+        told = order("echo", spec, outputs=["unit"], parameters={"n": number}, number=number)
+        keys.append(told.key)
+        edge.agent.say(start=told)
+    ends = [await edge.agent.result(key) for key in keys]
+    assert [end.failure.kind for end in ends] == [""] * 6
+    assert machine.most == 1
+
+
+async def test_a_step_without_a_pod_fails_with_the_clusters_words(edge: Cluster, machine: Machine) -> None:
+    await edge.start()
+    told = order("s", model_pb2.Execution(command=model_pb2.Execution.Command(argv=["true"]), image="nope:1"))
+    edge.agent.say(start=told)
+    finished = await edge.agent.result(told.key)
+    assert finished.failure.kind == "start"
+    assert "the image 'nope:1' of container 'worker' can't be had" in finished.failure.message
+
+
+async def test_a_task_whose_pod_is_evicted_is_lost_and_the_next_gets_another_pod(
+    edge: Cluster, machine: Machine
+) -> None:
+    await edge.start()
+    spec = command("sh", "-c", "test {param.n} = 1 || sleep 1000; echo fine >{out.unit}")
+    first = order("s", spec, outputs=["unit"], parameters={"n": 0})
+    edge.agent.say(start=first)
+    await edge.agent.hear("started", lambda started: started.key == first.key)
+    machine.evict(machine.pods[0]["metadata"]["name"])
+    finished = await edge.agent.result(first.key)
+    assert (finished.failure.kind, finished.failure.message.partition(" (")[0]) == ("lost", "the pod was evicted")
+    second = order("s", spec, outputs=["unit"], parameters={"n": 1}, number=1)
+    edge.agent.say(start=second)
+    assert (await edge.agent.result(second.key)).failure.kind == ""
+    assert len(machine.started) == 2
+    await wait_until(lambda: len(machine.pods) == 1)
