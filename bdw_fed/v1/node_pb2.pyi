@@ -176,9 +176,6 @@ class NodeMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HELLO_FIELD_NUMBER: _builtins.int
-    STARTED_FIELD_NUMBER: _builtins.int
-    OUTPUTS_FIELD_NUMBER: _builtins.int
-    FINISHED_FIELD_NUMBER: _builtins.int
     FETCHED_FIELD_NUMBER: _builtins.int
     PUSHED_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
@@ -188,16 +185,6 @@ class NodeMessage(_message.Message):
     @_builtins.property
     def hello(self) -> Global___NodeHello:
         """first on the stream"""
-
-    @_builtins.property
-    def started(self) -> Global___TaskStarted: ...
-    @_builtins.property
-    def outputs(self) -> Global___TaskOutputs:
-        """some of the units of a task that still runs (splits)"""
-
-    @_builtins.property
-    def finished(self) -> Global___TaskFinished:
-        """repeated after a reconnection until acknowledged"""
 
     @_builtins.property
     def fetched(self) -> Global___FetchFinished: ...
@@ -215,9 +202,6 @@ class NodeMessage(_message.Message):
         self,
         *,
         hello: Global___NodeHello | None = ...,
-        started: Global___TaskStarted | None = ...,
-        outputs: Global___TaskOutputs | None = ...,
-        finished: Global___TaskFinished | None = ...,
         fetched: Global___FetchFinished | None = ...,
         pushed: Global___PushFinished | None = ...,
         source: Global___SourceOpened | None = ...,
@@ -225,11 +209,11 @@ class NodeMessage(_message.Message):
         log: Global___LogChunk | None = ...,
         workers: Global___WorkersChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "finished", b"finished", "hello", b"hello", "kind", b"kind", "log", b"log", "outputs", b"outputs", "pushed", b"pushed", "source", b"source", "started", b"started", "status", b"status", "workers", b"workers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "source", b"source", "status", b"status", "workers", b"workers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "finished", b"finished", "hello", b"hello", "kind", b"kind", "log", b"log", "outputs", b"outputs", "pushed", b"pushed", "source", b"source", "started", b"started", "status", b"status", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "source", b"source", "status", b"status", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "started", "outputs", "finished", "fetched", "pushed", "source", "status", "log", "workers"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "fetched", "pushed", "source", "status", "log", "workers"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -244,7 +228,6 @@ class NodeHello(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
-    FINISHED_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     DATA_ADDRESS_FIELD_NUMBER: _builtins.int
     SERVER_NAME_FIELD_NUMBER: _builtins.int
@@ -268,10 +251,6 @@ class NodeHello(_message.Message):
         """also those assigned and not started yet"""
 
     @_builtins.property
-    def finished(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskFinished]:
-        """not acknowledged"""
-
-    @_builtins.property
     def units(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitKey]:
         """all units in the store"""
 
@@ -285,7 +264,6 @@ class NodeHello(_message.Message):
         incarnation: _builtins.bytes = ...,
         status: _control_plane_pb2.NodeStatus | None = ...,
         running: _abc.Iterable[Global___TaskKey] | None = ...,
-        finished: _abc.Iterable[Global___TaskFinished] | None = ...,
         units: _abc.Iterable[Global___UnitKey] | None = ...,
         data_address: _builtins.str = ...,
         server_name: _builtins.str = ...,
@@ -295,38 +273,11 @@ class NodeHello(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_address", b"data_address", "fetching", b"fetching", "finished", b"finished", "incarnation", b"incarnation", "node", b"node", "orders_version", b"orders_version", "results", b"results", "running", b"running", "server_name", b"server_name", "status", b"status", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_address", b"data_address", "fetching", b"fetching", "incarnation", b"incarnation", "node", b"node", "orders_version", b"orders_version", "results", b"results", "running", b"running", "server_name", b"server_name", "status", b"status", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeHello: _TypeAlias = NodeHello  # noqa: Y015
-
-@_typing.final
-class TaskStarted(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    QUEUED_SECONDS_FIELD_NUMBER: _builtins.int
-    START_SECONDS_FIELD_NUMBER: _builtins.int
-    queued_seconds: _builtins.float
-    start_seconds: _builtins.float
-    """of which: starting a worker"""
-    @_builtins.property
-    def key(self) -> Global___TaskKey: ...
-    def __init__(
-        self,
-        *,
-        key: Global___TaskKey | None = ...,
-        queued_seconds: _builtins.float = ...,
-        start_seconds: _builtins.float = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "queued_seconds", b"queued_seconds", "start_seconds", b"start_seconds"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TaskStarted: _TypeAlias = TaskStarted  # noqa: Y015
 
 @_typing.final
 class ProducedUnit(_message.Message):
@@ -356,74 +307,6 @@ class ProducedUnit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProducedUnit: _TypeAlias = ProducedUnit  # noqa: Y015
-
-@_typing.final
-class TaskOutputs(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    OUTPUTS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def key(self) -> Global___TaskKey: ...
-    @_builtins.property
-    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProducedUnit]: ...
-    def __init__(
-        self,
-        *,
-        key: Global___TaskKey | None = ...,
-        outputs: _abc.Iterable[Global___ProducedUnit] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "outputs", b"outputs"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TaskOutputs: _TypeAlias = TaskOutputs  # noqa: Y015
-
-@_typing.final
-class TaskFinished(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    OUTPUTS_FIELD_NUMBER: _builtins.int
-    FAILURE_FIELD_NUMBER: _builtins.int
-    EXECUTION_SECONDS_FIELD_NUMBER: _builtins.int
-    PEAK_MEMORY_FIELD_NUMBER: _builtins.int
-    BYTES_IN_FIELD_NUMBER: _builtins.int
-    BYTES_OUT_FIELD_NUMBER: _builtins.int
-    execution_seconds: _builtins.float
-    peak_memory: _builtins.int
-    bytes_in: _builtins.int
-    bytes_out: _builtins.int
-    @_builtins.property
-    def key(self) -> Global___TaskKey: ...
-    @_builtins.property
-    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProducedUnit]:
-        """all of them, also those told before"""
-
-    @_builtins.property
-    def failure(self) -> _model_pb2.Failure:
-        """set = failed; kind, message, detail are filled in"""
-
-    def __init__(
-        self,
-        *,
-        key: Global___TaskKey | None = ...,
-        outputs: _abc.Iterable[Global___ProducedUnit] | None = ...,
-        failure: _model_pb2.Failure | None = ...,
-        execution_seconds: _builtins.float = ...,
-        peak_memory: _builtins.int = ...,
-        bytes_in: _builtins.int = ...,
-        bytes_out: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "key", b"key"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "execution_seconds", b"execution_seconds", "failure", b"failure", "key", b"key", "outputs", b"outputs", "peak_memory", b"peak_memory"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TaskFinished: _TypeAlias = TaskFinished  # noqa: Y015
 
 @_typing.final
 class FetchFinished(_message.Message):
@@ -594,22 +477,17 @@ class NodeCommand(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WELCOME_FIELD_NUMBER: _builtins.int
-    START_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     FETCH_FIELD_NUMBER: _builtins.int
     EXPECT_FIELD_NUMBER: _builtins.int
     PUSH_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
-    FREE_FIELD_NUMBER: _builtins.int
-    ACK_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
     STOP_LOGS_FIELD_NUMBER: _builtins.int
     END_RUN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___NodeWelcome: ...
-    @_builtins.property
-    def start(self) -> Global___StartTask: ...
     @_builtins.property
     def cancel(self) -> Global___CancelTask: ...
     @_builtins.property
@@ -620,10 +498,6 @@ class NodeCommand(_message.Message):
     def push(self) -> Global___PushUnit: ...
     @_builtins.property
     def open(self) -> Global___OpenSource: ...
-    @_builtins.property
-    def free(self) -> Global___FreeUnits: ...
-    @_builtins.property
-    def ack(self) -> Global___AckResults: ...
     @_builtins.property
     def pool(self) -> Global___SizePool: ...
     @_builtins.property
@@ -636,24 +510,21 @@ class NodeCommand(_message.Message):
         self,
         *,
         welcome: Global___NodeWelcome | None = ...,
-        start: Global___StartTask | None = ...,
         cancel: Global___CancelTask | None = ...,
         fetch: Global___FetchUnit | None = ...,
         expect: Global___ExpectUnit | None = ...,
         push: Global___PushUnit | None = ...,
         open: Global___OpenSource | None = ...,
-        free: Global___FreeUnits | None = ...,
-        ack: Global___AckResults | None = ...,
         pool: Global___SizePool | None = ...,
         logs: Global___ReadLogs | None = ...,
         stop_logs: Global___StopLogs | None = ...,
         end_run: Global___EndRun | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "free", b"free", "kind", b"kind", "logs", b"logs", "open", b"open", "pool", b"pool", "push", b"push", "start", b"start", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "free", b"free", "kind", b"kind", "logs", b"logs", "open", b"open", "pool", b"pool", "push", b"push", "start", b"start", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "start", "cancel", "fetch", "expect", "push", "open", "free", "ack", "pool", "logs", "stop_logs", "end_run"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "cancel", "fetch", "expect", "push", "open", "pool", "logs", "stop_logs", "end_run"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -697,7 +568,6 @@ class TaskInput(_message.Message):
 
     PORT_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
-    UNITS_FIELD_NUMBER: _builtins.int
     MANY_FIELD_NUMBER: _builtins.int
     FORM_FIELD_NUMBER: _builtins.int
     port: _builtins.str
@@ -706,22 +576,17 @@ class TaskInput(_message.Message):
     """the step sees a list, also of one"""
     form: _builtins.str
     """as InputPort has it"""
-    @_builtins.property
-    def units(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Unit]:
-        """in order; all are in the node's store"""
-
     def __init__(
         self,
         *,
         port: _builtins.str = ...,
         format: _builtins.str = ...,
-        units: _abc.Iterable[_model_pb2.Unit] | None = ...,
         many: _builtins.bool = ...,
         form: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "many", b"many", "port", b"port", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "many", b"many", "port", b"port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -729,6 +594,10 @@ Global___TaskInput: _TypeAlias = TaskInput  # noqa: Y015
 
 @_typing.final
 class StartTask(_message.Message):
+    """What all tasks of a step of a run have in common, and so the key names namespace and run only. It travels in the
+    `Work` of cluster_agent/orders/messages.py, as does all else that is said of each task.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
@@ -925,46 +794,6 @@ class OpenSource(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenSource: _TypeAlias = OpenSource  # noqa: Y015
-
-@_typing.final
-class FreeUnits(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UNITS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def units(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitKey]: ...
-    def __init__(
-        self,
-        *,
-        units: _abc.Iterable[Global___UnitKey] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["units", b"units"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___FreeUnits: _TypeAlias = FreeUnits  # noqa: Y015
-
-@_typing.final
-class AckResults(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEYS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskKey]: ...
-    def __init__(
-        self,
-        *,
-        keys: _abc.Iterable[Global___TaskKey] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AckResults: _TypeAlias = AckResults  # noqa: Y015
 
 @_typing.final
 class SizePool(_message.Message):

@@ -13,7 +13,7 @@ from cluster_agent.coordinator.state import Part, Unit
 
 def work(live: LiveRun, step: Step) -> bytes:
     """What all tasks of a step have in common: a serialised `bdw_fed.v1.StartTask`."""
-    message = node_pb2.NodeCommand.FromString(step.start).start
+    message = node_pb2.StartTask.FromString(step.start)
     message.key.namespace = live.key.namespace
     message.key.run = live.key.run
     for edge in step.inputs:
@@ -74,7 +74,7 @@ def open_source(run: RunKey, step: str, part: Part) -> bytes:
 
 def size_pool(step: Step, workers: int) -> bytes:
     """Keep so many workers of the step's definition ready."""
-    template = node_pb2.NodeCommand.FromString(step.start).start
+    template = node_pb2.StartTask.FromString(step.start)
     command = node_pb2.NodeCommand()
     command.pool.definition = step.definition
     command.pool.workers = workers

@@ -69,7 +69,7 @@ class Step:
     backoff: float
     factor: float
     max_backoff: float
-    start: bytes  # a NodeCommand's StartTask without key and inputs
+    start: bytes  # a serialised StartTask without key and inputs
     file: str = ""  # an output's: the name that the workflow saves it under
     prefer: str = ""  # which of several executors a unit goes to: see expected
     tolerates: frozenset[str] = frozenset()  # NoExecute taints, KEY or KEY=VALUE
@@ -190,15 +190,15 @@ def _find_free(graph: Graph) -> None:
 def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Step:
     executors = tuple(share.cluster for share in proto.executors)
     kind = _KINDS.get(proto.execution.WhichOneof("kind") or "", TASK)
-    start = node_pb2.NodeCommand()
-    start.start.workflow = workflow
-    start.start.step = proto.name
-    start.start.definition = proto.definition or proto.name
-    start.start.execution.CopyFrom(proto.execution)
-    start.start.outputs.extend(proto.outputs)
-    start.start.parameters_json = proto.parameters_json
-    start.start.resources.CopyFrom(proto.resources)
-    start.start.timeout = proto.timeout
+    start = node_pb2.StartTask()
+    start.workflow = workflow
+    start.step = proto.name
+    start.definition = proto.definition or proto.name
+    start.execution.CopyFrom(proto.execution)
+    start.outputs.extend(proto.outputs)
+    start.parameters_json = proto.parameters_json
+    start.resources.CopyFrom(proto.resources)
+    start.timeout = proto.timeout
     return Step(
         index=index,
         name=proto.name,

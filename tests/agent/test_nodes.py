@@ -26,20 +26,16 @@ from cluster_agent.coordinator.messages import (
 from cluster_agent.orders.messages import (
     VERSION,
     Failure,
-    Frees,
     Order,
     Orders,
     Output,
-    Produced,
-    Result,
-    Results,
-    Started,
     UnitInfo,
     Work,
     decode_downward,
 )
 from tests.agent.agents import NotingCore, running
 from tests.agent.federation import FakeHub, FakeNode, Members, Served, until, within
+from tests.fixtures import words
 from wire.digests import bytes_digest
 from wire.identity import Role
 
@@ -48,15 +44,19 @@ KEY = n.TaskKey(namespace="default", run="r", task=b"t" * 16, attempt=2)
 RUN = RunKey("default", "r")
 
 
+def unit_key(unit: bytes) -> n.UnitKey:
+    return n.UnitKey(namespace="default", run="r", unit=unit)
+
+
 UNIT = Output("rows", 0, UnitInfo(b"u" * 16, b"d" * 32, 5, name="rows.csv", origin="edge"))
-STARTED = Started("default", "r", ((b"t" * 16, 2),))
+STARTED = words.started(RUN, b"t" * 16, 2)
 
 
 async def test_a_node_is_welcomed_and_its_results_are_heard_before_it_joins(members: Members, tmp_path: Path) -> None:
     """Else the core would take their tasks for lost."""
     async with running(members, tmp_path / "edge", "edge", NOWHERE) as agent:
         node = FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1"), b"one")
-        node.hello_results = [Results("default", "r", (Result(b"1" * 16, 1, (UNIT,), seconds=1.5),))]
+        node.hello_results = [words.done(RUN, b"1" * 16, 1, (UNIT,), 1.5)]
         node.hello.running.append(KEY)
         node.hello.units.append(n.UnitKey(namespace="default", run="r", unit=b"x" * 16))
         async with node:
@@ -77,7 +77,7 @@ async def test_a_node_joins_when_all_its_results_are_heard(members: Members, tmp
     """After long alone they may need several messages; what the node says between waits for the join."""
     async with running(members, tmp_path / "edge", "edge", NOWHERE) as agent:
         node = FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1"))
-        results = [Results("default", "r", (Result(b"%d" % number * 16, 1),)) for number in range(3)]
+        results = [words.done(RUN, b"%d" % number * 16, 1) for number in range(3)]
         node.hello.results = 3
         node.hello_results = [results[0]]
         async with node:
@@ -97,8 +97,8 @@ async def test_each_message_becomes_its_event_in_order(members: Members, tmp_pat
         FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1")) as node,
     ):
         unit = n.UnitKey(namespace="default", run="r", unit=b"u" * 16)
-        failed = Results("default", "r", (Result(b"t" * 16, 2, failure=Failure("exit", "status 3", "boom")),))
-        produced = Produced("default", "r", b"t" * 16, 2, (UNIT,))
+        failed = words.failed(RUN, b"t" * 16, 2, Failure("exit", "status 3", "boom"))
+        produced = words.produced(RUN, b"t" * 16, 2, (UNIT,))
         source = n.SourceOpened(namespace="default", run="r", step="inputs.x", index=1, error="no such file")
         await node.say(
             n.NodeMessage(fetched=n.FetchFinished(unit=unit, bytes=7, error="gone", gone=True)),
@@ -119,7 +119,7 @@ async def test_what_is_said_in_one_tick_comes_in_as_few_messages_as_its_order_al
 ) -> None:
     command = n.NodeCommand(cancel=n.CancelTask(key=KEY)).SerializeToString()
     orders = [Work(1, b"start"), Orders(1, (Order(b"t" * 16, 1, ((UNIT.unit,),)),))]
-    frees = Frees("default", "r", (b"u" * 16,))
+    (frees,) = words.frees([unit_key(b"u" * 16)])
 
     def script(event: Event) -> list[Action]:
         said = [*[command] * 100, *orders, command, frees]
@@ -165,9 +165,9 @@ async def test_a_new_stream_of_a_node_replaces_the_old_one(members: Members, tmp
                 assert [status.ready for status in agent.nodes.statuses()] == [True]
                 streams = [event.stream for event in agent.core.events if isinstance(event, NodeJoined)]
                 for stream, unit in zip(streams, (b"old", b"new"), strict=True):
-                    agent.nodes.tell("n1", stream, [Frees("default", "r", (unit,))])
+                    agent.nodes.tell("n1", stream, words.frees([unit_key(unit)]))
                 await until(lambda: len(new.responses) == 2)
-                assert decode_downward(new.responses[1].orders) == [Frees("default", "r", (b"new",))]
+                assert decode_downward(new.responses[1].orders) == words.frees([unit_key(b"new")])
         await until(lambda: kinds()[3:] == ["NodeLost"])
         assert [(status.name, status.ready) for status in agent.nodes.statuses()] == [("n1", False)]
 

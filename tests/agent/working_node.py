@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -13,7 +14,9 @@ import grpc.aio
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import node_pb2 as n
 from bdw_fed.v1.node_pb2_grpc import NodeServiceStub
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.orders import messages as orders
+from tests.fixtures import words
 from wire.digests import bytes_digest, source_task_id, unit_id
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
 
@@ -31,9 +34,8 @@ class WorkingNode:
         self._credentials = credentials
         self._random = Random(seed)
         self._units: set[Key] = set()
-        self._results: dict[Task, orders.Result] = {}
+        self._results: dict[Task, orders.Results] = {}
         self._running: set[Task] = set()
-        self._works: dict[int, n.StartTask] = {}
         self._out: asyncio.Queue[Said] = asyncio.Queue()
         self._tasks = asyncio.TaskGroup()
         self.executed: Counter[bytes] = Counter()
@@ -61,14 +63,15 @@ class WorkingNode:
         async with grpc.aio.secure_channel(self._address, credentials, options=options) as channel:
             call = NodeServiceStub(channel).Attach()
             self._out = asyncio.Queue()
+            ears = words.Ears()
             await call.write(self._hello())
             writer = asyncio.create_task(self._write(call, self._out))
             try:
                 while isinstance(response := await call.read(), n.AttachResponse):
-                    for command in response.commands:
-                        self._obey(command)
-                    for said in orders.decode_downward(response.orders) if response.orders else ():
-                        self._execute(said)
+                    of_tasks = orders.decode_downward(response.orders) if response.orders else []
+                    for said in [*response.commands, *of_tasks]:
+                        for kind, what in ears.hear(said):
+                            self._obey(kind, what)
             finally:
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
@@ -93,64 +96,53 @@ class WorkingNode:
             hello.running.add(namespace=namespace, run=run, task=task, attempt=attempt)
         for namespace, run, unit in self._units:
             hello.units.add(namespace=namespace, run=run, unit=unit)
-        kept: list[orders.Upward] = [orders.Results(key[0], key[1], (one,)) for key, one in self._results.items()]
+        kept: list[orders.Upward] = list(self._results.values())
         return n.AttachRequest(messages=[n.NodeMessage(hello=hello)], results=orders.encode(kept) if kept else b"")
 
-    def _obey(self, command: n.NodeCommand) -> None:
-        kind = command.WhichOneof("kind")
-        handler: Callable[[n.NodeCommand], None] | None = getattr(self, f"_on_{kind}", None)
+    def _obey(self, kind: str, what: Any) -> None:
+        handler: Callable[[Any], None] | None = getattr(self, f"_on_{kind}", None)
         if handler is not None:
-            handler(command)
+            handler(what)
 
-    def _execute(self, said: orders.Downward) -> None:
-        match said:
-            case orders.Work(number=number, start=start):
-                self._works[number] = n.StartTask.FromString(start)
-            case orders.Orders(work=number, orders=ordered):
-                for order in ordered:
-                    self._start(self._works[number], order)
-            case orders.Acks(namespace=namespace, run=run, tasks=tasks):
-                for task, attempt in tasks:
-                    self._results.pop((namespace, run, task, attempt), None)
-            case orders.Frees(namespace=namespace, run=run, units=units):
-                for unit in units:
-                    self._units.discard((namespace, run, unit))
-
-    def _on_welcome(self, command: n.NodeCommand) -> None:
+    def _on_welcome(self, _: n.NodeWelcome) -> None:
         self.attached += 1
 
-    def _on_open(self, command: n.NodeCommand) -> None:
-        order = command.open
+    def _on_ack(self, key: n.TaskKey) -> None:
+        self._results.pop((key.namespace, key.run, key.task, key.attempt), None)
+
+    def _on_free(self, key: n.UnitKey) -> None:
+        self._units.discard((key.namespace, key.run, key.unit))
+
+    def _on_open(self, order: n.OpenSource) -> None:
         maker = source_task_id(order.namespace, order.run, order.step, order.index)
         opened = n.SourceOpened(namespace=order.namespace, run=order.run, step=order.step, index=order.index)
         unit = self._make(order.namespace, order.run, maker, "out").unit
         opened.units.add(port="out", unit=m.Unit(id=unit.id, digest=unit.digest, size=unit.size, task=maker))
         self._out.put_nowait(n.NodeMessage(source=opened))
 
-    def _start(self, work: n.StartTask, order: orders.Order) -> None:
-        key = work.key.namespace, work.key.run, order.task, order.attempt
+    def _on_start(self, order: words.Task) -> None:
+        key = order.key.namespace, order.key.run, order.key.task, order.key.attempt
         if key not in self._running and key not in self._results:
             self._running.add(key)
-            self._tasks.create_task(self._work(key, work))
+            self._tasks.create_task(self._work(key, order.start))
 
-    async def _work(self, key: Task, work: n.StartTask) -> None:
+    async def _work(self, key: Task, start: n.StartTask) -> None:
         namespace, run, task, attempt = key
-        self._out.put_nowait(orders.Started(namespace, run, ((task, attempt),)))
+        self._out.put_nowait(words.started(RunKey(namespace, run), task, attempt))
         await asyncio.sleep(self._random.random() * 0.01)
         if key not in self._running:
             return
         self._running.discard(key)
         self.executed[task] += 1
-        made = tuple(self._make(namespace, run, task, port.name) for port in work.outputs)
-        result = self._results[key] = orders.Result(task, attempt, made, seconds=0.01)
-        self._out.put_nowait(orders.Results(namespace, run, (result,)))
+        made = [self._make(namespace, run, task, port.name) for port in start.outputs]
+        done = self._results[key] = words.done(RunKey(namespace, run), task, attempt, made, 0.01)
+        self._out.put_nowait(done)
 
-    def _on_cancel(self, command: n.NodeCommand) -> None:
-        key = command.cancel.key
+    def _on_cancel(self, command: n.CancelTask) -> None:
+        key = command.key
         self._running.discard((key.namespace, key.run, key.task, key.attempt))
 
-    def _on_fetch(self, command: n.NodeCommand) -> None:
-        order = command.fetch
+    def _on_fetch(self, order: n.FetchUnit) -> None:
         self._units.add((order.key.namespace, order.key.run, order.key.unit))
         self._out.put_nowait(n.NodeMessage(fetched=n.FetchFinished(unit=order.key, bytes=order.unit.size)))
 

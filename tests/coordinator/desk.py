@@ -14,9 +14,9 @@ from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.orders.messages import Failure, Output
-from tests.coordinator import words
 from tests.coordinator.federation import made
 from tests.coordinator.workflows import Use, fragments
+from tests.fixtures import words
 from wire.digests import source_task_id
 
 RUN = RunKey("default", "run-1")
@@ -35,7 +35,7 @@ class Said:
     wake: float | None = None
 
     @property
-    def starts(self) -> list[node_pb2.StartTask]:
+    def starts(self) -> list[words.Task]:
         return [command for _, kind, command in self.nodes if kind == "start"]  # type: ignore[misc]
 
     def to_nodes(self, kind: str) -> list[tuple[str, Message]]:
@@ -139,7 +139,7 @@ class Desk:
         node: str = "n1",
         *,
         process: bytes = b"1",
-        running: Sequence[node_pb2.StartTask] = (),
+        running: Sequence[words.Task] = (),
         units: Sequence[bytes] = (),
         fetching: Sequence[bytes] = (),
     ) -> Said:
@@ -168,18 +168,20 @@ class Desk:
         return messages.SourceRead(node, RUN, step, index, (output,))
 
     def result(
-        self, task: node_pb2.StartTask, node: str = "n1", *, count: int = 1, seconds: float = 1.0, size: int = 1000
+        self, task: words.Task, node: str = "n1", *, count: int = 1, seconds: float = 1.0, size: int = 1000
     ) -> messages.NodeSaid:
-        return words.done(node, RUN, task.key.task, task.key.attempt, outputs(task, count, size), seconds, 1000)
+        return messages.NodeSaid(
+            node, words.done(RUN, task.key.task, task.key.attempt, outputs(task, count, size), seconds, 1000)
+        )
 
     def done(
-        self, task: node_pb2.StartTask, node: str = "n1", *, count: int = 1, seconds: float = 1.0, size: int = 1000
+        self, task: words.Task, node: str = "n1", *, count: int = 1, seconds: float = 1.0, size: int = 1000
     ) -> Said:
         return self.do(self.result(task, node, count=count, seconds=seconds, size=size))
 
-    def failed(self, task: node_pb2.StartTask, node: str = "n1", kind: str = "exception") -> Said:
+    def failed(self, task: words.Task, node: str = "n1", kind: str = "exception") -> Said:
         failure = Failure(kind, "ValueError: bad row", "Traceback")
-        return self.do(words.failed(node, RUN, task.key.task, task.key.attempt, failure))
+        return self.do(messages.NodeSaid(node, words.failed(RUN, task.key.task, task.key.attempt, failure)))
 
     def fetched(self, unit: bytes, node: str = "n1", *, error: str = "", gone: bool = False) -> Said:
         return self.do(messages.FetchEnded(node, RUN, unit, 1000, 0.1, error, gone))
@@ -206,11 +208,11 @@ class Desk:
         return next(progress for progress in self.status().steps if progress.step == step)
 
 
-def outputs(task: node_pb2.StartTask, count: int = 1, size: int = 1000) -> tuple[Output, ...]:
-    return tuple(made(task.key.task, port.name, index, size) for port in task.outputs for index in range(count))
+def outputs(task: words.Task, count: int = 1, size: int = 1000) -> tuple[Output, ...]:
+    return tuple(made(task.key.task, port.name, index, size) for port in task.start.outputs for index in range(count))
 
 
-def unit_ids(task: node_pb2.StartTask, port: str) -> list[bytes]:
+def unit_ids(task: words.Task, port: str) -> list[bytes]:
     return [unit.id for given in task.inputs if given.port == port for unit in given.units]
 
 

@@ -21,8 +21,8 @@ from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import DONE
 from cluster_agent.orders.messages import Downward, Failure, Output, Results, UnitInfo
-from tests.coordinator import words
 from tests.coordinator.workflows import Use, fragments
+from tests.fixtures import words
 from wire.digests import bytes_digest, source_task_id, unit_id
 
 RUN = RunKey("default", "run-1")
@@ -64,7 +64,7 @@ class FakeNode:
         kept = self.unacked if journal else {}
         self.incarnations += 1
         self.incarnation = f"{self.name}#{self.incarnations}".encode()
-        self.running: dict[tuple[RunKey, bytes, int], node_pb2.StartTask] = {}
+        self.running: dict[tuple[RunKey, bytes, int], words.Task] = {}
         self.unacked: dict[tuple[RunKey, bytes, int], messages.NodeSaid] = kept
         self.expected: dict[tuple[RunKey, bytes], bytes] = {}  # unit -> digest
         self.fetches: deque[node_pb2.FetchUnit] = deque()
@@ -177,7 +177,7 @@ class FakeNode:
         elif kind == "end_run":
             self.end_run(command)
 
-    def start(self, start: node_pb2.StartTask) -> None:
+    def start(self, start: words.Task) -> None:
         run = key_of(start.key)
         for port in start.inputs:
             for unit in port.units:
@@ -185,7 +185,7 @@ class FakeNode:
                 assert digest == unit.digest or self.federation.faulty, f"an input of {start.step} is not here"
                 if digest != unit.digest:  # lost; or made again here with other bytes, while the order was on its way
                     failure = Failure("data", "an input is not in the store, or has other bytes")
-                    self.end(words.failed(self.name, run, start.key.task, start.key.attempt, failure))
+                    self.end(words.failed(run, start.key.task, start.key.attempt, failure))
                     return
         self.running[run, start.key.task, start.key.attempt] = start
 
@@ -244,35 +244,35 @@ class FakeNode:
         room = self.cpus  # the first tasks that fit are with workers; any of these may end
         with_workers = []
         for key, task in self.running.items():
-            room -= task.resources.cpus or 0.1
+            room -= task.start.resources.cpus or 0.1
             if room < -1e-9 and with_workers:
                 break
             with_workers.append((key, task))
         key, task = self.federation.random.choice(with_workers)
         run, task_id, attempt = key
-        self.say(words.started(self.name, run, task_id, attempt))
+        self.say(messages.NodeSaid(self.name, words.started(run, task_id, attempt)))
         del self.running[key]
         if self.federation.chance(self.federation.faults.attempt_fails) or task.step in self.federation.broken_steps:
             failure = Failure("exception", "ValueError: bad row", "Traceback …")
-            self.end(words.failed(self.name, run, task_id, attempt, failure, 0.01))
+            self.end(words.failed(run, task_id, attempt, failure, 0.01))
             return
         outputs = self.federation.outputs_of(task)
         for output in outputs:
             self.store[run, output.unit.id] = output.unit.digest
-            if task.execution.WhichOneof("kind") == "split" and self.federation.random.random() < 0.5:
-                self.say(words.produced(self.name, run, task_id, attempt, (output,)))
+            if task.start.execution.WhichOneof("kind") == "split" and self.federation.random.random() < 0.5:
+                self.say(messages.NodeSaid(self.name, words.produced(run, task_id, attempt, (output,))))
         size = sum(unit.size for port in task.inputs for unit in port.units)
         follow = self.ears.following(task, outputs) if self.federation.chance(self.federation.follow) else None
         for start in follow or ():
             self.running[run, start.key.task, start.key.attempt] = start
             self.federation.followed += 1
         seconds = self.federation.seconds(task)
-        self.end(words.done(self.name, run, task_id, attempt, outputs, seconds, size, followed=follow is not None))
+        self.end(words.done(run, task_id, attempt, outputs, seconds, size, followed=follow is not None))
 
-    def end(self, said: messages.NodeSaid) -> None:
-        assert isinstance(said.what, Results)
-        for result in said.what.results:
-            self.unacked[RunKey(said.what.namespace, said.what.run), result.task, result.attempt] = said
+    def end(self, results: Results) -> None:
+        said = messages.NodeSaid(self.name, results)
+        for result in results.results:
+            self.unacked[RunKey(results.namespace, results.run), result.task, result.attempt] = said
         self.say(said)
 
     @property
@@ -465,15 +465,15 @@ class Federation:
                     return node
         return None
 
-    def outputs_of(self, task: node_pb2.StartTask) -> tuple[Output, ...]:
+    def outputs_of(self, task: words.Task) -> tuple[Output, ...]:
         count = 1
-        if task.execution.WhichOneof("kind") == "split":
+        if task.start.execution.WhichOneof("kind") == "split":
             count = task.key.task[0] % (self.units_per_split + 1)
         return tuple(
-            made(task.key.task, port.name, index, self.size) for port in task.outputs for index in range(count)
+            made(task.key.task, port.name, index, self.size) for port in task.start.outputs for index in range(count)
         )
 
-    def seconds(self, task: node_pb2.StartTask) -> float:
+    def seconds(self, task: words.Task) -> float:
         return 0.01
 
     # ------------------------------------------------------------------------------------------------ starting

@@ -7,13 +7,13 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdw_fed.v1 import model_pb2, node_pb2
+from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages
-from tests.coordinator import words
 from tests.coordinator.desk import RUN, Desk, Said, outputs
 from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.test_federation import CLUSTERS, few, finish
 from tests.coordinator.workflows import EACH, GATHER, Use, output, random_graph, source
+from tests.fixtures import words
 
 FLIGHTS = source("flights", ["edge1"])
 CLEAN = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)})
@@ -22,16 +22,16 @@ SUM = Use("sum", ["edge1"], {"rows": ("tidy.out", EACH)})
 STEPS = [FLIGHTS, CLEAN, TIDY, SUM, output(SUM)]
 
 
-def started(nodes: list[str] | None = None) -> tuple[Desk, node_pb2.StartTask]:
+def started(nodes: list[str] | None = None) -> tuple[Desk, words.Task]:
     desk = Desk(STEPS, {"inputs.flights": {"edge1": 1}}, nodes=nodes or ["n1"])
     (task,) = desk.read("inputs.flights").starts
     return desk, task
 
 
-def goes_on(desk: Desk, task: node_pb2.StartTask, node: str = "n1") -> tuple[node_pb2.StartTask, messages.NodeSaid]:
+def goes_on(desk: Desk, task: words.Task, node: str = "n1") -> tuple[words.Task, messages.NodeSaid]:
     """The task that the node starts by itself, and its word that it did."""
     (following,) = desk.ears[node].following(task, outputs(task)) or []
-    said = words.done(node, RUN, task.key.task, task.key.attempt, outputs(task), 1.0, followed=True)
+    said = messages.NodeSaid(node, words.done(RUN, task.key.task, task.key.attempt, outputs(task), 1.0, followed=True))
     return following, said
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import records
-from tests.coordinator import words
+from cluster_agent.coordinator.messages import NodeSaid
 from tests.coordinator.desk import RUN, Desk, outputs, sum_of, unit_ids
 from tests.coordinator.workflows import EACH, GATHER, SAME, Use, output, source, split
+from tests.fixtures import words
 from wire.digests import task_id
 
 FLIGHTS = source("flights", ["edge1"])
@@ -29,7 +30,7 @@ def test_units_of_a_split_move_on_while_it_still_runs() -> None:
     desk = Desk([FLIGHTS, parts, clean, output(clean)], {"inputs.flights": {"edge1": 1}})
     (task,) = desk.read("inputs.flights").starts
     first, second = outputs(task, 2)
-    said = desk.do(words.produced("n1", RUN, task.key.task, 1, (first,)))
+    said = desk.do(NodeSaid("n1", words.produced(RUN, task.key.task, 1, (first,))))
     assert [unit_ids(started, "rows") for started in said.starts] == [[first.unit.id]]
     said = desk.done(task, count=2)
     assert [unit_ids(started, "rows") for started in said.starts] == [[second.unit.id]], "the first is not taken twice"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bdw_fed.v1 import federation_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
-from tests.coordinator import words
 from tests.coordinator.desk import RUN, Desk, outputs, unit_ids
 from tests.coordinator.federation import made
 from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
+from tests.fixtures import words
 from wire.digests import source_task_id
 
 FLIGHTS = source("flights", ["edge1"])
@@ -123,7 +123,9 @@ def test_runs_take_turns() -> None:
     desk.do(*(messages.SourceRead("n1", other, "inputs.flights", i, (unit,)) for i, unit in enumerate(units)))
     (second,) = desk.done(first).starts
     run = messages.RunKey(second.key.namespace, second.key.run)
-    (third,) = desk.do(words.done("n1", run, second.key.task, second.key.attempt, outputs(second), 1.0)).starts
+    (third,) = desk.do(
+        messages.NodeSaid("n1", words.done(run, second.key.task, second.key.attempt, outputs(second), 1.0))
+    ).starts
     assert {second.key.run, third.key.run} == {"run-1", "run-2"}
 
 

@@ -6,9 +6,9 @@ from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.orders.messages import Acks, Orders, Work
-from tests.coordinator import words
 from tests.coordinator.desk import RUN, Desk, outputs, unit_ids
 from tests.coordinator.workflows import EACH, Use, output, source
+from tests.fixtures import words
 
 FLIGHTS = source("flights", ["edge1"])
 CLEAN = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)})
@@ -45,7 +45,7 @@ def test_orders_of_a_batch_are_said_together_and_what_they_share_once_a_stream()
     assert work.follow == (("out", next_work.number),), "the work that follows is said before"
     assert (orders.work, len(orders.orders)) == (work.number, 2)
     assert node_pb2.StartTask.FromString(work.start).step == "clean"
-    done = [words.done("n1", RUN, order.task, 1) for order in orders.orders]
+    done = [messages.NodeSaid("n1", words.done(RUN, order.task, 1)) for order in orders.orders]
     more = desk.core.handle_all([*done, *(desk.part("inputs.flights", index) for index in (2, 3))], desk.now)
     (again,) = [said for said in map(told, more) if isinstance(said, Work | Orders)]
     assert isinstance(again, Orders) and again.work == work.number
@@ -146,7 +146,7 @@ def test_a_task_that_was_over_at_once_is_told_as_started_when_it_was() -> None:
 def test_people_hear_what_happens_to_a_task() -> None:
     desk = desk_with()
     (task,) = desk.read("inputs.flights").starts
-    started = desk.do(words.started("n1", RUN, task.key.task, 1))
+    started = desk.do(messages.NodeSaid("n1", words.started(RUN, task.key.task, 1)))
     done = desk.done(task)
     assert [event.type for event in (*started.published, *done.published)] == [
         "task.started",

@@ -6,9 +6,9 @@ from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.orders.messages import Failure
-from tests.coordinator import words
 from tests.coordinator.desk import RUN, Desk
 from tests.coordinator.workflows import EACH, Use, output, source
+from tests.fixtures import words
 
 FLIGHTS = source("flights", ["edge1"])
 CLEAN = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)})
@@ -86,7 +86,7 @@ def test_a_second_try_goes_to_another_node_if_there_is_one() -> None:
     desk.read("inputs.flights")
     (info,) = desk.core.tasks(RUN)
     first = info.node
-    desk.do(words.failed(first, RUN, info.task, 1, Failure("exception", "no")))
+    desk.do(messages.NodeSaid(first, words.failed(RUN, info.task, 1, Failure("exception", "no"))))
     desk.at(desk.now + 10)
     (info,) = desk.core.tasks(RUN)
     assert info.node != first

@@ -20,8 +20,8 @@ from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceService
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.journal import Journal
 from cluster_agent.node.daemon import NodeConfig, serve
-from cluster_agent.orders.messages import Downward, Result, Results, decode_upward, encode
-from tests.node.language import Speaker, acks, frees, heard
+from cluster_agent.orders.messages import Downward, Order, Result, UnitInfo, decode_upward, encode
+from tests.fixtures import words
 from wire.digests import bytes_digest, source_task_id, task_id, unit_id
 from wire.identity import Credentials, Identity, Role, grpc_server_credentials, server_options
 from wire.identity.authority import Authority
@@ -47,16 +47,17 @@ class Members:
 
 
 class FakeAgent(NodeServiceServicer):
-    """Remembers what a node says and says what a test wants. `heard` grows over all streams.
+    """Remembers what a node says and says what a test wants. `heard`, (kind, message) of each, grows over all streams.
 
-    A hello has the results that came with it; `results` are all, as they were said.
+    `repeated`: for each hello, the tasks whose results came with it; these are not in `heard`. `results` are all.
     """
 
     def __init__(self, data_root: Path, durability: str) -> None:
         self.welcome = node_pb2.NodeWelcome(cluster=CLUSTER, data_root=str(data_root), durability=durability)
-        self.heard: list[node_pb2.NodeMessage] = []
+        self.heard: list[tuple[str, Any]] = []
+        self.repeated: list[list[node_pb2.TaskKey]] = []
         self.results: list[Result] = []
-        self.speaker = Speaker()
+        self.speaker = words.Speaker()
         self.bundles: dict[bytes, bytes] = {}
         self.bundle_requests = 0
         self.acknowledges = True
@@ -66,7 +67,7 @@ class FakeAgent(NodeServiceServicer):
 
     async def Attach(self, request_iterator: Any, context: Any) -> Any:  # type: ignore[override]
         self._out = out = asyncio.Queue()
-        self.speaker = Speaker()
+        self.speaker = words.Speaker()
         self.say(welcome=self.welcome)
         reading = asyncio.create_task(self._read(request_iterator))
         try:
@@ -86,31 +87,30 @@ class FakeAgent(NodeServiceServicer):
     async def _read(self, requests: Any) -> None:
         out = self._out
         async for request in requests:
-            said = decode_upward(request.results) if request.results else []
-            told = heard(said)
+            told = list(words.told(decode_upward(request.results) if request.results else []))
+            results = [one.result for one in told if one.result is not None]
             if request.messages and request.messages[0].HasField("hello"):
-                hello = request.messages[0].hello
-                self._outs[hello.node] = out
-                hello.finished.extend(message.finished for message in told if message.HasField("finished"))
-                told = [message for message in told if not message.HasField("finished")]
+                self._outs[request.messages[0].hello.node] = out
+                self.repeated.append([one.key for one in told if one.result is not None])
+                told = [one for one in told if one.result is None]
             async with self._changed:
-                self.heard.extend([*request.messages, *told])
-                self.results += [result for one in said if isinstance(one, Results) for result in one.results]
+                for message in request.messages:
+                    kind = message.WhichOneof("kind") or ""
+                    self.heard.append((kind, getattr(message, kind)))
+                self.heard += [(one.kind, one) for one in told]
+                self.results += results
                 self._changed.notify_all()
             if self.acknowledges:
-                self.order(acks(message.finished.key for message in told if message.HasField("finished")))
+                self.order(words.acks(one.key for one in told if one.result is not None))
 
     def say(self, node: str = "", **command: Any) -> None:
         """Tell a node something; by default the one that has attached last."""
-        if "start" in command:
-            self.order(self.speaker.start(command["start"]), node)
-        elif "ack" in command:
-            self.order(acks(command["ack"].keys), node)
-        elif "free" in command:
-            self.order(frees(command["free"].units), node)
-        else:
-            response = node_pb2.AttachResponse(commands=[node_pb2.NodeCommand(**command)])
-            (self._outs[node] if node else self._out).put_nowait(response)
+        response = node_pb2.AttachResponse(commands=[node_pb2.NodeCommand(**command)])
+        (self._outs[node] if node else self._out).put_nowait(response)
+
+    def start(self, task: words.Task) -> None:
+        """Have a task executed."""
+        self.order(self.speaker.start(task))
 
     def order(self, said: list[Downward], node: str = "") -> None:
         """Say something of tasks."""
@@ -127,7 +127,7 @@ class FakeAgent(NodeServiceServicer):
         return digest
 
     def all(self, kind: str) -> list[Any]:
-        return [getattr(message, kind) for message in self.heard if message.HasField(kind)]  # type: ignore[arg-type]
+        return [message for said, message in self.heard if said == kind]
 
     async def hear(self, kind: str, wanted: Callable[[Any], bool] = lambda _: True, *, after: int = 0) -> Any:
         """The first message of the kind that is wanted, said already or yet to come."""
@@ -139,9 +139,9 @@ class FakeAgent(NodeServiceServicer):
             await self._changed.wait_for(found)
         return found()[0]
 
-    async def result(self, key: node_pb2.TaskKey) -> node_pb2.TaskFinished:
+    async def result(self, key: node_pb2.TaskKey) -> Result:
         """How a task ended."""
-        return await self.hear("finished", lambda finished: finished.key == key)  # type: ignore[no-any-return]
+        return (await self.hear("finished", lambda finished: finished.key == key)).result  # type: ignore[no-any-return]
 
 
 @dataclass
@@ -239,24 +239,24 @@ def order(
     execution: model_pb2.Execution,
     *,
     run: str = "run1",
-    inputs: Iterable[node_pb2.TaskInput] = (),
+    inputs: Iterable[words.Given] = (),
     outputs: Iterable[str] = (),
     parameters: dict[str, Any] | None = None,
     attempt: int = 1,
     number: int = 0,
     timeout: float = 0.0,
     resources: model_pb2.Resources | None = None,
-) -> node_pb2.StartTask:
+) -> words.Task:
     """A task. `outputs` are ports, "name:format", optional ones with a "?" at the end."""
     told = list(inputs)
     ids = [(port.port, [unit.id for unit in port.units]) for port in told]
     task = task_id(NAMESPACE, run, step, [*ids, (str(number), [])])
-    return node_pb2.StartTask(
-        key=node_pb2.TaskKey(namespace=NAMESPACE, run=run, task=task, attempt=attempt),
+    start = node_pb2.StartTask(
+        key=node_pb2.TaskKey(namespace=NAMESPACE, run=run),
         step=step,
         definition=f"{step}@1",
         execution=execution,
-        inputs=told,
+        inputs=[port.of for port in told],
         outputs=[
             model_pb2.OutputPort(
                 name=port.rstrip("?").partition(":")[0],
@@ -269,10 +269,11 @@ def order(
         resources=resources or model_pb2.Resources(cpus=1),
         timeout=timeout,
     )
+    return words.Task(start, Order(task, attempt, tuple(port.units for port in told)))
 
 
-def given(port: str, *units: model_pb2.Unit, many: bool = False, kind: str = "csv") -> node_pb2.TaskInput:
-    return node_pb2.TaskInput(port=port, format=kind, units=units, many=many)
+def given(port: str, *units: model_pb2.Unit | UnitInfo, many: bool = False, kind: str = "csv") -> words.Given:
+    return words.Given(node_pb2.TaskInput(port=port, format=kind, many=many), tuple(map(words.info, units)))
 
 
 async def source(made: Cluster, name: str, content: bytes, *, run: str = "run1", index: int = 0) -> model_pb2.Unit:
@@ -288,7 +289,7 @@ async def source(made: Cluster, name: str, content: bytes, *, run: str = "run1",
     return opened.units[0].unit  # type: ignore[no-any-return]
 
 
-def content(node: Node, unit: model_pb2.Unit, run: str = "run1") -> bytes:
+def content(node: Node, unit: model_pb2.Unit | UnitInfo, run: str = "run1") -> bytes:
     """A unit's bytes in a node's store."""
     large = node.state / "store" / "units" / NAMESPACE / run / unit.id.hex()
     if large.exists():
@@ -306,7 +307,7 @@ def logs_request(run: str = "run1", *, task: bytes = b"", follow: bool = False) 
     return control_plane_pb2.LogsRequest(namespace=NAMESPACE, run=run, task=task, follow=follow)
 
 
-def unit_key(unit: model_pb2.Unit, run: str = "run1") -> node_pb2.UnitKey:
+def unit_key(unit: model_pb2.Unit | UnitInfo, run: str = "run1") -> node_pb2.UnitKey:
     return node_pb2.UnitKey(namespace=NAMESPACE, run=run, unit=unit.id)
 
 

@@ -14,6 +14,7 @@ import pytest
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.node.daemon import StateInUseError, serve
 from cluster_agent.runtimes.process.places import SHARED_MEMORY
+from tests.fixtures import words
 from tests.node.cluster import (
     NAMESPACE,
     Cluster,
@@ -46,7 +47,7 @@ async def test_a_worker_is_started_once_and_kept_for_the_next_task(edge: Cluster
     pids = set()
     for number in range(5):
         task = order("pid", python("steps:pid", code), outputs=["pid"], number=number)
-        edge.agent.say(start=task)
+        edge.agent.start(task)
         pids.add(content(node, (await edge.agent.result(task.key)).outputs[0].unit))
     assert len(pids) == 1
     assert edge.agent.bundle_requests == 1
@@ -59,7 +60,7 @@ async def test_a_pool_is_warm_before_its_first_task_and_stopped_when_told(edge: 
     edge.agent.say(pool=size)
     await edge.agent.hear("workers", lambda workers: (workers.idle, workers.starting) == (3, 0))
     task = order("pid", execution, outputs=["pid"])
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     await edge.agent.result(task.key)
     assert edge.agent.results[0].starting < 0.001
     size.workers = 0
@@ -74,7 +75,7 @@ async def test_no_more_tasks_run_at_once_than_there_are_processors(edge: Cluster
         order("wait", command("sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.01; done"), number=n) for n in range(3)
     ]
     for task in tasks:
-        edge.agent.say(start=task)
+        edge.agent.start(task)
     await edge.agent.hear("started", lambda started: started.key == tasks[1].key)
     assert len(edge.agent.all("started")) == 2
     gate.touch()
@@ -89,18 +90,19 @@ async def test_a_task_told_twice_runs_once_and_its_result_is_told_until_it_is_ac
     edge.agent.acknowledges = False
     count = tmp_path / "count"
     task = order("once", command("sh", "-c", f"echo x >> {count}"))
-    edge.agent.say(start=task)
-    edge.agent.say(start=task)
+    edge.agent.start(task)
+    edge.agent.start(task)
     await edge.agent.result(task.key)
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     await edge.agent.hear("finished", lambda finished: finished.key == task.key, after=1)
     edge.agent.hang_up()
     hello = await edge.agent.hear("hello", after=1)
-    assert [result.key for result in hello.finished] == [task.key]
+    assert edge.agent.repeated[-1] == [task.key]
     assert list(hello.running) == [task.key]
-    edge.agent.say(ack=node_pb2.AckResults(keys=[task.key]))
+    edge.agent.order(words.acks([task.key]))
     edge.agent.hang_up()
-    assert not (await edge.agent.hear("hello", after=2)).finished
+    await edge.agent.hear("hello", after=2)
+    assert edge.agent.repeated[-1] == []
     assert count.read_text() == "x\n"
 
 
@@ -110,9 +112,9 @@ async def test_a_running_task_survives_the_agents_absence(edge: Cluster, tmp_pat
     waits = python("steps:wait", bundle(edge, tmp_path))
     task = order("wait", waits, parameters={"gate": str(gate)}, outputs=["pid"])
     queued = order("late", command("true"), resources=model_pb2.Resources(cpus=2))
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     pid = await pid_in_log(edge, node.state)
-    edge.agent.say(start=queued)
+    edge.agent.start(queued)
     edge.agent.say(pool=node_pb2.SizePool(definition="x@1", execution=command("true")))
     await edge.agent.hear("started", lambda started: started.key == task.key)
     edge.agent.hang_up()
@@ -122,17 +124,17 @@ async def test_a_running_task_survives_the_agents_absence(edge: Cluster, tmp_pat
     gate.touch()
     result = await edge.agent.result(task.key)
     assert int(content(node, result.outputs[0].unit)) == pid
-    assert not (await edge.agent.result(queued.key)).HasField("failure")
+    assert (await edge.agent.result(queued.key)).failure is None
 
 
 async def test_a_cancelled_task_is_killed_and_nothing_is_told_of_it(edge: Cluster, tmp_path: Path) -> None:
     node = await edge.start()
     task = order("wait", python("steps:wait", bundle(edge, tmp_path)), parameters={"gate": str(tmp_path / "no")})
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     pid = await pid_in_log(edge, node.state)
     edge.agent.say(cancel=node_pb2.CancelTask(key=task.key))
     after = order("after", command("true"))
-    edge.agent.say(start=after)
+    edge.agent.start(after)
     await edge.agent.result(after.key)
     await wait_until(lambda: not alive(pid))
     assert [finished.key for finished in edge.agent.all("finished")] == [after.key]
@@ -147,11 +149,11 @@ async def test_freed_units_and_ended_runs_leave_the_disk(edge: Cluster, tmp_path
     stuck = order("stuck", command("sleep", "1000"))
     units = []
     for task in (kept, gone):
-        edge.agent.say(start=task)
+        edge.agent.start(task)
         units.append((await edge.agent.result(task.key)).outputs[0].unit)
-    edge.agent.say(start=stuck)
+    edge.agent.start(stuck)
     await edge.agent.hear("started", lambda started: started.key == stuck.key)
-    edge.agent.say(free=node_pb2.FreeUnits(units=[unit_key(unit)]))
+    edge.agent.order(words.frees([unit_key(unit)]))
     edge.agent.say(end_run=node_pb2.EndRun(namespace=NAMESPACE, run="run1", keep=[units[0].id]))
     await wait_until(lambda: not (node.state / "tasks" / "run1").exists())
     assert list((node.state / "store" / "content").glob("*/*")) == []
@@ -167,7 +169,7 @@ async def test_a_restarted_daemon_has_its_units_and_cleans_up_what_was_half_done
     node = await edge.start()
     unit = await source(edge, "a.csv", b"1\n2\n3\n")
     split = order("s", splitter(lines=1), inputs=[given("in", unit)], outputs=["out"])
-    edge.agent.say(start=split)
+    edge.agent.start(split)
     made = [made.unit for made in (await edge.agent.result(split.key)).outputs]
     await node.end()
     (node.state / "tasks" / "run1" / "left.1" / "out").mkdir(parents=True)
@@ -206,8 +208,8 @@ async def test_a_killed_daemon_leaves_no_process_behind(edge: Cluster, tmp_path:
         pids = tmp_path / "pids"
         script = f"echo $$ > {pids}; setsid sleep 1000 & echo $! >> {pids}; sleep 1000 & echo $! >> {pids}; wait"
         waits = order("wait", python("steps:wait", bundle(edge, tmp_path)), parameters={"gate": str(tmp_path / "no")})
-        edge.agent.say(start=order("tree", command("sh", "-c", script)))
-        edge.agent.say(start=waits)
+        edge.agent.start(order("tree", command("sh", "-c", script)))
+        edge.agent.start(waits)
         worker = await pid_in_log(edge, tmp_path / "n1")
         await wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 3)
         started = [worker, *map(int, pids.read_text().split())]
@@ -227,12 +229,12 @@ async def test_a_killed_spawner_costs_the_running_tasks_and_nothing_more(edge: C
     node = await edge.start()
     code = bundle(edge, tmp_path)
     waits = order("wait", python("steps:wait", code), parameters={"gate": str(tmp_path / "no")})
-    edge.agent.say(start=waits)
+    edge.agent.start(waits)
     worker = await pid_in_log(edge, node.state)
     spawner = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(spawner, signal.SIGKILL)
     assert (await edge.agent.result(waits.key)).failure.kind == "lost"
     await wait_until(lambda: not alive(worker))
     after = order("pid", python("steps:pid", code), outputs=["pid"])
-    edge.agent.say(start=after)
-    assert not (await edge.agent.result(after.key)).HasField("failure")
+    edge.agent.start(after)
+    assert (await edge.agent.result(after.key)).failure is None

@@ -7,23 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from bdw_fed.v1 import model_pb2, node_pb2
+from bdw_fed.v1 import model_pb2
+from cluster_agent.orders.messages import Failure
+from tests.fixtures import words
 from tests.node.cluster import Cluster, command, content, given, order, python, source, wait_until
 from tests.node.steps import bundle
 
 MIB = 1 << 20
 
 
-async def failure_of(edge: Cluster, task: node_pb2.StartTask) -> model_pb2.Failure:
-    edge.agent.say(start=task)
+async def failure_of(edge: Cluster, task: words.Task) -> Failure:
+    edge.agent.start(task)
     result = await edge.agent.result(task.key)
-    assert result.HasField("failure")
+    assert result.failure is not None
     assert not result.outputs
     return result.failure
 
 
 @pytest.mark.parametrize(
-    ("function", "kind", "words"),
+    ("function", "kind", "says"),
     [
         ("fail", "exception", "ValueError: no such airport: ‘XYZ’"),
         ("leave", "exit", "exit code 3"),
@@ -32,17 +34,17 @@ async def failure_of(edge: Cluster, task: node_pb2.StartTask) -> model_pb2.Failu
         ("nothing", "output", "expected a file or directory out/rows.csv"),
     ],
 )
-async def test_a_python_step_that_fails(edge: Cluster, tmp_path: Path, function: str, kind: str, words: str) -> None:
+async def test_a_python_step_that_fails(edge: Cluster, tmp_path: Path, function: str, kind: str, says: str) -> None:
     await edge.start()
     failure = await failure_of(
         edge, order(function, python(f"steps:{function}", bundle(edge, tmp_path)), outputs=["rows:csv"])
     )
     assert failure.kind == kind
-    assert words in failure.message
+    assert says in failure.message
 
 
 @pytest.mark.parametrize(
-    ("argv", "kind", "words"),
+    ("argv", "kind", "says"),
     [
         (["sh", "-c", "echo because >&2; exit 7"], "exit", "exit code 7"),
         (["sh", "-c", "kill -9 $$"], "lost", "SIGKILL"),
@@ -53,12 +55,12 @@ async def test_a_python_step_that_fails(edge: Cluster, tmp_path: Path, function:
         (["true"], "output", "rows"),
     ],
 )
-async def test_a_command_that_fails(edge: Cluster, argv: list[str], kind: str, words: str) -> None:
+async def test_a_command_that_fails(edge: Cluster, argv: list[str], kind: str, says: str) -> None:
     await edge.start()
     failure = await failure_of(edge, order("cmd", command(*argv), outputs=["rows"]))
     assert failure.kind == kind
-    assert words in failure.message
-    if kind == "exit" and "7" in words:
+    assert says in failure.message
+    if kind == "exit" and "7" in says:
         assert failure.detail == "because\n"
 
 
@@ -89,8 +91,8 @@ async def test_a_timeout_ends_the_step_and_all_that_it_started(edge: Cluster, tm
     script = f"sleep 1000 & echo $! > {pids}; setsid sleep 1000 & echo $! >> {pids}; trap '' TERM; wait; wait"
     slow = order("slow", command("sh", "-c", script), timeout=0.5)
     spin = order("spin", python("steps:spin", bundle(edge, tmp_path)), timeout=0.5)
-    edge.agent.say(start=slow)
-    edge.agent.say(start=spin)
+    edge.agent.start(slow)
+    edge.agent.start(spin)
     for task in (slow, spin):
         failure = (await edge.agent.result(task.key)).failure
         assert (failure.kind, failure.message) == ("timeout", "ended after its timeout of 0.5 s")
@@ -108,8 +110,8 @@ async def test_memory_beyond_the_limit_is_told_as_that(edge: Cluster, tmp_path: 
     failure = await failure_of(edge, order("greedy2", command(*argv), resources=limits))
     assert failure.kind == "memory"
     within = order("fine", python("steps:nothing", code), resources=limits)
-    edge.agent.say(start=within)
-    assert not (await edge.agent.result(within.key)).HasField("failure")
+    edge.agent.start(within)
+    assert (await edge.agent.result(within.key)).failure is None
 
 
 @pytest.mark.parametrize("function", ["flood", "pieces"])
@@ -142,12 +144,12 @@ async def test_a_worker_killed_from_outside_is_lost_and_the_next_task_gets_anoth
     code = bundle(edge, tmp_path)
     gate = tmp_path / "gate"
     task = order("wait", python("steps:wait", code), parameters={"gate": str(gate)}, outputs=["pid"])
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     os.kill(await pid_in_log(edge, node.state), 9)
     assert (await edge.agent.result(task.key)).failure.kind == "lost"
     gate.touch()
     again = order("wait", python("steps:wait", code), parameters={"gate": str(gate)}, outputs=["pid"], attempt=2)
-    edge.agent.say(start=again)
+    edge.agent.start(again)
     result = await edge.agent.result(again.key)
     assert int(content(node, result.outputs[0].unit)) > 0
 
@@ -155,7 +157,7 @@ async def test_a_worker_killed_from_outside_is_lost_and_the_next_task_gets_anoth
 async def test_a_worker_killed_from_outside_takes_along_who_fled_from_it(edge: Cluster, tmp_path: Path) -> None:
     node = await edge.start()
     task = order("escape", python("steps:escape", bundle(edge, tmp_path)))
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     fled = await pid_in_log(edge, node.state)
     os.kill(int(Path(f"/proc/{fled}/stat").read_text().rpartition(")")[2].split()[1]), 9)
     assert (await edge.agent.result(task.key)).failure.kind == "lost"
@@ -169,7 +171,7 @@ async def test_nothing_that_a_task_started_outlives_it(edge: Cluster, tmp_path: 
     pids = []
     for attempt in (1, 2):
         task = order("litter", python("steps:litter", code), outputs=["pids"], attempt=attempt)
-        edge.agent.say(start=task)
+        edge.agent.start(task)
         result = await edge.agent.result(task.key)
         pids.append(int(content(node, result.outputs[0].unit)))
     assert not any(alive(pid) for pid in pids)

@@ -8,8 +8,8 @@ import pytest
 
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.orders.messages import Hold, Order, Orders
+from tests.fixtures import words
 from tests.node.cluster import NAMESPACE, Cluster, cluster, content, given, order, python, source, wait_until
-from tests.node.language import units_of
 from tests.node.steps import bundle
 from wire.digests import task_id, unit_id
 
@@ -39,7 +39,7 @@ class Chain:
             for number in range(length)
         ]
         for step in self.steps if alike else ():
-            step.definition = "alike@1"
+            step.start.definition = "alike@1"
         self.tasks = [task_id(NAMESPACE, "run1", "s0", [("unit", [unit.id])])]
         for number in range(1, length):
             made = unit_id(self.tasks[-1], "unit", 0)
@@ -53,7 +53,7 @@ class Chain:
             number, said = edge.agent.speaker.work(step, follow)
             edge.agent.order(said)
             follow = (("unit", number),)
-        edge.agent.order([Orders(number, (Order(self.tasks[0], attempt, units_of(self.steps[0])),))])
+        edge.agent.order([Orders(number, (Order(self.tasks[0], attempt, self.steps[0].order.inputs),))])
 
     def key(self, number: int) -> node_pb2.TaskKey:
         return node_pb2.TaskKey(namespace=NAMESPACE, run="run1", task=self.tasks[number], attempt=1)
@@ -76,7 +76,7 @@ async def test_a_second_attempt_is_not_gone_on_with(edge: Cluster, tmp_path: Pat
     await edge.start()
     chain = Chain(edge, tmp_path, await source(edge, "a", b"0"), 2)
     number, said = edge.agent.speaker.work(chain.steps[0])
-    edge.agent.order([*said, Orders(number, (Order(chain.tasks[0], 2, units_of(chain.steps[0])),))])
+    edge.agent.order([*said, Orders(number, (Order(chain.tasks[0], 2, chain.steps[0].order.inputs),))])
     await edge.agent.hear("finished")
     assert [result.followed for result in edge.agent.results] == [False]
 
@@ -127,7 +127,7 @@ async def test_a_daemon_that_is_started_again_tells_what_was_not_heard_and_holds
     assert {key.task for key in hello.running} == set(chain.tasks)
     assert {result.outputs[0].unit.id for result in told.values()} <= {key.unit for key in hello.units}
     last = told[chain.tasks[4]].outputs[0].unit
-    assert content(again, model_pb2.Unit(id=last.id)) == b"5"
-    edge.agent.say(ack=node_pb2.AckResults(keys=hello.running))
+    assert content(again, last) == b"5"
+    edge.agent.order(words.acks(hello.running))
     edge.agent.hang_up()
     assert not (await edge.agent.hear("hello", after=2)).running

@@ -32,7 +32,7 @@ async def test_each_task_has_what_it_wrote_itself(edge: Cluster, tmp_path: Path)
     code = bundle(edge, tmp_path)
     tasks = [order("talk", python("steps:talk", code), parameters={"lines": lines}, number=lines) for lines in (2, 3)]
     for task in tasks:
-        edge.agent.say(start=task)
+        edge.agent.start(task)
         await edge.agent.result(task.key)
     said = await read(edge, 1)
     for task, lines in zip(tasks, (2, 3), strict=True):
@@ -46,7 +46,7 @@ async def test_following_hears_what_is_written_next_and_ends_with_the_run(edge: 
     fifo = tmp_path / "gate"
     task = order("slow", command("sh", "-c", f"echo one; while [ ! -e {fifo} ]; do sleep 0.01; done; echo two"))
     edge.agent.say(logs=node_pb2.ReadLogs(query=7, request=logs_request(follow=True)))
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     await edge.agent.hear("log", lambda log: log.logs.data == b"one\n")
     fifo.touch()
     await edge.agent.hear("log", lambda log: log.logs.data == b"two\n")
@@ -57,9 +57,9 @@ async def test_following_hears_what_is_written_next_and_ends_with_the_run(edge: 
 async def test_a_hundred_megabytes_keep_their_two_ends_and_say_what_is_missing(edge: Cluster) -> None:
     node = await edge.start()
     task = order("flood", command("sh", "-c", "echo begin; head -c 100000000 /dev/zero | tr '\\0' x; echo; echo end"))
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     result = await edge.agent.result(task.key)
-    assert not result.HasField("failure")
+    assert result.failure is None
     edge.agent.say(logs=node_pb2.ReadLogs(query=1, request=logs_request()))
     await edge.agent.hear("log", lambda log: log.end)
     chunks = [chunk.logs for chunk in edge.agent.all("log") if not chunk.end]

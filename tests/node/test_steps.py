@@ -20,9 +20,9 @@ async def test_a_python_step_reads_its_input_and_its_output_becomes_a_unit(edge:
         outputs=["rows:csv"],
         parameters={"times": 2},
     )
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     result = await edge.agent.result(task.key)
-    assert not result.HasField("failure"), result.failure
+    assert result.failure is None, result.failure
     made = result.outputs[0]
     assert (made.port, made.index, made.unit.name) == ("rows", 0, "rows.csv")
     assert made.unit.id == unit_id(task.key.task, "rows", 0)
@@ -40,16 +40,16 @@ async def test_a_command_gets_its_words_and_a_chain_of_steps_works(edge: Cluster
         outputs=["all"],
         parameters={"word": "end"},
     )
-    edge.agent.say(start=first)
+    edge.agent.start(first)
     result = await edge.agent.result(first.key)
-    assert not result.HasField("failure"), result.failure
+    assert result.failure is None, result.failure
     assert content(node, result.outputs[0].unit) == b"abend\n"
 
 
 async def test_a_failing_function_is_told_with_its_own_words(edge: Cluster, tmp_path: Path) -> None:
     await edge.start()
     task = order("fail", python("steps:fail", bundle(edge, tmp_path)))
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     failure = (await edge.agent.result(task.key)).failure
     assert (failure.kind, failure.message) == ("exception", "ValueError: no such airport: ‘XYZ’")
     assert 'raise ValueError("no such airport' in failure.detail
@@ -67,10 +67,10 @@ async def test_a_split_tells_its_parts_as_they_come(edge: Cluster) -> None:
         outputs=["out"],
         resources=model_pb2.Resources(),
     )
-    edge.agent.say(start=task)
+    edge.agent.start(task)
     result = await edge.agent.result(task.key)
-    assert not result.HasField("failure"), result.failure
-    told = [unit for outputs in edge.agent.all("outputs") for unit in outputs.outputs]
+    assert result.failure is None, result.failure
+    told = [output for produced in edge.agent.all("produced") for output in produced.outputs]
     assert list(result.outputs) == told
     parts = [content(node, made.unit).decode() for made in result.outputs]
     assert all(part.startswith("id,x\n") and len(part) <= 1000 for part in parts)

@@ -5,28 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.orders.messages import Result
+from tests.fixtures import words
 from tests.node.cluster import Cluster, content, given, order, python, source
 from tests.node.steps import bundle
 from wire.digests import bytes_digest
 
 
-def task(
-    edge: Cluster, tmp_path: Path, function: str, unit: node_pb2.TaskInput, form: str, **options: Any
-) -> node_pb2.StartTask:
+def task(edge: Cluster, tmp_path: Path, function: str, unit: words.Given, form: str, **options: Any) -> words.Task:
     """A task whose input is JSON to its function."""
     made = order(
         function, python(f"steps:{function}", bundle(edge, tmp_path)), inputs=[unit], outputs=["sum:json"], **options
     )
-    made.inputs[0].form = "json"
-    made.outputs[0].form = form
+    made.start.inputs[0].form = "json"
+    made.start.outputs[0].form = form
     return made
 
 
-async def done(edge: Cluster, task: node_pb2.StartTask) -> node_pb2.TaskFinished:
-    edge.agent.say(start=task)
+async def done(edge: Cluster, task: words.Task) -> Result:
+    edge.agent.start(task)
     result = await edge.agent.result(task.key)
-    assert not result.HasField("failure"), result.failure
+    assert result.failure is None, result.failure
     return result
 
 
@@ -71,7 +70,8 @@ async def test_a_unit_that_is_no_such_value_fails_its_task_and_is_the_steps_faul
     bad = given("unit", await source(edge, "bad.json", b"{"), kind="json")
     for attempt in (1, 2):
         failing = task(edge, tmp_path, "plus", bad, "text", attempt=attempt)
-        edge.agent.say(start=failing)
-        failure: model_pb2.Failure = (await edge.agent.result(failing.key)).failure
+        edge.agent.start(failing)
+        failure = (await edge.agent.result(failing.key)).failure
+        assert failure is not None
         assert failure.kind == "exception", "not data, which would be brought again and again"
         assert failure.message.startswith("input unit can't be read as JSON: Expecting property name")

@@ -7,13 +7,14 @@ from random import Random
 
 import msgspec
 
-from bdw_fed.v1 import model_pb2, node_pb2, peer_pb2
+from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.orders.messages import Output
 from tests.coordinator.federation import Agent, Faults, Federation, made
 from tests.coordinator.workflows import Use
+from tests.fixtures import words
 from tests.properties.audit import audit
 from tests.properties.graphs import Parts, random_dag
 
@@ -107,10 +108,10 @@ class World(Federation):
         self.introduce()
         self.submit(steps, parts)
 
-    def outputs_of(self, task: node_pb2.StartTask) -> tuple[Output, ...]:
+    def outputs_of(self, task: words.Task) -> tuple[Output, ...]:
         """A step may answer otherwise each time that it is asked; a split never does."""
         outputs = super().outputs_of(task)
-        if task.execution.WhichOneof("kind") == "split" or not self.chance(self.varying):
+        if task.start.execution.WhichOneof("kind") == "split" or not self.chance(self.varying):
             return outputs
         varied = self.random.randbytes(4)
         return tuple(made(task.key.task, output.port, output.index, self.size, varied) for output in outputs)
