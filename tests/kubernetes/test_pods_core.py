@@ -304,6 +304,21 @@ def test_an_image_that_is_not_there_is_told_at_the_first_pull() -> None:
     assert actions == [core.Delete("w-1"), core.Fail(1, "no image", "words")]
 
 
+def test_a_pod_that_no_node_can_take_just_now_is_told_as_that_for_the_pool_to_make_do() -> None:
+    made = begun()
+    condition = PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message="Insufficient cpu")
+    assert not given_up(made, pod("w-1", node="", condition=condition), 1.0)
+    assert given_up(made, pod("w-1", node="", condition=condition), 31.0)
+    actions = made.handle(core.Explained("w-1", None), 31.0)
+    words = "no node can take the pod: Insufficient cpu"
+    assert actions == [core.Delete("w-1"), core.Fail(1, words, "", True)]
+
+
+def test_a_pod_that_was_left_and_can_never_come_up_is_not_kept() -> None:
+    made = PodsCore()
+    assert core.Delete("left-1") in made.handle(core.Seen(waiting("left-1", "ErrImagePull", "not found")), 0.0)
+
+
 def test_a_registry_that_can_not_be_had_is_asked_some_more_times() -> None:
     made = begun()
     for at in (1.0, 11.0, 31.0, 60.0):

@@ -24,6 +24,7 @@ from cluster_agent.runtimes.kubernetes.judging import (
     LINK_SECONDS,
     START_SECONDS,
     end_of,
+    hopeless,
     patience,
     runs,
 )
@@ -313,7 +314,7 @@ class PodsCore:
             case State.USED if end is not None and held.dead is None:
                 held.dead = end
                 self._actions.append(Died(name, end))
-            case State.SPARE if end is not None:
+            case State.SPARE if end is not None or hopeless(event.pod):
                 self._delete(held, now)
             case State.STARTING if end is not None:
                 self._give_up(held, end.text, now)
@@ -532,7 +533,8 @@ class PodsCore:
             self._serve(wanted, now)
             return
         del self._requests[request]
-        self._actions.append(Fail(request, message, words))
+        no_room = held.trouble is not None and held.trouble.cause is Cause.UNSCHEDULABLE
+        self._actions.append(Fail(request, message, words, no_room))
 
     def _wake_for(self, held: _Held, now: float) -> None:
         due = float("inf")

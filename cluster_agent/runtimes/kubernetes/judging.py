@@ -36,6 +36,12 @@ def patience(reason: Reason) -> float:
     return _PATIENCE.get(reason.cause, 0.0)
 
 
+def hopeless(pod: Pod) -> bool:
+    """Whether a pod that does not come up never will."""
+    reason = reason_of(pod)
+    return reason is not None and not patience(reason)
+
+
 def runs(pod: Pod) -> bool:
     """Whether the worker's container is running."""
     return any(status.state.running is not None for status in pod.status.container_statuses)
