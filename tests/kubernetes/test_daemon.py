@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bdw_fed.v1 import model_pb2, node_pb2
+from bdw_fed.v1 import model_pb2
 from cluster_agent.runtimes.kubernetes.surroundings import KubernetesConfig
 from tests.kubernetes.fake.machine import Machine
 from tests.kubernetes.fake.server import FakeServer
@@ -77,9 +77,9 @@ async def test_inputs_and_outputs_of_a_pod_are_links_and_no_copies(edge: Cluster
     unit = await source(edge, "large", b"x" * 100_000)
     script = "tr x y <{in.unit} >{out.unit}; stat -c %i {in.unit} {out.unit} >{out.numbers}"
     told = order("look", command("sh", "-c", script), inputs=[given("unit", unit)], outputs=["unit", "numbers"])
-    edge.agent.say(start=told)
+    edge.agent.start(told)
     finished = await edge.agent.result(told.key)
-    assert finished.failure.kind == ""
+    assert finished.failure is None
     made, numbers = (output.unit for output in finished.outputs)
     units = node.state / "store" / "units" / "default" / "run1"
     stored = [(units / each.id.hex()).stat().st_ino for each in (unit, made)]
@@ -99,7 +99,7 @@ async def test_a_daemon_that_is_started_again_goes_on_with_the_pods_of_its_prede
             assert len(machine.pods) == 1
             node = await edge.start()
         told = order("echo", spec, outputs=["unit"], parameters={"n": number}, number=number)
-        edge.agent.say(start=told)
+        edge.agent.start(told)
         finished = await edge.agent.result(told.key)
         assert content(node, finished.outputs[0].unit) == b"%d\n" % number
     assert len(machine.started) == 1
@@ -116,17 +116,18 @@ async def test_a_task_waits_for_another_worker_while_the_quota_is_used_up(
     for number in range(6):
         told = order("echo", spec, outputs=["unit"], parameters={"n": number}, number=number)
         keys.append(told.key)
-        edge.agent.say(start=told)
+        edge.agent.start(told)
     ends = [await edge.agent.result(key) for key in keys]
-    assert [end.failure.kind for end in ends] == [""] * 6
+    assert [end.failure for end in ends] == [None] * 6
     assert machine.most == 1
 
 
 async def test_a_step_without_a_pod_fails_with_the_clusters_words(edge: Cluster, machine: Machine) -> None:
     await edge.start()
     told = order("s", model_pb2.Execution(command=model_pb2.Execution.Command(argv=["true"]), image="nope:1"))
-    edge.agent.say(start=told)
+    edge.agent.start(told)
     finished = await edge.agent.result(told.key)
+    assert finished.failure is not None
     assert finished.failure.kind == "start"
     assert "the image 'nope:1' of container 'worker' can't be had" in finished.failure.message
 
@@ -137,13 +138,14 @@ async def test_a_task_whose_pod_is_evicted_is_lost_and_the_next_gets_another_pod
     await edge.start()
     spec = command("sh", "-c", "test {param.n} = 1 || sleep 1000; echo fine >{out.unit}")
     first = order("s", spec, outputs=["unit"], parameters={"n": 0})
-    edge.agent.say(start=first)
+    edge.agent.start(first)
     await edge.agent.hear("started", lambda started: started.key == first.key)
     machine.evict(machine.pods[0]["metadata"]["name"])
     finished = await edge.agent.result(first.key)
+    assert finished.failure is not None
     assert (finished.failure.kind, finished.failure.message.partition(" (")[0]) == ("lost", "the pod was evicted")
     second = order("s", spec, outputs=["unit"], parameters={"n": 1}, number=1)
-    edge.agent.say(start=second)
-    assert (await edge.agent.result(second.key)).failure.kind == ""
+    edge.agent.start(second)
+    assert (await edge.agent.result(second.key)).failure is None
     assert len(machine.started) == 2
     await wait_until(lambda: len(machine.pods) == 1)
