@@ -33,6 +33,7 @@ class Member:
     disk: int
     dialled: bool  # another cluster opens connections to it
     files: tuple[str, ...]  # of datasets, relative to the data root
+    pods: bool = False  # workers are pods
 
     @property
     def control_plane(self) -> str:
@@ -95,6 +96,7 @@ def _member(cluster: Cluster, topology: Topology, questions: Questions) -> Membe
         disk=min((node.disk for node in nodes), default=0),
         dialled=any(questions.can_dial(other, cluster.name) for other in others),
         files=tuple(sorted(files)),
+        pods=cluster.runtime.kind == "kubernetes",
     )
 
 
@@ -135,6 +137,7 @@ def agent_place(environment: Environment, member: Member, image: str) -> AgentPl
         memory=member.memory,
         disk=member.disk,
         durability="process",
+        pods=member.pods,
     )
 
 

@@ -32,7 +32,7 @@ class AgentPlace:
     """What a cluster's overlay is made from. `nodes` are Kubernetes' names of those that get credentials.
 
     `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does: then no door is open.
-    `memory` and `disk` are bytes; `disk` 0 = not limited.
+    `memory` and `disk` are bytes; `disk` 0 = not limited. `pods`: workers are pods of the users' images.
     """
 
     cluster: str
@@ -46,6 +46,7 @@ class AgentPlace:
     disk: int = 0
     durability: str = "power"
     log_level: str = "warning"
+    pods: bool = False
 
 
 _OVERHEAD = 1 << 30  # of a node daemon's pod beyond what its workers may use: itself and files in memory
@@ -68,8 +69,9 @@ def hub_overlay(place: HubPlace, bases: str) -> Kustomization:
 def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
     """The kustomization of an agent and its node daemons; `bases` is where deploy/kubernetes lies."""
     content = _kustomization(place.namespace, place.image, [f"{bases}/agent"])
-    if place.advertise_peers:
-        content["components"] = [f"{bases}/components/open-doors"]
+    components = {"open-doors": place.advertise_peers, "worker-pods": place.pods}
+    if wanted := [f"{bases}/components/{name}" for name, needed in components.items() if needed]:
+        content["components"] = wanted
     agent = {
         "CLUSTER": place.cluster,
         "HUB": place.hub,

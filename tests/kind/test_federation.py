@@ -213,7 +213,7 @@ def test_clusters_cut_off_from_the_hub_but_not_from_each_other_go_on(healed: Clu
 
 def counted_at_edge2(clusters: Clusters, run: str) -> int:
     """Tasks of the counting step that have left a log on edge2's node."""
-    script = f"find /var/lib/bdw-fed/logs -path '*/{run}/count/*.log' | wc -l"
+    script = f"find /var/lib/bdw-fed/node/logs -path '*/{run}/count/*.log' | wc -l"
     return int(clusters.kubectl("edge2", "exec", clusters.pod("edge2", "bdw-fed-node"), "--", "sh", "-c", script))
 
 
@@ -250,7 +250,7 @@ def test_the_overlays_in_the_repository_are_what_kubernetes_takes(overlay: str, 
     clusters.kubectl("cloud1", "apply", "-k", str(place), "--dry-run=server", "--force-conflicts", "--server-side")
 
 
-def test_an_agent_may_do_what_worker_pods_need_in_its_own_namespace_and_no_more(
+def test_a_node_daemon_may_do_what_worker_pods_need_in_its_own_namespace_and_no_more(
     clusters: Clusters, tmp_path: Path
 ) -> None:
     # As a component of an overlay would: the rights alone, on a cluster where nobody uses them.
@@ -258,21 +258,21 @@ def test_an_agent_may_do_what_worker_pods_need_in_its_own_namespace_and_no_more(
     overlay = tmp_path / "overlay"
     overlay.mkdir()
     (overlay / "rbac.yaml").write_text((rbac / "rbac.yaml").read_text())
-    (overlay / "account.yaml").write_text("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: bdw-fed-agent}\n")
-    (overlay / "kustomization.yaml").write_text("namespace: bdw-fed\nresources: [account.yaml, rbac.yaml]\n")
+    (overlay / "kustomization.yaml").write_text("namespace: bdw-fed\nresources: [rbac.yaml]\n")
     clusters.kubectl("edge1", "apply", "-k", str(overlay))
     try:
         for words, namespace, expected in (
             (["create", "pods"], "bdw-fed", "yes"),
             (["delete", "pods"], "bdw-fed", "yes"),
             (["get", "pods", "--subresource=log"], "bdw-fed", "yes"),
-            (["list", "nodes"], "bdw-fed", "yes"),
+            (["list", "resourcequotas"], "bdw-fed", "yes"),
+            (["list", "nodes"], "bdw-fed", "no"),
             (["create", "pods"], "default", "no"),
             (["get", "secrets"], "bdw-fed", "no"),
             (["create", "pods", "--subresource=exec"], "bdw-fed", "no"),
             (["patch", "nodes"], "bdw-fed", "no"),
         ):
-            account = "system:serviceaccount:bdw-fed:bdw-fed-agent"
+            account = "system:serviceaccount:bdw-fed:bdw-fed-node"
             config = ["--kubeconfig", str(clusters.state / "kubeconfig"), "--context", "kind-edge1"]
             said = subprocess.run(
                 ["kubectl", *config, "auth", "can-i", *words, "--as", account, "-n", namespace],
@@ -282,10 +282,7 @@ def test_an_agent_may_do_what_worker_pods_need_in_its_own_namespace_and_no_more(
             )
             assert said.stdout.strip() == expected, f"{' '.join(words)} in {namespace}: {said.stdout}{said.stderr}"
     finally:
-        for kind in ("clusterrolebinding/bdw-fed-agent-nodes", "clusterrole/bdw-fed-agent-nodes"):
-            clusters.kubectl("edge1", "delete", kind)
-        for kind in ("rolebinding/bdw-fed-agent", "role/bdw-fed-agent"):
-            clusters.kubectl("edge1", "delete", kind)
+        clusters.kubectl("edge1", "delete", "-k", str(overlay))
 
 
 def test_no_pod_of_ours_could_write_to_its_image_or_become_root(clusters: Clusters) -> None:

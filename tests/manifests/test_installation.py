@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from cryptography import x509
 
+from bdw_fed.cli.arguments import parse
+from bdw_fed.cli.verbs import load
 from bdw_fed.manifests.errors import ManifestError
-from bdw_fed.manifests.installation import Installation
+from bdw_fed.manifests.installation import Installation, bases
 from bdw_fed.manifests.overlays import AgentPlace, HubPlace, agent_overlay, hub_overlay
 
 PLACE = AgentPlace(cluster="edge1", hub="hub.example.org:30443", nodes=("w1", "w2"), image="registry.example/b:1.2")
@@ -100,3 +103,21 @@ def test_a_cluster_that_is_dialled_says_where() -> None:
 )
 def test_an_image_is_named_with_registry_tag_or_digest(image: str, expected: dict[str, str]) -> None:
     assert hub_overlay(HubPlace(image=image), "bases")["images"] == [{"name": "bdw-fed", **expected}]
+
+
+def test_workers_that_are_pods_are_asked_for_by_a_component_and_no_right_is_given_without_it(tmp_path: Path) -> None:
+    assert "components" not in agent_overlay(PLACE, "bases")
+    assert agent_overlay(replace(PLACE, pods=True), "bases")["components"] == ["bases/components/worker-pods"]
+    component = yaml.safe_load((bases() / "components" / "worker-pods" / "kustomization.yaml").read_text())
+    merged, appended = (yaml.safe_load(patch["patch"]) for patch in component["patches"])
+    spec = merged["spec"]["template"]["spec"]
+    # What the daemon writes for a pod has the same path in it: the daemon's own mounts are where the node has them.
+    node = next(yaml.safe_load_all((bases() / "agent" / "node.yaml").read_text()))["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume.get("hostPath", {}).get("path") for volume in node["volumes"] + spec["volumes"]}
+    container = node["containers"][0]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    words = [*container["args"][1:], *(entry["value"] for entry in appended)]
+    told = parse(load("node").command, [word.replace("$(WORKER_CPUS)", "2") for word in words])
+    assert told["runtime"] == "kubernetes"
+    assert mounts["state"] == volumes["state"] == str(told["directory"])
+    assert mounts["memory"] == volumes["memory"] == told["memory_directory"]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import OK, RefusedError, UsageError
+from bdw_fed.cli.verbs.node import RuntimeName, bytes_from
 from bdw_fed.cli.verbs.server_manifest import Image, Installation, Space
 
 EXAMPLES = """\
@@ -30,6 +31,12 @@ def command(
     cpus: Annotated[float, Option(("--cpus",), "Processors that workers get on each node.", "NUMBER")] = 2.0,
     memory: Annotated[str, Option(("--memory",), "Memory that workers get on each node.", "SIZE")] = "2Gi",
     disk: Annotated[str, Option(("--disk",), "Disk that a node's store may take; 0: what is free.", "SIZE")] = "0",
+    runtime: Annotated[
+        RuntimeName,
+        Option(
+            ("--runtime",), "What workers are: processes in the daemons' pods, or pods of the steps' images.", "RUNTIME"
+        ),
+    ] = RuntimeName.PROCESS,
     image: Image = None,
     kubernetes_namespace: Space = "bdw-fed",
 ) -> int:
@@ -38,7 +45,6 @@ def command(
     Nothing outside the cluster needs to reach it, unless --advertise-peers opens its doors. Run it again for a node
     that was added, and every two months, for certificates that end.
     """
-    from bdw_fed.cli.verbs.node import bytes_from
     from bdw_fed.manifests.errors import ManifestError
     from bdw_fed.manifests.installation import Installation as Kept
     from bdw_fed.manifests.installation import default_image, render
@@ -56,6 +62,7 @@ def command(
         cpus=cpus,
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),
+        pods=runtime is RuntimeName.KUBERNETES,
     )
     try:
         print(render(Kept(directory).agent(place)), end="")

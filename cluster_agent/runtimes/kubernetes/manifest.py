@@ -29,7 +29,7 @@ from wire.digests import bytes_digest
 
 OWNER_LABEL: Final = "bdw-fed.io/owner"
 WORKER: Final = "worker"
-STARTER_IN_IMAGE: Final = "/usr/local/lib/bdw-fed/starter"  # in our own; worker.py lies beside it
+STARTER_IN_IMAGE: Final = "/opt/bdw-fed/starter/starter"  # in our own; worker.py lies beside it
 _INSTALLED: Final = "/.bdw-fed"
 _BUNDLE: Final = "bdw-fed.io/bundle"
 _SOCKET: Final = "socket"
