@@ -23,10 +23,11 @@ from cluster_agent.data.base import Content, UnitKey
 from cluster_agent.data.errors import DataError
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node import messages, rows
+from cluster_agent.node.busy import Busy, SmallTask, Told
 from cluster_agent.node.directory import Made, TaskDirectory, missing
 from cluster_agent.node.execution import outcome_of, result_of
 from cluster_agent.node.finishing import Done
-from cluster_agent.node.logs import LogName, Logs, TaskLog
+from cluster_agent.node.logs import Logs
 from cluster_agent.node.messages import Given, TaskKey
 from cluster_agent.node.works import Assignment, file_name, follower
 from cluster_agent.orders.messages import SMALL, Output, Result, UnitInfo
@@ -34,70 +35,6 @@ from cluster_agent.runtimes.base import Outcome, Row, SmallEnd, SmallJob, Worker
 from wire.digests import bytes_digest, unit_id
 
 _STUCK_SECONDS = 0.05  # after which those behind a task are taken back
-
-
-class SmallTask(SmallJob):
-    """A task with a worker. Its log is made when it writes something."""
-
-    __slots__ = ("after", "ahead", "assignment", "given", "given_at", "log", "logs", "of")
-
-    def __init__(
-        self,
-        task: Assignment,
-        given: Given,
-        inputs: Sequence[bytes],
-        logs: Logs,
-        now: float,
-        link: int = -1,
-        of: str = "",
-    ) -> None:
-        assert task.work.small is not None
-        super().__init__(task.work.small, task.key.task.hex(), task.key.attempt, inputs, link)
-        self.after: SmallTask | None = None  # the next of its row
-        self.ahead = link >= 0  # the core does not know of it
-        self.of = of  # the port of the one before that its input comes from
-        self.assignment = task
-        self.given = given
-        self.given_at = now
-        self.logs = logs
-        self.log: TaskLog | None = None
-
-    def write(self, stream: int, data: bytes) -> None:
-        if self.log is None:
-            key = self.assignment.key
-            name = LogName(key.namespace, key.run, self.assignment.work.step, key.task, key.attempt)
-            self.log = self.logs.open(name)
-        self.log.write(stream, data)
-
-    def close(self) -> None:
-        """It writes no more."""
-        if self.log is not None:
-            self.log.close()
-
-
-class _Busy:
-    """A worker with small jobs."""
-
-    def __init__(self, number: int, worker: Worker) -> None:
-        self.number = number
-        self.worker = worker
-        self.tasks: dict[TaskKey, SmallTask] = {}
-        self.killed = False
-        self.at: SmallJob | None = None  # since when, as far as we have looked
-        self.since = 0.0
-
-
-class _Told:
-    """Of the ends that one worker tells at once: what is to be told of them."""
-
-    def __init__(self) -> None:
-        self.ended: list[TaskKey] = []
-        self.ahead: list[TaskKey] = []
-        self.heavy: list[TaskKey] = []
-        self.done: list[Done] = []
-        self.seconds = 0.0
-        self.wanted = True  # the row that is being heard of
-        self.at: SmallTask | None = None  # where the worker has gone on to in it
 
 
 class SmallTasks:
@@ -132,8 +69,8 @@ class SmallTasks:
         self._settled = settled
         self._own = own
         self._drop = drop
-        self._busy: dict[Worker, _Busy] = {}
-        self._with: dict[TaskKey, _Busy] = {}
+        self._busy: dict[Worker, Busy] = {}
+        self._with: dict[TaskKey, Busy] = {}
 
     # ------------------------------------------------------------------------------------------------- questions
 
@@ -157,7 +94,7 @@ class SmallTasks:
         """Give these to a worker, after those that it has; a single one with up to so many that follow."""
         busy = self._busy.get(worker)
         if busy is None:
-            busy = self._busy[worker] = _Busy(number, worker)
+            busy = self._busy[worker] = Busy(number, worker)
         now = time.monotonic()
         jobs = []
         broken: list[Done] = []
@@ -217,7 +154,7 @@ class SmallTasks:
         busy = self._busy.get(worker)
         if busy is None or busy.killed:
             return
-        told = _Told()
+        told = Told()
         for end in ends:
             task = cast(SmallTask, end.job)
             key = task.assignment.key
@@ -229,7 +166,7 @@ class SmallTasks:
                 continue
             if task.ahead:
                 self._tell(busy, told)
-                told = _Told()
+                told = Told()
             if end.left is not None:
                 self._own(self._take_left(busy, task, end))
             else:
@@ -265,7 +202,7 @@ class SmallTasks:
 
     # ------------------------------------------------------------------------------------------------------ rows
 
-    def _give_row(self, busy: _Busy, first: SmallTask, most: int) -> bool:
+    def _give_row(self, busy: Busy, first: SmallTask, most: int) -> bool:
         """Give the worker, which has no other, a task and what follows it; False if there is nothing, or no room."""
         if len(busy.tasks) > 1 or not self._settled():  # of the last row there may be what is not safe elsewhere yet
             return False
@@ -289,7 +226,7 @@ class SmallTasks:
             self._with[each.assignment.key] = busy
         return True
 
-    def _take(self, busy: _Busy, task: SmallTask, end: SmallEnd, told: _Told) -> None:
+    def _take(self, busy: Busy, task: SmallTask, end: SmallEnd, told: Told) -> None:
         """A task has ended, and the worker is at what follows in its row, if there is any and its input was made."""
         key, after = task.assignment.key, task.after
         if not task.ahead:
@@ -313,14 +250,14 @@ class SmallTasks:
                     self._return(busy)  # the worker has found nothing wrong with it, and goes on
         told.done.append(Done(task.assignment, result, gone_on=told.at is not None))
 
-    def _cut(self, busy: _Busy, task: SmallTask) -> None:
+    def _cut(self, busy: Busy, task: SmallTask) -> None:
         """Nothing is to follow a task in its row. What the worker has begun all the same is not heard."""
         after, task.after = task.after, None
         while after is not None:
             self._forget(busy, after.assignment.key)
             after = after.after
 
-    def _tell(self, busy: _Busy, told: _Told) -> None:
+    def _tell(self, busy: Busy, told: Told) -> None:
         """Tell the core what has ended, and where the worker is; then let the results be told."""
         at = None
         if told.at is not None:
@@ -377,7 +314,7 @@ class SmallTasks:
         self._store.put(UnitKey(key.namespace, key.run, unit), data, digest)
         return Output(port, 0, UnitInfo(unit, digest, len(data), name=name))
 
-    async def _take_left(self, busy: _Busy, task: SmallTask, end: SmallEnd) -> None:
+    async def _take_left(self, busy: Busy, task: SmallTask, end: SmallEnd) -> None:
         """Take outputs out of the worker's directory, and let it go on."""
         assert end.left is not None
         key, work, _ = task.assignment
@@ -418,7 +355,7 @@ class SmallTasks:
         content = await self._store.commit(path, UnitKey(key.namespace, key.run, unit))
         return Output(made.port, made.index, UnitInfo(unit, content.digest, content.size, name=made.name))
 
-    async def _kill(self, busy: _Busy, key: TaskKey) -> None:
+    async def _kill(self, busy: Busy, key: TaskKey) -> None:
         """Kill a worker for the sake of the task that it is at."""
         await self._drop(busy.number).stop()
         self._busy.pop(busy.worker, None)
@@ -430,7 +367,7 @@ class SmallTasks:
             self._handle(messages.TasksReturned(busy.number, others, usable=False))
         self._handle(messages.TasksEnded(busy.number, [key], usable=False))
 
-    def _return(self, busy: _Busy) -> None:
+    def _return(self, busy: Busy) -> None:
         """Take back what the worker has not begun."""
         keys = []
         for job in busy.worker.take_back():
@@ -441,13 +378,13 @@ class SmallTasks:
         self._handle(messages.TasksReturned(busy.number, keys))
         self._let_go(busy)
 
-    def _end(self, busy: _Busy, task: Assignment, result: Result, seconds: float = 0.0) -> None:
+    def _end(self, busy: Busy, task: Assignment, result: Result, seconds: float = 0.0) -> None:
         wanted = self._wanted(task.key)
         self._handle(messages.TasksEnded(busy.number, [task.key], busy.worker.alive, seconds))
         if wanted:
             self._finish([Done(task, result)])
 
-    def _forget_with(self, busy: _Busy, task: SmallTask) -> list[TaskKey]:
+    def _forget_with(self, busy: Busy, task: SmallTask) -> list[TaskKey]:
         """A task that its worker does not execute; its key, if the core knows of it."""
         key = task.assignment.key
         if busy.tasks.get(key) is not task:
@@ -455,11 +392,11 @@ class SmallTasks:
         self._forget(busy, key)
         return [] if task.ahead else [key]
 
-    def _forget(self, busy: _Busy, key: TaskKey) -> None:
+    def _forget(self, busy: Busy, key: TaskKey) -> None:
         busy.tasks.pop(key, None)
         self._with.pop(key, None)
 
-    def _let_go(self, busy: _Busy) -> None:
+    def _let_go(self, busy: Busy) -> None:
         """A worker without tasks is no business of ours; one that is not to be used again is dropped."""
         if busy.tasks:
             return
