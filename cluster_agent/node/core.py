@@ -8,7 +8,8 @@ The first task is *admitted* once the processors and the memory that its step as
 more than the node has is admitted alone), and no later one before it, so that a large task is not overtaken for ever.
 Only where its pool has no worker to give, and may not start one, do tasks of other pools pass it. An admitted task
 takes an idle worker, or one is started for it; whichever is free first. If there is no place for another worker it
-waits for those that its pool has, if any. Built-in tasks need neither.
+waits for those that its pool has, if any. Where workers hold what they ask for while they are idle, those of other
+pools are stopped for one that is needed, and none is kept warm beyond what fits. Built-in tasks need neither.
 
 Where a pool's tasks have been short and small so far, further light ones are *given ahead* to its busy workers, as
 many as are done within some milliseconds: they need no processor but the one that the worker has. A worker that stops
@@ -63,11 +64,16 @@ _ROUNDING: Final = 1e-9
 
 
 class NodeCore:
-    """The state of a node with `cpus` processors and `memory` bytes (0 = not counted)."""
+    """The state of a node with `cpus` processors and `memory` bytes (0 = not counted).
 
-    def __init__(self, cpus: float, memory: int) -> None:
+    `held`: workers hold what their step asks for as long as they live, also without a task, as pods do.
+    """
+
+    def __init__(self, cpus: float, memory: int, *, held: bool = False) -> None:
         self._cpus = cpus
         self._memory = memory
+        self._held = held
+        self._short: dict[str, Pool] = {}  # pools with more admitted tasks than workers for them are on their way
         self._used_cpus = 0.0
         self._used_memory = 0
         self._admitted = 0  # tasks without a worker, and workers with tasks, that use processors now
@@ -128,6 +134,11 @@ class NodeCore:
         """Take an event in; what is to be done now, in order."""
         self._actions = []
         _TAKE[type(event)](self, event, now)
+        for pool in list(self._short.values()):
+            self._serve(pool, now)
+            self._supply(pool)
+            if len(pool.waiting) <= len(pool.starting):
+                del self._short[pool.spec.key]
         if self._queued:
             self._admit(now)
         return self._actions
@@ -395,16 +406,37 @@ class NodeCore:
 
     def _supply(self, pool: Pool) -> None:
         """Start the workers that the pool should have."""
-        wanted = len(pool.waiting) - len(pool.starting)
-        if not pool.broken:
-            wanted = max(wanted, pool.target - pool.workers)
-        for _ in range(min(wanted, pool.most - pool.workers)):
+        needed = len(pool.waiting) - len(pool.starting)
+        wanted = needed if pool.broken else max(needed, pool.target - pool.workers)
+        for number in range(min(wanted, pool.most - pool.workers)):
+            if self._held and not self._has_place(pool, needed=number < needed):
+                break
             worker = Worker(self._next_worker, pool)
             self._next_worker += 1
             pool.starting.add(worker.number)
             self._workers[worker.number] = worker
             self._actions.append(StartWorker(worker.number, pool.spec))
             self._actions.append(PoolChanged(pool.spec.key))
+
+    def _has_place(self, pool: Pool, *, needed: bool) -> bool:
+        """Whether another worker fits beside those that there are; for one that is needed idle ones of others go."""
+        while not self._fits_beside(pool.spec):
+            idle = [other for other in self._pools.values() if other.idle and other is not pool]
+            if not needed:
+                return False
+            if not idle:
+                self._short[pool.spec.key] = pool
+                return False
+            self._stop_oldest(
+                min(idle, key=lambda other: (other.workers <= other.target, next(iter(other.idle.values()))))
+            )
+        return True
+
+    def _fits_beside(self, spec: PoolSpec) -> bool:
+        held = [worker.pool.spec for worker in self._workers.values()]
+        if held and sum(each.cpus for each in held) + spec.cpus > self._cpus + _ROUNDING:
+            return False
+        return not (held and self._memory) or sum(each.memory for each in held) + spec.memory <= self._memory
 
     def _fits(self, spec: PoolSpec) -> bool:
         if self._admitted == 0:

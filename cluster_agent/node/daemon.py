@@ -147,7 +147,7 @@ class NodeDaemon:
         self._outbox.wake = self._link.wake
         self._bundles = Bundles(config.state / "bundles", self._link.bundle, self._bundles_in_use)
         self._tasks = Tasks(
-            NodeCore(config.cpus, config.memory),
+            NodeCore(config.cpus, config.memory, held=config.kubernetes is not None),
             runtime,
             self._bundles,
             store,

@@ -300,6 +300,25 @@ Node.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
 TestNode = Node.TestCase
 
 
+class HeldNode(Node):
+    """The same where workers hold what they ask for, as pods do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = NodeCore(CPUS, MEMORY, held=True)
+
+    @invariant()
+    def there_are_no_more_workers_than_fit(self) -> None:
+        workers = [*self.starting.values(), *self.idle.values(), *self.busy.values()]
+        if len(workers) > 1:
+            assert sum(pool.cpus for pool in workers) <= CPUS
+            assert sum(pool.memory for pool in workers) <= MEMORY
+
+
+HeldNode.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
+TestHeldNode = HeldNode.TestCase
+
+
 def test_a_large_task_is_not_overtaken() -> None:
     node = NodeCore(2.0, 0)
     small, large = PoolSpec("s", "s@1"), PoolSpec("l", "l@1", cpus=2.0)
@@ -462,6 +481,23 @@ def test_a_task_whose_pool_has_no_worker_fails_if_there_is_no_place_for_one() ->
     node.handle(wanted(PoolSpec("p", "p@1"), 1), 0)
     actions = node.handle(messages.WorkerFailed(1, "the quota is used up", no_room=True), 0)
     assert [action.key for action in actions if isinstance(action, messages.FailToStart)] == [key(1)]
+
+
+def test_where_idle_workers_hold_what_they_ask_for_one_makes_room_for_one_that_is_needed() -> None:
+    node = NodeCore(2.0, 0, held=True)
+    idle, needed = PoolSpec("i", "i@1"), PoolSpec("n", "n@1")
+    starts = node.handle(messages.PoolSized(idle, 5), 0)
+    assert sum(isinstance(action, messages.StartWorker) for action in starts) == 2, "no more than fit"
+    for worker in (1, 2):
+        node.handle(messages.WorkerReady(worker, 0.1), worker)
+    warm = node.handle(messages.PoolSized(needed, 1), 3)
+    assert not [action for action in warm if isinstance(action, messages.StopWorker)], "what is warm stays"
+    actions = node.handle(wanted(needed, 1), 3)
+    assert messages.StopWorker(1) in actions
+    assert messages.StartWorker(3, needed) in actions
+    node.handle(wanted(idle, 2), 4)
+    actions = node.handle(wanted(needed, 3), 4)
+    assert not [action for action in actions if isinstance(action, messages.StartWorker)], "all have something to do"
 
 
 def executions(actions: list[messages.Action]) -> dict[int | None, list[TaskKey]]:
