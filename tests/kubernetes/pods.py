@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
@@ -81,7 +82,9 @@ class Node:
 
                 self.server.store.listeners.add(told)
                 try:
-                    await asyncio.wait([asyncio.create_task(changed.wait())], timeout=0.05)
+                    with contextlib.suppress(TimeoutError):  # of files nobody tells
+                        async with asyncio.timeout(0.02):
+                            await changed.wait()
                 finally:
                     self.server.store.listeners.discard(told)
 

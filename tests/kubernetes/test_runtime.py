@@ -199,6 +199,18 @@ async def test_a_quota_is_asked_before_and_named(node: Node, runtime: Kubernetes
     await again.stop()
 
 
+async def test_room_that_our_own_pods_are_about_to_leave_is_waited_for(node: Node, runtime: KubernetesRuntime) -> None:
+    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}, "status": {"used": {"pods": "0"}}}
+    node.server.put("resourcequotas", quota)
+    first = await runtime.start(command(*TRUE))
+    stopping = asyncio.create_task(first.stop())
+    await node.until(lambda: list(runtime._core.names(State.LEAVING)))
+    second = await runtime.start(command("false"))
+    await stopping
+    assert len(node.names) == 1
+    await second.stop()
+
+
 async def test_a_quota_that_others_fill_meanwhile_is_told_likewise(node: Node, runtime: KubernetesRuntime) -> None:
     quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}, "status": {"used": {"pods": "0"}}}
     node.server.put("resourcequotas", quota)

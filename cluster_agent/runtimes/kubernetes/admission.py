@@ -53,6 +53,10 @@ class Limits:
             return Refusal(f"namespace {self._namespace} takes no such pod: {found.because}", False)
         return Refusal(f"namespace {self._namespace} has no room for another pod: {found.because}", True)
 
+    def forget(self) -> None:
+        """What was read is not so any more."""
+        self._read_at = 0.0
+
     async def close(self) -> None:
         """Give up reading."""
         if self._reading is not None:

@@ -26,7 +26,7 @@ import structlog
 from cluster_agent.runtimes.base import LeftRow, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError, TemplateError
 from cluster_agent.runtimes.kubernetes import core
-from cluster_agent.runtimes.kubernetes.admission import Limits
+from cluster_agent.runtimes.kubernetes.admission import Limits, Refusal
 from cluster_agent.runtimes.kubernetes.api.client import Client
 from cluster_agent.runtimes.kubernetes.api.errors import AlreadyExists, ApiError, NotFound, Unavailable
 from cluster_agent.runtimes.kubernetes.api.objects.event import Event
@@ -100,6 +100,7 @@ class KubernetesRuntime(Runtime):
         self._asked: dict[int, _Asked] = {}
         self._up: dict[str, _Up] = {}
         self._cleared: dict[str, asyncio.Event] = {}  # pods whose end somebody waits for
+        self._gone = asyncio.Event()  # the next pod that goes is gone
         self._owned: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._leaving = False
@@ -272,7 +273,7 @@ class KubernetesRuntime(Runtime):
         """Create a pod, unless it is known that there is no room for it."""
         identity = identity_of(name)
         try:
-            refusal = await self._limits.refusal(made.asking)
+            refusal = await self._refusal(made)
             if refusal is not None:
                 self._handle(core.Refused(name, refusal.text, refusal.no_room))
                 return
@@ -284,6 +285,20 @@ class KubernetesRuntime(Runtime):
             self._handle(core.Refused(name, words, reason is not None and reason.cause == "quota"))
         except OSError as error:
             self._handle(core.Refused(name, f"the pod's directory could not be made: {error}"))
+
+    async def _refusal(self, made: Template) -> Refusal | None:
+        """Why there can't be such a pod just now. Those of ours that are going take room until they are gone."""
+        while True:
+            leaving, gone = any(self._core.names(State.LEAVING)), self._gone
+            refusal = await self._limits.refusal(made.asking)
+            if refusal is None or not refusal.no_room or not leaving:
+                return refusal
+            try:
+                async with asyncio.timeout(_GONE_SECONDS):
+                    await gone.wait()
+            except TimeoutError:
+                return refusal
+            self._limits.forget()
 
     async def _create_once(self, manifest: dict[str, Any]) -> None:
         """Its name is its own, so that one which is there was made by an earlier try."""
@@ -354,6 +369,8 @@ class KubernetesRuntime(Runtime):
 
     async def _clear(self, name: str) -> None:
         """Nothing of a pod that is gone shall be left."""
+        gone, self._gone = self._gone, asyncio.Event()
+        gone.set()
         await self._cut(name)
         self._up.pop(name, None)
         await asyncio.to_thread(_remove, place_of(self._settings, identity_of(name)))
