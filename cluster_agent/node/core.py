@@ -306,8 +306,8 @@ class NodeCore:
             self._wake_for(pool)
         if len(pool.waiting) <= len(pool.starting):
             return
-        if event.no_room and pool.workers:
-            key, task = pool.waiting.popitem()  # the newest waits for one of the others
+        if event.no_room and (pool.workers or self._yielded(pool)):
+            key, task = pool.waiting.popitem()  # the newest waits for one of the others, or for what they leave
             self._release(pool.spec)
             self._put_back(pool, task)
             return
@@ -421,15 +421,19 @@ class NodeCore:
     def _has_place(self, pool: Pool, *, needed: bool) -> bool:
         """Whether another worker fits beside those that there are; for one that is needed idle ones of others go."""
         while not self._fits_beside(pool.spec):
-            idle = [other for other in self._pools.values() if other.idle and other is not pool]
             if not needed:
                 return False
-            if not idle:
+            if not self._yielded(pool):
                 self._short[pool.spec.key] = pool
                 return False
-            self._stop_oldest(
-                min(idle, key=lambda other: (other.workers <= other.target, next(iter(other.idle.values()))))
-            )
+        return True
+
+    def _yielded(self, pool: Pool) -> bool:
+        """Stop an idle worker of another pool, if they hold anything; whether there was any."""
+        idle = [other for other in self._pools.values() if other.idle and other is not pool]
+        if not (self._held and idle):
+            return False
+        self._stop_oldest(min(idle, key=lambda other: (other.workers <= other.target, next(iter(other.idle.values())))))
         return True
 
     def _fits_beside(self, spec: PoolSpec) -> bool:

@@ -495,6 +495,10 @@ def test_where_idle_workers_hold_what_they_ask_for_one_makes_room_for_one_that_i
     actions = node.handle(wanted(needed, 1), 3)
     assert messages.StopWorker(1) in actions
     assert messages.StartWorker(3, needed) in actions
+    actions = node.handle(messages.WorkerFailed(3, "the node is full", no_room=True), 3)
+    assert messages.StopWorker(2) in actions, "there is less room than was thought"
+    assert messages.StartWorker(4, needed) in actions
+    node.handle(messages.WorkerReady(4, 0.1), 3)
     node.handle(wanted(idle, 2), 4)
     actions = node.handle(wanted(needed, 3), 4)
     assert not [action for action in actions if isinstance(action, messages.StartWorker)], "all have something to do"
