@@ -67,7 +67,7 @@ async def edge(fake: FakeServer, machine: Machine) -> AsyncIterator[Cluster]:
     directory = Path(tempfile.mkdtemp(prefix="bdw-"))  # the path of a socket has room for little
     config = KubernetesConfig("fake", str(fake.kubeconfig), "team", starter_image="bdw-fed:1", worker_image=PYTHON)
     async with cluster(directory) as made:
-        made.options["kubernetes"] = config
+        made.options |= {"kubernetes": config, "cpus": 4.0}  # no more pods are kept warm than there are processors
         yield made
     shutil.rmtree(directory, ignore_errors=True)
 
