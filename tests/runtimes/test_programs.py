@@ -103,7 +103,8 @@ async def test_a_worker_has_no_descriptor_more_after_many_tasks(runtime: Process
         await made.stop()
         await other.execute(job(tmp_path), Said())  # so that the spawner has heard of that, too
         counts.append([descriptors(process) for process in ("self", runtime.spawner_pid)])
-    assert counts[0] == counts[1]
+    # Fewer there may be: this process still gets rid of what other tests had open.
+    assert all(after <= before for before, after in zip(*counts, strict=True)), counts
     await other.stop()
 
 
