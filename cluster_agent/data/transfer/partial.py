@@ -130,7 +130,9 @@ class PartialFile:
         return self._first if self._first < self.chunks else None
 
     def _reset(self) -> None:
-        os.ftruncate(self._file, 0)
+        if os.fstat(self._file).st_size:
+            # Not of a new file: ext4 writes what was cut to nothing to the disk as it is closed, and the loop waits.
+            os.ftruncate(self._file, 0)
         os.ftruncate(self._file, self.size)
         self._hasher = ContentHasher()
         self._hashed = 0
