@@ -17,7 +17,7 @@ from cluster_agent.runtimes.base import SmallJob, Worker
 class SmallTask(SmallJob):
     """A task with a worker. Its log is made when it writes something."""
 
-    __slots__ = ("after", "ahead", "assignment", "given", "given_at", "log", "logs", "of")
+    __slots__ = ("after", "ahead", "assignment", "given", "given_at", "log", "logs")
 
     def __init__(
         self,
@@ -27,13 +27,11 @@ class SmallTask(SmallJob):
         logs: Logs,
         now: float,
         link: int = -1,
-        of: str = "",
     ) -> None:
         assert task.work.small is not None
         super().__init__(task.work.small, task.key.task.hex(), task.key.attempt, inputs, link)
         self.after: SmallTask | None = None  # the next of its row
         self.ahead = link >= 0  # the core does not know of it
-        self.of = of  # the port of the one before that its input comes from
         self.assignment = task
         self.given = given
         self.given_at = now

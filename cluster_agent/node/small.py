@@ -211,8 +211,7 @@ class SmallTasks:
             return False
         row = [first]
         for link, task in follow:
-            port = row[-1].assignment.work.outputs[link].name
-            row.append(SmallTask(task, Given(task.key, 0.0, 0.0), (), self._logs, first.given_at, link, port))
+            row.append(SmallTask(task, Given(task.key, 0.0, 0.0), (), self._logs, first.given_at, link))
             row[-2].after = row[-1]
         said = rows.describe([each.assignment for each in row])
         durable = self._store.durability == "power"
@@ -240,7 +239,8 @@ class SmallTasks:
             return
         result = self._result(task, end)
         if after is not None:
-            made = next((each.unit for each in result.outputs if each.port == after.of), None)
+            port = task.assignment.work.outputs[after.link].name
+            made = next((each.unit for each in result.outputs if each.port == port), None)
             if made is not None:
                 after.assignment = follower(after.assignment.work, made)
                 told.at = after

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from cluster_agent.data.sync import sync_paths
 from cluster_agent.runtimes.base import LeftRow
 from cluster_agent.runtimes.process.worker import ANSWER, KEPT, answers
 
@@ -41,7 +42,7 @@ class Keep:
         if durable and self._directory is not None:
             os.pwrite(self.descriptor, bytes(_FILE_BYTES), 0)
             os.fsync(self.descriptor)
-            _sync_directory(self._directory)
+            sync_paths([self._directory], self._directory)
             self._directory = None
         self._row += 1
         start = os.pwrite(self.descriptor, KEPT.pack(ROW, self._row, len(row), zlib.crc32(row)) + row, 0)
@@ -61,7 +62,7 @@ class Keeps:
         self._free: list[Keep] = []
         if not root.exists():
             root.mkdir(mode=0o700, parents=True)
-            _sync_directory(root.parent)
+            sync_paths([root.parent], root.parent)
         self.left = [row for path in sorted(root.iterdir()) if (row := _row(path.read_bytes())) is not None]
 
     def open(self) -> None:
@@ -83,14 +84,6 @@ class Keeps:
         while self._free:
             self._free.pop().close()
         self.open()
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _row(data: bytes) -> LeftRow | None:
