@@ -118,7 +118,8 @@ class Node:
                 task = command.open
                 run = RunKey(task.namespace, task.run)
                 output = self._made(run, source_task_id(task.namespace, task.run, task.step, task.index), "out", 0)
-                self._say(messages.SourceRead(self.name, run, task.step, task.index, (output,)))
+                asked = task.follow > 0  # and this node does not
+                self._say(messages.SourceRead(self.name, run, task.step, task.index, (output,), asked=asked))
             case "cancel":
                 key = command.cancel.key
                 attempt = (RunKey(key.namespace, key.run), key.task, key.attempt)

@@ -384,11 +384,17 @@ class SourceOpened(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    FOLLOWED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     step: _builtins.str
     index: _builtins.int
     error: _builtins.str
+    asked: _builtins.bool
+    """the order that this answers named a work to go on with"""
+    followed: _builtins.bool
+    """and the node has gone on with it"""
     @_builtins.property
     def units(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProducedUnit]: ...
     def __init__(
@@ -400,10 +406,12 @@ class SourceOpened(_message.Message):
         index: _builtins.int = ...,
         units: _abc.Iterable[Global___ProducedUnit] | None = ...,
         error: _builtins.str = ...,
+        asked: _builtins.bool = ...,
+        followed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "index", b"index", "namespace", b"namespace", "run", b"run", "step", b"step", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "error", b"error", "followed", b"followed", "index", b"index", "namespace", b"namespace", "run", b"run", "step", b"step", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -773,11 +781,16 @@ class OpenSource(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     step: _builtins.str
     index: _builtins.int
     path: _builtins.str
+    follow: _builtins.int
+    """The work that the part's unit may be given to as its first attempt, without waiting to be told; 0 = none. Only where
+    the part becomes one unit.
+    """
     def __init__(
         self,
         *,
@@ -786,10 +799,11 @@ class OpenSource(_message.Message):
         step: _builtins.str = ...,
         index: _builtins.int = ...,
         path: _builtins.str = ...,
+        follow: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "namespace", b"namespace", "path", b"path", "run", b"run", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "index", b"index", "namespace", b"namespace", "path", b"path", "run", b"run", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,7 +102,9 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     old = book.lives.get(key)
     attempts_before = 0
     if old is not None:  # so that no late word of its attempts is taken for one of ours
-        attempts_before = max((task.attempt for task in old.run.tasks.values()), default=old.run.attempts_before)
+        followed = any(part.follow for part in old.run.parts)  # by tasks that we may not have heard of
+        attempts = [task.attempt for task in old.run.tasks.values()]
+        attempts_before = max([*attempts, old.run.attempts_before, int(followed)])
         ending.drop(book, old)
     run = Run(
         key,

@@ -60,15 +60,16 @@ def push(run: RunKey, unit: Unit, place: Place) -> bytes:
     return command.SerializeToString()
 
 
-def open_source(run: RunKey, step: str, part: Part) -> bytes:
-    """Take a part of a dataset into the store."""
+def open_source(live: LiveRun, part: Part, follow: int) -> bytes:
+    """Take a part of a dataset into the store. `follow`: the work to go on with, 0 for none."""
     command = node_pb2.NodeCommand()
     message = command.open
-    message.namespace = run.namespace
-    message.run = run.run
-    message.step = step
+    message.namespace = live.key.namespace
+    message.run = live.key.run
+    message.step = live.graph.steps[part.step].name
     message.index = part.index
     message.path = part.path
+    message.follow = follow
     return command.SerializeToString()
 
 

@@ -5,18 +5,21 @@ only here. A node that was told so starts that task itself, as attempt 1, and sa
 made the unit; as that result is committed, the tasks are taken as assigned to the node.
 
 Only first attempts are followed, so that no two nodes follow the same task: the tasks that come of a later attempt
-skip number 1, and what a node did after an attempt that did not count is called back.
+skip number 1, and what a node did after an attempt that did not count is called back. So it is with the opening of a
+dataset's part, which is ordered to be followed once (see `sources`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cluster_agent.coordinator import attempts, commands
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import Edge
+from cluster_agent.coordinator.fragment import Edge, Step
 from cluster_agent.coordinator.grouping import form
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.state import Task, Unit
-from cluster_agent.orders.messages import Hold, Result
+from cluster_agent.orders.messages import Hold, Output, Result
 from wire.digests import task_id
 
 
@@ -45,12 +48,15 @@ def _form(live: LiveRun, edge: Edge, unit: Unit) -> Task:
 def call_back(book: Book, live: LiveRun, node: str, result: Result) -> None:
     """A node has gone on after an attempt that does not count: stop what it started, but for what we gave it."""
     task = live.run.tasks.get(result.task)
-    if task is None or not live.going:
-        return  # the node was told that the run is over
+    if task is not None and live.going:  # else the node was told that the run is over
+        call_back_from(book, live, node, live.graph.steps[task.step], result.outputs)
+
+
+def call_back_from(book: Book, live: LiveRun, node: str, step: Step, outputs: Sequence[Output]) -> None:
+    """Stop what a node started with what this step made there, but for what we gave it."""
     key = live.key
-    follow = live.graph.steps[task.step].follow
-    for output in result.outputs:
-        edge = follow.get(output.port)
+    for output in outputs:
+        edge = step.follow.get(output.port)
         if edge is None:
             continue
         next_id = task_id(key.namespace, key.run, edge.consumer.name, [(edge.port, [output.unit.id])])

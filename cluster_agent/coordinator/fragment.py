@@ -161,9 +161,9 @@ def read(serialised: bytes, cluster: str) -> Graph:
 
 
 def _find_following(graph: Graph) -> None:
-    """Where each unit on a port becomes a task of one step, here: a node that made it can go on by itself."""
+    """Where each unit on a port becomes a task of one step, here: a node that made or opened it can go on by itself."""
     for step in graph.steps:
-        if step.kind != TASK or not step.here:
+        if step.kind not in (SOURCE, TASK) or not step.here:
             continue
         for port, edges in step.outs.items():
             consumer = edges[0].consumer if len(edges) == 1 else None

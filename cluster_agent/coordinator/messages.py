@@ -105,7 +105,10 @@ class PoolTold(Struct, frozen=True):
 
 
 class SourceRead(Struct, frozen=True):
-    """A dataset's part was opened on a node; or could not be (`error`)."""
+    """A dataset's part was opened on a node; or could not be (`error`).
+
+    `asked`: in answer to an order to go on with its unit by itself; `followed`: it did.
+    """
 
     node: str
     run: RunKey
@@ -113,6 +116,8 @@ class SourceRead(Struct, frozen=True):
     index: int
     outputs: tuple[Output, ...] = ()
     error: str = ""
+    asked: bool = False
+    followed: bool = False
 
 
 class FetchEnded(Struct, frozen=True):

@@ -18,9 +18,7 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
     node = book.nodes[task.node]
     if not node.connected:
         return
-    number = _work(book, live, step, follow=following.may_follow(live, task, node))
-    if number not in node.works:
-        _introduce(book, live, step, node, number)
+    number = name_work(book, live, step, node, follow=following.may_follow(live, task, node))
     by_work = book.orders.get(task.node)
     if by_work is None:
         by_work = book.orders[task.node] = {}
@@ -30,6 +28,14 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
     units = live.run.units
     inputs = tuple([tuple([unit_info(units[unit]) for unit in ids]) for ids in live.inputs(task)])
     orders.append(Order(task.id, task.attempt, inputs))
+
+
+def name_work(book: Book, live: LiveRun, step: Step, node: Node, *, follow: bool) -> int:
+    """The number of a step's work, which the node is told if it does not know it; `follow` as below."""
+    number = _work(book, live, step, follow=follow)
+    if number not in node.works:
+        _introduce(book, live, step, node, number)
+    return number
 
 
 def _work(book: Book, live: LiveRun, step: Step, *, follow: bool) -> int:

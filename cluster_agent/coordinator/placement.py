@@ -129,7 +129,7 @@ def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
     found = []
     possible = False
     for node in book.nodes.values():
-        if not node.connected or step.cpus > node.cpus + _EPSILON or step.memory > node.memory:
+        if not _can_hold(step, node):
             continue
         possible = True
         if bound and not node.running.get(step.definition):
@@ -141,13 +141,33 @@ def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
     return found
 
 
-def _has_room(live: LiveRun, step: Step, node: Node, depth: int) -> bool:
-    """Whether a connected node that can hold the step's tasks may be given one more."""
+def begins_at_once(book: Book, live: LiveRun, step: Step, node: Node, before: int) -> bool:
+    """Whether a task of the step would begin on the node at once, and nowhere sooner, behind so many others."""
+    if pressure.holds_back(book, live, step) or (book.no_execute and not loads.begins(book, step)):
+        return False
+    if (node.holds or step.pool_max) and (before or book.claims):
+        return False
+    if step.pool_max and sum(each.running.get(step.definition, 0) for each in book.nodes.values()) >= step.pool_max:
+        return False
+    nodes = [each for each in book.nodes.values() if _can_hold(step, each) and _has_room(live, step, each, 1)]
+    if node not in nodes or not _has_room(live, step, node, 1, before):
+        return False
+    wait = book.pools.wait(step.definition, node.name, book.now)
+    return all(wait <= book.pools.wait(step.definition, each.name, book.now) for each in nodes)
+
+
+def _can_hold(step: Step, node: Node) -> bool:
+    """Whether the node is connected, and large enough for a task of the step."""
+    return node.connected and step.cpus <= node.cpus + _EPSILON and step.memory <= node.memory
+
+
+def _has_room(live: LiveRun, step: Step, node: Node, depth: int, before: int = 0) -> bool:
+    """Whether a connected node that can hold the step's tasks may be given one more, behind `before` others."""
     if node.holds:
         return holding.may_use(node, live.key, step, depth)
-    if node.used_cpus + step.cpus > node.cpus * depth + _EPSILON:
+    if node.used_cpus + (before + 1) * step.cpus > node.cpus * depth + _EPSILON:
         return False
-    return not step.memory or node.used_memory + step.memory <= node.memory * depth
+    return not step.memory or node.used_memory + (before + 1) * step.memory <= node.memory * depth
 
 
 def _choose(book: Book, live: LiveRun, step: Step, task: Task, nodes: list[Node]) -> Node | None:

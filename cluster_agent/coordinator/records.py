@@ -85,21 +85,24 @@ class FreedSaid(Record, frozen=True):
 
 
 class PartPlaced(Record, frozen=True):
-    """A node shall open this part of a source."""
+    """A node shall open this part of a source; `follow`: and may go on with its unit by itself."""
 
     run: RunKey
     part: int
     node: str
+    follow: bool = False
 
 
 class PartOpened(Record, frozen=True):
-    """It did; `routes` as in Committed."""
+    """It did; `routes` and `followed` as in Committed. `retried`: another opening of it may have been followed."""
 
     run: RunKey
     part: int
     node: str
     outputs: tuple[Output, ...]
     routes: tuple[tuple[int, int, str], ...] = ()
+    followed: tuple[int, ...] = ()
+    retried: bool = False
 
 
 class PartFailed(Record, frozen=True):

@@ -2,11 +2,17 @@
 
 Opening is idempotent on a node (the ids of a part's units follow from its place in the dataset), so the command is
 simply repeated when the node comes back. All nodes of a cluster see its data root.
+
+Where a part's unit becomes one task of a step that executes only here, the node is told so with the first order to open
+it, if it has room: it goes on with that task by itself (see `following`), as attempt 1. An order that is repeated does
+not say so. What is opened by such an order, or by another node, gives tasks that begin with attempt 2.
 """
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import commands, records, routing
+from typing import Final
+
+from cluster_agent.coordinator import commands, following, ordering, placement, records, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.live import LiveRun, Node
@@ -14,6 +20,8 @@ from cluster_agent.coordinator.making import make
 from cluster_agent.coordinator.messages import RunKey, SourceRead
 from cluster_agent.coordinator.state import OPENED, OPENING, PENDING, Part
 from cluster_agent.orders.messages import Failure
+
+_PORT: Final = "out"
 
 
 def open_pending(book: Book, live: LiveRun) -> None:
@@ -25,8 +33,9 @@ def open_pending(book: Book, live: LiveRun) -> None:
         node = _choose(book, live, part)
         if node is None:
             return
-        book.commit(records.PartPlaced(live.key, live.pending_parts[0], node.name))
-        say_open(book, live, part)
+        follow = _to_follow(book, live, part, node)
+        book.commit(records.PartPlaced(live.key, live.pending_parts[0], node.name, follow > 0))
+        say_open(book, live, part, follow)
 
 
 def _choose(book: Book, live: LiveRun, part: Part) -> Node | None:
@@ -39,9 +48,20 @@ def _choose(book: Book, live: LiveRun, part: Part) -> Node | None:
     return min(here, key=lambda node: (node.name == part.node, opening.get(node.name, 0), node.name), default=None)
 
 
-def say_open(book: Book, live: LiveRun, part: Part) -> None:
-    """Tell the part's node to open it."""
-    book.tell(part.node, commands.open_source(live.key, live.graph.steps[part.step].name, part))
+def _to_follow(book: Book, live: LiveRun, part: Part, node: Node) -> int:
+    """The work that the node may go on with by itself, the first time ever that the part is opened; 0 for none."""
+    edge = live.graph.steps[part.step].follow.get(_PORT)
+    if edge is None or part.node or live.run.attempts_before or (node.holds and live.key not in node.holds):
+        return 0
+    before = sum(other.state == OPENING and other.node == node.name for other in live.run.parts)
+    if not placement.begins_at_once(book, live, edge.consumer, node, before):
+        return 0
+    return ordering.name_work(book, live, edge.consumer, node, follow=True)
+
+
+def say_open(book: Book, live: LiveRun, part: Part, follow: int = 0) -> None:
+    """Tell the part's node to open it, and which work it may go on with."""
+    book.tell(part.node, commands.open_source(live, part, follow))
 
 
 def on_read(book: Book, event: SourceRead) -> None:
@@ -65,17 +85,23 @@ def on_read(book: Book, event: SourceRead) -> None:
     if found is None:
         return
     number, part = found
+    awaited = part.state == OPENING and part.node == event.node
+    asked = awaited and part.follow and event.asked
+    if event.followed and not asked:
+        following.call_back_from(book, live, event.node, step, event.outputs)
     if part.state == OPENED:
         for output in event.outputs:
             unit = live.run.units[output.unit.id]
             if event.node not in unit.copies and not live.fetching(unit.id, event.node):
                 book.free(event.node, event.run, output.unit.id)
     elif event.error:
-        if part.state == OPENING and part.node == event.node:
+        if awaited:
             _try_again(book, live, number, event.error)
     else:
         chosen = routing.routes(book, live, step, event.outputs)
-        book.commit(records.PartOpened(live.key, number, event.node, event.outputs, chosen))
+        followed = tuple(edge.index for edge in step.follow.values()) if event.followed and asked else ()
+        retried = part.follow and not asked
+        book.commit(records.PartOpened(live.key, number, event.node, event.outputs, chosen, followed, retried))
         data: dict[str, object] = {
             "node": event.node,
             "part": part.path,
@@ -120,6 +146,7 @@ def apply_part_placed(book: Book, record: records.PartPlaced) -> None:
     part = live.run.parts[record.part]
     part.state = OPENING
     part.node = record.node
+    part.follow = part.follow or record.follow
     if record.part in live.pending_parts:
         live.pending_parts.remove(record.part)
     book.note(live)
@@ -147,6 +174,8 @@ def apply_part_opened(book: Book, record: records.PartOpened) -> None:
         node=record.node,
         origin=book.cluster,
         part=record.part,
+        followed=record.followed,
+        retried=record.retried,
     )
     if not again:
         live.run.steps[step.index].done += 1

@@ -153,6 +153,7 @@ class Part(Stored):
     units: list[bytes] = []
     error: str = ""
     known: bool = False  # it was opened once: its units are counted
+    follow: bool = False  # a node was asked to go on with its unit by itself, and may have done so
 
 
 class EdgeState(Stored):

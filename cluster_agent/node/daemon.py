@@ -281,7 +281,7 @@ class NodeDaemon:
             case "push":
                 self._data.push(command.push)
             case "open":
-                self._data.open(command.open)
+                self._data.open(command.open, self._tasks.follower(command.open.follow))
             case "pool":
                 self._tasks.size_pool(command.pool)
             case "logs":
@@ -290,6 +290,7 @@ class NodeDaemon:
                 self._queries.stop(command.stop_logs.query)
             case "end_run":
                 order = command.end_run
+                await self._data.stop_run(order.namespace, order.run)
                 await self._tasks.end_run(order.namespace, order.run)
                 await self._data.end_run(order.namespace, order.run, order.keep)
                 await self._logs.end_run(order.namespace, order.run)

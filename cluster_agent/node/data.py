@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 
-from bdw_fed.v1 import node_pb2
+from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import ContentChangedError, DataError, NotTakenError, UnitMissingError
 from cluster_agent.data.source import resolve
@@ -17,11 +17,13 @@ from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
 from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.node.produced import produced
+from cluster_agent.orders.messages import UnitInfo
 from wire.digests import source_task_id, unit_id
 
 PORT = "out"
 _PUSHES_AT_ONCE = 8
 _About = tuple[str, str, object]  # namespace, run, and what in it
+Follow = Callable[[UnitInfo], bool]  # goes on with a unit by itself, if it may
 
 
 class DataWork:
@@ -36,9 +38,9 @@ class DataWork:
         self.arrivals = Arrivals(store, client, self._arrived)
         self.data_root = Path("/nonexistent")  # until the agent's welcome
 
-    def open(self, order: node_pb2.OpenSource) -> None:
-        """Make units of a dataset's part."""
-        self._begin((order.namespace, order.run, (order.step, order.index)), self._open(order))
+    def open(self, order: node_pb2.OpenSource, follow: Follow | None) -> None:
+        """Make units of a dataset's part; what follows goes on with it, if it is a single one."""
+        self._begin((order.namespace, order.run, (order.step, order.index)), self._open(order, follow))
 
     def fetch(self, order: node_pb2.FetchUnit) -> None:
         """Pull a unit; from nowhere: look whether it really is here."""
@@ -65,12 +67,16 @@ class DataWork:
             self.arrivals.forget(key)
         await self._store.free(known)
 
-    async def end_run(self, namespace: str, run: str, keep: Iterable[bytes]) -> None:
-        """Forget all of a run but the units in `keep`."""
+    async def stop_run(self, namespace: str, run: str) -> None:
+        """Begin nothing more of a run."""
         ending = [task for about, task in self._working.items() if about[:2] == (namespace, run)]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+
+    async def end_run(self, namespace: str, run: str, keep: Iterable[bytes]) -> None:
+        """Forget all of a run but the units in `keep`."""
+        await self.stop_run(namespace, run)
         self.arrivals.forget_run(namespace, run)
         await self._store.end_run(namespace, run, list(keep))
 
@@ -89,8 +95,9 @@ class DataWork:
         task = self._working[about] = asyncio.create_task(work)
         task.add_done_callback(lambda _: self._working.pop(about, None))
 
-    async def _open(self, order: node_pb2.OpenSource) -> None:
+    async def _open(self, order: node_pb2.OpenSource, follow: Follow | None) -> None:
         opened = node_pb2.SourceOpened(namespace=order.namespace, run=order.run, step=order.step, index=order.index)
+        opened.asked = follow is not None
         task = source_task_id(order.namespace, order.run, order.step, order.index)
         try:
             files = await asyncio.to_thread(resolve, self.data_root, order.path)
@@ -102,6 +109,8 @@ class DataWork:
         except (DataError, OSError) as error:
             opened.ClearField("units")
             opened.error = str(error)
+        # No word of what follows can leave before this one, which is told in the same turn.
+        opened.followed = follow is not None and len(opened.units) == 1 and follow(_info(opened.units[0].unit))
         self._tell(node_pb2.NodeMessage(source=opened))
 
     async def _check(self, order: node_pb2.FetchUnit) -> None:
@@ -140,3 +149,7 @@ class DataWork:
 def unit_key(key: node_pb2.UnitKey) -> UnitKey:
     """The key of a unit as the store has it."""
     return UnitKey(key.namespace, key.run, key.unit)
+
+
+def _info(unit: model_pb2.Unit) -> UnitInfo:
+    return UnitInfo(unit.id, unit.digest, unit.size, name=unit.name)

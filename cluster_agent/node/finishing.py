@@ -54,6 +54,10 @@ class Finishing:
         """Whether the node must not go on by itself in a run."""
         (self._held.add if held else self._held.discard)((namespace, run))
 
+    def holds(self, namespace: str, run: str) -> bool:
+        """See `hold`."""
+        return (namespace, run) in self._held
+
     def keys(self) -> Iterable[TaskKey]:
         """Of tasks that have ended and can't be told yet."""
         return self._unsafe.keys()
@@ -124,7 +128,7 @@ class Finishing:
         work = task.work
         if gone_on:
             return _Ending(Done(task, msgspec.structs.replace(result, followed=True), True), [])
-        if not work.follow or result.failure is not None or (work.namespace, work.run) in self._held:
+        if not work.follow or result.failure is not None or self.holds(work.namespace, work.run):
             return _Ending(Done(task, result), [])
         following = []
         for output in result.outputs:

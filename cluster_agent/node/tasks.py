@@ -29,8 +29,8 @@ from cluster_agent.node.logs import Logs
 from cluster_agent.node.messages import Given, PoolSpec, TaskKey, Wanted
 from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.small import SmallTasks
-from cluster_agent.node.works import Assignment, Work, assignment, pool_spec, read_work
-from cluster_agent.orders.messages import SMALL, Acks, Hold, Orders, Output, Result
+from cluster_agent.node.works import Assignment, Work, assignment, follower, pool_spec, read_work
+from cluster_agent.orders.messages import SMALL, Acks, Hold, Orders, Output, Result, UnitInfo
 from cluster_agent.orders.messages import Work as ToldWork
 from cluster_agent.runtimes.base import Outcome, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError
@@ -169,6 +169,20 @@ class Tasks:
         """Take on tasks."""
         work = self._works[orders.work]
         self._want([assignment(work, order) for order in orders.orders])
+
+    def follower(self, number: int) -> Callable[[UnitInfo], bool] | None:
+        """What goes on with a unit that no task has made, by the work of that number; None if there is none."""
+        work = self._works.get(number)
+        if work is None:
+            return None
+
+        def go_on(unit: UnitInfo) -> bool:
+            if self._finishing.holds(work.namespace, work.run):
+                return False
+            self._want([follower(work, unit)])
+            return True
+
+        return go_on
 
     def cancel(self, key: TaskKey) -> None:
         """Stop a task, and forget it."""

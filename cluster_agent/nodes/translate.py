@@ -61,6 +61,8 @@ def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
                 source.index,
                 outputs_of(source.units),
                 source.error,
+                source.asked,
+                source.followed,
             )
     return None
 

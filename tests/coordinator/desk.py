@@ -165,7 +165,7 @@ class Desk:
 
     def part(self, step: str, index: int = 0, node: str = "n1") -> messages.SourceRead:
         output = made(source_task_id("default", "run-1", step, index), "out", 0, 1000)
-        return messages.SourceRead(node, RUN, step, index, (output,))
+        return messages.SourceRead(node, RUN, step, index, (output,), asked=True)
 
     def result(
         self, task: words.Task, node: str = "n1", *, count: int = 1, seconds: float = 1.0, size: int = 1000

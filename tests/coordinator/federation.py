@@ -69,7 +69,7 @@ class FakeNode:
         self.expected: dict[tuple[RunKey, bytes], bytes] = {}  # unit -> digest
         self.fetches: deque[node_pb2.FetchUnit] = deque()
         self.pushes: deque[node_pb2.PushUnit] = deque()
-        self.opens: deque[node_pb2.OpenSource] = deque()
+        self.opens: deque[tuple[node_pb2.OpenSource, Callable[[UnitInfo], words.Task] | None]] = deque()
         self.commands: deque[bytes | Downward] = deque()
         self.ears = words.Ears()
         self.connected = False
@@ -171,7 +171,7 @@ class FakeNode:
         elif kind == "push":
             self.pushes.append(command)
         elif kind == "open":
-            self.opens.append(command)
+            self.open(command)
         elif kind == "pool":
             self.pools[command.definition] = command.workers
         elif kind == "end_run":
@@ -195,19 +195,33 @@ class FakeNode:
         self.store = {key: digest for key, digest in self.store.items() if key[0] != run or key[1] in keep}
         self.running = {key: task for key, task in self.running.items() if key[0] != run}
         self.fetches = deque(fetch for fetch in self.fetches if key_of(fetch.key) != run)
-        self.opens = deque(o for o in self.opens if RunKey(o.namespace, o.run) != run)
+        self.opens = deque((o, follow) for o, follow in self.opens if RunKey(o.namespace, o.run) != run)
         self.expected = {key: digest for key, digest in self.expected.items() if key[0] != run}
 
+    def open(self, command: node_pb2.OpenSource) -> None:
+        """Once at a time; one that is under way goes on as it was told."""
+        about = (command.namespace, command.run, command.step, command.index)
+        if about not in [(o.namespace, o.run, o.step, o.index) for o, _ in self.opens]:
+            self.opens.append((command, self.ears.opening(command)))
+
     def open_one(self) -> None:
-        command = self.opens.popleft()
+        command, follow = self.opens.popleft()
         run = RunKey(command.namespace, command.run)
+        asked = follow is not None
         if self.federation.unreadable and command.path in self.federation.unreadable:
-            self.say(messages.SourceRead(self.name, run, command.step, command.index, error="no such file"))
+            error = messages.SourceRead(self.name, run, command.step, command.index, (), "no such file", asked)
+            self.say(error)
             return
         maker = source_task_id(run.namespace, run.run, command.step, command.index)
         output = made(maker, "out", 0, self.federation.size)
         self.store[run, output.unit.id] = output.unit.digest
-        self.say(messages.SourceRead(self.name, run, command.step, command.index, (output,)))
+        held = self.ears.held.get(run, False)
+        followed = follow is not None and not held and self.federation.chance(self.federation.follow)
+        self.say(messages.SourceRead(self.name, run, command.step, command.index, (output,), "", asked, followed))
+        if follow is not None and followed:
+            task = follow(output.unit)
+            self.running.setdefault((run, task.key.task, task.key.attempt), task)
+            self.federation.followed += 1
 
     def fetch_one(self) -> None:
         fetch = self.fetches.popleft()

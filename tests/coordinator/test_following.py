@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import messages
+from bdw_fed.v1 import model_pb2, node_pb2
+from cluster_agent.coordinator import messages, records
 from tests.coordinator.desk import RUN, Desk, Said, outputs
 from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.test_federation import CLUSTERS, few, finish
@@ -137,6 +138,81 @@ def test_a_restart_knows_what_was_followed() -> None:
     said = desk.join(running=[following], units=[unit.unit.id for unit in outputs(task)])
     assert said.to_nodes("cancel") == []
     assert [task.step for task in desk.done(following).starts] == ["sum"]
+
+
+def opened(*nodes: str) -> tuple[Desk, str, words.Task, messages.SourceRead]:
+    """A desk with a part of data, the node that opens it, the task that it goes on with, and its word that it did."""
+    desk = Desk(STEPS, {"inputs.flights": {"edge1": 1}}, nodes=nodes)
+    ((node, command),) = desk.first.to_nodes("open")
+    assert isinstance(command, node_pb2.OpenSource)
+    begin = desk.ears[node].opening(command)
+    assert begin is not None
+    word = msgspec.structs.replace(desk.part("inputs.flights", 0, node), followed=True)
+    return desk, node, begin(word.outputs[0].unit), word
+
+
+def orders_to_follow(said: Said) -> list[bool]:
+    """Of the orders to open a part, whether they name what to go on with."""
+    return [isinstance(command, node_pb2.OpenSource) and command.follow > 0 for _, command in said.to_nodes("open")]
+
+
+def test_a_node_goes_on_with_the_part_that_it_has_opened() -> None:
+    desk, node, task, word = opened("n1")
+    said = desk.do(word)
+    assert (said.starts, desk.progress("clean").running) == ([], 1)
+    following, done = goes_on(desk, task, node)
+    assert (desk.do(done).starts, desk.progress(following.step).running) == ([], 1)
+    desk.restart()
+    units = [unit.unit.id for unit in (*word.outputs, *outputs(task))]
+    assert desk.join(running=[following], units=units).to_nodes("cancel") == []
+    assert [task.step for task in desk.done(following).starts] == ["sum"]
+
+
+def test_a_node_that_may_not_go_on_with_a_part_is_given_its_task_as_ever() -> None:
+    """It became several units, say, or the run is being suspended."""
+    desk, _, _, word = opened("n1")
+    (task,) = desk.do(msgspec.structs.replace(word, followed=False)).starts
+    assert (task.step, task.key.attempt) == ("clean", 1)
+
+
+def test_only_the_first_opening_of_a_part_is_gone_on_with() -> None:
+    desk, node, task, word = opened("n1")
+    desk.lose()
+    again = desk.join(running=[task])
+    assert [command.key.task for _, command in again.to_nodes("cancel")] == [task.key.task]  # type: ignore[attr-defined]
+    assert orders_to_follow(again) == [False], "its word was lost, and it may have begun"
+    (other,) = desk.do(msgspec.structs.replace(word, asked=False, followed=False)).starts
+    assert (other.key.task, other.key.attempt) == (task.key.task, 2)
+    desk.done(task, node)
+    assert desk.progress("clean").done == 0, "a late word of the attempt that does not count"
+    assert [task.step for task in desk.done(other).starts] == ["tidy"]
+
+
+def test_what_a_node_did_with_a_part_that_another_was_given_is_called_back() -> None:
+    desk, node, task, word = opened("n1", "n2")
+    other = "n2" if node == "n1" else "n1"
+    desk.lose(node)
+    said = desk.at(desk.now + 10)
+    assert [name for name, _ in said.to_nodes("open")] == [other]
+    assert orders_to_follow(said) == [False]
+    desk.join(node)
+    said = desk.do(word)  # it was opening the part all the time
+    assert [command.key.task for _, command in said.to_nodes("cancel")] == [task.key.task]  # type: ignore[attr-defined]
+    assert [record.task for record in said.recorded(records.Assigned)] == [task.key.task]  # type: ignore[attr-defined]
+    assert [info.attempt for info in desk.core.tasks(RUN)] == [2]
+
+
+def test_a_fragment_of_a_newer_epoch_has_no_part_gone_on_with_that_was_before() -> None:
+    desk, _, task, word = opened("n1")
+    assert orders_to_follow(desk.assign(epoch=2)) == [False]
+    said = desk.do(word)
+    assert [command.key.task for _, command in said.to_nodes("cancel")] == [task.key.task]  # type: ignore[attr-defined]
+    assert [(each.key.task, each.key.attempt) for each in said.starts] == [(task.key.task, 2)]
+
+
+def test_a_node_goes_on_with_as_many_parts_as_it_has_room_for() -> None:
+    desk = Desk(STEPS, {"inputs.flights": {"edge1": 5}}, nodes=["n1", "n2"])
+    assert sorted(orders_to_follow(desk.first)) == [False] + [True] * 4
 
 
 def end_state(seed: int, faults: Faults, follow: float) -> tuple[Federation, object]:

@@ -39,6 +39,8 @@ def test_results_of_a_batch_are_acknowledged_together() -> None:
 
 def test_orders_of_a_batch_are_said_together_and_what_they_share_once_a_stream() -> None:
     desk = desk_with(4)
+    desk.lose()
+    desk.join()  # so that it was told no works with the parts
     first = desk.core.handle_all([desk.part("inputs.flights", index) for index in range(2)], desk.now)
     next_work, work, orders = [said for said in map(told, first) if isinstance(said, Work | Orders)]
     assert isinstance(next_work, Work) and isinstance(work, Work) and isinstance(orders, Orders)

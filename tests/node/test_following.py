@@ -11,7 +11,7 @@ from cluster_agent.orders.messages import Hold, Order, Orders
 from tests.fixtures import words
 from tests.node.cluster import NAMESPACE, Cluster, cluster, content, given, order, python, source, wait_until
 from tests.node.steps import bundle
-from wire.digests import task_id, unit_id
+from wire.digests import source_task_id, task_id, unit_id
 
 
 class Chain:
@@ -94,6 +94,34 @@ async def test_a_run_that_is_held_is_not_gone_on_with_until_it_is_let_go(edge: C
     other.begin(edge)
     await edge.agent.result(other.key(2))
     assert [result.followed for result in edge.agent.results] == [False, True, True, False]
+
+
+async def test_a_part_of_data_is_gone_on_with_if_it_is_one_unit_and_the_run_is_not_held(
+    edge: Cluster, tmp_path: Path
+) -> None:
+    node = await edge.start()
+    for name in ("one", "many/a", "many/b", "held"):
+        (edge.data_root / name).parent.mkdir(exist_ok=True)
+        (edge.data_root / name).write_bytes(b"0")
+    step = order(
+        "s0", python("steps:add_one", bundle(edge, tmp_path)), inputs=[given("unit", kind="")], outputs=["unit"]
+    )
+    number, said = edge.agent.speaker.work(step)
+    edge.agent.order(said)
+    followed = []
+    for index, path in enumerate(("one", "many", "held")):
+        edge.agent.order([Hold(NAMESPACE, "run1", path == "held")])
+        where = {"namespace": NAMESPACE, "run": "run1", "step": "inputs.x", "index": index}
+        edge.agent.say(open=node_pb2.OpenSource(**where, path=path, follow=number))
+        opened = await edge.agent.hear("source", lambda told, index=index: told.index == index)
+        followed.append((opened.asked, opened.followed))
+    assert followed == [(True, True), (True, False), (True, False)]
+    task = task_id(
+        NAMESPACE, "run1", "s0", [("unit", [unit_id(source_task_id(NAMESPACE, "run1", "inputs.x", 0), "out", 0)])]
+    )
+    result = await edge.agent.result(node_pb2.TaskKey(namespace=NAMESPACE, run="run1", task=task, attempt=1))
+    assert content(node, result.outputs[0].unit) == b"1"
+    assert len(edge.agent.results) == 1
 
 
 async def test_it_goes_on_while_the_agent_is_away_and_tells_all_when_it_is_back(edge: Cluster, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ async def test_workers_that_are_gone_have_left_no_descriptor_open(runtime: Proce
             await made.execute(job(tmp_path), Said())
         await made.stop()
     async with asyncio.timeout(DEADLINE):  # the spawner hears of it a moment later
-        while any(descriptors(process) > was for process, was in zip(processes, before, strict=True)):
+        while any(descriptors(process) > was for process, was in zip(processes, before, strict=True)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
