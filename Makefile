@@ -53,9 +53,10 @@ image:  ## hub, agent and node daemon in one image, built by Docker
 # An offline test bed beside the repository, where there is one, brings Docker, kind and a node image.
 TESTBED ?= ../shared/testbed
 KIND_ENV = BDW_FED_KIND_IMAGE="$${BDW_FED_KIND_IMAGE:-$(shell sed -n 's/^node_image=//p' $(TESTBED)/setup 2>/dev/null)}"
-kind-demo: setup-run  ## the flights example over three Kubernetes clusters made by kind on this machine
+kind-demo: setup-run  ## flights and a chain over three Kubernetes clusters made by kind on this machine
 	@[ ! -x $(TESTBED)/setup ] || $(TESTBED)/setup
 	$(BIN)/python examples/flights/prepare.py
+	$(BIN)/python examples/thesis-chain/prepare.py
 	$(KIND_ENV) $(BIN)/bdw-fed kind up
 
 test: setup  ## the quick tests

@@ -37,10 +37,6 @@ def topology_warnings(topology: Topology, positions: Positions | None = None) ->
             message = f"zone {zone.name} has no link: its clusters reach no other zone"
             remedy = f"add {{between: [{zone.name}, …], bandwidth: …}} to links"
             warnings.append(where.problem(path, message, remedy, "warning"))
-    for index, cluster in enumerate(spec.clusters):
-        if cluster.runtime.kind == "kubernetes" and cluster.nodes:
-            message = f"the nodes of {cluster.name} are found by its agent; the ones written here are not used"
-            warnings.append(where.problem(("spec", "clusters", index, "nodes"), message, "leave them out", "warning"))
     return warnings
 
 

@@ -71,14 +71,17 @@ class Disconnect(Model):
 
 
 class Kubernetes(Model):
-    """The cluster behind a context of the kubeconfig; workers are pods in `namespace`."""
+    """A Kubernetes cluster: agent, node daemons and workers are pods in `namespace`."""
 
-    context: str = Field(min_length=1)
+    context: str = ""  # of the operator's kubeconfig; empty: the one that is in use where manifests are applied
     namespace: Name = "bdw-fed"
 
 
 class Runtime(Model):
-    """How workers are started: as processes, or as pods. Written `process` or `{kubernetes: …}`."""
+    """What a cluster is, and so how workers are started: as processes, or as pods of their steps' images.
+
+    Written `process`, `kubernetes` or `{kubernetes: {context: …, namespace: …}}`.
+    """
 
     kubernetes: Kubernetes | None = None
 
@@ -91,10 +94,13 @@ class Runtime(Model):
     def _short_form(cls, value: object) -> object:
         if value == "process":
             return {}
+        if value in ("kubernetes", {"kubernetes": None}):
+            return {"kubernetes": {}}
         if isinstance(value, str) or value is None:
             raise WrongValue(
-                f"{value!r} is not a runtime: expected process or {{kubernetes: …}}",
-                "write runtime: process, or runtime: {kubernetes: {context: NAME, namespace: NAME}}",
+                f"{value!r} is not a runtime: expected process, kubernetes or {{kubernetes: …}}",
+                "write runtime: process, or runtime: kubernetes, "
+                "or say where: {kubernetes: {context: NAME, namespace: NAME}}",
             )
         return value
 
@@ -102,11 +108,15 @@ class Runtime(Model):
     def _written(self) -> object:
         if self.kubernetes is None:
             return "process"
-        return {"kubernetes": self.kubernetes.model_dump(exclude_unset=True, by_alias=True)}
+        written = self.kubernetes.model_dump(exclude_unset=True, by_alias=True)
+        return {"kubernetes": written} if written else "kubernetes"
 
 
 class Cluster(Model):
-    """One agent's realm. A process cluster declares its nodes; those of Kubernetes are found by its agent."""
+    """One agent's realm. A process cluster declares its nodes.
+
+    Those of Kubernetes are as their daemons report them; what is declared is the capacity expected until they do.
+    """
 
     name: Name
     zone: Name

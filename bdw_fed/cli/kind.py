@@ -11,14 +11,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bdw_fed.cli.exits import NEGATIVE, OK, RefusedError
 from bdw_fed.cli.output import Format, show_table, show_values
 from bdw_fed.cli.quantities import duration
 from bdw_fed.kind import bringing, clusters, deployment
+from bdw_fed.kind.environment import context_of
 from bdw_fed.kind.errors import KindError
 from bdw_fed.kind.state import State, default_directory, read_state
+from bdw_fed.manifests.overlays import NAMESPACE
+
+if TYPE_CHECKING:
+    from bdw_fed.client import Document
 
 
 @contextmanager
@@ -35,20 +40,9 @@ def place_of(state: Path | None) -> Path:
     return (state or default_directory()).resolve()
 
 
-def bring_up(
-    state: Path | None,
-    topology: Path | None,
-    data: Path | None,
-    *,
-    node_image: str | None,
-    image: str | None,
-    example: bool,
-    to: Path,
-    form: Format,
-) -> int:
-    """Do all steps, then the example if it is wanted and the topology is that of it."""
+def bring_up(state: Path | None, wishes: bringing.Wishes, *, examples: bool, to: Path, form: Format) -> int:
+    """Do all steps, then the examples if they are wanted and the topology is theirs."""
     directory = place_of(state)
-    wishes = bringing.Wishes(topology, data, node_image or os.environ.get("BDW_FED_KIND_IMAGE", ""), image or "")
     began = time.monotonic()
     with refused():
         ground = bringing.prepare(directory, wishes)
@@ -58,11 +52,12 @@ def bring_up(
         values = {"state": str(directory), "kubeconfig": str(ground.state.kubeconfig), "seconds": took}
         show_values(values, form if form is Format.YAML else Format.JSON)
     else:
+        context = context_of(ground.state.hub)
         print(f"\nup in {duration(seconds)}: {', '.join(member.name for member in ground.environment.members)}")
         print(f"  bdw-fed status --state {directory}")
-        print(f"  kubectl --kubeconfig {ground.state.kubeconfig} --context kind-{ground.state.hub} -n bdw-fed get pods")
-    if topology is None and example:
-        return _example(directory, to) if form.for_people else OK
+        print(f"  kubectl --kubeconfig {ground.state.kubeconfig} --context {context} -n {NAMESPACE} get pods")
+    if wishes.topology is None and examples:
+        return _examples(directory, to) if form.for_people else OK
     return OK
 
 
@@ -87,17 +82,28 @@ def _done(steps: Sequence[bringing.Step]) -> dict[str, float]:
     return took
 
 
-def _example(directory: Path, to: Path) -> int:
-    """The flights example's steps and workflow, on the topology that is there."""
+def _examples(directory: Path, to: Path) -> int:
+    """The flights example and the chain of the thesis, on the topology that is there."""
+    from bdw_fed.cli.chain import run_chain
     from bdw_fed.cli.demonstration import run_example
-    from bdw_fed.cli.files import read_documents
     from bdw_fed.client import SyncClient
 
-    example = Path(read_state(directory).data_root)
-    documents = read_documents([str(example / name) for name in ("steps.yaml", "workflow.yaml")])
-    print()
+    examples = Path(read_state(directory).data_root)
     with SyncClient(state=directory) as client:
-        return OK if run_example(client, documents, example, to.absolute()) else NEGATIVE
+        print("\nHow much later do flights leave when the wind blows?")
+        flights = examples / "flights"
+        if not run_example(client, _definitions(flights), flights, to.absolute()):
+            return NEGATIVE
+        print("A chain of four steps, of which the last may only run in the cloud")
+        chain = examples / "thesis-chain"
+        return OK if run_chain(client, _definitions(chain), chain) else NEGATIVE
+
+
+def _definitions(example: Path) -> list[Document]:
+    """The steps and workflows of an example, without its topology."""
+    from bdw_fed.cli.files import read_documents
+
+    return read_documents([str(example / name) for name in ("steps.yaml", "workflow.yaml")])
 
 
 # ------------------------------------------------------------------------------------------------------------ status

@@ -20,6 +20,10 @@ State = Annotated[
         "DIR",
     ),
 ]
+TopologyFile = Annotated[Path | None, Argument("YAML file with a topology. Default: a small one.", "FILE")]
+Data = Annotated[
+    Path | None, Option(("--data",), "What datasets' paths are relative to. Default: the topology's directory.", "DIR")
+]
 Namespace = Annotated[
     str | None, Option(("--namespace", "-n"), "Namespace. Default: the profile's, else 'default'.", "NAME")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from bdw_fed.embedded.datasets import with_sizes
 from bdw_fed.embedded.errors import EmbeddedError
 from bdw_fed.embedded.layout import NodeShape
 from bdw_fed.v1.control_plane_pb2 import Problem
-from topology.model import Topology
+from topology.model import Cluster, Topology
 from topology.problems import Problem as Fault
 from wire.digests import bytes_digest
 from wire.errors import ProblemError
@@ -51,6 +52,7 @@ def choose(path: Path | None, data_root: Path | None) -> Chosen:
     if len(found) != 1:
         raise EmbeddedError(f"{file}: expected one document of kind Topology, found {len(found)}")
     spec = found[0].spec
+    _refuse_kubernetes(spec.clusters, str(file))
     root = (data_root or (path.parent if path else Path())).resolve()
     if not root.is_dir():
         raise EmbeddedError(f"{root}: no such directory; datasets' paths are relative to it (see --data)")
@@ -68,6 +70,16 @@ def choose(path: Path | None, data_root: Path | None) -> Chosen:
         clusters=tuple(cluster.name for cluster in spec.clusters),
         nodes=nodes,
     )
+
+
+def _refuse_kubernetes(clusters: Sequence[Cluster], file: str) -> None:
+    """Processes here are no stand-in for pods: they would execute what was meant for an image."""
+    for index, cluster in enumerate(clusters):
+        if cluster.runtime.kind == "kubernetes":
+            raise EmbeddedError(
+                f"{file}: spec.clusters[{index}].runtime: cluster {cluster.name} is of runtime kubernetes, but on this "
+                f"machine workers are processes. Write runtime: process, or make clusters with 'bdw-fed kind up {file}'"
+            )
 
 
 def _problem(fault: Fault) -> Problem:

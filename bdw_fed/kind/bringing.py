@@ -31,7 +31,8 @@ from bdw_fed.manifests.overlays import HubPlace
 if TYPE_CHECKING:
     from topology.model import Topology
 
-DEFAULT = Path(__file__).with_name("flights.yaml")
+DEFAULT = Path(__file__).with_name("examples.yaml")
+EXAMPLES = Path(__file__).parents[2] / "examples"
 _SPARE = 1 << 30  # of the machine's memory, for everything else
 
 
@@ -45,12 +46,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asked for. `node_image` empty: kind's own; `image` empty: built here."""
+    """What the user asked for. `node_image` empty: kind's own; `image` empty: built here; `load`: images of steps."""
 
     topology: Path | None
     data: Path | None
     node_image: str
     image: str
+    load: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def plan(ground: Ground, wishes: Wishes) -> list[Step]:
     for member in environment.members:
         steps.append(Step(f"cluster {member.name}", partial(_cluster, ground, member, wishes)))
     for member in environment.members:
-        steps.append(Step(f"image on {member.name}", partial(_load, state, member, image)))
+        steps.append(Step(f"images on {member.name}", partial(_load, state, member, image, wishes)))
         if member.files:
             steps.append(Step(f"data on {member.name}", partial(_data, state, member)))
     steps.append(Step("manifests", partial(_manifests, installation, environment, image)))
@@ -146,7 +148,7 @@ def _only(found: list[Topology], file: str) -> Topology:
 
 def _default_data(topology: Path | None) -> Path:
     """Beside the topology; of the built-in one in the repository."""
-    return topology.parent if topology else Path(__file__).parents[2] / "examples" / "flights"
+    return topology.parent if topology else EXAMPLES
 
 
 def _state(directory: Path, file: Path, text: str, data_root: Path, hub: str) -> State:
@@ -219,7 +221,7 @@ def _cluster(ground: Ground, member: Member, wishes: Wishes) -> str:
     if there:  # an earlier attempt was ended in the middle
         clusters.delete(member.name, state.kubeconfig)
     hub_port = state.hub_port if member.name == state.hub else None
-    cluster.begun, cluster.whole, cluster.image = True, False, ""
+    cluster.begun, cluster.whole, cluster.images = True, False, {}
     state.save()
     try:
         clusters.create(member, hub_port, wishes.node_image, state.kubeconfig)
@@ -232,14 +234,28 @@ def _cluster(ground: Ground, member: Member, wishes: Wishes) -> str:
     return f"{1 + member.workers} nodes"
 
 
-def _load(state: State, member: Member, image: list[str]) -> str:
+def _load(state: State, member: Member, image: list[str], wishes: Wishes) -> str:
     cluster = state.cluster(member.name)
-    if cluster.image == image[0]:
-        return "is there"
-    images.load(image[0], member.name)
-    cluster.image = image[0]
-    state.save()
-    return ""
+    wanted = [*image, *(_of_steps(wishes) if member.pods else ())]
+    here = images.identities(wanted)
+    lacking = [name for name, identity in here.items() if cluster.images.get(name) != identity]
+    if lacking:
+        images.load(lacking, member.name, member.nodes)
+        cluster.images.update((name, here[name]) for name in lacking)
+        state.save()
+    pulled = [name for name in wanted if name not in here]
+    words = [f"loaded {', '.join(lacking)}"] if lacking else []
+    words += [f"not on this machine, nodes pull it: {', '.join(pulled)}"] if pulled else []
+    return "; ".join(words) or "are there"
+
+
+def _of_steps(wishes: Wishes) -> list[str]:
+    """The images of steps that the user named, and those of the examples where these are run."""
+    if wishes.topology:
+        return list(wishes.load)
+    files = sorted(EXAMPLES.glob("*/steps.yaml"))
+    named = [image for file in files for image in images.named_in(file.read_text(), str(file))]
+    return list(dict.fromkeys([*wishes.load, *named]))
 
 
 def _data(state: State, member: Member) -> str:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bdw_fed.kind.environment import context_of
 from bdw_fed.kind.errors import KindError
 from bdw_fed.kind.programs import call, run
 from bdw_fed.kind.state import State
@@ -21,7 +22,7 @@ AGENT = ("deployment/bdw-fed-agent", "daemonset/bdw-fed-node")
 
 def kubectl(state: State, cluster: str, *words: str) -> str:
     """What `kubectl WORDS` prints about a cluster of ours."""
-    return run("kubectl", "--kubeconfig", str(state.kubeconfig), "--context", f"kind-{cluster}", *words)
+    return run("kubectl", "--kubeconfig", str(state.kubeconfig), "--context", context_of(cluster), *words)
 
 
 def apply(state: State, cluster: str, overlay: Path) -> None:
@@ -46,7 +47,7 @@ def await_ready(state: State, cluster: str, workloads: tuple[str, ...]) -> None:
     """Until all pods of these workloads are of the newest kind and ready. KindError says what keeps them."""
     for workload in workloads:
         words = ["rollout", "status", workload, "-n", NAMESPACE, f"--timeout={_READY_SECONDS}s"]
-        base = ["kubectl", "--kubeconfig", str(state.kubeconfig), "--context", f"kind-{cluster}"]
+        base = ["kubectl", "--kubeconfig", str(state.kubeconfig), "--context", context_of(cluster)]
         done = call([*base, *words], check=False)
         if done.returncode != 0:
             said = (done.stderr or done.stdout).decode(errors="replace").strip()
@@ -83,7 +84,7 @@ def _why(state: State, cluster: str) -> str:
     lines = []
     for pod in pods(state, cluster):
         if not pod["ready"]:
-            base = ("kubectl", "--kubeconfig", str(state.kubeconfig), "--context", f"kind-{cluster}")
+            base = ("kubectl", "--kubeconfig", str(state.kubeconfig), "--context", context_of(cluster))
             words = (*base, "logs", "-n", NAMESPACE, pod["name"], "--all-containers", "--tail=15")
             said = call(words, check=False).stdout.decode(errors="replace").strip()
             lines.append(f"  {pod['name']}: {pod['waits_for'] or 'not ready'}\n{said}")

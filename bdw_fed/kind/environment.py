@@ -1,7 +1,8 @@
 """Which kind clusters a topology becomes: pure, from the topology alone.
 
 Kubernetes names the nodes, so the topology that is applied to the hub is the author's with those names in place of his
-own: NAME-worker, NAME-worker2 and so on, or NAME-control-plane where there is no room for workers.
+own: NAME-worker, NAME-worker2 and so on, or NAME-control-plane where there is no room for workers. What it says of a
+cluster's runtime holds: workers are pods where it is kubernetes, else processes in the node daemons' pods.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from bdw_fed.manifests.overlays import HUB_NODE_PORT, PEERS_NODE_PORT, AgentPlace
+from bdw_fed.manifests.overlays import HUB_NODE_PORT, NAMESPACE, PEERS_NODE_PORT, AgentPlace
 from topology.model import Cluster, Topology
 from topology.questions import Questions
 
@@ -112,6 +113,11 @@ def fitted(environment: Environment, available: int) -> Environment | None:
     return None
 
 
+def context_of(cluster: str) -> str:
+    """What kind calls the context of a cluster in the kubeconfig."""
+    return f"kind-{cluster}"
+
+
 def kind_config(member: Member, hub_port: int | None) -> dict[str, Any]:
     """The configuration of kind; with `hub_port` the hub is at that port of this machine's loopback."""
     control_plane: dict[str, Any] = {"role": "control-plane"}
@@ -142,7 +148,10 @@ def agent_place(environment: Environment, member: Member, image: str) -> AgentPl
 
 
 def as_made(text: str, environment: Environment) -> str:
-    """The topology's text as it is applied: with the nodes that there are. `text` has passed its checks."""
+    """The topology's text as it is applied: with the nodes that there are, in the contexts that kind has made.
+
+    `text` has passed its checks.
+    """
     content: Any = yaml.safe_load(text)
     for cluster in content["spec"]["clusters"]:
         member = environment.member(cluster["name"])
@@ -156,6 +165,7 @@ def as_made(text: str, environment: Environment) -> str:
             }
             for number, name in enumerate(member.nodes)
         ]
-        cluster["runtime"] = "process"
+        if member.pods:
+            cluster["runtime"] = {"kubernetes": {"context": context_of(member.name), "namespace": NAMESPACE}}
     dumped: str = yaml.safe_dump(content, sort_keys=False)
     return dumped

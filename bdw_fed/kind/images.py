@@ -1,15 +1,19 @@
-"""Our image: built from the repository, and loaded into the nodes of a cluster.
+"""Images on the nodes of a cluster: ours, built from the repository, and those that steps name.
 
-It is named by its content, so that one that was built anew is also rolled out anew, and an old one stays what it was.
+Ours is named by its content, so that one that was built anew is also rolled out anew, and an old one stays what it was.
+Images of steps keep their names; they are loaded where this machine's Docker has them, else nodes pull them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bdw_fed.kind.errors import KindError
-from bdw_fed.kind.programs import run, succeeds
+from bdw_fed.kind.programs import call, run
 from bdw_fed.manifests.installation import default_image
+from workflow.load import load as load_documents
+from workflow.model import Step
 
 _REPOSITORY = Path(__file__).parents[2]
 _DOCKERFILE = Path("deploy/docker/Dockerfile")
@@ -30,17 +34,33 @@ def build() -> str:
 
 def given(name: str) -> str:
     """An image of the user's. One that is on this machine is named by its content too, else clusters pull it."""
-    return _by_content(name) if succeeds("docker", "image", "inspect", name) else name
+    return _by_content(name) if _identity(name) else name
 
 
-def load(name: str, cluster: str) -> None:
-    """Put it onto all nodes of a cluster; nothing where it is, or is to be pulled."""
-    if succeeds("docker", "image", "inspect", name):
-        run("kind", "load", "docker-image", name, "--name", cluster)
+def named_in(text: str, file: str) -> list[str]:
+    """The images that the steps in a text are run in, each once."""
+    steps = (document.model for document in load_documents(text, file).documents)
+    found = (step.spec.run.image for step in steps if isinstance(step, Step))
+    return list(dict.fromkeys(image for image in found if image))
+
+
+def identities(names: Iterable[str]) -> dict[str, str]:
+    """Those that are on this machine, and what each is just now."""
+    return {name: identity for name in names if (identity := _identity(name))}
+
+
+def load(names: Sequence[str], cluster: str, nodes: Sequence[str]) -> None:
+    """Put images of this machine onto nodes of a cluster. KindError."""
+    run("kind", "load", "docker-image", *names, "--name", cluster, "--nodes", ",".join(nodes))
+
+
+def _identity(name: str) -> str:
+    """Empty where it is not on this machine."""
+    done = call(("docker", "image", "inspect", "--format", "{{.Id}}", name), check=False)
+    return done.stdout.decode().strip().removeprefix("sha256:") if done.returncode == 0 else ""
 
 
 def _by_content(name: str) -> str:
-    identity = run("docker", "image", "inspect", "--format", "{{.Id}}", name).strip().removeprefix("sha256:")
-    own = f"bdw-fed:{identity[:12]}"
+    own = f"bdw-fed:{_identity(name)[:12]}"
     run("docker", "tag", name, own)
     return own

@@ -43,11 +43,6 @@ def run(
     return call(words, given=given, environment=environment, seconds=seconds).stdout.decode(errors="replace")
 
 
-def succeeds(*words: str) -> bool:
-    """Whether the program ends with 0. KindError if it is missing."""
-    return call(words, check=False).returncode == 0
-
-
 def call(
     words: Sequence[str],
     *,

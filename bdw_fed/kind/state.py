@@ -25,7 +25,7 @@ class Cluster:
     workers: int
     begun: bool = False  # kind was told to make it
     whole: bool = False
-    image: str = ""  # ours, as loaded into its nodes
+    images: dict[str, str] = field(default_factory=dict)  # that were loaded into its nodes: name -> what it was then
 
 
 @dataclass

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import yaml
 from accounts import Account, account, show_excess, show_head, show_row
-from prepare import HERE, dataset_name, expected, lay_out
+from onepass import digests
+from prepare import EDGES, HERE, dataset_name, lay_out
 
 from bdw_fed.client import Document, SyncClient
 from bdw_fed.embedded import control
@@ -119,15 +120,10 @@ class Removal:
 
 def check_outputs(client: SyncClient, run: str, data: Path, megabytes: int, units: int, body: str) -> None:
     """The run's outputs are what the chain makes of the units, each once."""
-    from blake3 import blake3
-
-    wanted = sorted(
-        blake3(expected((data / edge / dataset_name(megabytes, units) / f"{number}.bin").read_bytes(), body)).digest()
-        for edge in ("edge1", "edge2")
-        for number in range(units)
-    )
+    name = dataset_name(megabytes, units)
+    files = (data / edge / name / f"{number}.bin" for edge in EDGES for number in range(units))
     found = sorted(located.output.unit.digest for located in client.outputs(run))
-    if found != wanted:
+    if found != digests(files, body):
         raise SystemExit(f"run {run}: the outputs are not those of the chain")
 
 

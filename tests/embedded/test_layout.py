@@ -135,6 +135,13 @@ def test_a_topology_is_chosen_with_its_nodes_and_the_directory_of_its_data(tmp_p
     assert default.data_root == tmp_path
 
 
+def test_clusters_of_kubernetes_are_not_played_by_processes(tmp_path: Path) -> None:
+    file = tmp_path / "topology.yaml"
+    file.write_text(TOPOLOGY.replace("zone: z,", "zone: z, runtime: kubernetes,"))
+    with pytest.raises(EmbeddedError, match=r"spec\.clusters\[0\]\.runtime: cluster c .*kind up"):
+        choose(file, None)
+
+
 def test_a_wrong_topology_is_told_with_file_and_line(tmp_path: Path) -> None:
     file = tmp_path / "topology.yaml"
     file.write_text(TOPOLOGY.replace("tier: edge", "tier: sky"))

@@ -68,10 +68,15 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
 @pytest.fixture
 def wishes(tmp_path: Path) -> bringing.Wishes:
     for airport in ("ewr", "jfk", "lga"):
-        place = tmp_path / "data-root" / "data" / f"edge-{airport}"
+        place = tmp_path / "data-root" / "flights" / "data" / f"edge-{airport}"
         place.mkdir(parents=True)
         for name in ("flights.csv", "weather.csv"):
             (place / name).write_text("a\n")
+    for edge in ("edge1", "edge2"):
+        place = tmp_path / "data-root" / "thesis-chain" / "data" / edge
+        place.mkdir(parents=True)
+        for number in range(2):
+            (place / f"1MB-{number}.bin").write_bytes(b"x")
     return bringing.Wishes(topology=None, data=tmp_path / "data-root", node_image="node:1", image="ours:1")
 
 
@@ -150,7 +155,7 @@ def test_down_deletes_what_was_made_and_forgets_it(tmp_path: Path, played: Playe
 def test_another_topology_needs_another_directory(tmp_path: Path, played: Played, wishes: bringing.Wishes) -> None:
     do_clusters(tmp_path / "state", wishes)
     other = tmp_path / "other.yaml"
-    other.write_text(bringing.DEFAULT.read_text().replace("name: nyc", "name: other"))
+    other.write_text(bringing.DEFAULT.read_text().replace("name: examples", "name: other"))
     with pytest.raises(KindError, match="bdw-fed kind down"):
         bringing.prepare(tmp_path / "state", bringing.Wishes(other, wishes.data, "", ""))
 
@@ -168,7 +173,7 @@ def test_data_that_is_not_there_is_named_before_any_cluster_is_made(
     tmp_path: Path, played: Played, wishes: bringing.Wishes
 ) -> None:
     assert wishes.data
-    (wishes.data / "data" / "edge-lga" / "weather.csv").unlink()
+    (wishes.data / "flights" / "data" / "edge-lga" / "weather.csv").unlink()
     with pytest.raises(KindError, match=r"edge-lga/weather\.csv"):
         bringing.prepare(tmp_path / "state", wishes)
     assert not played.clusters
@@ -195,6 +200,6 @@ def test_without_a_docker_engine_that_is_said(tmp_path: Path, played: Played, wi
 def test_what_is_kept_says_what_was_made(tmp_path: Path, played: Played, wishes: bringing.Wishes) -> None:
     do_clusters(tmp_path / "state", wishes)
     state = read_state(tmp_path / "state")
-    assert [(cluster.name, cluster.whole, cluster.image) for cluster in state.clusters] == [
-        (name, True, "bdw-fed:0123456789ab") for name in ("edge1", "edge2", "cloud1")
+    assert [(cluster.name, cluster.whole, sorted(cluster.images)) for cluster in state.clusters] == [
+        (name, True, ["bdw-fed:0123456789ab", "python:3.11-slim"]) for name in ("edge1", "edge2", "cloud1")
     ]

@@ -28,7 +28,7 @@ spec:
     - name: edge
       zone: a
       nodes: [{name: n1, cpus: 4, memory: 4Gi, labels: {disk: ssd}}, {name: n2, cpus: 2, memory: 8Gi}]
-    - {name: centre, zone: c, runtime: {kubernetes: {context: kind-centre}}}
+    - {name: centre, zone: c, runtime: kubernetes}
   links: [{between: [a, c], bandwidth: 100Mbit, dial: a}]
   datasets: [{name: d, parts: [{at: edge, path: x/d.csv}]}]
 """
@@ -43,10 +43,23 @@ def test_the_built_in_topology_has_two_edges_with_the_data_of_the_airports_and_t
     built_in = environment_of(check(DEFAULT.read_text(), str(DEFAULT))[0])
     assert [member.name for member in built_in.members] == ["edge1", "edge2", "cloud1"]
     assert built_in.hub == "cloud1"
-    assert all("edge-ewr" in file for file in built_in.member("edge1").files)
-    assert {file.split("/")[1] for file in built_in.member("edge2").files} == {"edge-jfk", "edge-lga"}
+    flights = {
+        name: {file.split("/")[2] for file in built_in.member(name).files if file.startswith("flights/")}
+        for name in ("edge1", "edge2")
+    }
+    assert flights == {"edge1": {"edge-ewr"}, "edge2": {"edge-jfk", "edge-lga"}}
+    for name in ("edge1", "edge2"):
+        units = [file for file in built_in.member(name).files if file.startswith(f"thesis-chain/data/{name}/")]
+        assert len(units) == 2
     assert not built_in.member("cloud1").files
     assert all(member.workers == 1 for member in built_in.members)
+
+
+def test_workers_are_pods_where_the_topology_says_kubernetes_as_the_built_in_one_does(environment: Environment) -> None:
+    built_in = environment_of(check(DEFAULT.read_text(), str(DEFAULT))[0])
+    assert all(agent_place(built_in, member, "i:1").pods for member in built_in.members)
+    assert agent_place(environment, environment.member("centre"), "i:1").pods
+    assert not agent_place(environment, environment.member("edge"), "i:1").pods
 
 
 def test_every_declared_node_is_a_worker_and_a_cluster_without_nodes_gets_one(environment: Environment) -> None:
@@ -75,6 +88,9 @@ def test_the_applied_topology_is_the_author_s_with_the_nodes_that_there_are(envi
         ("edge-worker2", 2.0, {}),
     ]
     assert [node.name for node in centre.nodes] == ["centre-worker"]
+    assert edge.runtime.kind == "process"
+    assert centre.runtime.kubernetes
+    assert (centre.runtime.kubernetes.context, centre.runtime.kubernetes.namespace) == ("kind-centre", "bdw-fed")
     (original,) = check(TOPOLOGY, "t.yaml")
     assert made.spec.links == original.spec.links
     assert made.spec.datasets == original.spec.datasets

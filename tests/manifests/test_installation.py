@@ -12,6 +12,7 @@ from cryptography import x509
 
 from bdw_fed.cli.arguments import parse
 from bdw_fed.cli.verbs import load
+from bdw_fed.manifests.declared import declared
 from bdw_fed.manifests.errors import ManifestError
 from bdw_fed.manifests.installation import Installation, bases
 from bdw_fed.manifests.overlays import AgentPlace, HubPlace, agent_overlay, hub_overlay
@@ -121,3 +122,52 @@ def test_workers_that_are_pods_are_asked_for_by_a_component_and_no_right_is_give
     assert told["runtime"] == "kubernetes"
     assert mounts["state"] == volumes["state"] == str(told["directory"])
     assert mounts["memory"] == volumes["memory"] == told["memory_directory"]
+
+
+TOPOLOGY = """\
+kind: Topology
+metadata: {name: t}
+spec:
+  zones: [{name: z, tier: edge}]
+  clusters:
+    - {name: plain, zone: z, runtime: process, nodes: [{name: w1}]}
+    - {name: pods, zone: z, runtime: {kubernetes: {namespace: work}}}
+"""
+
+
+def printed(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
+    """The components and the namespace of what `agent manifest WORDS` prints."""
+    overlays: list[Path] = []
+    monkeypatch.setattr("bdw_fed.manifests.installation.render", lambda overlay: overlays.append(overlay) or "")
+    Installation(tmp_path / "kept").hub(HubPlace(image="b:1"))
+    verb = load("agent manifest").command
+    given = ["--directory", str(tmp_path / "kept"), "--hub", "h:1", "--node", "w1", *words]
+    assert verb(**parse(verb, given)) == 0
+    written = yaml.safe_load((overlays[0] / "kustomization.yaml").read_text())
+    return [Path(name).name for name in written.get("components", [])], written["namespace"]
+
+
+def test_what_workers_are_and_where_is_as_the_topology_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "topology.yaml"
+    file.write_text(TOPOLOGY)
+    told = ["--topology", str(file), "--cluster"]
+    assert printed([*told, "pods"], tmp_path, monkeypatch) == (["worker-pods"], "work")
+    assert printed([*told, "plain"], tmp_path, monkeypatch) == ([], "bdw-fed")
+    asked = ["--runtime", "process", "--kubernetes-namespace", "other"]
+    assert printed([*told, "pods", *asked], tmp_path, monkeypatch) == ([], "other")
+
+
+def test_on_kubernetes_workers_are_pods_unless_something_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert printed(["--cluster", "c"], tmp_path, monkeypatch) == (["worker-pods"], "bdw-fed")
+
+
+def test_a_cluster_that_the_topology_has_not_is_named_with_those_that_it_has(tmp_path: Path) -> None:
+    file = tmp_path / "topology.yaml"
+    file.write_text(TOPOLOGY)
+    assert declared(file, "pods").name == "pods"
+    with pytest.raises(ManifestError, match=r"topology\.yaml: there is no cluster pots; did you mean pods\?"):
+        declared(file, "pots")
+    with pytest.raises(ManifestError, match=r"missing\.yaml: .*expected a YAML file"):
+        declared(tmp_path / "missing.yaml", "pods")

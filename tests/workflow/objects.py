@@ -61,7 +61,9 @@ bindings = references | some(
     {"from": references}, {"split": splits, "gather": st.just("all"), "same": st.just("cluster")}
 )
 
-runtimes = st.just("process") | some({"kubernetes": some({"context": names}, {"namespace": names})})
+runtimes = st.sampled_from(["process", "kubernetes"]) | some(
+    {"kubernetes": some({}, {"context": names, "namespace": names})}
+)
 clusters = some(
     {"name": names, "zone": names},
     {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import OK, RefusedError, UsageError
 from bdw_fed.cli.verbs.node import RuntimeName, bytes_from
-from bdw_fed.cli.verbs.server_manifest import Image, Installation, Space
+from bdw_fed.cli.verbs.server_manifest import Image, Installation
 
 EXAMPLES = """\
-  bdw-fed agent manifest --directory ~/federation --cluster edge1 --hub hub.example.org:30443 \\
-      --node worker-1 --node worker-2 | kubectl --context edge1 apply -f -
+  bdw-fed agent manifest --directory ~/federation --topology topology.yaml --cluster edge1 \\
+      --hub hub.example.org:30443 --node worker-1 --node worker-2 | kubectl --context edge1 apply -f -
 """
 
 
@@ -31,38 +32,55 @@ def command(
     cpus: Annotated[float, Option(("--cpus",), "Processors that workers get on each node.", "NUMBER")] = 2.0,
     memory: Annotated[str, Option(("--memory",), "Memory that workers get on each node.", "SIZE")] = "2Gi",
     disk: Annotated[str, Option(("--disk",), "Disk that a node's store may take; 0: what is free.", "SIZE")] = "0",
+    topology: Annotated[
+        Path | None,
+        Option(("--topology",), "YAML file with the topology: its runtime and namespace are taken.", "FILE"),
+    ] = None,
     runtime: Annotated[
-        RuntimeName,
+        RuntimeName | None,
         Option(
-            ("--runtime",), "What workers are: processes in the daemons' pods, or pods of the steps' images.", "RUNTIME"
+            ("--runtime",),
+            "What workers are: pods of the steps' images, or processes in the daemons' pods. "
+            "Default: as the topology says, else kubernetes.",
+            "RUNTIME",
         ),
-    ] = RuntimeName.PROCESS,
+    ] = None,
     image: Image = None,
-    kubernetes_namespace: Space = "bdw-fed",
+    kubernetes_namespace: Annotated[
+        str | None,
+        Option(("--kubernetes-namespace",), "Where our pods are. Default: as the topology says, else bdw-fed.", "NAME"),
+    ] = None,
 ) -> int:
     """Print what makes a cluster one of the federation: apply it there with kubectl. Credentials are in Secrets.
 
     Nothing outside the cluster needs to reach it, unless --advertise-peers opens its doors. Run it again for a node
     that was added, and every two months, for certificates that end.
     """
+    from bdw_fed.manifests.declared import declared
     from bdw_fed.manifests.errors import ManifestError
     from bdw_fed.manifests.installation import Installation as Kept
     from bdw_fed.manifests.installation import default_image, render
-    from bdw_fed.manifests.overlays import AgentPlace
+    from bdw_fed.manifests.overlays import NAMESPACE, AgentPlace
 
     if not node:
         raise UsageError("--node: name at least one node, as 'kubectl get nodes' shows it")
+    try:
+        said = declared(topology, cluster).runtime if topology else None
+    except ManifestError as error:
+        raise RefusedError(str(error)) from error
+    kind = runtime or RuntimeName(said.kind if said else RuntimeName.KUBERNETES)
+    space = said.kubernetes.namespace if said and said.kubernetes else NAMESPACE
     place = AgentPlace(
         cluster=cluster,
         hub=hub,
         nodes=tuple(sorted(set(node))),
         image=image or default_image(),
-        namespace=kubernetes_namespace,
+        namespace=kubernetes_namespace or space,
         advertise_peers=advertise_peers,
         cpus=cpus,
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),
-        pods=runtime is RuntimeName.KUBERNETES,
+        pods=kind is RuntimeName.KUBERNETES,
     )
     try:
         print(render(Kept(directory).agent(place)), end="")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bdw_fed.cli.arguments import Argument, Option
+from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import CONFLICT, OK, RefusedError
-from bdw_fed.cli.options import State
+from bdw_fed.cli.options import Data, State, TopologyFile
 
 if TYPE_CHECKING:
     import subprocess
@@ -24,11 +24,8 @@ EXAMPLES = """\
 
 
 def command(
-    topology: Annotated[Path | None, Argument("YAML file with a topology. Default: a small one.", "FILE")] = None,
-    data: Annotated[
-        Path | None,
-        Option(("--data",), "What datasets' paths are relative to. Default: the topology's directory.", "DIR"),
-    ] = None,
+    topology: TopologyFile = None,
+    data: Data = None,
     durability: Annotated[
         str,
         Option(("--durability",), "What accepted state survives: process (a crash of ours) or power.", "process|power"),
