@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from bdw_fed.cli.quantities import duration
 from bdw_fed.kind import bringing, clusters, deployment
 from bdw_fed.kind.environment import context_of
 from bdw_fed.kind.errors import KindError
+from bdw_fed.kind.preparing import Wishes, prepare
 from bdw_fed.kind.state import State, default_directory, read_state
+from bdw_fed.kind.steps import Begun, Step, carry_out
 from bdw_fed.manifests.overlays import NAMESPACE
 
 if TYPE_CHECKING:
@@ -40,12 +42,12 @@ def place_of(state: Path | None) -> Path:
     return (state or default_directory()).resolve()
 
 
-def bring_up(state: Path | None, wishes: bringing.Wishes, *, examples: bool, to: Path, form: Format) -> int:
+def bring_up(state: Path | None, wishes: Wishes, *, examples: bool, to: Path, form: Format) -> int:
     """Do all steps, then the examples if they are wanted and the topology is theirs."""
     directory = place_of(state)
     began = time.monotonic()
     with refused():
-        ground = bringing.prepare(directory, wishes)
+        ground = prepare(directory, wishes)
         took = _done(bringing.plan(ground, wishes))
     seconds = time.monotonic() - began
     if not form.for_people:
@@ -61,24 +63,26 @@ def bring_up(state: Path | None, wishes: bringing.Wishes, *, examples: bool, to:
     return OK
 
 
-def _done(steps: Sequence[bringing.Step]) -> dict[str, float]:
+def _done(steps: Sequence[Step]) -> dict[str, float]:
     """Do the steps, and show each; returns the seconds that each took."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
     took: dict[str, float] = {}
-    for number, step in enumerate(steps, start=1):
-        began = time.monotonic()
-        if console.is_terminal:
-            with console.status(f"{number}/{len(steps)} {step.name}"):
-                said = step.do()
-        else:
-            said = step.do()
-        took[step.name] = round(time.monotonic() - began, 2)
-        console.print(
-            f"{number:>2}/{len(steps)} {took[step.name]:6.1f} s  {step.name:<24} {said}".rstrip(), markup=False
-        )
-        sys.stderr.flush()
+    under_way: list[str] = []
+    with console.status("") if console.is_terminal else nullcontext() as status:
+        for event in carry_out(steps, at_once=max(2, os.cpu_count() or 2)):
+            name = event.step.name
+            if isinstance(event, Begun):
+                under_way.append(name)
+            else:
+                under_way.remove(name)
+                took[name] = round(event.seconds, 2)
+                line = f"{len(took):>2}/{len(steps)} {event.seconds:6.1f} s  {name:<24} {event.said}".rstrip()
+                console.print(line, markup=False)
+                sys.stderr.flush()
+            if status is not None:
+                status.update(", ".join(under_way))
     return took
 
 

@@ -1,8 +1,8 @@
 """Kubernetes clusters of kind on this machine, one for each cluster of a topology, and the federation on them.
 
-    topology ─▶ environment (pure: which clusters, nodes, doors, data) ─▶ bringing (the steps, in order)
+    topology ─▶ environment (pure: which clusters, nodes, doors, data) ─▶ preparing ─▶ bringing (the steps) ─▶ removing
                                      ├─ clusters   kind: create, list, delete
-                                     ├─ images     docker: build ours, load it
+                                     ├─ images     docker: build ours, load it and those of steps
                                      ├─ datasets   files onto the nodes
                                      ├─ deployment manifests, kubectl
                                      └─ network    partitions and slow links, inside the nodes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import threading
 from pathlib import Path
 
 import yaml
@@ -12,6 +14,7 @@ from bdw_fed.kind.errors import KindError
 from bdw_fed.kind.programs import run
 
 _WAIT = "180s"
+_KUBECONFIG = threading.Lock()
 _LABEL = "io.x-k8s.kind.cluster"
 
 
@@ -23,8 +26,12 @@ def existing() -> set[str]:
 def create(member: Member, hub_port: int | None, image: str, kubeconfig: Path) -> None:
     """Make it and wait until it is ready. `image` empty: kind's own. KindError."""
     words = ["kind", "create", "cluster", "--name", member.name, "--config", "-", "--wait", _WAIT, "--quiet"]
-    words += ["--kubeconfig", str(kubeconfig), *(["--image", image] if image else [])]
-    run(*words, given=yaml.safe_dump(kind_config(member, hub_port)).encode())
+    words += ["--image", image] if image else []
+    with tempfile.TemporaryDirectory() as own:  # kind refuses a kubeconfig to which another of it is writing
+        given = yaml.safe_dump(kind_config(member, hub_port)).encode()
+        run(*words, "--kubeconfig", str(Path(own) / "kubeconfig"), given=given)
+    with _KUBECONFIG:
+        run("kind", "export", "kubeconfig", "--name", member.name, "--kubeconfig", str(kubeconfig), "--quiet")
 
 
 def delete(name: str, kubeconfig: Path) -> None:

@@ -11,11 +11,13 @@ from bdw_fed.kind.errors import KindError
 from bdw_fed.kind.programs import run
 
 
-def require(member: Member, data_root: Path) -> None:
-    """KindError if a file of the cluster's datasets is not on this machine."""
+def require(member: Member, data_root: Path, remedy: str = "") -> None:
+    """KindError, with the remedy, if a file of the cluster's datasets is not on this machine."""
     lacking = [path for path in member.files if not (data_root / path).exists()]
     if lacking:
-        raise KindError(f"{data_root}: {', '.join(lacking)} not found; datasets' paths are relative to it (see --data)")
+        raise KindError(
+            f"{data_root}: {', '.join(lacking)} not found; datasets' paths are relative to it (see --data){remedy}"
+        )
 
 
 def put(member: Member, data_root: Path) -> int:

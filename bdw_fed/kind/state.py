@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bdw_fed.kind.errors import KindError, NotMadeError
 
 FILE = "kind.json"
 KUBECONFIG = "kubeconfig"
+_SAVING = threading.Lock()
 
 
 @dataclass
@@ -57,10 +59,11 @@ class State:
 
     def save(self) -> None:
         """Write it, whole or not at all."""
-        content = {**asdict(self), "directory": None}
-        fresh = self.directory / f".{FILE}.{os.getpid()}"
-        fresh.write_text(json.dumps(content, indent=1) + "\n")
-        fresh.replace(self.directory / FILE)
+        with _SAVING:  # steps that are done at the same time save what each has done
+            content = {**asdict(self), "directory": None}
+            fresh = self.directory / f".{FILE}.{os.getpid()}"
+            fresh.write_text(json.dumps(content, indent=1) + "\n")
+            fresh.replace(self.directory / FILE)
 
 
 def read_state(directory: Path) -> State:

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from bdw_fed.embedded.topologies import check
-from bdw_fed.kind.bringing import DEFAULT
 from bdw_fed.kind.environment import (
     Environment,
     agent_place,
@@ -18,6 +17,7 @@ from bdw_fed.kind.environment import (
     kind_config,
 )
 from bdw_fed.kind.network import drop_script, limit_script, rates_of
+from bdw_fed.kind.preparing import DEFAULT
 
 TOPOLOGY = """\
 kind: Topology

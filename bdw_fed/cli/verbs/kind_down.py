@@ -13,7 +13,7 @@ EXAMPLES = """\
 def command(state: KindState = None) -> int:
     """Delete the kind clusters that 'kind up' made, and no others, with all that the federation kept on them."""
     from bdw_fed.cli.kind import place_of, refused
-    from bdw_fed.kind.bringing import down
+    from bdw_fed.kind.removing import down
 
     with refused():
         names = down(place_of(state))

@@ -47,7 +47,7 @@ def command(
     import os
 
     from bdw_fed.cli.kind import bring_up
-    from bdw_fed.kind.bringing import Wishes
+    from bdw_fed.kind.preparing import Wishes
 
     node_image = image or os.environ.get("BDW_FED_KIND_IMAGE", "")
     wishes = Wishes(topology, data, node_image, bdw_fed_image or "", tuple(load or ()))
