@@ -81,10 +81,11 @@ def download(source: Source, path: Path, patience: float) -> Downloaded:
                 received += _continue(source, address, partial)
                 break
             except (OSError, http.client.HTTPException) as error:
-                reasons.append(f"{address}: {error or type(error).__name__}")
+                reasons.append(f"{address}: {_reason(error)}")
         else:
             if time.monotonic() >= deadline:
-                raise DownloadFailed(f"output {output.name} could not be fetched: {'; '.join(reasons)}")
+                place = f"{output.cluster}/{output.node}"
+                raise DownloadFailed(f"output {output.name} can't be fetched from {place}: {'; '.join(reasons)}")
             time.sleep(_PAUSE)
             continue
         if _is_right(partial, output.unit.size, output.unit.digest):
@@ -94,6 +95,12 @@ def download(source: Source, path: Path, patience: float) -> Downloaded:
             partial.unlink()
         if time.monotonic() >= deadline:
             raise DownloadFailed(f"output {output.name}: the bytes received are not those that the run made")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "somebody else answers there; is the node's address one that is reachable from here?"
+    return str(error) or type(error).__name__
 
 
 def _is_right(path: Path, size: int, digest: bytes) -> bool:

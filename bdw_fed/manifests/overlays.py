@@ -31,8 +31,8 @@ class HubPlace:
 class AgentPlace:
     """What a cluster's overlay is made from. `nodes` are Kubernetes' names of those that get credentials.
 
-    `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does: then no door is open.
-    `memory` and `disk` are bytes; `disk` 0 = not limited. `pods`: workers are pods of the users' images.
+    `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does. `data_door`: people can
+    fetch from the nodes what lies there; other clusters that dial have to, anyway. `memory` and `disk` are bytes; `disk` 0 = not limited. `pods`: workers are pods of the users' images.
     """
 
     cluster: str
@@ -47,6 +47,7 @@ class AgentPlace:
     durability: str = "power"
     log_level: str = "warning"
     pods: bool = False
+    data_door: bool = True
 
 
 _OVERHEAD = 1 << 30  # of a node daemon's pod beyond what its workers may use: itself and files in memory
@@ -69,7 +70,11 @@ def hub_overlay(place: HubPlace, bases: str) -> Kustomization:
 def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
     """The kustomization of an agent and its node daemons; `bases` is where deploy/kubernetes lies."""
     content = _kustomization(place.namespace, place.image, [f"{bases}/agent"])
-    components = {"open-doors": place.advertise_peers, "worker-pods": place.pods}
+    components = {
+        "data-door": place.data_door or place.advertise_peers,
+        "open-doors": place.advertise_peers,
+        "worker-pods": place.pods,
+    }
     if wanted := [f"{bases}/components/{name}" for name, needed in components.items() if needed]:
         content["components"] = wanted
     agent = {

@@ -83,14 +83,29 @@ def test_a_node_whose_name_can_t_be_in_a_certificate_is_refused(tmp_path: Path) 
         installation.agent(AgentPlace(cluster="edge1", hub="h:1", nodes=("W1",), image="b:1"))
 
 
-def test_a_cluster_that_nobody_dials_has_no_open_door() -> None:
-    assert "components" not in agent_overlay(PLACE, "bases")
+def test_a_cluster_that_nobody_dials_has_a_door_for_those_who_fetch_outputs_and_without_it_none() -> None:
+    assert agent_overlay(PLACE, "bases")["components"] == ["bases/components/data-door"]
+    assert "components" not in agent_overlay(replace(PLACE, data_door=False), "bases")
+
+
+def test_what_is_fetched_from_outside_is_at_an_address_of_the_node_and_not_of_its_pod() -> None:
+    component = yaml.safe_load((bases() / "components" / "data-door" / "kustomization.yaml").read_text())
+    patch = yaml.safe_load(component["patches"][0]["patch"])
+    (container,) = patch["spec"]["template"]["spec"]["containers"]
+    (entry,) = container["env"]
+    (port,) = container["ports"]
+    node = next(yaml.safe_load_all((bases() / "agent" / "node.yaml").read_text()))["spec"]["template"]["spec"]
+    (base,) = (one for one in node["containers"] if one["name"] == container["name"])
+    assert f"--advertise-data=$({entry['name']}):{port['hostPort']}" in base["args"]
+    assert entry["valueFrom"]["fieldRef"]["fieldPath"] == "status.hostIP"
+    assert f"--listen-data=0.0.0.0:{port['containerPort']}" in base["args"]
 
 
 def test_a_cluster_that_is_dialled_says_where() -> None:
     place = AgentPlace(cluster="edge1", hub="h:1", nodes=("w1",), image="b:1", advertise_peers="edge1:30445")
     content = agent_overlay(place, "bases")
-    assert content["components"] == ["bases/components/open-doors"]
+    assert content["components"] == ["bases/components/data-door", "bases/components/open-doors"]
+    assert agent_overlay(replace(place, data_door=False), "bases")["components"] == content["components"]
     assert "ADVERTISE_PEERS=edge1:30445" in content["configMapGenerator"][0]["literals"]
 
 
@@ -107,8 +122,8 @@ def test_an_image_is_named_with_registry_tag_or_digest(image: str, expected: dic
 
 
 def test_workers_that_are_pods_are_asked_for_by_a_component_and_no_right_is_given_without_it(tmp_path: Path) -> None:
-    assert "components" not in agent_overlay(PLACE, "bases")
-    assert agent_overlay(replace(PLACE, pods=True), "bases")["components"] == ["bases/components/worker-pods"]
+    assert "bases/components/worker-pods" not in agent_overlay(PLACE, "bases")["components"]
+    assert "bases/components/worker-pods" in agent_overlay(replace(PLACE, pods=True), "bases")["components"]
     component = yaml.safe_load((bases() / "components" / "worker-pods" / "kustomization.yaml").read_text())
     merged, appended = (yaml.safe_load(patch["patch"]) for patch in component["patches"])
     spec = merged["spec"]["template"]["spec"]
@@ -151,16 +166,16 @@ def test_what_workers_are_and_where_is_as_the_topology_says(tmp_path: Path, monk
     file = tmp_path / "topology.yaml"
     file.write_text(TOPOLOGY)
     told = ["--topology", str(file), "--cluster"]
-    assert printed([*told, "pods"], tmp_path, monkeypatch) == (["worker-pods"], "work")
-    assert printed([*told, "plain"], tmp_path, monkeypatch) == ([], "bdw-fed")
-    asked = ["--runtime", "process", "--kubernetes-namespace", "other"]
+    assert printed([*told, "pods"], tmp_path, monkeypatch) == (["data-door", "worker-pods"], "work")
+    assert printed([*told, "plain"], tmp_path, monkeypatch) == (["data-door"], "bdw-fed")
+    asked = ["--runtime", "process", "--closed", "--kubernetes-namespace", "other"]
     assert printed([*told, "pods", *asked], tmp_path, monkeypatch) == ([], "other")
 
 
 def test_on_kubernetes_workers_are_pods_unless_something_else_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert printed(["--cluster", "c"], tmp_path, monkeypatch) == (["worker-pods"], "bdw-fed")
+    assert printed(["--cluster", "c"], tmp_path, monkeypatch) == (["data-door", "worker-pods"], "bdw-fed")
 
 
 def test_a_cluster_that_the_topology_has_not_is_named_with_those_that_it_has(tmp_path: Path) -> None:

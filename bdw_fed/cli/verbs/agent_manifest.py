@@ -29,6 +29,9 @@ def command(
             "ADDRESS",
         ),
     ] = "",
+    closed: Annotated[
+        bool, Option(("--closed",), "Open no port of the nodes: nobody outside can fetch the outputs that lie here.")
+    ] = False,
     cpus: Annotated[float, Option(("--cpus",), "Processors that workers get on each node.", "NUMBER")] = 2.0,
     memory: Annotated[str, Option(("--memory",), "Memory that workers get on each node.", "SIZE")] = "2Gi",
     disk: Annotated[str, Option(("--disk",), "Disk that a node's store may take; 0: what is free.", "SIZE")] = "0",
@@ -53,8 +56,9 @@ def command(
 ) -> int:
     """Print what makes a cluster one of the federation: apply it there with kubectl. Credentials are in Secrets.
 
-    Nothing outside the cluster needs to reach it, unless --advertise-peers opens its doors. Run it again for a node
-    that was added, and every two months, for certificates that end.
+    Nothing outside the cluster needs to reach it, but by those who fetch the outputs that lie there, or where
+    --advertise-peers has other clusters dial it. Run it again for a node that was added, and every two months, for
+    certificates that end.
     """
     from bdw_fed.manifests.declared import declared
     from bdw_fed.manifests.errors import ManifestError
@@ -64,6 +68,8 @@ def command(
 
     if not node:
         raise UsageError("--node: name at least one node, as 'kubectl get nodes' shows it")
+    if closed and advertise_peers:
+        raise UsageError("--closed: other clusters dial this one, as --advertise-peers says; leave one of them out")
     try:
         said = declared(topology, cluster).runtime if topology else None
     except ManifestError as error:
@@ -81,6 +87,7 @@ def command(
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),
         pods=kind is RuntimeName.KUBERNETES,
+        data_door=not closed,
     )
     try:
         print(render(Kept(directory).agent(place)), end="")
