@@ -75,6 +75,10 @@ class Store(abc.ABC):
         """Make a further unit of content that is here; False if it is not."""
 
     @abc.abstractmethod
+    async def own(self, key: UnitKey) -> None:
+        """Have a unit's bytes here, where a dataset's file could only be referred to. Same errors as `find`."""
+
+    @abc.abstractmethod
     def link(self, key: UnitKey, target: Path) -> Content:
         """Put a unit's content at `target`, a large one without copying. Same errors as `find`."""
 

@@ -64,6 +64,7 @@ class DiskStore(Store):
         self._capacity = capacity
         self._contents: dict[bytes, Content] = {}
         self._datasets = DatasetDigests(self._hash)
+        self._copying = asyncio.Lock()
         self._runs: Runs = {}
         self._executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="store")
         self.journal = Journal(root / "journal")
@@ -199,6 +200,25 @@ class DiskStore(Store):
             self._contents[digest] = content
         self._name(key, content)
         return content
+
+    async def own(self, key: UnitKey) -> None:
+        async with self._copying:  # whoever wants the same bytes finds them then
+            content = self.find(key)
+            if content.path is None or content.shared:
+                return
+            if not self.name(key, content.digest):
+                await self._copy(key, content)
+
+    async def _copy(self, key: UnitKey, content: Content) -> None:
+        """Place a copy of a dataset's file, under the name of its unit."""
+        self.check_space(content.size)
+        copy = self.partial / f".{content.digest.hex()}.{next(self._numbers)}.copy"
+        try:
+            await self._in_thread(partial(shutil.copyfile, content.file), copy)
+            if self.find(key) is content:  # else it was freed, or read anew, meanwhile
+                self._place(copy, key, content.digest, content.size)
+        finally:
+            copy.unlink(missing_ok=True)
 
     def name(self, key: UnitKey, digest: bytes) -> bool:
         known = self._runs.get((key.namespace, key.run), {}).get(key.unit)

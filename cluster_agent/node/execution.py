@@ -62,6 +62,7 @@ class Execution:
         self._around = around
         self._tell = tell
         self._directories = directories or around.directories
+        self._confined = directories is not None
 
     async def run(self) -> Result:
         """Execute the task."""
@@ -83,6 +84,8 @@ class Execution:
 
     async def _within(self, directory: TaskDirectory) -> Outcome:
         try:
+            if self._confined:
+                await self._own_inputs()
             directory.fill(self._around.store, self.assignment)
             if self.worker is None:
                 return await self._split(directory)
@@ -94,6 +97,12 @@ class Execution:
         return outcome
 
     # ----------------------------------------------------------------------------------------------------- workers
+
+    async def _own_inputs(self) -> None:
+        """Such a worker does not see datasets' files where they lie."""
+        key, _, order = self.assignment
+        for unit in (unit for units in order.inputs for unit in units):
+            await self._around.store.own(UnitKey(key.namespace, key.run, unit.id))
 
     async def _work(self, worker: Worker, directory: TaskDirectory) -> Outcome:
         key, work, _ = self.assignment

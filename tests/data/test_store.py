@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -114,6 +116,61 @@ async def test_a_dataset_on_another_file_system_is_referred_to(
         assert (tmp_path / f"input{id(each)}").read_bytes() == b"far away"
     await store.free([key(1)])
     assert list((store.root / "units").rglob("*.ref")) == []
+
+
+async def test_a_dataset_that_could_only_be_referred_to_is_had_in_the_store_once_for_who_sees_nothing_else(
+    store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = file(tmp_path, b"far away")
+    links = os.link
+
+    def link(source: Path, target: Path) -> None:
+        if source == given:
+            raise OSError(18, "Invalid cross-device link")
+        links(source, target)
+
+    monkeypatch.setattr(store_module.os, "link", link)
+    for number in range(3):
+        await store.reference(given, key(number))
+    assert store.stored_bytes == 0
+    await asyncio.gather(*(store.own(key(number)) for number in (0, 1, 0)))
+    assert [path.read_bytes() for path in contents(store)] == [b"far away"]
+    assert store.stored_bytes == len(b"far away")
+    for number in (0, 1):
+        store.link(key(number), tmp_path / f"input{number}")
+        assert not (tmp_path / f"input{number}").is_symlink()
+    store.link(key(2), tmp_path / "input2")
+    assert (tmp_path / "input2").is_symlink()
+    await store.free([key(0), key(1)])
+    await store.own(key(2))
+    assert given.read_bytes() == store.find(key(2)).file.read_bytes() == b"far away"
+    assert list(store.partial.iterdir()) == []
+
+
+async def test_a_dataset_that_is_freed_while_it_is_copied_is_not_there_again(
+    store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = file(tmp_path, b"far away")
+    links, copies = os.link, shutil.copyfile
+    loop = asyncio.get_running_loop()
+
+    def link(source: Path, target: Path) -> None:
+        if source == given:
+            raise OSError(18, "Invalid cross-device link")
+        links(source, target)
+
+    def copy(source: Path, target: Path) -> None:
+        copies(source, target)
+        asyncio.run_coroutine_threadsafe(store.free([key(1)]), loop).result()
+
+    monkeypatch.setattr(store_module.os, "link", link)
+    monkeypatch.setattr(store_module.shutil, "copyfile", copy)
+    await store.reference(given, key(1))
+    with pytest.raises(UnitMissingError):
+        await store.own(key(1))
+    assert not store.holds(key(1))
+    assert contents(store) == list(store.partial.iterdir()) == []
+    assert store.stored_bytes == 0
 
 
 async def test_a_dataset_that_changed_since_is_not_given_out(store: DiskStore, tmp_path: Path) -> None:

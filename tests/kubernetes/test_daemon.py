@@ -8,6 +8,7 @@ The tests of the daemon are collected here again, with a fake cluster below it w
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import tempfile
@@ -86,6 +87,27 @@ async def test_inputs_and_outputs_of_a_pod_are_links_and_no_copies(edge: Cluster
     assert stored == [int(number) for number in content(node, numbers).split()]
     [pod] = machine.pods
     assert pod["metadata"]["labels"]["bdw-fed.io/step"] == "look_1"
+
+
+async def test_a_dataset_on_another_file_system_is_in_the_pod_and_no_link_that_leads_out_of_it(
+    edge: Cluster, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = os.link
+
+    def link(source: str | Path, target: str | Path) -> None:
+        if Path(source).is_relative_to(edge.data_root):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        links(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    node = await edge.start()
+    unit = await source(edge, "large", b"x" * 100_000)
+    script = "test ! -L {in.unit} && tr x y <{in.unit} >{out.unit}"
+    told = order("look", command("sh", "-c", script), inputs=[given("unit", unit)], outputs=["unit"])
+    edge.agent.start(told)
+    finished = await edge.agent.result(told.key)
+    assert finished.failure is None
+    assert content(node, finished.outputs[0].unit) == b"y" * 100_000
 
 
 async def test_a_daemon_that_is_started_again_goes_on_with_the_pods_of_its_predecessor(
