@@ -21,6 +21,9 @@ DATA_ROOT = "/var/lib/bdw-fed/data"  # on the nodes, as the DaemonSet mounts it
 _CONTROL_PLANE = 650 << 20  # what one takes with Kubernetes on it, and our services' share
 _WORKER = 350 << 20
 _DEFAULT_MEMORY = 2 << 30
+_CPUS_OF_SERVICES = 0.75  # that pods other than workers ask for on a worker node
+_CPUS_OF_KUBERNETES = 1.0  # and on a control plane besides
+_LEAST = 0.2
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Member:
     dialled: bool  # another cluster opens connections to it
     files: tuple[str, ...]  # of datasets, relative to the data root
     pods: bool = False  # workers are pods
+    cpu_requests: float = 1.0  # that ask for this part of their steps' processors
 
     @property
     def control_plane(self) -> str:
@@ -101,16 +105,29 @@ def _member(cluster: Cluster, topology: Topology, questions: Questions) -> Membe
     )
 
 
-def fitted(environment: Environment, available: int) -> Environment | None:
-    """The environment with as many workers as there is memory for: as declared, one each, or none; None if too big."""
+def fitted(environment: Environment, available: int, cpus: int) -> Environment | None:
+    """The environment with as many workers as there is memory for: as declared, one each, or none; None if too big.
+
+    Each node takes itself for the whole machine, with its `cpus`. They are shared anyway, so workers' pods ask for less
+    than their steps do where else fewer of them were let onto a node than it is declared to take.
+    """
     for most in (None, 1, 0):
         members = environment.members
         if most is not None:
             members = tuple(replace(member, workers=min(member.workers, most)) for member in members)
-        smaller = replace(environment, members=members)
+        smaller = with_cpus(replace(environment, members=members), cpus)
         if smaller.bytes_needed <= available:
             return smaller
     return None
+
+
+def with_cpus(environment: Environment, cpus: int) -> Environment:
+    """The environment with pods that ask for as much as a machine of so many processors leaves them on each node."""
+    members = []
+    for member in environment.members:
+        left = cpus - _CPUS_OF_SERVICES - (0.0 if member.workers else _CPUS_OF_KUBERNETES)
+        members.append(replace(member, cpu_requests=min(1.0, max(_LEAST, left) / member.cpus)))
+    return replace(environment, members=tuple(members))
 
 
 def context_of(cluster: str) -> str:
@@ -144,6 +161,7 @@ def agent_place(environment: Environment, member: Member, image: str) -> AgentPl
         disk=member.disk,
         durability="process",
         pods=member.pods,
+        cpu_requests=member.cpu_requests,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from bdw_fed.embedded.errors import EmbeddedError
 from bdw_fed.embedded.ports import choose_ports
 from bdw_fed.embedded.topologies import check
 from bdw_fed.kind import clusters, datasets
-from bdw_fed.kind.environment import Environment, as_made, environment_of, fitted
+from bdw_fed.kind.environment import Environment, as_made, environment_of, fitted, with_cpus
 from bdw_fed.kind.errors import KindError, NotMadeError
 from bdw_fed.kind.programs import require
 from bdw_fed.kind.state import Cluster, State, read_state
@@ -63,7 +64,7 @@ def prepare(directory: Path, wishes: Wishes) -> Ground:
     made = {cluster.name: cluster for cluster in state.clusters}
     if made:  # nodes are never added later
         members = (replace(member, workers=made[member.name].workers) for member in environment.members)
-        environment = replace(environment, members=tuple(members))
+        environment = with_cpus(replace(environment, members=tuple(members)), os.cpu_count() or 1)
     else:
         environment = _fitting(environment)
         refuse_foreign(environment, clusters.existing())
@@ -116,7 +117,7 @@ def refuse_foreign(environment: Environment, there: set[str]) -> None:
 
 def _fitting(environment: Environment) -> Environment:
     available = _available_memory() - _SPARE
-    smaller = fitted(environment, available)
+    smaller = fitted(environment, available, os.cpu_count() or 1)
     if smaller is None:
         raise KindError(
             f"{len(environment.members)} clusters need about {environment.bytes_needed >> 20} MiB of memory, and "

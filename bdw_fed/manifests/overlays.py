@@ -31,8 +31,10 @@ class HubPlace:
 class AgentPlace:
     """What a cluster's overlay is made from. `nodes` are Kubernetes' names of those that get credentials.
 
-    `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does. `data_door`: people can
-    fetch from the nodes what lies there; other clusters that dial have to, anyway. `memory` and `disk` are bytes; `disk` 0 = not limited. `pods`: workers are pods of the users' images.
+    `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does. `data_door`: people
+    can fetch from the nodes what lies there; other clusters that dial have to, anyway. `memory` and `disk` are bytes;
+    `disk` 0 = not limited. `pods`: workers are pods of the users' images, which ask for the part `cpu_requests` of
+    their steps' processors.
     """
 
     cluster: str
@@ -43,6 +45,7 @@ class AgentPlace:
     advertise_peers: str = ""
     cpus: float = 2.0
     memory: int = 2 << 30
+    cpu_requests: float = 1.0
     disk: int = 0
     durability: str = "power"
     log_level: str = "warning"
@@ -88,6 +91,7 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
         "CLUSTER": place.cluster,
         "WORKER_CPUS": f"{place.cpus:g}",
         "WORKER_MEMORY": str(place.memory),
+        "CPU_REQUESTS": f"{place.cpu_requests:g}",
         "STORE": str(place.disk),
         "LOG_LEVEL": place.log_level,
     }

@@ -96,15 +96,31 @@ def test_the_applied_topology_is_the_author_s_with_the_nodes_that_there_are(envi
     assert made.spec.datasets == original.spec.datasets
 
 
+CPUS = 16  # more than enough
+
+
 def test_with_less_memory_there_are_fewer_workers_and_at_last_none(environment: Environment) -> None:
-    assert fitted(environment, environment.bytes_needed) == environment
-    one_less = fitted(environment, environment.bytes_needed - 1)
+    assert fitted(environment, environment.bytes_needed, CPUS) == environment
+    one_less = fitted(environment, environment.bytes_needed - 1, CPUS)
     assert one_less
     assert [member.workers for member in one_less.members] == [1, 1]
-    none = fitted(environment, one_less.bytes_needed - 1)
+    none = fitted(environment, one_less.bytes_needed - 1, CPUS)
     assert none
     assert [member.nodes for member in none.members] == [("edge-control-plane",), ("centre-control-plane",)]
-    assert fitted(environment, none.bytes_needed - 1) is None
+    assert fitted(environment, none.bytes_needed - 1, CPUS) is None
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4, 16])
+def test_as_many_workers_fit_onto_a_node_as_it_is_declared_to_take_whatever_the_machine_has(
+    cpus: int, environment: Environment
+) -> None:
+    made = fitted(environment, environment.bytes_needed, cpus)
+    assert made
+    for member in made.members:
+        place = agent_place(made, member, "i:1")
+        assert place.cpus == environment.member(member.name).cpus
+        assert place.cpus * place.cpu_requests <= max(cpus - 0.75, 0.25)
+        assert place.cpu_requests == 1.0 or cpus - 0.75 < place.cpus
 
 
 def test_only_the_hub_is_reachable_from_this_machine_and_only_by_its_loopback(environment: Environment) -> None:

@@ -133,7 +133,10 @@ def test_workers_that_are_pods_are_asked_for_by_a_component_and_no_right_is_give
     container = node["containers"][0]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     words = [*container["args"][1:], *(entry["value"] for entry in appended)]
-    told = parse(load("node").command, [word.replace("$(WORKER_CPUS)", "2") for word in words])
+    numbers = {"$(WORKER_CPUS)": "2", "$(CPU_REQUESTS)": "0.5"}
+    for setting, number in numbers.items():
+        words = [word.replace(setting, number) for word in words]
+    told = parse(load("node").command, words)
     assert told["runtime"] == "kubernetes"
     assert mounts["state"] == volumes["state"] == str(told["directory"])
     assert mounts["memory"] == volumes["memory"] == told["memory_directory"]

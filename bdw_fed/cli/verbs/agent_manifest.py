@@ -7,7 +7,7 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import OK, RefusedError, UsageError
-from bdw_fed.cli.verbs.node import RuntimeName, bytes_from
+from bdw_fed.cli.verbs.node import RuntimeName, bytes_from, part_from
 from bdw_fed.cli.verbs.server_manifest import Image, Installation
 
 EXAMPLES = """\
@@ -33,6 +33,14 @@ def command(
         bool, Option(("--closed",), "Open no port of the nodes: nobody outside can fetch the outputs that lie here.")
     ] = False,
     cpus: Annotated[float, Option(("--cpus",), "Processors that workers get on each node.", "NUMBER")] = 2.0,
+    cpu_requests: Annotated[
+        float,
+        Option(
+            ("--cpu-requests",),
+            "Part of its step's processors that a worker's pod asks for: less than 1 lets more pods onto a node.",
+            "PART",
+        ),
+    ] = 1.0,
     memory: Annotated[str, Option(("--memory",), "Memory that workers get on each node.", "SIZE")] = "2Gi",
     disk: Annotated[str, Option(("--disk",), "Disk that a node's store may take; 0: what is free.", "SIZE")] = "0",
     topology: Annotated[
@@ -85,6 +93,7 @@ def command(
         advertise_peers=advertise_peers,
         cpus=cpus,
         memory=bytes_from("--memory", memory),
+        cpu_requests=part_from("--cpu-requests", cpu_requests),
         disk=bytes_from("--disk", disk),
         pods=kind is RuntimeName.KUBERNETES,
         data_door=not closed,

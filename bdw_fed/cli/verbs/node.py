@@ -59,6 +59,9 @@ def command(
     starter_image: Annotated[
         str, Option(("--starter-image",), "Of kubernetes: ours, which has the starter. Default: the pod's.", "IMAGE")
     ] = "",
+    cpu_requests: Annotated[
+        float, Option(("--cpu-requests",), "Of kubernetes: part of its step's processors that a pod asks for.", "PART")
+    ] = 1.0,
     listen_health: ListenHealth = "",
     log_level: LogLevel = "warning",
 ) -> None:
@@ -83,6 +86,7 @@ def command(
             pod=pod,
             worker_image=worker_image,
             starter_image=starter_image,
+            cpu_requests=part_from("--cpu-requests", cpu_requests),
         )
     config = NodeConfig(
         cluster=cluster,
@@ -99,6 +103,13 @@ def command(
         kubernetes=kubernetes,
     )
     run_service(serve, config, say_ready, listen_health)
+
+
+def part_from(flag: str, part: float) -> float:
+    """A part of something, more than nothing. UsageError names the flag."""
+    if not 0.0 < part <= 1.0:
+        raise UsageError(f"{flag}: {part:g} is not a part: expected more than 0, and 1 at most")
+    return part
 
 
 def bytes_from(flag: str, text: str) -> int:

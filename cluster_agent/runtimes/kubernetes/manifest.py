@@ -55,6 +55,7 @@ class Settings:
     memory: Path | None = None
     tolerations: tuple[Mapping[str, Any], ...] = ()
     pull_secrets: tuple[str, ...] = ()
+    cpu_requests: float = 1.0  # the part of a step's processors that its pod asks for
     owner: Mapping[str, Any] | None = None  # with whose deletion Kubernetes deletes the pods
 
     @property
@@ -191,7 +192,9 @@ def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
                 "image": settings.starter_image,
                 "imagePullPolicy": "IfNotPresent",
                 "command": [STARTER_IN_IMAGE, "install", _INSTALLED],
-                "resources": _resources(spec),  # a pod asks for the larger of both, so this costs nothing
+                "resources": _resources(
+                    spec, settings.cpu_requests
+                ),  # a pod asks for the larger of both, so this costs nothing
                 "securityContext": {**_confined(), "readOnlyRootFilesystem": True},
                 "volumeMounts": [{"name": "starter", "mountPath": _INSTALLED}],
             }
@@ -202,7 +205,7 @@ def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
                 "image": spec.image or settings.worker_image,
                 "imagePullPolicy": "IfNotPresent",
                 "command": [f"{_INSTALLED}/starter", "-grace", f"{_TASKS_END_SECONDS}s"],
-                "resources": _resources(spec),
+                "resources": _resources(spec, settings.cpu_requests),
                 "securityContext": _confined(),
                 "volumeMounts": mounts,
             }
@@ -216,11 +219,14 @@ def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
     return made
 
 
-def _resources(spec: WorkerSpec) -> dict[str, Any]:
-    """The scheduler counts what the step asks for. Processors are no limit: what others leave may be used."""
+def _resources(spec: WorkerSpec, cpu_requests: float) -> dict[str, Any]:
+    """The scheduler counts what the step asks for, or the part of its processors that the operator lets it count.
+
+    Processors are no limit: what others leave may be used.
+    """
     requests, limits = {}, {}
     if spec.cpus:
-        requests["cpu"] = write(Fraction(max(1, round(spec.cpus * 1000)), 1000))
+        requests["cpu"] = write(Fraction(max(1, round(spec.cpus * cpu_requests * 1000)), 1000))
     if spec.memory:
         requests["memory"] = write(Fraction(spec.memory), binary=True)
         limits["memory"] = write(Fraction(memory_limit(spec)), binary=True)

@@ -35,6 +35,7 @@ class KubernetesConfig:
     pod: str = ""
     starter_image: str = ""
     worker_image: str = ""
+    cpu_requests: float = 1.0
 
 
 async def make_runtime(
@@ -82,6 +83,7 @@ def settings_of(
         group=os.getgid(),
         memory=memory / "workers" if memory is not None else None,
         tolerations=_tolerations(own) if own is not None else (),
+        cpu_requests=config.cpu_requests,
         pull_secrets=tuple(each["name"] for each in own.spec.image_pull_secrets) if own is not None else (),
         owner=_owner(own) if own is not None else None,
     )
