@@ -10,6 +10,7 @@ outputs                         NAMESPACE/RUN/CLUSTER/EPOCH/FRAME.PIECE
 measured                        NAMESPACE/STEP/VERSION    what runs have shown of a step
 fragments                       CLUSTER/NAMESPACE/RUN     what is wanted of a cluster
 agents                          CLUSTER                   what was last heard of it
+bindings                        everywhere/DIGEST, namespace/NAMESPACE/DIGEST   the role of a subject, by its digest
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
@@ -55,6 +57,7 @@ class Kinds:
         self.measured = store.repository("measured", s.StepMeasured)
         self.fragments = store.repository("fragments", m.Assignment)
         self.agents = store.repository("agents", s.AgentRecord)
+        self.bindings = store.repository("bindings", access_pb2.RoleBinding)
 
     async def revision(self) -> int:
         """The store's revision now."""

@@ -1,6 +1,6 @@
 """The hub as a service: everything it is made of, in the order in which it starts and stops.
 
-    etcd ◀─ kinds ◀─ runs ◀─ board, feed, agents, directories ◀─ two gRPC services ◀─ people, agents
+    etcd ◀─ kinds ◀─ runs ◀─ board, feed, agents, directories ◀─ two gRPC services ◀─ gate ◀─ people, agents
 
 All state that matters is in etcd and among the blobs; what is in memory is read from there at the start or told again
 by the agents. So a hub may be killed at any moment, and while etcd is away the hub stays: streams live on, reads are
@@ -12,17 +12,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 import structlog
 
+from bdw_fed.v1.control_plane_pb2 import ClusterStatus
 from bdw_fed.v1.control_plane_pb2_grpc import add_ControlPlaneServiceServicer_to_server
 from bdw_fed.v1.federation_pb2_grpc import add_FederationServiceServicer_to_server
+from control_plane.access.audit import AuditLog
+from control_plane.access.gate import Gate
+from control_plane.access.users import Users
 from control_plane.api.objects import Objects
 from control_plane.api.service import ControlPlaneService
 from control_plane.api.submitting import Submissions
@@ -46,6 +51,9 @@ from control_plane.store.etcd.client import Client, Config, Tls
 from control_plane.store.repository import Store
 from wire.identity import Credentials, grpc_server_credentials, server_options
 
+if TYPE_CHECKING:
+    from control_plane.access.tokens import Issuer
+
 VERSION = "0.1.0"
 _GRACE_SECONDS = 0.5
 
@@ -66,6 +74,10 @@ class HubConfig:
     heartbeat: float = 2.0  # seconds between the agents' heartbeats
     keep_ended: float = 7 * 86400.0  # seconds after which an ended run is deleted
     hold: float = 10.0  # seconds that clusters hold slots for a run that is not committed
+    admins: tuple[str, ...] = ()  # certificates' names that are admins whatever is granted: the first one
+    audit: Path | None = None  # the audit log; None: audit.jsonl in `state`
+    listen_users: str = ""  # where users with tokens are served, whose connections show no certificate
+    issuer: Issuer | None = None  # of the tokens
     settle: bool = False  # etcd is the embedded one, whose acknowledgements come early
     hub_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))  # of this process
 
@@ -94,6 +106,20 @@ async def serve(config: HubConfig, ready: Callable[[str], None], stop: asyncio.E
                 hub.end()
 
 
+def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials) -> str:
+    """Open a door; returns its address. OSError if it is taken."""
+    try:
+        port = server.add_secure_port(listen, credentials)
+    except RuntimeError as error:
+        raise OSError(f"the hub can't listen on {listen}: {error}") from error
+    return f"{listen.rpartition(':')[0]}:{port}"
+
+
+def _users_door(credentials: Credentials) -> grpc.ServerCredentials:
+    """TLS that asks for no certificate: who calls is said by a token."""
+    return grpc.ssl_server_credentials([(credentials.key.read_bytes(), credentials.certificate.read_bytes())])
+
+
 class Hub:
     """The parts of a hub, and the tasks that keep them going."""
 
@@ -120,13 +146,15 @@ class Hub:
         self._board.taken = self._reservations.run_seen
         self._board.dropped = self._reservations.run_gone
         self._intake.roomier = self._reservations.roomier
+        self._users = Users(kinds, config.admins)
+        self._audit = AuditLog(config.audit or config.state / "audit.jsonl")
         self._kinds = kinds
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, group: asyncio.TaskGroup) -> tuple[grpc.aio.Server, str]:
         """Read what is stored, begin to follow it, open the door. Returns the server and its address."""
-        runs, fragments, topologies, _ = await asyncio.gather(
-            self._board.load(), self._feed.load(), self._directories.load(), self._agents.load()
+        runs, fragments, topologies, bindings, _ = await asyncio.gather(
+            self._board.load(), self._feed.load(), self._directories.load(), self._users.load(), self._agents.load()
         )
         for part in (
             self._board.keep(runs),
@@ -136,6 +164,7 @@ class Hub:
             self._feed.keep(fragments),
             self._directories.keep(topologies),
             self._directories.push(),
+            self._users.keep(bindings),
             self._intake.keep(),
             give_up_on_absent(self._board, self._runs, self._agents),
             self._mend(),
@@ -144,16 +173,14 @@ class Hub:
             models_imported(),
         ):
             self._tasks.append(group.create_task(part))
-        server = grpc.aio.server(options=server_options())
+        server = grpc.aio.server(interceptors=[self._gate()], options=server_options())
         add_FederationServiceServicer_to_server(FederationService(self._agents, self._blobs), server)
         add_ControlPlaneServiceServicer_to_server(self._service(), server)
-        host, _, _ = self._config.listen.rpartition(":")
-        try:
-            port = server.add_secure_port(self._config.listen, grpc_server_credentials(self._config.credentials))
-        except RuntimeError as error:
-            raise OSError(f"the hub can't listen on {self._config.listen}: {error}") from error
+        address = _bind(server, self._config.listen, grpc_server_credentials(self._config.credentials))
+        if self._config.listen_users:
+            _bind(server, self._config.listen_users, _users_door(self._config.credentials))
         await server.start()
-        return server, f"{host}:{port}"
+        return server, address
 
     def end_sessions(self) -> None:
         """Let the agents go, so that they look for the hub again at once."""
@@ -163,18 +190,31 @@ class Hub:
         """End the tasks; the group that owns them waits for that."""
         for task in self._tasks:
             task.cancel()
+        self._audit.close()
+
+    def _gate(self) -> Gate:
+        if self._config.issuer is None:
+            return Gate(self._users, self._audit)
+        from control_plane.access.tokens import Tokens  # a hub without an issuer does not pay for it
+
+        return Gate(self._users, self._audit, Tokens(self._config.issuer))
 
     def _service(self) -> ControlPlaneService:
         return ControlPlaneService(
             version=VERSION,
-            objects=Objects(self._kinds, self._blobs, self._agents.statuses),
+            objects=Objects(self._kinds, self._blobs, self._shown),
             submissions=self._submissions,
             runs=self._runs,
             board=self._board,
             agents=self._agents,
+            statuses=self._shown,
+            users=self._users,
             directories=self._directories,
             blobs=self._blobs,
         )
+
+    def _shown(self) -> Mapping[str, ClusterStatus]:
+        return self._users.shown(self._agents.statuses())
 
     async def _mend(self) -> None:
         with suppress(asyncio.CancelledError):

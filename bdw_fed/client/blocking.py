@@ -14,6 +14,7 @@ from bdw_fed.client.connection import Profile, find_profile
 from bdw_fed.client.objects import CALL_TIMEOUT, Document, _aclose
 from bdw_fed.client.runs import PATIENCE, Runs
 from bdw_fed.client.transport import BlockingTransport, run_now
+from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
 
@@ -106,6 +107,20 @@ class SyncClient:
     def put_blobs(self, blobs: Iterable[bytes]) -> int:
         """See Client.put_blobs."""
         return run_now(self._runs.put_blobs(blobs))
+
+    def grant_role(
+        self, subject: str, role: access_pb2.Role.ValueType, *, namespace: str | None = None
+    ) -> access_pb2.RoleBinding:
+        """See Client.grant_role."""
+        return run_now(self._runs.grant_role(subject, role, namespace=namespace))
+
+    def revoke_role(self, subject: str, *, namespace: str | None = None) -> None:
+        """See Client.revoke_role."""
+        run_now(self._runs.revoke_role(subject, namespace=namespace))
+
+    def roles(self, *, namespace: str | None = None) -> Sequence[access_pb2.RoleBinding]:
+        """See Client.roles."""
+        return run_now(self._runs.roles(namespace=namespace))
 
     def status(self, *, timeout: float = CALL_TIMEOUT) -> pb.StatusResponse:
         """See Client.status."""

@@ -1,8 +1,9 @@
 """Which hub to speak to, and as whom: the profile, and where it is looked for.
 
-A profile is the hub's address and a directory with credentials (cert.pem, key.pem, ca.pem). It comes from, in order:
-the state directory named by the caller; `BDW_FED_HUB` and `BDW_FED_CREDENTIALS`; the `profile.json` that `bdw-fed up`
-wrote into the default state directory (`BDW_FED_STATE`, else `~/.local/state/bdw-fed`).
+A profile is the hub's address and a directory with credentials: cert.pem, key.pem and ca.pem, or for who logs in
+with a token of an issuer ca.pem and a file `token`. It comes from, in order: the state directory named by the caller;
+`BDW_FED_HUB` and `BDW_FED_CREDENTIALS`; the `profile.json` that `bdw-fed up` wrote into the default state directory
+(`BDW_FED_STATE`, else `~/.local/state/bdw-fed`). `BDW_FED_TOKEN` is a token that goes before whatever is in files.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from bdw_fed.client.errors import NoProfile
 from wire.identity.credentials import Credentials
 
 PROFILE_FILE = "profile.json"
+TOKEN_FILE = "token"  # noqa: S105 - its name
+TOKEN = "BDW_FED_TOKEN"  # noqa: S105 - the variable
 DEFAULT_NAMESPACE = "default"
 
 
@@ -35,6 +38,22 @@ class Profile:
             return Credentials.load(self.credentials)
         except FileNotFoundError as error:
             raise NoProfile(str(error)) from error
+
+    def token(self) -> str:
+        """The token to log in with, as it is now; empty for who has a certificate."""
+        if told := os.environ.get(TOKEN):
+            return told.strip()
+        file = self.credentials / TOKEN_FILE
+        if (self.credentials / "cert.pem").exists() or not file.exists():
+            return ""
+        return file.read_text().strip()
+
+    def authority(self) -> Path:
+        """The certificate of the federation's authority. NoProfile if it is missing."""
+        path = Credentials.at(self.credentials).ca
+        if not path.is_file():
+            raise NoProfile(f"{path}: no such file; it says whom to believe to be the hub")
+        return path
 
     def write(self, state: Path) -> None:
         """Put it into `state` as profile.json, whole or not at all."""
@@ -89,5 +108,7 @@ def find_profile(state: Path | None = None) -> Profile:
         return read_profile(default_state())
     credentials = os.environ.get("BDW_FED_CREDENTIALS")
     if not credentials:
-        raise NoProfile("BDW_FED_HUB is set, so BDW_FED_CREDENTIALS must name the directory with your cert.pem")
+        raise NoProfile(
+            "BDW_FED_HUB is set, so BDW_FED_CREDENTIALS must name the directory with your cert.pem or token"
+        )
     return Profile(hub, Path(credentials), os.environ.get("BDW_FED_NAMESPACE", DEFAULT_NAMESPACE))

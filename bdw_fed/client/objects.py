@@ -6,13 +6,13 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bdw_fed.client.transport import Transport
+from bdw_fed.client.roles import CALL_TIMEOUT, Roles
 from bdw_fed.v1 import control_plane_pb2 as pb
 from wire.digests import bytes_digest
 
 _CHUNK = 1 << 20
 _PAGE = 500
-CALL_TIMEOUT = 30.0
+__all__ = ["CALL_TIMEOUT", "Document", "Objects"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,8 @@ class Document:
     bundle: bytes = b""
 
 
-class Objects:
+class Objects(Roles):
     """The part of the client that is about definitions."""
-
-    def __init__(self, transport: Transport, namespace: str) -> None:
-        self._transport = transport
-        self.namespace = namespace
 
     async def apply(
         self,

@@ -46,10 +46,36 @@ class Transport(Protocol):
         """Give the connection back."""
 
 
+class _Bearer(grpc.AuthMetadataPlugin):
+    """Shows the token with each call, as it is then: whoever renews it writes the file anew."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+
+    def __call__(
+        self,
+        context: grpc.AuthMetadataContext,  # noqa: ARG002
+        callback: grpc.AuthMetadataPluginCallback,
+    ) -> None:
+        try:
+            callback((("authorization", f"Bearer {self._profile.token()}"),), None)
+        except OSError as error:
+            callback((), error)
+
+
+def _credentials(profile: Profile) -> grpc.ChannelCredentials:
+    if not profile.token():
+        return grpc_channel_credentials(profile.load_credentials())
+    return grpc.composite_channel_credentials(
+        grpc.ssl_channel_credentials(profile.authority().read_bytes()),
+        grpc.metadata_call_credentials(_Bearer(profile)),
+    )
+
+
 def _channel_arguments(profile: Profile) -> dict[str, Any]:
     return {
         "target": profile.hub,
-        "credentials": grpc_channel_credentials(profile.load_credentials()),
+        "credentials": _credentials(profile),
         "options": channel_options(Identity(Role.HUB, "hub")),
     }
 

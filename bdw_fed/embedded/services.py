@@ -15,7 +15,7 @@ from typing import Any
 import cluster_agent.agent as agent_service
 import cluster_agent.node.daemon as node_service
 import control_plane.server as hub_service
-from bdw_fed.embedded.certificates import ETCD_CLIENT
+from bdw_fed.embedded.certificates import ETCD_CLIENT, USER
 from bdw_fed.embedded.layout import Layout, Process
 from bdw_fed.embedded.ports import LOOPBACK
 from control_plane.store.etcd import embedded as etcd_program
@@ -78,6 +78,7 @@ def _hub(process: Process, layout: Layout) -> hub_service.HubConfig:
         listen=f"{LOOPBACK}:{process.ports['api']}",
         name="hub",
         heartbeat=layout.heartbeat,
+        admins=(USER,),
         settle=True,
     )
 

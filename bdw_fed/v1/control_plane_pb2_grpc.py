@@ -134,6 +134,21 @@ class ControlPlaneServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.StatusRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.GrantRole = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/GrantRole',
+                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.GrantRoleRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.GrantRoleResponse.FromString,
+                _registered_method=True)
+        self.RevokeRole = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/RevokeRole',
+                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.RevokeRoleRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.RevokeRoleResponse.FromString,
+                _registered_method=True)
+        self.ListRoles = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/ListRoles',
+                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.FromString,
+                _registered_method=True)
 
 
 class ControlPlaneServiceServicer:
@@ -263,6 +278,25 @@ class ControlPlaneServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GrantRole(self, request, context):
+        """Who has which role. No namespace = all of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeRole(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRoles(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlPlaneServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -365,6 +399,21 @@ def add_ControlPlaneServiceServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.StatusRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.StatusResponse.SerializeToString,
+            ),
+            'GrantRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantRole,
+                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.GrantRoleRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.GrantRoleResponse.SerializeToString,
+            ),
+            'RevokeRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeRole,
+                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.RevokeRoleRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.RevokeRoleResponse.SerializeToString,
+            ),
+            'ListRoles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRoles,
+                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -907,6 +956,87 @@ class ControlPlaneService:
             '/bdw_fed.v1.ControlPlaneService/Status',
             bdw__fed_dot_v1_dot_control__plane__pb2.StatusRequest.SerializeToString,
             bdw__fed_dot_v1_dot_control__plane__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/GrantRole',
+            bdw__fed_dot_v1_dot_control__plane__pb2.GrantRoleRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_control__plane__pb2.GrantRoleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/RevokeRole',
+            bdw__fed_dot_v1_dot_control__plane__pb2.RevokeRoleRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_control__plane__pb2.RevokeRoleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRoles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/ListRoles',
+            bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,7 +4,7 @@ isort:skip_file
 What people and programs ask of the hub. The command line and bdw_fed.Client use nothing else.
 
 Errors are gRPC statuses; the details carry a Problems message (metadata key "bdw-fed-problems-bin") where several
-things are wrong at once.
+things are wrong at once. What a call needs of its caller stands beside it, see options.proto.
 """
 
 from bdw_fed.v1 import control_plane_pb2 as _control_plane_pb2
@@ -59,6 +59,10 @@ class ControlPlaneServiceStub:
     Outputs: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.OutputsRequest, _control_plane_pb2.OutputsResponse]
     Status: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.StatusRequest, _control_plane_pb2.StatusResponse]
     """The clusters as the hub sees them."""
+    GrantRole: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.GrantRoleRequest, _control_plane_pb2.GrantRoleResponse]
+    """Who has which role. No namespace = all of them."""
+    RevokeRole: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]
+    ListRoles: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ListRolesRequest, _control_plane_pb2.ListRolesResponse]
 
 @_typing.type_check_only
 class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
@@ -87,6 +91,10 @@ class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
     Outputs: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.OutputsRequest, _control_plane_pb2.OutputsResponse]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.StatusRequest, _control_plane_pb2.StatusResponse]  # type: ignore[assignment]
     """The clusters as the hub sees them."""
+    GrantRole: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.GrantRoleRequest, _control_plane_pb2.GrantRoleResponse]  # type: ignore[assignment]
+    """Who has which role. No namespace = all of them."""
+    RevokeRole: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]  # type: ignore[assignment]
+    ListRoles: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ListRolesRequest, _control_plane_pb2.ListRolesResponse]  # type: ignore[assignment]
 
 class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -232,5 +240,27 @@ class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_plane_pb2.StatusResponse, _abc.Awaitable[_control_plane_pb2.StatusResponse]]:
         """The clusters as the hub sees them."""
+
+    @_abc_1.abstractmethod
+    def GrantRole(
+        self,
+        request: _control_plane_pb2.GrantRoleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.GrantRoleResponse, _abc.Awaitable[_control_plane_pb2.GrantRoleResponse]]:
+        """Who has which role. No namespace = all of them."""
+
+    @_abc_1.abstractmethod
+    def RevokeRole(
+        self,
+        request: _control_plane_pb2.RevokeRoleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.RevokeRoleResponse, _abc.Awaitable[_control_plane_pb2.RevokeRoleResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListRoles(
+        self,
+        request: _control_plane_pb2.ListRolesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ListRolesResponse, _abc.Awaitable[_control_plane_pb2.ListRolesResponse]]: ...
 
 def add_ControlPlaneServiceServicer_to_server(servicer: ControlPlaneServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,4 +1,7 @@
-"""What every call of the people's service has in common: who may make it, and how its errors are told."""
+"""What every call of the people's service has in common: who makes it, and how its errors are told.
+
+Whether they may has been decided by then, by the gate (`control_plane.access.gate`) that stands before the service.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from control_plane.access.caller import CALLER, Caller
 from control_plane.api.errors import EXPECTED, abort
-from wire.identity import Identity, Role, require
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -18,19 +21,17 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 Q = TypeVar("Q")
 A = TypeVar("A")
-PEOPLE = (Role.USER, Role.OPERATOR)
 
 
 def answers(
-    method: Callable[[S, Q, Identity], Awaitable[A]],
+    method: Callable[[S, Q, Caller], Awaitable[A]],
 ) -> Callable[[S, Q, Context], Awaitable[A]]:
     """A call with one answer. The method gets the caller in the place of the context."""
 
     @functools.wraps(method)
     async def call(self: S, request: Q, context: Context) -> A:
-        caller = await require(context, *PEOPLE)
         try:
-            return await method(self, request, caller)
+            return await method(self, request, CALLER.get())
         except EXPECTED as error:
             await abort(context, error)
 
@@ -38,15 +39,14 @@ def answers(
 
 
 def streams(
-    method: Callable[[S, Q, Identity], AsyncGenerator[A]],
+    method: Callable[[S, Q, Caller], AsyncGenerator[A]],
 ) -> Callable[[S, Q, Context], AsyncGenerator[A]]:
     """A call with a stream of answers."""
 
     @functools.wraps(method)
     async def call(self: S, request: Q, context: Context) -> AsyncGenerator[A]:
-        caller = await require(context, *PEOPLE)
         try:
-            async with aclosing(method(self, request, caller)) as parts:
+            async with aclosing(method(self, request, CALLER.get())) as parts:
                 async for part in parts:
                     yield part
         except EXPECTED as error:

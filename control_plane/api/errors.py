@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from bdw_fed.v1.control_plane_pb2 import Problem
+from control_plane.access.errors import InvalidSubject, NoSuchBinding
 from control_plane.blobs.errors import BlobError, NoSuchBlob
 from control_plane.federation.errors import AgentInUse, AgentUnreachable, NoSuchAgent
 from control_plane.runs.errors import NoSuchRun, Refused, RunError, RunExists
@@ -50,6 +51,8 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (RunExists, _Code.ALREADY_EXISTS),
     (Refused, _Code.FAILED_PRECONDITION),
     (RunError, _Code.FAILED_PRECONDITION),
+    (InvalidSubject, _Code.INVALID_ARGUMENT),
+    (NoSuchBinding, _Code.NOT_FOUND),
     (store.InvalidName, _Code.INVALID_ARGUMENT),
     (store.TooLarge, _Code.INVALID_ARGUMENT),
     (store.Conflict, _Code.ABORTED),

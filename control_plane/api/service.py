@@ -1,4 +1,4 @@
-"""The people's gRPC service: each call finds its way to what does the work. Only users and operators may call."""
+"""The people's gRPC service: each call finds its way to what does the work. The gate has let the caller in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceServicer
-from control_plane.api.calls import PEOPLE, answers, streams
+from control_plane.access.caller import CALLER, Caller
+from control_plane.access.users import Users
+from control_plane.api.calls import answers, streams
 from control_plane.api.details import Details
 from control_plane.api.errors import EXPECTED, Wrong, abort
-from control_plane.api.objects import Objects, shown_run
+from control_plane.api.objects import Objects, Statuses, shown_run
 from control_plane.api.submitting import Submissions
 from control_plane.blobs.base import BlobStore
 from control_plane.federation.agents import Agents
@@ -24,7 +26,7 @@ from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import Refused
 from control_plane.runs.expiry import delete_run
-from wire.identity import Identity, Role, require, server_name
+from wire.identity import Identity, Role, server_name
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -44,8 +46,10 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         runs: Runs,
         board: Board,
         agents: Agents,
+        statuses: Statuses,
         directories: Directories,
         blobs: BlobStore,
+        users: Users,
     ) -> None:
         self._version = version
         self._objects = objects
@@ -53,24 +57,26 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         self._runs = runs
         self._board = board
         self._agents = agents
+        self._statuses = statuses
         self._details = Details(agents)
         self._directories = directories
         self._blobs = blobs
+        self._users = users
 
     # ------------------------------------------------------------------------------------- objects
 
     @answers
-    async def Apply(self, request: cp.ApplyRequest, caller: Identity) -> cp.ApplyResponse:
+    async def Apply(self, request: cp.ApplyRequest, caller: Caller) -> cp.ApplyResponse:
         """Store documents."""
         return cp.ApplyResponse(applied=await self._objects.apply(request, caller.name, self._board.live()))
 
     @answers
-    async def Diff(self, request: cp.DiffRequest, _: Identity) -> cp.DiffResponse:
+    async def Diff(self, request: cp.DiffRequest, _: Caller) -> cp.DiffResponse:
         """Say what applying documents would change."""
         return cp.DiffResponse(entries=await self._objects.diff(request))
 
     @answers
-    async def Get(self, request: cp.GetRequest, _: Identity) -> cp.GetResponse:
+    async def Get(self, request: cp.GetRequest, _: Caller) -> cp.GetResponse:
         """One object."""
         if request.kind == "Run":
             return cp.GetResponse(object=shown_run(await self._run(request.namespace, request.name)))
@@ -78,18 +84,18 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         return cp.GetResponse(object=found)
 
     @answers
-    async def List(self, request: cp.ListRequest, _: Identity) -> cp.ListResponse:
+    async def List(self, request: cp.ListRequest, _: Caller) -> cp.ListResponse:
         """Objects of a kind."""
         return await self._objects.page(request)
 
     @streams
-    async def Watch(self, request: cp.WatchRequest, _: Identity) -> AsyncGenerator[cp.WatchResponse]:
+    async def Watch(self, request: cp.WatchRequest, _: Caller) -> AsyncGenerator[cp.WatchResponse]:
         """What happens to objects."""
         async for change in self._objects.watch(request):
             yield change
 
     @answers
-    async def Delete(self, request: cp.DeleteRequest, _: Identity) -> cp.DeleteResponse:
+    async def Delete(self, request: cp.DeleteRequest, _: Caller) -> cp.DeleteResponse:
         """Delete an object that nothing needs."""
         if request.kind == "Run":
             await delete_run(self._runs, self._blobs, request.namespace or "default", request.name)
@@ -103,11 +109,9 @@ class ControlPlaneService(ControlPlaneServiceServicer):
 
     async def PutBlob(self, request_iterator: AsyncIterator[cp.PutBlobRequest], context: Context) -> cp.PutBlobResponse:
         """Take a blob in pieces."""
-        await require(context, *PEOPLE)
+        CALLER.get()
         try:
-            first = await anext(aiter(request_iterator), None)
-            if first is None:
-                raise Wrong("the first message of PutBlob names the blob's digest")
+            first = await anext(aiter(request_iterator))
 
             async def chunks() -> AsyncIterator[bytes]:
                 yield first.chunk
@@ -121,13 +125,13 @@ class ControlPlaneService(ControlPlaneServiceServicer):
             await abort(context, error)
 
     @answers
-    async def HasBlobs(self, request: cp.HasBlobsRequest, _: Identity) -> cp.HasBlobsResponse:
+    async def HasBlobs(self, request: cp.HasBlobsRequest, _: Caller) -> cp.HasBlobsResponse:
         """Which of these blobs are missing."""
         missing = [digest for digest in request.digests if not await self._blobs.touch(digest)]
         return cp.HasBlobsResponse(missing=missing)
 
     @streams
-    async def GetBlob(self, request: cp.GetBlobRequest, _: Identity) -> AsyncGenerator[cp.GetBlobResponse]:
+    async def GetBlob(self, request: cp.GetBlobRequest, _: Caller) -> AsyncGenerator[cp.GetBlobResponse]:
         """A blob in pieces."""
         async with self._blobs.get(request.digest) as chunks:
             async for chunk in chunks:
@@ -136,37 +140,37 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     # ------------------------------------------------------------------------------------- runs
 
     @answers
-    async def Submit(self, request: cp.SubmitRequest, caller: Identity) -> cp.SubmitResponse:
+    async def Submit(self, request: cp.SubmitRequest, caller: Caller) -> cp.SubmitResponse:
         """Plan a workflow, and unless it is a dry run begin it."""
         return await self._submissions.submit(request, caller.name)
 
     @streams
-    async def WatchRun(self, request: cp.WatchRunRequest, _: Identity) -> AsyncGenerator[cp.WatchRunResponse]:
+    async def WatchRun(self, request: cp.WatchRunRequest, _: Caller) -> AsyncGenerator[cp.WatchRunResponse]:
         """A run now, and whenever it changes, until it has ended."""
         async for run in self._board.watch(request.namespace or "default", request.run):
             yield cp.WatchRunResponse(run=self._explained(run))
 
     @answers
-    async def CancelRun(self, request: cp.CancelRunRequest, caller: Identity) -> cp.CancelRunResponse:
+    async def CancelRun(self, request: cp.CancelRunRequest, caller: Caller) -> cp.CancelRunResponse:
         """Stop a run for good."""
         reason = request.reason or f"cancelled by {caller.name}"
         event = messages.CancelRequested(reason, time.time())
         return cp.CancelRunResponse(run=await self._happened(request.namespace, request.run, event))
 
     @answers
-    async def SuspendRun(self, request: cp.SuspendRunRequest, _: Identity) -> cp.SuspendRunResponse:
+    async def SuspendRun(self, request: cp.SuspendRunRequest, _: Caller) -> cp.SuspendRunResponse:
         """Start no further task of a run."""
         run = await self._happened(request.namespace, request.run, messages.SuspendRequested())
         return cp.SuspendRunResponse(run=run)
 
     @answers
-    async def ResumeRun(self, request: cp.ResumeRunRequest, _: Identity) -> cp.ResumeRunResponse:
+    async def ResumeRun(self, request: cp.ResumeRunRequest, _: Caller) -> cp.ResumeRunResponse:
         """Let a suspended run go on."""
         run = await self._happened(request.namespace, request.run, messages.ResumeRequested())
         return cp.ResumeRunResponse(run=run)
 
     @answers
-    async def Explain(self, request: cp.ExplainRequest, _: Identity) -> cp.ExplainResponse:
+    async def Explain(self, request: cp.ExplainRequest, _: Caller) -> cp.ExplainResponse:
         """The plan that a run was made with, or that a workflow would have now."""
         if bool(request.run) == bool(request.workflow):
             raise Wrong("what is to be explained is either a run or a workflow")
@@ -177,7 +181,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         return cp.ExplainResponse(plan=plan)
 
     @streams
-    async def Logs(self, request: cp.LogsRequest, _: Identity) -> AsyncGenerator[cp.LogsResponse]:
+    async def Logs(self, request: cp.LogsRequest, _: Caller) -> AsyncGenerator[cp.LogsResponse]:
         """What a run's tasks have printed."""
         run = await self._run(request.namespace, request.run)
         request.namespace = run.namespace
@@ -185,7 +189,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
             yield piece
 
     @streams
-    async def Events(self, request: cp.EventsRequest, _: Identity) -> AsyncGenerator[cp.EventsResponse]:
+    async def Events(self, request: cp.EventsRequest, _: Caller) -> AsyncGenerator[cp.EventsResponse]:
         """What has happened in a run, or in the whole namespace."""
         request.namespace = request.namespace or "default"
         if request.run:
@@ -196,7 +200,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
             yield event
 
     @answers
-    async def DescribeRun(self, request: cp.DescribeRunRequest, _: Identity) -> cp.DescribeRunResponse:
+    async def DescribeRun(self, request: cp.DescribeRunRequest, _: Caller) -> cp.DescribeRunResponse:
         """A run with its plan, and the tasks that matter most just now."""
         run = await self._run(request.namespace, request.run)
         tasks, unreachable = await self._details.tasks(run)
@@ -204,7 +208,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         return cp.DescribeRunResponse(run=run, plan=plan, tasks=tasks, unreachable=unreachable)
 
     @answers
-    async def Outputs(self, request: cp.OutputsRequest, _: Identity) -> cp.OutputsResponse:
+    async def Outputs(self, request: cp.OutputsRequest, _: Caller) -> cp.OutputsResponse:
         """A run's results and where their bytes lie."""
         run = await self._run(request.namespace, request.run)
         if run.state != m.RUN_STATE_SUCCEEDED:
@@ -219,9 +223,9 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     # ------------------------------------------------------------------------------------- clusters
 
     @answers
-    async def Status(self, request: cp.StatusRequest, _: Identity) -> cp.StatusResponse:
+    async def Status(self, request: cp.StatusRequest, _: Caller) -> cp.StatusResponse:
         """The hub, and all clusters that are declared or were seen."""
-        statuses = self._agents.statuses()
+        statuses = self._statuses()
         known: dict[str, tuple[str, str]] = {}
         for stored in self._directories.topologies(request.namespace or None):
             for name in stored.questions.clusters:
@@ -232,6 +236,27 @@ class ControlPlaneService(ControlPlaneServiceServicer):
             status.zone, status.tier = known.get(name, ("", ""))
             clusters.append(status)
         return cp.StatusResponse(version=self._version, clusters=clusters, pid=os.getpid())
+
+    # ------------------------------------------------------------------------------------- users
+
+    @answers
+    async def GrantRole(self, request: cp.GrantRoleRequest, caller: Caller) -> cp.GrantRoleResponse:
+        """Give somebody a role."""
+        if not request.role:
+            raise Wrong("which role is to be granted must be said")
+        granted = await self._users.grant(request.subject, request.namespace, request.role, caller.name)
+        return cp.GrantRoleResponse(binding=granted)
+
+    @answers
+    async def RevokeRole(self, request: cp.RevokeRoleRequest, _: Caller) -> cp.RevokeRoleResponse:
+        """Take somebody's role away."""
+        await self._users.revoke(request.subject, request.namespace)
+        return cp.RevokeRoleResponse()
+
+    @answers
+    async def ListRoles(self, request: cp.ListRolesRequest, _: Caller) -> cp.ListRolesResponse:
+        """Who has which role."""
+        return cp.ListRolesResponse(bindings=self._users.bindings(request.namespace))
 
     async def _run(self, namespace: str, name: str) -> m.Run:
         run = await persistently(lambda: self._runs.get(namespace or "default", name))

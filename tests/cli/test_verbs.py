@@ -11,12 +11,37 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from fake_hub import RUN, FakeHub, a_run
 
 from bdw_fed.cli.__main__ import run
 from bdw_fed.cli.files import read_documents, split_documents
+from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import model_pb2 as model
 from wire.digests import bytes_digest
+
+
+def test_a_user_that_is_made_gets_a_directory_to_work_with(
+    hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "eve"
+    words = ["user", "create", "eve", "--role", "viewer", "-n", "flights", "--to", str(theirs)]
+    assert run([*words, "--authority", str(tmp_path / "nowhere")]) == 2
+    assert "--authority DIR" in capsys.readouterr().err
+    assert not theirs.exists()
+    words += ["--authority", str(hub.user.parent / "ca")]
+    assert run(words) == 0
+    granted = hub.asked[-1]
+    assert (granted.subject, granted.namespace, granted.role) == ("eve", "flights", access_pb2.ROLE_VIEWER)
+    certificate = x509.load_pem_x509_certificate((theirs / "cert.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["bdw-fed://user/eve"]
+    for name in ("BDW_FED_HUB", "BDW_FED_CREDENTIALS"):
+        monkeypatch.delenv(name)
+    assert run(["get", "runs", "--state", str(theirs)]) == 0
+    assert hub.asked[-1].namespace == "flights"
+    assert run([*words, "--state", str(theirs)]) == 5  # a certificate is not written over
+    assert run(["user", "create", "Eve!", "--role", "viewer"]) == 2
 
 
 def test_watch_ends_with_the_run_and_its_exit_code(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:

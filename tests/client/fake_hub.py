@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import control_plane_pb2_grpc as services
 from bdw_fed.v1 import model_pb2 as model
@@ -375,6 +376,28 @@ class FakeHub(services.ControlPlaneServiceServicer):
             for output in a_run().outputs
         ]
         return pb.OutputsResponse(outputs=located)
+
+    def GrantRole(self, request: pb.GrantRoleRequest, context: Any) -> pb.GrantRoleResponse:
+        self.asked.append(request)
+        binding = access_pb2.RoleBinding(subject=request.subject, namespace=request.namespace, role=request.role)
+        return pb.GrantRoleResponse(binding=binding)
+
+    def RevokeRole(self, request: pb.RevokeRoleRequest, context: Any) -> pb.RevokeRoleResponse:
+        self.asked.append(request)
+        if request.subject == "nobody":
+            context.abort(grpc.StatusCode.NOT_FOUND, "nobody has no role that was granted in all namespaces")
+        return pb.RevokeRoleResponse()
+
+    def ListRoles(self, request: pb.ListRolesRequest, context: Any) -> pb.ListRolesResponse:
+        self.asked.append(request)
+        roles = (("eve", "flights", access_pb2.ROLE_EXPERT), ("group:data-team", "", access_pb2.ROLE_ENGINEER))
+        bindings = [
+            access_pb2.RoleBinding(
+                subject=subject, namespace=where, role=role, granted_at=SUBMITTED, granted_by="local"
+            )
+            for subject, where, role in roles
+        ]
+        return pb.ListRolesResponse(bindings=bindings)
 
     def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:
         def node(name: str, ready: bool = True) -> pb.NodeStatus:

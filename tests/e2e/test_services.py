@@ -74,6 +74,7 @@ async def test_hub_agent_and_node_run_a_workflow_with_an_etcd_of_the_operators_o
                 service(
                     *("server", "--directory", f"{tmp_path}/hub", "--credentials", f"{keys}/hub-hub"),
                     *("--etcd", config.endpoint, "--etcd-credentials", f"{keys}/etcd-client", "--listen", hub),
+                    *("--admin", "me"),
                 )
             )
             started(

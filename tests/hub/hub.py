@@ -13,6 +13,7 @@ import grpc.aio
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
+from control_plane.access.tokens import Issuer
 from control_plane.server import HubConfig, serve
 from control_plane.store.etcd.client import Tls
 from tests.fixtures.etcd import free_port
@@ -61,8 +62,17 @@ class RunningHub:
         self._state = state
         self._heartbeat = heartbeat
         self.keep_ended = 86400.0
+        self.admins = ("ada",)
+        self.audit = state / "audit.jsonl"
+        self.listen_users = ""
+        self.issuer: Issuer | None = None
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def beside(self) -> RunningHub:
+        """Another hub on the same etcd."""
+        tls = Tls(self._tls.ca, self._tls.certificate, self._tls.key)
+        return RunningHub(self.members, self._etcd, tls, self._state.with_name("beside"), self._heartbeat)
 
     async def start(self) -> None:
         self._stop = asyncio.Event()
@@ -75,6 +85,10 @@ class RunningHub:
             listen=self.address,
             heartbeat=self._heartbeat,
             keep_ended=self.keep_ended,
+            admins=self.admins,
+            audit=self.audit,
+            listen_users=self.listen_users,
+            issuer=self.issuer,
         )
         self._task = asyncio.create_task(serve(config, ready.set_result, self._stop))
         await asyncio.wait([self._task, ready], timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)

@@ -17,13 +17,12 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?(/[a-z0-9]([-a-z0-9.]{0,
 
 
 class Role(StrEnum):
-    """What a member of the federation is allowed to be."""
+    """What a member of the federation is. What a user may do is said by roles of their own, see access.proto."""
 
     HUB = "hub"
     AGENT = "agent"
     NODE = "node"
     USER = "user"
-    OPERATOR = "operator"
     ETCD = "etcd"
 
 

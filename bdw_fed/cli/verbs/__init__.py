@@ -24,6 +24,7 @@ GROUPS = {
         "resume",
         "cancel",
     ],
+    "Users": ["user create", "user grant", "user revoke", "user list"],
     "Services": ["server", "agent", "node"],
     "On Kubernetes": ["server manifest", "agent manifest"],
     "About": ["version"],

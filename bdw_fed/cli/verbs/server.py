@@ -30,17 +30,60 @@ def command(
         str, Option(("--etcd-name",), "What etcd's certificate says, if not the endpoint's host.", "HOST")
     ] = "",
     name: Annotated[str, Option(("--name",), "Of this hub, among those that share an etcd.", "NAME")] = "hub",
+    admin: Annotated[
+        list[str] | None,
+        Option(
+            ("--admin",),
+            "User whose certificate makes an admin, whatever roles are granted: the first one. Repeatable.",
+            "NAME",
+        ),
+    ] = None,
+    audit: Annotated[
+        Path | None, Option(("--audit",), "The audit log. Default: audit.jsonl in the directory.", "FILE")
+    ] = None,
+    listen_users: Annotated[
+        str,
+        Option(
+            ("--listen-users",),
+            "Where to serve users who come with a token of the issuer, and no certificate.",
+            "ADDRESS",
+        ),
+    ] = "",
+    oidc_issuer: Annotated[
+        str, Option(("--oidc-issuer",), "OpenID Connect issuer whose tokens say who users are; https.", "URL")
+    ] = "",
+    oidc_client_id: Annotated[str, Option(("--oidc-client-id",), "For whom its tokens are made.", "ID")] = "",
+    oidc_user_claim: Annotated[str, Option(("--oidc-user-claim",), "Claim with the user's name.", "CLAIM")] = "sub",
+    oidc_groups_claim: Annotated[
+        str, Option(("--oidc-groups-claim",), "Claim with the user's groups.", "CLAIM")
+    ] = "groups",
+    oidc_ca: Annotated[
+        Path | None, Option(("--oidc-ca",), "Authority of the issuer's certificate, if not a public one.", "FILE")
+    ] = None,
     heartbeat: Annotated[float, Option(("--heartbeat",), "Seconds between the agents' heartbeats.")] = 2.0,
     listen_health: ListenHealth = "",
     log_level: LogLevel = "warning",
 ) -> None:
     """Run the hub, in the foreground, until SIGTERM."""
+    from bdw_fed.cli.exits import UsageError
     from bdw_fed.cli.service import say_ready
     from control_plane.server import HubConfig, serve
     from wire.identity import Credentials as Files
     from wire.logging import configure
     from wire.service import run_service
 
+    if bool(oidc_issuer) != bool(listen_users):
+        raise UsageError(
+            "--oidc-issuer and --listen-users belong together: whose tokens count, and where they are shown"
+        )
+    issuer = None
+    if oidc_issuer:
+        from control_plane.access.tokens import Issuer
+
+        try:
+            issuer = Issuer(oidc_issuer, oidc_client_id, oidc_user_claim, oidc_groups_claim, oidc_ca)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     configure("hub", name, level=log_level)
     config = HubConfig(
         state=directory,
@@ -51,5 +94,9 @@ def command(
         listen=listen,
         name=name,
         heartbeat=heartbeat,
+        admins=tuple(admin or ()),
+        audit=audit,
+        listen_users=listen_users,
+        issuer=issuer,
     )
     run_service(serve, config, say_ready, listen_health)

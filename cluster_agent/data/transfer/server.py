@@ -39,7 +39,7 @@ from wire.identity.roles import Identity, Role
 _THREADS = 64
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
-_READERS = frozenset([Role.NODE, Role.AGENT, Role.USER, Role.OPERATOR])
+_READERS = frozenset([Role.NODE, Role.AGENT, Role.USER])
 _WRITERS = frozenset([Role.NODE])
 
 T = TypeVar("T")
