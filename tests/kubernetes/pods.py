@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cluster_agent.runtimes.base import Worker, WorkerSpec
 from cluster_agent.runtimes.kubernetes.api.client import Client
 from cluster_agent.runtimes.kubernetes.manifest import Settings
 from cluster_agent.runtimes.kubernetes.runtime import KubernetesRuntime
@@ -25,6 +26,24 @@ IMAGES = {
     PYTHON: {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OF_THE_IMAGE": "x"},
     SCRATCH: {"PATH": "/nowhere"},
 }
+
+
+class Runtime(KubernetesRuntime):
+    """A runtime whose workers are stopped before it is closed, as a daemon does with those that it has."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._started: list[Worker] = []
+
+    async def start(self, spec: WorkerSpec) -> Worker:
+        worker = await super().start(spec)
+        self._started.append(worker)
+        return worker
+
+    async def close(self) -> None:
+        for worker in self._started:
+            await worker.stop()
+        await super().close()
 
 
 class Node:
@@ -49,7 +68,7 @@ class Node:
     async def daemon(self, **changes: Any) -> KubernetesRuntime:
         """A runtime as the node's daemon has it."""
         client = await Client.connect(self.server.source)
-        made = KubernetesRuntime(client, self.settings, Keeps(self.state / "rows"))
+        made = Runtime(client, self.settings, Keeps(self.state / "rows"))
         await made.open()
         self.runtimes.append(made)
         return made
