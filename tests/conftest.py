@@ -1,13 +1,48 @@
-"""What every test shares: hypothesis prints how to repeat a failure, and takes its time on a busy machine."""
+"""What every test shares: how hypothesis looks for failures, and one environment of kind clusters.
+
+The environment is made once for all tests marked kind, and deleted at the end. With BDW_FED_KIND_STATE it is the one in
+that directory, which is made if it is not there and stays, for those who work on it. The node image is the one that
+BDW_FED_KIND_IMAGE names.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+HERE = Path(__file__).parent
+sys.path += [str(HERE / "e2e"), str(HERE / "kind")]
+
+if TYPE_CHECKING:
+    from kind_clusters import Clusters
 
 settings.register_profile(
     "default", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100
 )
 settings.register_profile("quick", parent=settings.get_profile("default"), max_examples=20)
 settings.load_profile(os.environ.get("BDW_FED_HYPOTHESIS", "default"))
+
+
+@pytest.fixture(scope="session")
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
+    """edge1, edge2 and cloud1 with the federation on them, pods as workers, and all workflows of the kind tests."""
+    from kind_clusters import Clusters, lacking
+
+    if found := lacking():
+        pytest.skip(f"NOTHING WAS TRIED ON KUBERNETES: {found}")
+    kept = os.environ.get("BDW_FED_KIND_STATE")
+    state = Path(kept) if kept else tmp_path_factory.mktemp("kind")
+    made = Clusters.of(state, tmp_path_factory.mktemp("surroundings"))
+    try:
+        made.up()
+        made.apply_workflows()
+        yield made
+    finally:
+        if not kept:
+            made.kind("down")

@@ -1,21 +1,24 @@
-"""One federation for all end-to-end cases of a runtime: starting it is part of what they show, once."""
+"""One federation a runtime for all end-to-end cases: starting it is part of what they show, once."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from federation import Federation, lay_out
 
+RUNTIMES = [
+    pytest.param("process", marks=pytest.mark.slow),
+    pytest.param("kubernetes", marks=pytest.mark.kind),
+]
 
-@pytest.fixture(scope="session", params=["process"])
+
+@pytest.fixture(scope="session", params=RUNTIMES)
 def federation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    """A federation of two edges and a cloud."""
+    """A federation of two edges and a cloud: workers are processes of this machine, or pods of kind clusters."""
+    if request.param == "kubernetes":
+        yield request.getfixturevalue("clusters").federation
+        return
     directory = tmp_path_factory.mktemp(f"federation-{request.param}")
     started = Federation.start(directory, lay_out(directory))
     yield started

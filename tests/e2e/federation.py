@@ -22,6 +22,7 @@ from bdw_fed.embedded import control
 
 HERE = Path(__file__).parent
 CASES = HERE / "cases"
+TOPOLOGY = HERE / "federation" / "topology.yaml"
 PATIENCE = 120.0  # seconds after which a command that should have come back is taken to hang
 
 
@@ -160,13 +161,17 @@ def _verb(words: tuple[str, ...]) -> list[str]:
 
 def lay_out(directory: Path) -> Path:
     """The tests' topology with its data, in `directory`. Returns the topology file."""
-    shutil.copy(HERE / "federation" / "topology.yaml", directory / "topology.yaml")
-    for cluster, numbers in {"edge-a": range(100), "edge-b": range(100, 150)}.items():
+    shutil.copy(TOPOLOGY, directory / "topology.yaml")
+    lay_out_data(directory)
+    return directory / "topology.yaml"
+
+
+def lay_out_data(directory: Path) -> None:
+    """The files that the topology's datasets name, below `directory`."""
+    for cluster, letter, numbers in (("edge1", "a", range(100)), ("edge2", "b", range(100, 150))):
         data = directory / "data" / cluster
         data.mkdir(parents=True)
         (data / "numbers.csv").write_text("number\n" + "".join(f"{number}\n" for number in numbers))
-        letter = cluster[-1]
         (data / "names.csv").write_text(f"parity,name\n0,{letter}-even\n1,{letter}-odd\n")
-    (directory / "data" / "edge-a" / "nothing.csv").write_text("number\n")
-    (directory / "data" / "edge-a" / "seed.txt").write_text("7\n")
-    return directory / "topology.yaml"
+    (directory / "data" / "edge1" / "nothing.csv").write_text("number\n")
+    (directory / "data" / "edge1" / "seed.txt").write_text("7\n")

@@ -14,8 +14,6 @@ import pytest
 import yaml
 from federation import CASES, Federation
 
-pytestmark = pytest.mark.slow
-
 
 def by_step(described: dict[str, Any], counter: str) -> dict[str, int]:
     """A counter of the run's steps, added up over the clusters."""

@@ -101,22 +101,22 @@ def test_only_one_candidate_on_the_datas_own_node(broken: Federation, tmp_path: 
 
 def test_a_transfer_cut_in_the_middle(broken: Federation, tmp_path: Path) -> None:
     run = broken.submit("heavy", pieces=1, kilobytes=128 << 10)
-    until(lambda: bool(stored(broken, "cloud", "partial")), "bytes cross")
-    for node in ("edge-a.n1", "edge-a.n2"):
+    until(lambda: bool(stored(broken, "cloud1", "partial")), "bytes cross")
+    for node in ("edge1.n1", "edge1.n2"):
         os.kill(daemon(broken, f"node-{node}"), signal.SIGKILL)
-    assert stored(broken, "cloud", "partial"), "all bytes had crossed before the transfer was cut"
+    assert stored(broken, "cloud1", "partial"), "all bytes had crossed before the transfer was cut"
     check(broken, run, 1, tmp_path)
 
 
 @pytest.mark.parametrize("harm", ["a wrong digest", "a peer without the file"])
 def test_a_transfer_of_what_is_not_there(broken: Federation, tmp_path: Path, harm: str) -> None:
     """The receiver's node stands still until the file in the sender's store has come to harm."""
-    receiver = daemon(broken, "node-cloud.n1")
+    receiver = daemon(broken, "node-cloud1.n1")
     os.kill(receiver, signal.SIGSTOP)
     try:
         run = broken.submit("heavy", pieces=3)
         until(lambda: done(broken, run, "make") == 1, "the units are made")
-        for content in stored(broken, "edge-a", "content"):
+        for content in stored(broken, "edge1", "content"):
             if harm == "a wrong digest":
                 spoil(content)
             else:
@@ -146,7 +146,7 @@ def test_who_has_consumed_its_input_dies(broken: Federation, tmp_path: Path, vic
         while waiting.poll() is None:
             if (eaten := len(list(marks.iterdir()))) > killed:
                 killed = eaten
-                node = daemon(broken, "node-cloud.n1")
+                node = daemon(broken, "node-cloud1.n1")
                 for pid in descendants(node) if victim == "worker" else [node]:
                     os.kill(pid, signal.SIGKILL)
             threading.Event().wait(0.05)
@@ -161,7 +161,7 @@ def test_who_has_consumed_its_input_dies(broken: Federation, tmp_path: Path, vic
 def test_workers_that_appear_and_vanish_while_units_wait(broken: Federation, tmp_path: Path) -> None:
     run = broken.submit("heavy", pieces=80, seconds=0.1)
     for _ in range(5):
-        os.kill(daemon(broken, "node-cloud.n1"), signal.SIGKILL)
+        os.kill(daemon(broken, "node-cloud1.n1"), signal.SIGKILL)
         before = done(broken, run, "copy")
         until(
             lambda before=before: done(broken, run, "copy") > before or done(broken, run, "collect") == 1, "it goes on"
@@ -173,8 +173,8 @@ def test_intermediates_of_a_remote_pull_are_freed_by_their_last_consumer(broken:
     gate = tmp_path / "gate"
     run = broken.submit("heavy", pieces=20, gate=gate)
     until(lambda: done(broken, run, "copy") == 20, "all units were worked on")
-    until(lambda: not units(broken, "edge-a", run), "nothing of what was pulled is left where it was made")
-    until(lambda: len(units(broken, "cloud", run)) == 20, "nor where it was pulled to: only what was made there")
+    until(lambda: not units(broken, "edge1", run), "nothing of what was pulled is left where it was made")
+    until(lambda: len(units(broken, "cloud1", run)) == 20, "nor where it was pulled to: only what was made there")
     assert not done(broken, run, "collect"), "the run goes on all the while"
     gate.touch()
     check(broken, run, 20, tmp_path)

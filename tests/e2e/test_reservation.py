@@ -99,8 +99,8 @@ def test_what_is_lent_serves_others_and_its_owner_gets_it_back_at_once_from_who_
     lender = submitted(reserving, "lender", seconds=10)
     until(reserving, lender, lambda run: run.state == m.RUN_STATE_RUNNING, "running")
     borrower = submitted(reserving, "borrower")
-    eventually(lambda: any(each.lent for each in held(reserving, "edge-b")), "the idle slot is lent")
-    assert "Slots reserved" in reserving.call("describe", "cluster", "edge-b")
+    eventually(lambda: any(each.lent for each in held(reserving, "edge2")), "the idle slot is lent")
+    assert "Slots reserved" in reserving.call("describe", "cluster", "edge2")
     reserving.call("wait", lender)  # its second step needs the slot, in which a task of ten minutes is
     described = reserving.describe(borrower)["run"]
     assert described["state"] == "RUN_STATE_RUNNING"
@@ -111,22 +111,22 @@ def test_what_is_lent_serves_others_and_its_owner_gets_it_back_at_once_from_who_
 
 @pytest.mark.parametrize("killed", ["agent", "hub"])
 def test_a_kill_in_the_middle_of_reserving_leaves_nothing_held(reserving: Federation, killed: str) -> None:
-    with stopped(pid(reserving, "agent-edge-b")):  # it can't answer, so that the other's half stays one
+    with stopped(pid(reserving, "agent-edge2")):  # it can't answer, so that the other's half stays one
         run = submitted(reserving, "there")
-        eventually(lambda: any(each.half and each.run == run for each in held(reserving, "edge-a")), "a half is held")
+        eventually(lambda: any(each.half and each.run == run for each in held(reserving, "edge1")), "a half is held")
         if killed == "agent":
-            os.kill(pid(reserving, "agent-edge-a"), signal.SIGKILL)
+            os.kill(pid(reserving, "agent-edge1"), signal.SIGKILL)
         else:
             os.kill(pid(reserving, "hub"), signal.SIGKILL)
     reserving.call("wait", run)
-    eventually(lambda: not held(reserving, "edge-a") and not held(reserving, "edge-b"), "nothing is held any more")
+    eventually(lambda: not held(reserving, "edge1") and not held(reserving, "edge2"), "nothing is held any more")
 
 
 def test_cancelling_a_run_that_waits_takes_its_half_back(reserving: Federation, tmp_path: Path) -> None:
-    with stopped(pid(reserving, "agent-edge-b")):
+    with stopped(pid(reserving, "agent-edge2")):
         run = submitted(reserving, "there")
-        eventually(lambda: any(each.run == run for each in held(reserving, "edge-a")), "a half is held")
+        eventually(lambda: any(each.run == run for each in held(reserving, "edge1")), "a half is held")
         reserving.call("cancel", run)
-        eventually(lambda: not held(reserving, "edge-a"), "it is taken back")
+        eventually(lambda: not held(reserving, "edge1"), "it is taken back")
     with pytest.raises(AssertionError):
         reserving.outputs(run, tmp_path)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,17 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from blake3 import blake3
 from federation import Federation
+from thesis import EDGES, EXAMPLE, check_outputs, dataset_name, lay_out, told
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "thesis-chain"
-sys.path.insert(0, str(EXAMPLE))
-
-from accounts import Account, account  # noqa: E402
-from prepare import EDGES, dataset_name, expected, lay_out  # noqa: E402
-
-from bdw_fed import SyncClient  # noqa: E402
-from bdw_fed.v1.federation_pb2 import SessionRequest  # noqa: E402
+from bdw_fed.v1.federation_pb2 import SessionRequest
 
 pytestmark = pytest.mark.slow
 
@@ -61,22 +52,6 @@ def apply_chain(chain: Federation, body: str, units: int, prefer: str, *, pace: 
     file.write_text(yaml.safe_dump(document))
     chain.apply(file)
     return name
-
-
-def told(chain: Federation, run: str) -> Account:
-    with SyncClient(state=chain.state) as client:
-        return account(client.get_run(run), list(client.events(run)))
-
-
-def check_outputs(chain: Federation, run: str, units: int, body: str) -> None:
-    data = chain.topology.parent / "data"
-    wanted = Counter(
-        blake3(expected((data / edge / dataset_name(1, units) / f"{number}.bin").read_bytes(), body)).digest()
-        for edge in EDGES
-        for number in range(units)
-    )
-    with SyncClient(state=chain.state) as client:
-        assert Counter(located.output.unit.digest for located in client.outputs(run)) == wanted
 
 
 def run(chain: Federation, workflow: str) -> str:
