@@ -1,8 +1,10 @@
-"""What a step costs in pods, beside what it costs in processes of the same machine: python benchmarks/pods.py --state DIR
+"""What a step costs in pods, beside what it costs in processes of the same machine.
 
-DIR is the state of a federation whose workers are pods, such as `bdw-fed kind up` makes. The same workflows run there on
-one cluster, and on a federation of processes that is started for it. Workers are warm, times are those of the
-coordinators' events. Nothing but the machine's own load makes the figures comparable, so both are measured in turn.
+    python benchmarks/pods.py --state DIR
+
+DIR is the state of a federation whose workers are pods, such as `bdw-fed kind up` makes. The same workflows run there,
+on one cluster, and on a federation of processes that is started for it: in turn, so that both see the same machine.
+Workers are warm, times are those of the coordinators' events.
 """
 
 from __future__ import annotations
@@ -124,6 +126,17 @@ def of_fanout(units: int) -> Callable[[Ended], float]:
     return measured
 
 
+def compare(both: Sequence[tuple[Federation, str]], shape: str, body: str, size: int, repetitions: int) -> list[float]:
+    """The median of each, in ms."""
+    make, measured = (chain, of_chain(size)) if shape == "chain" else (fanout, of_fanout(size))
+    name = f"bench-{shape}-{body}"
+    for one, cluster in both:
+        one.apply(STEPS, make(name, BODIES[body], size, cluster))
+        one.run(name)  # workers are warm after it
+    rounds = [[measured(one.run(name)) for one, _ in both] for _ in range(repetitions)]
+    return [statistics.median(samples) for samples in zip(*rounds, strict=True)]
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description="Pods beside processes.")
@@ -133,31 +146,18 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--length", type=int, default=100)
     parser.add_argument("--units", type=int, default=2000)
     asked = parser.parse_args(words)
+    cases = [("chain", body, asked.length) for body in ("values", "files")]  # what begins a chain is a value
+    cases += [("fanout", body, asked.units) for body in BODIES]
     with scratch() as place, SyncClient(state=asked.state) as client, federation(place, "0") as processes:
         code = place / "bench"
         code.mkdir()
         (code / "steps.py").write_text(CODE)
-        both = {
-            "pods": (Federation(client, 0.0, pack(code)), asked.cluster),
-            "processes": (Federation(processes.client, 0.0, pack(code)), "one"),
-        }
+        bundle = pack(code)
+        both = [(Federation(processes.client, 0.0, bundle), "one"), (Federation(client, 0.0, bundle), asked.cluster)]
         print("| what | processes | pods | ratio |\n| --- | ---: | ---: | ---: |")
-        for body, step in BODIES.items():
-            for shape, size in (("chain", asked.length), ("fanout", asked.units)):
-                if (shape, body) == ("chain", "programs"):
-                    continue  # what begins a chain is a value
-                name = f"bench-{shape}-{body}"
-                make, measured = (chain, of_chain(size)) if shape == "chain" else (fanout, of_fanout(size))
-                samples: dict[str, list[float]] = {runtime: [] for runtime in both}
-                for runtime, (one, cluster) in both.items():
-                    one.apply(STEPS, make(name, step, size, cluster))
-                    one.run(name)  # workers are warm after it
-                for _ in range(asked.repetitions):
-                    for runtime, (one, _) in both.items():
-                        samples[runtime].append(measured(one.run(name)))
-                slow, quick = (statistics.median(samples[runtime]) for runtime in ("pods", "processes"))
-                what = f"{shape} of {size}, {body}"
-                print(f"| {what} | {quick:.3f} ms | {slow:.3f} ms | {slow / quick:.2f} |", flush=True)
+        for shape, body, size in cases:
+            quick, slow = compare(both, shape, body, size, asked.repetitions)
+            print(f"| {shape} of {size}, {body} | {quick:.3f} ms | {slow:.3f} ms | {slow / quick:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
