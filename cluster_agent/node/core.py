@@ -9,7 +9,10 @@ more than the node has is admitted alone), and no later one before it, so that a
 Only where its pool has no worker to give, and may not start one, do tasks of other pools pass it. An admitted task
 takes an idle worker, or one is started for it; whichever is free first. If there is no place for another worker it
 waits for those that its pool has, if any. Where workers hold what they ask for while they are idle, those of other
-pools are stopped for one that is needed, and none is kept warm beyond what fits. Built-in tasks need neither.
+pools are stopped for one that is needed, and none is kept warm beyond what fits. But one that is the last of its pool,
+or would only make room for a further one of another, is kept idle for as long as its start took: as a rule its next
+task is about to come, and to stop and start workers by turns takes longer than what they do. Meanwhile tasks of other
+pools pass the one that waits, though not for ever. Built-in tasks need neither worker nor room.
 
 Where a pool's tasks have been short and small so far, further light ones are *given ahead* to its busy workers, as
 many as are done within some milliseconds: they need no processor but the one that the worker has. A worker that stops
@@ -59,6 +62,9 @@ from cluster_agent.node.messages import (
 from cluster_agent.node.pool import Pool, Task, Worker
 
 LINGER_SECONDS: Final = 15.0  # that a worker started on demand stays idle
+TURN_STARTS: Final = (
+    5.0  # times a start, for which a task waits until an idle worker of another pool makes room at last
+)
 FULL_SECONDS: Final = 10.0  # after which a pool for whose workers there was no place tries to have more
 _ROUNDING: Final = 1e-9
 
@@ -86,6 +92,7 @@ class NodeCore:
         self._next_worker = 1
         self._wake_at = float("inf")
         self._actions: list[Action] = []
+        self._now = 0.0
 
     # ------------------------------------------------------------------------------------------------- questions
 
@@ -132,7 +139,7 @@ class NodeCore:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take an event in; what is to be done now, in order."""
-        self._actions = []
+        self._actions, self._now = [], now
         _TAKE[type(event)](self, event, now)
         for pool in list(self._short.values()):
             self._serve(pool, now)
@@ -292,6 +299,7 @@ class NodeCore:
         pool.starting.remove(event.worker)
         pool.idle[event.worker] = now
         pool.broken = False
+        pool.start_seconds = max(event.seconds, pool.start_seconds / 2)  # one that was there already starts in no time
         self._actions.append(PoolChanged(pool.spec.key, start_seconds=event.seconds))
         self._serve(pool, now)
         self._wake_for(pool)
@@ -349,25 +357,43 @@ class NodeCore:
         full: set[str] = set()
         while (pool := self._first_queue(full)) is not None:
             task = next(iter(pool.queue.values()))
-            if pool.has_room:
-                if self._fits(pool.spec):
-                    self._unqueue(pool, task)
-                    self._take(pool, task, now)
-                    continue
-                worker = pool.with_time() if task.light else None
-                if worker is None:
+            fits = self._fits(pool.spec)
+            if fits and pool.has_room and self._has_way(pool, task):
+                self._unqueue(pool, task)
+                self._take(pool, task, now)
+                continue
+            worker = pool.with_time() if task.light else None
+            if worker is None:
+                if pool.has_room and not fits:
                     break  # no later task of any pool comes before it
-            else:
-                worker = pool.with_time() if task.light else None
-                if worker is None:
-                    full.add(pool.spec.key)
-                    continue
+                full.add(pool.spec.key)
+                continue
             self._unqueue(pool, task)
             task.phase = Phase.GIVEN
             worker.tasks[task.key] = task
             given.setdefault(worker.number, []).append(Given(task.key, now - task.since, 0.0))
         for number, tasks in given.items():
             self._actions.append(Execute(number, tasks, small=True))
+
+    def _has_way(self, pool: Pool, task: Task) -> bool:
+        """Whether a task gets a worker as soon as there can be one, and no idle one of another pool is better kept."""
+        if not self._held or len(pool.waiting) < len(pool.idle) + len(pool.starting) or self._fits_beside(pool.spec):
+            return True
+        idle = [other for other in self._pools.values() if other.idle and other is not pool]
+        if not idle:
+            return True
+        goes_at = min(self._goes_at(other, pool, task) for other in idle)
+        if goes_at <= self._now + _ROUNDING:
+            return True
+        self._wake_at_last(goes_at)
+        return False
+
+    def _goes_at(self, other: Pool, pool: Pool, task: Task) -> float:
+        """When an idle worker of one pool makes room for one of another that a task waits for."""
+        if (other.told and other.workers > other.target) or (other.workers > 1 and not pool.workers):
+            return self._now
+        idle_since = next(iter(other.idle.values()))
+        return min(idle_since + other.start_seconds, task.since + TURN_STARTS * other.start_seconds)
 
     def _first_queue(self, full: set[str]) -> Pool | None:
         """The pool whose queue has the earliest task, among those that are not full."""
@@ -484,6 +510,9 @@ class NodeCore:
         due = pool.full_until or float("inf")
         if pool.idle and pool.workers > pool.target:
             due = min(due, next(iter(pool.idle.values())) + LINGER_SECONDS)
+        self._wake_at_last(due)
+
+    def _wake_at_last(self, due: float) -> None:
         if due < self._wake_at:
             self._wake_at = due
             self._actions.append(WakeAt(due))

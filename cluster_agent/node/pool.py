@@ -57,6 +57,7 @@ class Pool:
         "service",
         "small",
         "spec",
+        "start_seconds",
         "starting",
         "target",
         "told",
@@ -70,6 +71,7 @@ class Pool:
         self.bounded = False
         self.broken = False  # the last worker did not start: none is warmed until somebody asks again
         self.full_until = 0.0  # there was no place for another worker: until then it makes do with those that it has
+        self.start_seconds = 0.0  # that a worker took to start of late
         self.starting: set[int] = set()
         self.idle: dict[int, float] = {}  # worker -> idle since; the newest is last
         self.busy: dict[int, Worker] = {}

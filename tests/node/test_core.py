@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cluster_agent.node import messages
-from cluster_agent.node.core import FULL_SECONDS, LINGER_SECONDS, NodeCore
+from cluster_agent.node.core import FULL_SECONDS, LINGER_SECONDS, TURN_STARTS, NodeCore
 from cluster_agent.node.messages import Phase, PoolSpec, TaskKey
 
 CPUS, MEMORY = 3.0, 1000
@@ -44,6 +44,7 @@ class Node(RuleBasedStateMachine):
         self.bounds: dict[str, int] = {}
         self.rows: dict[TaskKey, int] = {}  # tasks that so many others may follow in their worker
         self.followers = 0
+        self.wake_at = float("inf")
 
     @property
     def executing(self) -> set[TaskKey]:
@@ -79,6 +80,7 @@ class Node(RuleBasedStateMachine):
                     self.results.difference_update(tasks)
                 case messages.WakeAt(at):
                     assert at <= self.now + LINGER_SECONDS
+                    self.wake_at = min(self.wake_at, at)
 
     def _execute(self, task: TaskKey, worker: int | None, small: bool) -> None:
         assert task not in self.executing
@@ -256,6 +258,10 @@ class Node(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 2 * LINGER_SECONDS))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
+        self._tick()
+
+    def _tick(self) -> None:
+        self.wake_at = float("inf")
         self.do(messages.Tick())
 
     @invariant()
@@ -285,8 +291,12 @@ class Node(RuleBasedStateMachine):
                 self._started(min(self.starting), True)
             elif self.executing:
                 self._finish(next(worker for worker, tasks in self.given.items() if tasks), 1, True)
-            else:
+            elif self.results >= self.wanted.keys():
                 break
+            else:
+                assert self.wake_at < float("inf")
+                self.now = self.wake_at
+                self._tick()
         assert self.results >= self.wanted.keys()
         for task in sorted(self.results):
             self.do(messages.ResultsAcked((task,)))
@@ -313,6 +323,12 @@ class HeldNode(Node):
         if len(workers) > 1:
             assert sum(pool.cpus for pool in workers) <= CPUS
             assert sum(pool.memory for pool in workers) <= MEMORY
+
+    @invariant()
+    def nothing_idles_while_something_could_run(self) -> None:
+        """Or an idle worker of another pool is about to make room."""
+        if not (self.idle and self.wake_at < float("inf")):
+            super().nothing_idles_while_something_could_run()
 
 
 HeldNode.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
@@ -502,6 +518,64 @@ def test_where_idle_workers_hold_what_they_ask_for_one_makes_room_for_one_that_i
     node.handle(wanted(idle, 2), 4)
     actions = node.handle(wanted(needed, 3), 4)
     assert not [action for action in actions if isinstance(action, messages.StartWorker)], "all have something to do"
+
+
+def test_a_worker_that_would_have_to_start_again_is_not_stopped_between_two_of_its_tasks() -> None:
+    """Two steps whose units come by turns have one slot: all that is there of one is done before the other's turn."""
+    node = NodeCore(1.0, 0, held=True)
+    first, second = PoolSpec("f", "f@1"), PoolSpec("s", "s@1")
+    for pool in (first, second):
+        node.handle(messages.PoolSized(pool, 1), 0)
+    node.handle(wanted(first, 0), 0)
+    node.handle(messages.WorkerReady(1, 2.0), 2)
+    node.handle(wanted(second, 100), 2)
+    for number in range(1, 20):
+        actions = node.handle(messages.TasksEnded(1, (key(number - 1),)), 2 + number / 10)
+        assert messages.StopWorker(1) not in actions
+        assert executions(node.handle(wanted(first, number), 2 + number / 10)) == {1: [key(number)]}
+    node.handle(messages.TasksEnded(1, (key(19),)), 4)
+    assert messages.WakeAt(6) in node.handle(messages.Tick(), 5)
+    actions = node.handle(messages.Tick(), 6)
+    assert messages.StopWorker(1) in actions
+    assert messages.StartWorker(2, second) in actions
+    node.handle(messages.WorkerReady(2, 2.0), 8)
+    assert node.phase(key(100)) is Phase.GIVEN
+
+
+def test_a_task_whose_pool_has_no_worker_is_passed_by_others_but_not_for_ever() -> None:
+    node = NodeCore(1.0, 0, held=True)
+    busy, other = PoolSpec("b", "b@1"), PoolSpec("o", "o@1")
+    for pool in (busy, other):
+        node.handle(messages.PoolSized(pool, 1), 0)
+    node.handle(wanted(busy, 0), 0)
+    node.handle(messages.WorkerReady(1, 2.0), 0)
+    node.handle(wanted(other, 200), 0)
+    node.handle(wanted(busy, *range(1, 100)), 0)
+    for number in range(100):
+        actions = node.handle(messages.TasksEnded(1, (key(number),)), number + 1)
+        if messages.StopWorker(1) in actions:
+            break
+    assert number + 1 == TURN_STARTS * 2.0
+    assert messages.StartWorker(2, other) in actions
+    node.handle(messages.WorkerReady(2, 2.0), 14)
+    assert messages.StopWorker(2) in [
+        *node.handle(messages.TasksEnded(2, (key(200),)), 15),
+        *node.handle(messages.Tick(), 17),
+    ]
+
+
+def test_one_of_several_idle_workers_makes_room_for_the_first_of_another_pool_at_once() -> None:
+    node = NodeCore(3.0, 0, held=True)
+    many, other = PoolSpec("m", "m@1"), PoolSpec("o", "o@1")
+    node.handle(messages.PoolSized(many, 3), 0)
+    for worker in (1, 2, 3):
+        node.handle(messages.WorkerReady(worker, 10.0), 10)
+    node.handle(messages.PoolSized(other, 3), 10)
+    assert messages.StopWorker(1) in node.handle(wanted(other, 1), 10)
+    node.handle(messages.WorkerReady(4, 10.0), 11)
+    actions = node.handle(wanted(other, 2), 11)
+    assert not [action for action in actions if isinstance(action, messages.StopWorker)], "one is there, and soon free"
+    assert executions(node.handle(messages.TasksEnded(4, (key(1),)), 12)) == {4: [key(2)]}
 
 
 def executions(actions: list[messages.Action]) -> dict[int | None, list[TaskKey]]:
