@@ -76,7 +76,7 @@ def _cluster(ground: Ground, member: Member, wishes: Wishes) -> str:
     if there and not cluster.begun:
         refuse_foreign(ground.environment, {member.name})
     if there:  # an earlier attempt was ended in the middle
-        clusters.delete(member.name, state.kubeconfig)
+        clusters.delete(member.name)
     hub_port = state.hub_port if member.name == state.hub else None
     cluster.begun, cluster.whole, cluster.images = True, False, {}
     state.save()

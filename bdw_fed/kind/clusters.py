@@ -34,9 +34,10 @@ def create(member: Member, hub_port: int | None, image: str, kubeconfig: Path) -
         run("kind", "export", "kubeconfig", "--name", member.name, "--kubeconfig", str(kubeconfig), "--quiet")
 
 
-def delete(name: str, kubeconfig: Path) -> None:
-    """Delete it; nothing if it is not there."""
-    run("kind", "delete", "cluster", "--name", name, "--kubeconfig", str(kubeconfig), "--quiet")
+def delete(name: str) -> None:
+    """Delete it; nothing if it is not there. What our kubeconfig says of it stays, for the next of that name."""
+    with tempfile.TemporaryDirectory() as none:  # kind refuses a kubeconfig to which another of it is writing
+        run("kind", "delete", "cluster", "--name", name, "--kubeconfig", str(Path(none) / "kubeconfig"), "--quiet")
 
 
 def wake(name: str) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from bdw_fed.kind import clusters
 from bdw_fed.kind.errors import NotMadeError
-from bdw_fed.kind.state import read_state
+from bdw_fed.kind.state import Cluster, State, read_state
+from bdw_fed.kind.steps import Step, carry_out
 
 
 def down(directory: Path) -> list[str]:
@@ -18,13 +20,19 @@ def down(directory: Path) -> list[str]:
         return []
     there = clusters.existing()
     names = [cluster.name for cluster in state.clusters if cluster.begun]
-    for cluster in list(state.clusters):
-        if cluster.begun and cluster.name in there:
-            clusters.delete(cluster.name, state.kubeconfig)
-        state.clusters.remove(cluster)
-        state.save()
+    ours = [cluster for cluster in state.clusters if cluster.begun and cluster.name in there]
+    deletions = [Step(cluster.name, partial(_delete, state, cluster)) for cluster in ours]
+    for _ in carry_out(deletions, at_once=max(1, len(deletions))):
+        pass
     forget(directory)
     return names
+
+
+def _delete(state: State, cluster: Cluster) -> str:
+    clusters.delete(cluster.name)
+    cluster.begun = False
+    state.save()
+    return ""
 
 
 def forget(directory: Path) -> None:
