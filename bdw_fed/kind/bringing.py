@@ -1,8 +1,8 @@
 """Bringing the environment up: its steps, what each needs, and doing what is missing.
 
-    our image ─────┬─▶ images on A ┐                              ┌▶ hub and etcd on A ┐
-    cluster A ─────┤               ├─▶ (manifests need the image) ┤                    ├▶ pods are ready ─▶ topology
-             └─────┴─▶ data on A ──┘                              └▶ agent on A, B, …  ┘
+    our image ─┬▶ manifests ────────────────────────┬▶ hub and etcd on A ┐
+               └▶ images packed ─┬▶ images on A, B ─┤                    ├▶ pods are ready ─▶ topology
+    cluster A, B ────────────────┴▶ data on A, B ───┴▶ agent on A, B ────┘
 
 `plan` says which steps there are, from the topology and the state; each says in a few words what it did. One that fails
 leaves the state as it is: the next `up` plans the same steps, and those that are done find that they are.
@@ -10,6 +10,7 @@ leaves the state as it is: the next `up` plans the same steps, and those that ar
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,15 +21,24 @@ from bdw_fed.kind.environment import Environment, Member, agent_place
 from bdw_fed.kind.errors import KindError
 from bdw_fed.kind.preparing import EXAMPLES, Ground, Wishes, refuse_foreign
 from bdw_fed.kind.settling import apply_topology, await_members
-from bdw_fed.kind.state import State
+from bdw_fed.kind.state import ARCHIVE, State
 from bdw_fed.kind.steps import Step
 from bdw_fed.manifests.errors import ManifestError
 from bdw_fed.manifests.installation import Installation
 from bdw_fed.manifests.overlays import HubPlace
 
 _IMAGE = "our image"
+_PACKED = "images packed"
 _MANIFESTS = "manifests"
 _READY = "pods are ready"
+
+
+@dataclass
+class _Cargo:
+    """What is loaded onto nodes: images with their identities, and the archive with those that some node lacks."""
+
+    archive: Path
+    images: dict[str, str] = field(default_factory=dict)
 
 
 def plan(ground: Ground, wishes: Wishes) -> list[Step]:
@@ -36,13 +46,15 @@ def plan(ground: Ground, wishes: Wishes) -> list[Step]:
     environment, state = ground.environment, ground.state
     installation = Installation(state.directory)
     image: list[str] = []  # filled by the first step
+    cargo = _Cargo(state.directory / ARCHIVE)
     steps = [Step(_IMAGE, partial(_image, wishes, image))]
     for member in environment.members:
         steps.append(Step(f"cluster {member.name}", partial(_cluster, ground, member, wishes)))
+    steps.append(Step(_PACKED, partial(_pack, state, environment, image, wishes, cargo), (_IMAGE,)))
     steps.append(Step(_MANIFESTS, partial(_manifests, installation, environment, image), (_IMAGE,)))
     for member in environment.members:
         there = f"cluster {member.name}"
-        steps.append(Step(f"images on {member.name}", partial(_load, state, member, image, wishes), (_IMAGE, there)))
+        steps.append(Step(f"images on {member.name}", partial(_load, state, member, cargo), (_PACKED, there)))
         if member.files:
             steps.append(Step(f"data on {member.name}", partial(_data, state, member), (there,)))
     hub = f"hub and etcd on {state.hub}"
@@ -91,19 +103,29 @@ def _cluster(ground: Ground, member: Member, wishes: Wishes) -> str:
     return f"{1 + member.workers} nodes"
 
 
-def _load(state: State, member: Member, image: list[str], wishes: Wishes) -> str:
-    cluster = state.cluster(member.name)
-    wanted = [*image, *(_of_steps(wishes) if member.pods else ())]
-    here = images.identities(wanted)
-    lacking = [name for name, identity in here.items() if cluster.images.get(name) != identity]
+def _pack(state: State, environment: Environment, image: list[str], wishes: Wishes, cargo: _Cargo) -> str:
+    """All images that a node lacks, for all clusters at once; what this machine has not is pulled by the nodes."""
+    pods = any(member.pods for member in environment.members)
+    wanted = [*image, *(_of_steps(wishes) if pods else ())]
+    cargo.images = images.identities(wanted)
+    loaded = [state.cluster(member.name).images for member in environment.members]
+    lacking = [name for name, identity in cargo.images.items() if any(each.get(name) != identity for each in loaded)]
     if lacking:
-        images.load(lacking, member.name, member.nodes)
-        cluster.images = {**cluster.images, **{name: here[name] for name in lacking}}
-        state.save()
-    pulled = [name for name in wanted if name not in here]
-    words = [f"loaded {', '.join(lacking)}"] if lacking else []
-    words += [f"not on this machine, nodes pull it: {', '.join(pulled)}"] if pulled else []
-    return "; ".join(words) or "are there"
+        images.pack(lacking, cargo.archive)
+    pulled = [name for name in wanted if name not in cargo.images]
+    words = [", ".join(lacking) if lacking else "are on the nodes"]
+    words += [f"not on this machine, so nodes pull it: {', '.join(pulled)}"] if pulled else []
+    return "; ".join(words)
+
+
+def _load(state: State, member: Member, cargo: _Cargo) -> str:
+    cluster = state.cluster(member.name)
+    if all(cluster.images.get(name) == identity for name, identity in cargo.images.items()):
+        return "are there"
+    images.load(cargo.archive, member.name, member.nodes)
+    cluster.images = {**cluster.images, **cargo.images}
+    state.save()
+    return ""
 
 
 def _of_steps(wishes: Wishes) -> list[str]:
@@ -144,6 +166,7 @@ def _await_agents(state: State, environment: Environment) -> str:
     for member in environment.members:
         deployment.await_ready(state, member.name, deployment.AGENT)
     network.renew(state)
+    (state.directory / ARCHIVE).unlink(missing_ok=True)
     return ""
 
 

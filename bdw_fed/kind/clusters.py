@@ -13,7 +13,6 @@ from bdw_fed.kind.environment import Member, kind_config
 from bdw_fed.kind.errors import KindError
 from bdw_fed.kind.programs import run
 
-_WAIT = "180s"
 _KUBECONFIG = threading.Lock()
 _LABEL = "io.x-k8s.kind.cluster"
 
@@ -24,8 +23,11 @@ def existing() -> set[str]:
 
 
 def create(member: Member, hub_port: int | None, image: str, kubeconfig: Path) -> None:
-    """Make it and wait until it is ready. `image` empty: kind's own. KindError."""
-    words = ["kind", "create", "cluster", "--name", member.name, "--config", "-", "--wait", _WAIT, "--quiet"]
+    """Make it, so far that its API answers; that its nodes are ready is awaited with the pods. KindError.
+
+    `image` empty: kind's own.
+    """
+    words = ["kind", "create", "cluster", "--name", member.name, "--config", "-", "--quiet"]
     words += ["--image", image] if image else []
     with tempfile.TemporaryDirectory() as own:  # kind refuses a kubeconfig to which another of it is writing
         given = yaml.safe_dump(kind_config(member, hub_port)).encode()

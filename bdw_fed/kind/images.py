@@ -49,9 +49,14 @@ def identities(names: Iterable[str]) -> dict[str, str]:
     return {name: identity for name in names if (identity := _identity(name))}
 
 
-def load(names: Sequence[str], cluster: str, nodes: Sequence[str]) -> None:
-    """Put images of this machine onto nodes of a cluster. KindError."""
-    run("kind", "load", "docker-image", *names, "--name", cluster, "--nodes", ",".join(nodes))
+def pack(names: Sequence[str], archive: Path) -> None:
+    """Write images of this machine into a file, what they have in common once. KindError."""
+    run("docker", "save", "--output", str(archive), *names)
+
+
+def load(archive: Path, cluster: str, nodes: Sequence[str]) -> None:
+    """Put the images of an archive onto nodes of a cluster. KindError."""
+    run("kind", "load", "image-archive", str(archive), "--name", cluster, "--nodes", ",".join(nodes))
 
 
 def _identity(name: str) -> str:

@@ -61,13 +61,16 @@ def prepare(directory: Path, wishes: Wishes) -> Ground:
     for member in environment.members:
         datasets.require(member, data_root, "" if wishes.topology else _MAKING_THE_DATA)
     state = _state(directory, file, text, data_root, environment.hub)
+    there = clusters.existing()
+    for gone in (cluster for cluster in state.clusters if cluster.name not in there):
+        gone.whole, gone.images = False, {}
     made = {cluster.name: cluster for cluster in state.clusters}
     if made:  # nodes are never added later
         members = (replace(member, workers=made[member.name].workers) for member in environment.members)
         environment = with_cpus(replace(environment, members=tuple(members)), os.cpu_count() or 1)
     else:
         environment = _fitting(environment)
-        refuse_foreign(environment, clusters.existing())
+        refuse_foreign(environment, there)
         state.clusters = [Cluster(member.name, member.workers) for member in environment.members]
         state.save()
     return Ground(environment, state, with_sizes(as_made(text, environment), data_root))

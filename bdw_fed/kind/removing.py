@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bdw_fed.kind import clusters
 from bdw_fed.kind.errors import NotMadeError
-from bdw_fed.kind.state import Cluster, State, read_state
+from bdw_fed.kind.state import ARCHIVE, Cluster, State, read_state
 from bdw_fed.kind.steps import Step, carry_out
 
 
@@ -39,5 +39,5 @@ def forget(directory: Path) -> None:
     """Remove what is kept of an environment whose clusters are gone."""
     for name in ("ca", "etcd-ca", "credentials", "hub", "clusters"):
         shutil.rmtree(directory / name, ignore_errors=True)
-    for name in ("kubeconfig", "profile.json", "kind.json"):
+    for name in ("kubeconfig", "profile.json", ARCHIVE, "kind.json"):
         (directory / name).unlink(missing_ok=True)

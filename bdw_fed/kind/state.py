@@ -16,6 +16,7 @@ from bdw_fed.kind.errors import KindError, NotMadeError
 
 FILE = "kind.json"
 KUBECONFIG = "kubeconfig"
+ARCHIVE = "images.tar"  # while images are loaded
 _SAVING = threading.Lock()
 
 

@@ -103,31 +103,42 @@ def test_each_cluster_is_made_once_however_often_it_is_asked_for(
     assert len(played.asked("kind load")) == 3
 
 
-def test_images_that_steps_name_are_loaded_onto_the_nodes_that_do_the_work_when_they_have_changed(
+def test_images_that_steps_name_are_packed_once_and_loaded_onto_the_nodes_that_work_when_they_have_changed(
     tmp_path: Path, played: Played, wishes: Wishes
 ) -> None:
     wishes = replace(wishes, load=("mine:1",))
-    do_clusters(tmp_path / "state", wishes)
-    loads = played.asked("kind load docker-image")
-    assert {line.split("--name ")[1] for line in loads} == {
-        f"{cluster} --nodes {cluster}-worker" for cluster in ("edge1", "edge2", "cloud1")
-    }
-    assert all(" bdw-fed:0123456789ab mine:1 python:3.11-slim " in line for line in loads)
-    (tmp_path / "bin" / "docker").write_text(DOCKER.replace("sha256:0123456789abcdef", "sha256:fedcba9876543210"))
-    do_clusters(tmp_path / "state", wishes)
-    assert all(" bdw-fed:fedcba987654 mine:1 python:3.11-slim " in line for line in played.asked("kind load")[3:])
+    archive = tmp_path / "state" / "images.tar"
+    nodes = {f"{cluster} --nodes {cluster}-worker" for cluster in ("edge1", "edge2", "cloud1")}
+    for identity in ("0123456789abcdef", "0123456789abcdef", "fedcba9876543210"):
+        (tmp_path / "bin" / "docker").write_text(DOCKER.replace("0123456789abcdef", identity))
+        do_clusters(tmp_path / "state", wishes)
+    assert played.asked("docker save") == [
+        f"docker save --output {archive} bdw-fed:{short} mine:1 python:3.11-slim"
+        for short in ("0123456789ab", "fedcba987654")
+    ]
+    loads = played.asked("kind load image-archive")
+    assert {line.split("--name ")[1] for line in loads[:3]} == {line.split("--name ")[1] for line in loads[3:]} == nodes
 
 
 def test_an_image_that_is_not_on_this_machine_is_left_to_the_nodes(
     tmp_path: Path, played: Played, wishes: Wishes
 ) -> None:
     (tmp_path / "bin" / "docker").write_text(DOCKER.replace("echo sha", '[ "$5" != mine:1 ] && echo sha'))
-    said = {}
-    for step in plan(prepare(tmp_path / "state", wishes := replace(wishes, load=("mine:1",))), wishes):
-        if step.name in ("our image", "cluster edge1", "images on edge1"):
-            said[step.name] = step.do()
-    assert said["images on edge1"].endswith("not on this machine, nodes pull it: mine:1")
-    assert "mine:1" not in played.asked("kind load")[0]
+    wishes = replace(wishes, load=("mine:1",))
+    said = {step.name: step.do() for step in plan(prepare(tmp_path / "state", wishes), wishes)[:5]}
+    assert said["images packed"].endswith("not on this machine, so nodes pull it: mine:1")
+    assert "mine:1" not in played.asked("docker save")[0]
+
+
+def test_a_cluster_that_somebody_has_deleted_is_made_and_loaded_again(
+    tmp_path: Path, played: Played, wishes: Wishes
+) -> None:
+    do_clusters(tmp_path / "state", wishes)
+    (played.directory / "clusters" / "edge2").unlink()
+    do_clusters(tmp_path / "state", wishes)
+    assert len([line for line in played.asked("kind create") if "--name edge2 " in line]) == 2
+    assert len([line for line in played.asked("kind load") if "--name edge2 " in line]) == 2
+    assert len(played.asked("kind load")) == 4
 
 
 def test_it_goes_on_where_it_failed(tmp_path: Path, played: Played, wishes: Wishes) -> None:
