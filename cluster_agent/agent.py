@@ -33,6 +33,7 @@ from cluster_agent.log import CoordinatorLog, LogError
 from cluster_agent.nodes.door import NodeDoor
 from cluster_agent.peer.peers import Peers
 from cluster_agent.peer.server import PeerDoor
+from cluster_agent.relay.doors import RelayDoors
 from wire.identity import Credentials, grpc_server_credentials, server_options
 
 _log = structlog.get_logger(__name__)
@@ -86,22 +87,23 @@ async def _serve(
         durability=config.durability,
         changed=link.nodes_changed,
     )
-    peers = Peers(cluster, log, intake, bus, config.credentials, link.relay, nodes.trust)
+    node_server, peer_server = (grpc.aio.server(options=server_options()) for _ in range(2))
+    addresses = {
+        "nodes": _bind(node_server, config.listen_nodes, config),
+        "peers": _bind(peer_server, config.listen_peers, config),
+    }
+    doors = RelayDoors(config.credentials, addresses["peers"])
+    peers = Peers(cluster, log, intake, bus, config.credentials, link.relay, nodes.directory, doors)
     driver = Driver(core, log, intake, bus, nodes, peers, link, link, durability=config.durability)
     driver.start()
     if (known := log.meta(DIRECTORY)) is not None:
         peers.directory(PeerDirectory.FromString(known))
 
-    node_server, peer_server = (grpc.aio.server(options=server_options()) for _ in range(2))
     add_NodeServiceServicer_to_server(nodes, node_server)
     add_PeerServiceServicer_to_server(PeerDoor(cluster, peers), peer_server)
-    addresses = {
-        "nodes": _bind(node_server, config.listen_nodes, config),
-        "peers": _bind(peer_server, config.listen_peers, config),
-    }
     link.connect(peers, bundles, nodes.logs, nodes.statuses, config.advertise_peers or addresses["peers"])
 
-    async with asyncio.TaskGroup() as tasks:
+    async with doors, asyncio.TaskGroup() as tasks:
         driving = tasks.create_task(driver.run(), name="driver")
         async with _open_doors(node_server, peer_server):
             talking = [

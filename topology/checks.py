@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from topology.model import Cluster, Topology
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
+from topology.questions import Questions
 
 _DIALS = ("both", "none")
 
@@ -18,6 +19,7 @@ def check_topology(topology: Topology, positions: Positions | None = None) -> li
         *_zones(topology, where),
         *_clusters(topology, where),
         *_links(topology, where),
+        *_relays(topology, where),
         *_datasets(topology, where),
     ]
 
@@ -37,7 +39,7 @@ def topology_warnings(topology: Topology, positions: Positions | None = None) ->
             message = f"zone {zone.name} has no link: its clusters reach no other zone"
             remedy = f"add {{between: [{zone.name}, …], bandwidth: …}} to links"
             warnings.append(where.problem(path, message, remedy, "warning"))
-    return warnings
+    return [*warnings, *_cut_off(topology, where)]
 
 
 def _zones(topology: Topology, where: Positions) -> Iterator[Problem]:
@@ -87,6 +89,30 @@ def _links(topology: Topology, where: Positions) -> Iterator[Problem]:
         if first != index:
             message = f"{' and '.join(link.between)} have a link already{_line(where, ('spec', 'links', first))}"
             yield where.problem((*path, "between"), message, "a link holds for both directions: keep one of them")
+
+
+def _relays(topology: Topology, where: Positions) -> Iterator[Problem]:
+    zones = [zone.name for zone in topology.spec.zones]
+    relays = topology.spec.relays
+    yield from _unique("relay", ("spec", "relays"), [relay.name for relay in relays], where)
+    for index, relay in enumerate(relays):
+        for number, zone in enumerate(relay.zones):
+            if zone not in zones:
+                yield _unknown("zone", zone, zones, ("spec", "relays", index, "zones", number), where)
+
+
+def _cut_off(topology: Topology, where: Positions) -> Iterator[Problem]:
+    """Links that nothing can cross: neither end opens connections, and there is no relay for both."""
+    spec = topology.spec
+    questions = Questions(topology)
+    first = {cluster.zone: cluster.name for cluster in reversed(spec.clusters)}
+    for index, link in enumerate(spec.links):
+        ends = [first[zone] for zone in link.between if zone in first]
+        if link.dial == "none" and len(ends) == 2 and not questions.connectable(*ends):
+            a, b = link.between
+            message = f"nothing can cross this link: neither {a} nor {b} opens connections, and no relay serves both"
+            remedy = f"add {{name: …, address: HOST:PORT, zones: [{a}, {b}]}} to relays, or say who can dial"
+            yield where.problem(("spec", "links", index, "dial"), message, remedy, "warning")
 
 
 def _datasets(topology: Topology, where: Positions) -> Iterator[Problem]:

@@ -28,6 +28,15 @@ def _data_path(value: str) -> str:
     return value
 
 
+def _host_and_port(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or any(letter.isspace() or letter in "/@" for letter in host):
+        raise WrongValue(f"{value!r} is not an address: expected HOST:PORT", "write it as relay.example.org:7447")
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise WrongValue(f"{port!r} is not a port: expected HOST:PORT", "write it as relay.example.org:7447")
+    return value
+
+
 def _two_zones(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(value) != 2 or value[0] == value[1]:
         raise WrongValue("a link is between two different zones", "write between: [one-zone, another-zone]")
@@ -144,6 +153,14 @@ class Link(Model):
         return self.declared_distance if self.declared_distance is not None else max(1.0, self.latency * 1000)
 
 
+class Relay(Model):
+    """A door of its own, for clusters of which neither can dial the other: both dial it."""
+
+    name: Name
+    address: Annotated[str, AfterValidator(_host_and_port), Takes("an address", "relay.example.org:7447")]
+    zones: Many[Name] = ()  # whose clusters can open connections to it; empty: all
+
+
 class Part(Model):
     """A file of a dataset on a cluster; `path` is relative to the cluster's data root, `size` in bytes if known."""
 
@@ -175,6 +192,7 @@ class TopologySpec(Model):
     zones: Many[Zone]
     clusters: Many[Cluster]
     links: Many[Link] = ()
+    relays: Many[Relay] = ()  # the first that answers is used
     datasets: Many[Dataset] = ()
 
 

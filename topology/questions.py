@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import inf
 
-from topology.model import Cluster, Dataset, Link, Part, Tier, Topology, Zone
+from topology.model import Cluster, Dataset, Link, Part, Relay, Tier, Topology, Zone
 
 # Within a zone nothing is declared: taken to be a local network of 1 Gbit.
 ZONE_BANDWIDTH = 125e6  # bytes a second
@@ -60,6 +60,17 @@ class Questions:
     def needs_relay(self, a: str, b: str) -> bool:
         """Whether two clusters have a link, but neither can dial the other."""
         return self.reachable(a, b) and not self.can_dial(a, b) and not self.can_dial(b, a)
+
+    def relays(self, a: str, b: str) -> tuple[Relay, ...]:
+        """The relays that connect two clusters of which neither can dial the other, those to try first first."""
+        if not self.needs_relay(a, b):
+            return ()
+        zones = {self.clusters[a].zone, self.clusters[b].zone}
+        return tuple(relay for relay in self.topology.spec.relays if not relay.zones or zones <= set(relay.zones))
+
+    def connectable(self, a: str, b: str) -> bool:
+        """Whether bytes can cross as things are declared: one of the two can dial the other, or a relay is in reach."""
+        return self.reachable(a, b) and (not self.needs_relay(a, b) or bool(self.relays(a, b)))
 
     def distance(self, a: str, b: str) -> float:
         """0 within a cluster, the zone's distance within a zone, the link's between zones, infinite without a link."""

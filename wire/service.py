@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -22,16 +23,23 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 _GARBAGE_AFTER = (20_000, 20, 20)
+_FILES = 65_536
 
 Serve = Callable[[C, Callable[[R], None], asyncio.Event], Awaitable[None]]
 
 
-def run_service(serve: Serve[C, R], config: C, ready: Callable[[R], None], listen_health: str = "") -> None:
+def run_service(
+    serve: Serve[C, R],
+    config: C,
+    ready: Callable[[R], None],
+    listen_health: str = "",
+    metrics: Callable[[], str] | None = None,
+) -> None:
     """Run `serve(config, ready, stop)` until SIGTERM or SIGINT sets `stop`, and it has returned.
 
-    With `listen_health` ("host:port") it tells there whether it lives and serves; see `wire.health`.
+    With `listen_health` ("host:port") it tells there whether it lives and serves, and `metrics`; see `wire.health`.
     """
-    health = Health()
+    health = Health(metrics)
 
     def started(addresses: R) -> None:
         gc.freeze()
@@ -55,3 +63,11 @@ def run_service(serve: Serve[C, R], config: C, ready: Callable[[R], None], liste
             await serve(config, started, stop)
 
     asyncio.run(main())
+
+
+def allow_many_files() -> None:
+    """Let this process have as many descriptors as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

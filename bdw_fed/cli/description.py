@@ -148,6 +148,9 @@ def show_cluster(client: SyncClient, name: str) -> pb.ClusterStatus:
     if found[0].pools:
         print("\nPools of warm workers")
         show_table(*pool_rows(found[0].pools))
+    if found[0].peers:
+        print("\nPeers")
+        show_table(["PEER", "PATH", "RELAY"], [[peer.cluster, peer.path, peer.relay or "-"] for peer in found[0].peers])
     return found[0]
 
 

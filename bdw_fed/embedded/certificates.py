@@ -48,6 +48,8 @@ def _identity(process: Process) -> Identity:
         return Identity(Role.NODE, f"{process.cluster}/{process.node}")
     if process.role == "agent":
         return Identity(Role.AGENT, process.cluster)
+    if process.role == "relay":
+        return Identity(Role.RELAY, process.relay)
     return Identity(Role.HUB if process.role == "hub" else Role.ETCD, process.name)
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +95,7 @@ def start(
             state,
             clusters=chosen.clusters,
             nodes=chosen.nodes,
+            relays=chosen.relays,
             data_root=chosen.data_root,
             durability=durability,
             topology=chosen.digest,
@@ -109,7 +110,7 @@ def start(
             import bdw_fed.client.blocking  # noqa: F401 - while the processes start; `settle` will need it
         starting.await_processes(layout, until="hub" if settle else None)
         if settle:
-            settle(state, chosen, began + START_SECONDS)
+            settle(state, placed(chosen, layout), began + START_SECONDS)
     except BaseException:
         starting.abandon()
         raise
@@ -208,6 +209,13 @@ class _Starting:
                 *lines, pending = (pending + data).split(b"\n")
                 for line in lines:
                     yield json.loads(line)
+
+
+def placed(chosen: Chosen, layout: Layout) -> Chosen:
+    """What is applied: with the relays' addresses on this machine."""
+    from bdw_fed.embedded.topologies import with_relays
+
+    return replace(chosen, text=with_relays(chosen.text, layout.relays()))
 
 
 def _prepare(layout: Layout) -> None:

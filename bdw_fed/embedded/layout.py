@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Role = Literal["etcd", "hub", "agent", "node"]
+Role = Literal["etcd", "hub", "relay", "agent", "node"]
 FILE = "layout.json"
-ORDER_OF_STOPPING: tuple[Role, ...] = ("node", "agent", "hub", "etcd")
+ORDER_OF_STOPPING: tuple[Role, ...] = ("node", "agent", "relay", "hub", "etcd")
 
 
 @dataclass(frozen=True)
 class Process:
     """One process. Directories are absolute; `ports` maps what is served to the port on loopback."""
 
-    name: str  # hub, etcd, agent-EDGE, node-EDGE.N1: also of its log, state and credentials
+    name: str  # hub, etcd, relay-NAME, agent-EDGE, node-EDGE.N1: also of its log, state and credentials
     role: Role
     state: str
     credentials: str
@@ -33,6 +33,7 @@ class Process:
     cpus: float = 0.0
     memory: int = 0
     disk: int = 0
+    relay: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Layout:
     def one(self, role: Role) -> Process:
         """The only process of a role (hub, etcd)."""
         return next(process for process in self.processes if process.role == role)
+
+    def relays(self) -> dict[str, int]:
+        """The ports of all relays, by their names."""
+        return {process.relay: process.ports["relay"] for process in self.processes if process.role == "relay"}
 
     def agent_of(self, cluster: str) -> Process:
         """The agent of a cluster."""
@@ -83,6 +88,7 @@ def lay_out(
     *,
     clusters: Sequence[str],
     nodes: Sequence[NodeShape],
+    relays: Sequence[str] = (),
     data_root: Path,
     durability: str,
     topology: str,
@@ -90,10 +96,10 @@ def lay_out(
     stop_seconds: float,
     kept_ports: dict[str, int],
 ) -> Layout:
-    """The layout for these clusters and nodes. `kept_ports` are an earlier layout's, by process and use."""
+    """The layout for these clusters, nodes and relays. `kept_ports` are an earlier layout's, by process and use."""
     from bdw_fed.embedded.ports import choose_ports
 
-    uses = ["etcd.clients", "hub.api"]
+    uses = ["etcd.clients", "hub.api", *(f"relay-{relay}.{use}" for relay in relays for use in ("relay", "health"))]
     for cluster in clusters:
         uses += [f"agent-{cluster}.nodes", f"agent-{cluster}.peers"]
     uses += [f"node-{node.cluster}.{node.name}.data" for node in nodes]
@@ -112,6 +118,7 @@ def lay_out(
         )
 
     processes = [process("etcd", "etcd"), process("hub", "hub", after="etcd")]
+    processes += [process(f"relay-{relay}", "relay", relay=relay) for relay in relays]
     processes += [process(f"agent-{cluster}", "agent", after="hub", cluster=cluster) for cluster in clusters]
     processes += [
         process(

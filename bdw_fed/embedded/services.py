@@ -14,6 +14,7 @@ from typing import Any
 
 import cluster_agent.agent as agent_service
 import cluster_agent.node.daemon as node_service
+import cluster_agent.relay.service as relay_service
 import control_plane.server as hub_service
 from bdw_fed.embedded.certificates import ETCD_CLIENT, USER
 from bdw_fed.embedded.layout import Layout, Process
@@ -40,6 +41,10 @@ def run(process: Process, layout: Layout, ready: Ready) -> None:
     configure(process.role, process.name)
     if process.role == "hub":
         run_service(hub_service.serve, _hub(process, layout), ready)
+    elif process.role == "relay":
+        relay = _relay(process)
+        health = f"{LOOPBACK}:{process.ports['health']}"
+        run_service(relay_service.serve, relay, ready, health, relay.counts.text)
     elif process.role == "agent":
         run_service(agent_service.serve, _agent(process, layout), ready)
     else:
@@ -80,6 +85,14 @@ def _hub(process: Process, layout: Layout) -> hub_service.HubConfig:
         heartbeat=layout.heartbeat,
         admins=(USER,),
         settle=True,
+    )
+
+
+def _relay(process: Process) -> relay_service.RelayConfig:
+    return relay_service.RelayConfig(
+        name=process.relay,
+        listen=f"{LOOPBACK}:{process.ports['relay']}",
+        credentials=Credentials.load(Path(process.credentials)),
     )
 
 

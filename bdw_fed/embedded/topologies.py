@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from bdw_fed.embedded.datasets import with_sizes
 from bdw_fed.embedded.errors import EmbeddedError
 from bdw_fed.embedded.layout import NodeShape
+from bdw_fed.embedded.ports import LOOPBACK
 from bdw_fed.v1.control_plane_pb2 import Problem
 from topology.model import Cluster, Topology
 from topology.problems import Problem as Fault
@@ -30,6 +34,7 @@ class Chosen:
     data_root: Path
     clusters: tuple[str, ...]
     nodes: tuple[NodeShape, ...]
+    relays: tuple[str, ...] = ()
 
 
 def check(text: str, file: str, line: int = 1) -> list[Topology]:
@@ -69,6 +74,7 @@ def choose(path: Path | None, data_root: Path | None) -> Chosen:
         data_root=root,
         clusters=tuple(cluster.name for cluster in spec.clusters),
         nodes=nodes,
+        relays=tuple(relay.name for relay in spec.relays),
     )
 
 
@@ -80,6 +86,17 @@ def _refuse_kubernetes(clusters: Sequence[Cluster], file: str) -> None:
                 f"{file}: spec.clusters[{index}].runtime: cluster {cluster.name} is of runtime kubernetes, but on this "
                 f"machine workers are processes. Write runtime: process, or make clusters with 'bdw-fed kind up {file}'"
             )
+
+
+def with_relays(text: str, ports: Mapping[str, int]) -> str:
+    """The topology in `text` with its relays where they are on this machine; `text` itself where there are none."""
+    if not ports:
+        return text
+    content: Any = yaml.safe_load(text)
+    for relay in content["spec"]["relays"]:
+        relay["address"] = f"{LOOPBACK}:{ports[relay['name']]}"
+    dumped: str = yaml.safe_dump(content, sort_keys=False)
+    return dumped
 
 
 def _problem(fault: Fault) -> Problem:

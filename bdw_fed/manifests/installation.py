@@ -13,8 +13,17 @@ import yaml
 
 from bdw_fed.embedded.certificates import ETCD_CLIENT, USER_CREDENTIALS, authority_in, see_to
 from bdw_fed.manifests.errors import ManifestError
-from bdw_fed.manifests.overlays import AgentPlace, HubPlace, Kustomization, agent_overlay, hub_overlay
+from bdw_fed.manifests.overlays import (
+    AgentPlace,
+    HubPlace,
+    Kustomization,
+    RelayPlace,
+    agent_overlay,
+    hub_overlay,
+    relay_overlay,
+)
 from wire.identity import Identity, Role
+from wire.identity.authority import Authority
 
 USER = "local"
 _PACKAGED = Path(__file__).parent / "kubernetes"
@@ -37,7 +46,7 @@ def bases() -> Path:
 
 
 class Installation:
-    """A directory that only its owner can read. What `hub` and `agent` return is the overlay's directory."""
+    """A directory that only its owner can read. What `hub`, `agent` and `relay` return is the overlay's directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -61,12 +70,7 @@ class Installation:
 
     def agent(self, place: AgentPlace) -> Path:
         """Make the overlay of a cluster. ManifestError where the hub's has not been made."""
-        if not (self.directory / "ca" / "ca-key.pem").is_file():
-            raise ManifestError(
-                f"{self.directory}: there is no authority of a federation; make the hub's manifest first: "
-                f"bdw-fed server manifest --directory {self.directory}"
-            )
-        authority = authority_in(self.directory / "ca")
+        authority = self._authority()
         overlay = self.directory / "clusters" / place.cluster
         see_to(authority, Identity(Role.AGENT, place.cluster), overlay / "agent")
         for node in place.nodes:
@@ -76,6 +80,25 @@ class Installation:
                 raise ManifestError(f"node {node}: {error}") from error
             see_to(authority, identity, overlay / "nodes" / node)
         return _write(overlay, agent_overlay(place, _relative(overlay)), place.namespace)
+
+    def relay(self, place: RelayPlace) -> Path:
+        """Make the overlay of a relay. ManifestError where the hub's has not been made."""
+        authority = self._authority()
+        try:
+            identity = Identity(Role.RELAY, place.name)
+        except ValueError as error:
+            raise ManifestError(f"relay {place.name}: {error}") from error
+        overlay = self.directory / "relays" / place.name
+        see_to(authority, identity, overlay / "relay")
+        return _write(overlay, relay_overlay(place, _relative(overlay)), place.namespace)
+
+    def _authority(self) -> Authority:
+        if not (self.directory / "ca" / "ca-key.pem").is_file():
+            raise ManifestError(
+                f"{self.directory}: there is no authority of a federation; make the hub's manifest first: "
+                f"bdw-fed server manifest --directory {self.directory}"
+            )
+        return authority_in(self.directory / "ca")
 
 
 def render(overlay: Path) -> str:

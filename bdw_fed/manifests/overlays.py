@@ -12,6 +12,7 @@ IMAGE = "bdw-fed"  # the name that stands in the bases
 NAMESPACE = "bdw-fed"
 HUB_NODE_PORT = 30443
 PEERS_NODE_PORT = 30445
+RELAY_NODE_PORT = 30447
 FILES = ("cert.pem", "key.pem", "ca.pem")
 
 Kustomization = dict[str, Any]
@@ -51,6 +52,17 @@ class AgentPlace:
     log_level: str = "warning"
     pods: bool = False
     data_door: bool = True
+
+
+@dataclass(frozen=True)
+class RelayPlace:
+    """What a relay's overlay is made from. `node_port`: reachable at a port of every node."""
+
+    name: str
+    image: str
+    namespace: str = NAMESPACE
+    node_port: bool = True
+    log_level: str = "warning"
 
 
 _OVERHEAD = 1 << 30  # of a node daemon's pod beyond what its workers may use: itself and files in memory
@@ -102,6 +114,16 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
         _secret("bdw-fed-node-credentials", files),
     ]
     content["patches"] = [{"target": {"kind": "DaemonSet", "name": "bdw-fed-node"}, "patch": _node_patch(place)}]
+    return content
+
+
+def relay_overlay(place: RelayPlace, bases: str) -> Kustomization:
+    """The kustomization of a relay; `bases` is where deploy/kubernetes lies."""
+    content = _kustomization(place.namespace, place.image, [f"{bases}/relay"])
+    if place.node_port:
+        content["components"] = [f"{bases}/components/relay-node-port"]
+    content["configMapGenerator"] = [_merged("bdw-fed-relay", {"RELAY": place.name, "LOG_LEVEL": place.log_level})]
+    content["secretGenerator"] = [_secret("bdw-fed-relay-credentials", {file: f"relay/{file}" for file in FILES})]
     return content
 
 

@@ -1358,6 +1358,7 @@ class ClusterStatus(_message.Message):
     LINKS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     POOLS_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     zone: _builtins.str
     tier: _builtins.str
@@ -1383,6 +1384,10 @@ class ClusterStatus(_message.Message):
 
     @_builtins.property
     def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolStatus]: ...
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerPath]:
+        """with which it has to do"""
+
     def __init__(
         self,
         *,
@@ -1400,14 +1405,44 @@ class ClusterStatus(_message.Message):
         links: _abc.Iterable[_model_pb2.MeasuredLink] | None = ...,
         steps: _abc.Iterable[_model_pb2.MeasuredStep] | None = ...,
         pools: _abc.Iterable[Global___PoolStatus] | None = ...,
+        peers: _abc.Iterable[Global___PeerPath] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "pid", b"pid", "pools", b"pools", "runs", b"runs", "state", b"state", "steps", b"steps", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "peers", b"peers", "pid", b"pid", "pools", b"pools", "runs", b"runs", "state", b"state", "steps", b"steps", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015
+
+@_typing.final
+class PeerPath(_message.Message):
+    """How the agents of two clusters speak to each other just now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    RELAY_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    path: _builtins.str
+    """direct, relay, hub, none"""
+    relay: _builtins.str
+    """its name, of path relay"""
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        path: _builtins.str = ...,
+        relay: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "path", b"path", "relay", b"relay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeerPath: _TypeAlias = PeerPath  # noqa: Y015
 
 @_typing.final
 class PoolStatus(_message.Message):

@@ -605,6 +605,31 @@ class PeerRelay(_message.Message):
 Global___PeerRelay: _TypeAlias = PeerRelay  # noqa: Y015
 
 @_typing.final
+class RelayPlace(_message.Message):
+    """A relay, and where it is dialled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    address: _builtins.str
+    """host:port"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayPlace: _TypeAlias = RelayPlace  # noqa: Y015
+
+@_typing.final
 class PeerDirectory(_message.Message):
     """How this cluster reaches the others, from the topology and from what their agents said."""
 
@@ -624,6 +649,7 @@ class PeerDirectory(_message.Message):
         COST_PER_GB_FIELD_NUMBER: _builtins.int
         REACHABLE_FIELD_NUMBER: _builtins.int
         TRUSTED_FIELD_NUMBER: _builtins.int
+        RELAYS_FIELD_NUMBER: _builtins.int
         cluster: _builtins.str
         gateway_address: _builtins.str
         can_dial: _builtins.bool
@@ -640,6 +666,10 @@ class PeerDirectory(_message.Message):
         """a link is declared"""
         trusted: _builtins.bool
         """the link is: data may cross it without TLS"""
+        @_builtins.property
+        def relays(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelayPlace]:
+            """over which the two reach each other where neither can dial; to be tried in turn"""
+
         def __init__(
             self,
             *,
@@ -653,10 +683,11 @@ class PeerDirectory(_message.Message):
             cost_per_gb: _builtins.float = ...,
             reachable: _builtins.bool = ...,
             trusted: _builtins.bool = ...,
+            relays: _abc.Iterable[Global___RelayPlace] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "can_be_dialled", b"can_be_dialled", "can_dial", b"can_dial", "cluster", b"cluster", "cost_per_gb", b"cost_per_gb", "distance", b"distance", "gateway_address", b"gateway_address", "latency", b"latency", "reachable", b"reachable", "trusted", b"trusted"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "can_be_dialled", b"can_be_dialled", "can_dial", b"can_dial", "cluster", b"cluster", "cost_per_gb", b"cost_per_gb", "distance", b"distance", "gateway_address", b"gateway_address", "latency", b"latency", "reachable", b"reachable", "relays", b"relays", "trusted", b"trusted"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

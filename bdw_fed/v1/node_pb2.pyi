@@ -8,6 +8,7 @@ results are not acknowledged yet, and the coordinator goes on from there.
 """
 
 from bdw_fed.v1 import control_plane_pb2 as _control_plane_pb2
+from bdw_fed.v1 import federation_pb2 as _federation_pb2
 from bdw_fed.v1 import model_pb2 as _model_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -546,6 +547,7 @@ class NodeWelcome(_message.Message):
     DATA_ROOT_FIELD_NUMBER: _builtins.int
     DURABILITY_FIELD_NUMBER: _builtins.int
     TRUSTED_FIELD_NUMBER: _builtins.int
+    RELAYED_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     data_root: _builtins.str
     """against which sources' paths are resolved"""
@@ -554,6 +556,10 @@ class NodeWelcome(_message.Message):
     def trusted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """clusters that may be sent data without TLS"""
 
+    @_builtins.property
+    def relayed(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelayedCluster]:
+        """clusters that are reached over relays alone"""
+
     def __init__(
         self,
         *,
@@ -561,14 +567,40 @@ class NodeWelcome(_message.Message):
         data_root: _builtins.str = ...,
         durability: _builtins.str = ...,
         trusted: _abc.Iterable[_builtins.str] | None = ...,
+        relayed: _abc.Iterable[Global___RelayedCluster] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_root", b"data_root", "durability", b"durability", "trusted", b"trusted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_root", b"data_root", "durability", b"durability", "relayed", b"relayed", "trusted", b"trusted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeWelcome: _TypeAlias = NodeWelcome  # noqa: Y015
+
+@_typing.final
+class RelayedCluster(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    RELAYS_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    @_builtins.property
+    def relays(self) -> _containers.RepeatedCompositeFieldContainer[_federation_pb2.RelayPlace]:
+        """to be tried in turn"""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        relays: _abc.Iterable[_federation_pb2.RelayPlace] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "relays", b"relays"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayedCluster: _TypeAlias = RelayedCluster  # noqa: Y015
 
 @_typing.final
 class TaskInput(_message.Message):

@@ -3,7 +3,7 @@
 A fetch is asked for once for each unit and node, however many tasks wait for it. What crosses from another cluster goes
 to a node that is chosen once and logged, so that a restart does not move it elsewhere; units of the same content go to
 the same node one after the other, so that the bytes cross once. If we can dial the other cluster the node pulls, else
-it is told to expect the unit and the other cluster is asked to push.
+it is told to expect the unit and the other cluster is asked to push. Over a relay each of the two can dial the other.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
     incoming = live.run.incoming[fetch.unit]
     peer = book.peers.get(incoming.cluster)
     fetch.said = True
-    if incoming.place.address and (peer is None or peer.can_dial):
+    if incoming.place.address and (peer is None or peer.can_dial or peer.relays):
         book.tell(fetch.node, commands.fetch(live.key, unit, incoming.place))
         return
     book.tell(fetch.node, commands.expect(live.key, unit, incoming.cluster))

@@ -319,6 +319,7 @@ class HubLink:
                 pools=self._core.pools(),
                 links=links,
                 steps=steps,
+                peers=self._peers.paths(),
             )
             self._out.heartbeat(Heartbeat(status=status, wall_clock=time.time()))
             with suppress(TimeoutError):

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import resource
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -40,17 +39,19 @@ from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.queries import LogQueries
 from cluster_agent.node.tasks import Tasks, task_key
 from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Work
+from cluster_agent.relay.dialling import Routes, relays_of
+from cluster_agent.relay.standing import Standing
 from cluster_agent.runtimes.base import Runtime
 from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.places import open_places
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from wire.digests import bytes_digest
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
+from wire.service import allow_many_files
 
 if TYPE_CHECKING:
     from cluster_agent.runtimes.kubernetes.surroundings import KubernetesConfig
 
-_FILES = 65_536
 _log = structlog.get_logger(__name__)
 
 
@@ -99,9 +100,13 @@ async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
         rows.recover(store, runtime.left())
         await runtime.open()
         stack.push_async_callback(runtime.close)
-        _allow_many_files()  # after the spawner has started, whose children keep the usual limit
-        client = await stack.enter_async_context(TransferClient(ssl_client_context(config.credentials)))
-        daemon = NodeDaemon(config, runtime, store, client)
+        # Every warm worker takes three descriptors of ours, every transfer two or more. The spawner, which has started
+        # before, and its children keep the usual limit.
+        allow_many_files()
+        context = ssl_client_context(config.credentials)
+        routes = Routes(lambda: context)
+        client = await stack.enter_async_context(TransferClient(context, routes))
+        daemon = NodeDaemon(config, runtime, store, client, routes)
         stack.push_async_callback(daemon.close)
         await daemon.open()
         yield daemon
@@ -123,7 +128,9 @@ async def _runtime(config: NodeConfig) -> Runtime:
 class NodeDaemon:
     """The parts of a daemon, put together. Made by `serve`."""
 
-    def __init__(self, config: NodeConfig, runtime: Runtime, store: DiskStore, client: TransferClient) -> None:
+    def __init__(
+        self, config: NodeConfig, runtime: Runtime, store: DiskStore, client: TransferClient, routes: Routes
+    ) -> None:
         self._config = config
         self._store = store
         self._incarnation = os.urandom(16)
@@ -131,6 +138,8 @@ class NodeDaemon:
         self._logs = Logs(config.state / "logs")
         self._data = DataWork(store, client, self._tell)
         self._server = DataServer(store, self._data.arrivals, ssl_server_context(config.credentials))
+        self._routes = routes
+        self._standing = Standing(routes, self._may_call, self._server.let_in)
         self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)
         self._outbox = Outbox()
         self._link = AgentLink(
@@ -181,11 +190,15 @@ class NodeDaemon:
     async def close(self) -> None:
         """Stop all parts, the outermost first."""
         await self._queries.close()
+        await self._standing.close()
         await self._server.stop()
         await self._tasks.close()
         await self._data.close()
         await self._bundles.close()
         await self._link.close()
+
+    def _may_call(self, caller: Identity) -> bool:
+        return caller.role is Role.NODE and self._routes.leads_to(caller.cluster)
 
     def _bundles_in_use(self) -> set[bytes]:
         return self._tasks.bundles_in_use()
@@ -272,6 +285,8 @@ class NodeDaemon:
                 self._data.data_root = Path(command.welcome.data_root)
                 self._store.durability = command.welcome.durability or "process"
                 await self._server.trust(frozenset(command.welcome.trusted))
+                self._routes.know({each.cluster: relays_of(each.relays) for each in command.welcome.relayed})
+                self._standing.know(self._routes.relays)
             case "cancel":
                 self._tasks.cancel(task_key(command.cancel.key))
             case "fetch":
@@ -305,14 +320,6 @@ def _only_one(state: Path) -> Iterator[None]:
         except BlockingIOError:
             raise StateInUseError(f"{state}: another node daemon is using this directory; give each its own") from None
         yield
-
-
-def _allow_many_files() -> None:
-    """Every warm worker takes three descriptors of ours, every transfer two or more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _reachable(host: str, agent: str) -> str:

@@ -74,11 +74,15 @@ class NodeDoor(NodeServiceServicer):
         if attached is not None:
             attached.tell(commands)
 
-    def trust(self, directory: PeerDirectory) -> None:
-        """Let the nodes send data without TLS to the clusters to which the hub's directory has trusted links."""
-        trusted = [peer.cluster for peer in directory.peers if peer.trusted]
-        if trusted != self._welcome.trusted:
-            self._welcome.trusted[:] = trusted
+    def directory(self, directory: PeerDirectory) -> None:
+        """Tell the nodes what they need of the hub's directory: to whom data may go without TLS, whom relays reach."""
+        before = self._said_welcome()
+        self._welcome.trusted[:] = [peer.cluster for peer in directory.peers if peer.trusted]
+        del self._welcome.relayed[:]
+        for peer in directory.peers:
+            if peer.relays:
+                self._welcome.relayed.add(cluster=peer.cluster, relays=peer.relays)
+        if self._said_welcome() != before:
             for attached in self._nodes.values():
                 attached.tell([self._said_welcome()])
 

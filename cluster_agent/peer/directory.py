@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bdw_fed.v1.federation_pb2 import PeerDirectory
+from cluster_agent.relay.dialling import Relay, relays_of
 
 
 def to_dial(cluster: str, directory: PeerDirectory) -> dict[str, str]:
@@ -18,3 +19,8 @@ def to_dial(cluster: str, directory: PeerDirectory) -> dict[str, str]:
         and peer.cluster != cluster
         and (not peer.can_be_dialled or cluster < peer.cluster)
     }
+
+
+def relayed(directory: PeerDirectory) -> dict[str, tuple[Relay, ...]]:
+    """The peers that are reached over relays, with those to try."""
+    return {peer.cluster: relays_of(peer.relays) for peer in directory.peers if peer.relays}

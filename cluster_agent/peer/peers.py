@@ -1,10 +1,11 @@
-"""All peers of this cluster: their sessions, the streams that carry them, and the hub's relay where there is no stream.
+"""All peers of this cluster: their sessions, the streams that carry them, and the hub where there is no stream.
 
-    driver ─ pushed, durable, flush ─▶ Peering (core) ─ frames ─▶ stream or relay
-    stream, relay ─ frames ─▶ Peering ─ messages ─▶ intake (marked with their numbers) ─▶ driver
+    driver ─ pushed, durable, flush ─▶ Peering (core) ─ frames ─▶ stream or hub
+    stream, hub ─ frames ─▶ Peering ─ messages ─▶ intake (marked with their numbers) ─▶ driver
 
 A stream is opened when it is first wanted: a fragment names the peer, something is to be said to it, or it has spoken
-through the relay; then it is kept open. Until it is there, and whenever it is not, the relay serves.
+through the hub; then it is kept open. Until it is there, and whenever it is not, the hub relays. Peers of which neither
+can dial the other have their stream over a relay process, where the topology has one for them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from bdw_fed.v1.control_plane_pb2 import PeerPath
 from bdw_fed.v1.federation_pb2 import PeerDirectory
 from bdw_fed.v1.peer_pb2 import PeerFrame
 from cluster_agent.coordinator.intake import Intake, Mark
@@ -25,8 +27,9 @@ from cluster_agent.events import EventBus
 from cluster_agent.log import CoordinatorLog
 from cluster_agent.peer.client import dial
 from cluster_agent.peer.core import RELAY, Peering
-from cluster_agent.peer.directory import to_dial
+from cluster_agent.peer.directory import relayed, to_dial
 from cluster_agent.peer.stream import FrameQueue
+from cluster_agent.relay.doors import RelayDoors
 from wire.identity import Credentials
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +48,7 @@ class _Peer:
 class Peers:
     """The carrier of what peers say to each other. `relay` sends a frame to a cluster through the hub.
 
-    `learned` hears what the hub says about the other clusters.
+    `learned` hears what the hub says about the other clusters. `doors` lead over relays.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Peers:
         credentials: Credentials,
         relay: Callable[[str, PeerFrame], None],
         learned: Callable[[PeerDirectory], None] = lambda _: None,
+        doors: RelayDoors | None = None,
     ) -> None:
         self._cluster = cluster
         self._log_id = log.log_id
@@ -65,6 +69,7 @@ class Peers:
         self._credentials = credentials
         self._relay = relay
         self._learned = learned
+        self._doors = doors
         self._relay_up = False
         self._peers: dict[str, _Peer] = {}
         self._dirty: set[_Peer] = set()
@@ -127,6 +132,11 @@ class Peers:
         """How the others are reached, as the hub says."""
         self._learned(directory)
         self._addresses = to_dial(self._cluster, directory)
+        if self._doors is not None:
+            over = relayed(directory)
+            self._doors.know(over)
+            # One of two dials, as between those that can both dial each other.
+            self._addresses |= {peer: self._doors.address(peer) for peer in over if self._cluster < peer}
         for peer in self._peers.values():
             self._dial(peer)
 
@@ -188,6 +198,19 @@ class Peers:
     def is_direct(self, cluster: str) -> bool:
         """Whether a stream to the peer is in use."""
         return self._peer(cluster).session.direct
+
+    def paths(self) -> list[PeerPath]:
+        """How each peer that we have to do with is reached just now."""
+        found = []
+        for cluster, peer in sorted(self._peers.items()):
+            over = self._doors.over(cluster) if self._doors is not None else ""
+            path = "none"
+            if peer.session.direct:
+                path = "relay" if over else "direct"
+            elif self._relay_up:
+                path = "hub"
+            found.append(PeerPath(cluster=cluster, path=path, relay=over if path == "relay" else ""))
+        return found
 
     # ------------------------------------------------------------------------------- how
 

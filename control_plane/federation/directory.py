@@ -61,4 +61,5 @@ def _peer(cluster: str, other: str, questions: Questions, gateways: Mapping[str,
         cost_per_gb=link.cost_per_gb if link else 0.0,
         reachable=True,
         trusted=link.trusted if link else False,
+        relays=[f.RelayPlace(name=relay.name, address=relay.address) for relay in questions.relays(cluster, other)],
     )

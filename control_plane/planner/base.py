@@ -76,8 +76,8 @@ class World:
         return self._questions.tier(cluster)
 
     def reachable(self, source: str, to: str) -> bool:
-        """Whether units can get from one cluster to the other: a link is declared, and one of its ends can dial."""
-        return self._questions.reachable(source, to) and not self._questions.needs_relay(source, to)
+        """Whether units can get from one cluster to the other: one of the two can dial, or there is a relay."""
+        return self._questions.connectable(source, to)
 
     def distance(self, source: str, to: str) -> float:
         return self._questions.distance(source, to)

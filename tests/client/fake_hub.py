@@ -413,6 +413,10 @@ class FakeHub(services.ControlPlaneServiceServicer):
             last_seen=SUBMITTED + 99,
             runs=1,
             gateway_address="127.0.0.1:7445",
+            peers=[
+                pb.PeerPath(cluster="cloud", path="direct"),
+                pb.PeerPath(cluster="edge-lga", path="relay", relay="r1"),
+            ],
             held=[
                 pb.HeldSlots(run="holding", step="clean", held=3, used=2, lent=1),
                 pb.HeldSlots(run="queued", step="clean", held=1, half=True),

@@ -36,12 +36,13 @@ def containers(workload: Object) -> list[Object]:
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
-def test_there_are_hub_etcd_agent_and_node() -> None:
+def test_there_are_hub_etcd_agent_node_and_relay() -> None:
     assert {named(item) for item in WORKLOADS} == {
         "Deployment/bdw-fed-hub",
         "StatefulSet/bdw-fed-etcd",
         "Deployment/bdw-fed-agent",
         "DaemonSet/bdw-fed-node",
+        "Deployment/bdw-fed-relay",
     }
 
 
@@ -92,7 +93,7 @@ def test_our_services_take_the_arguments_that_the_manifests_give_them() -> None:
             told = parse(load(verb).command, [word.replace("$(WORKER_CPUS)", "2") for word in words])
             assert told["listen_health"]
             seen.add(verb)
-    assert seen == {"server", "agent", "node"}
+    assert seen == {"server", "agent", "node", "relay"}
 
 
 def test_every_setting_in_an_argument_is_one_that_the_base_defines() -> None:

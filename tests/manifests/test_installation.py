@@ -15,7 +15,7 @@ from bdw_fed.cli.verbs import load
 from bdw_fed.manifests.declared import declared
 from bdw_fed.manifests.errors import ManifestError
 from bdw_fed.manifests.installation import Installation, bases
-from bdw_fed.manifests.overlays import AgentPlace, HubPlace, agent_overlay, hub_overlay
+from bdw_fed.manifests.overlays import AgentPlace, HubPlace, RelayPlace, agent_overlay, hub_overlay
 
 PLACE = AgentPlace(cluster="edge1", hub="hub.example.org:30443", nodes=("w1", "w2"), image="registry.example/b:1.2")
 
@@ -81,6 +81,21 @@ def test_a_node_whose_name_can_t_be_in_a_certificate_is_refused(tmp_path: Path) 
     installation.hub(HubPlace(image="b:1"))
     with pytest.raises(ManifestError, match="W1"):
         installation.agent(AgentPlace(cluster="edge1", hub="h:1", nodes=("W1",), image="b:1"))
+
+
+def test_a_relay_has_a_certificate_that_says_so_and_no_other_secret(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    with pytest.raises(ManifestError, match="server manifest"):
+        installation.relay(RelayPlace(name="r1", image="b:1"))
+    installation.hub(HubPlace(image="b:1"))
+    overlay = installation.relay(RelayPlace(name="r1", image="b:1"))
+    assert uri_of(overlay / "relay" / "cert.pem") == "bdw-fed://relay/r1"
+    written = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    (secret,) = written["secretGenerator"]
+    assert secret["files"] == [f"{file}=relay/{file}" for file in ("cert.pem", "key.pem", "ca.pem")]
+    assert "RELAY=r1" in written["configMapGenerator"][0]["literals"]
+    with pytest.raises(ManifestError, match="relay R1"):
+        installation.relay(RelayPlace(name="R1", image="b:1"))
 
 
 def test_a_cluster_that_nobody_dials_has_a_door_for_those_who_fetch_outputs_and_without_it_none() -> None:

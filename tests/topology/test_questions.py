@@ -69,6 +69,23 @@ def test_where_neither_side_dials_data_gets_through_by_a_relay(nyc: Questions) -
     assert not nyc.needs_relay("jfk-1", "cloud") and not nyc.needs_relay("jfk-1", "lga-1")
 
 
+def test_a_relay_connects_those_that_cannot_dial_each_other_where_both_can_dial_it(nyc: Questions) -> None:
+    assert nyc.relays("lga-1", "cloud") == ()
+    assert not nyc.connectable("lga-1", "cloud") and nyc.connectable("jfk-1", "cloud")
+    relays = [
+        {"name": "in-lga", "address": "lga:7447", "zones": ["lga", "hall"]},
+        {"name": "r1", "address": "r1:7447", "zones": ["lga", "cloud"]},
+        {"name": "r2", "address": "r2:7447"},
+    ]
+    spec = nyc.topology.spec.model_dump(by_alias=True, exclude_unset=True)
+    with_relays = Questions(Topology.model_validate({"metadata": {"name": "nyc"}, "spec": {**spec, "relays": relays}}))
+    assert [relay.name for relay in with_relays.relays("lga-1", "cloud")] == ["r1", "r2"], "in the order of the file"
+    assert with_relays.relays("cloud", "lga-1") == with_relays.relays("lga-1", "cloud")
+    assert with_relays.connectable("lga-1", "cloud")
+    assert with_relays.relays("jfk-1", "cloud") == (), "who can be dialled needs none"
+    assert not with_relays.connectable("jfk-1", "lga-1"), "a relay is no link"
+
+
 def test_zones_without_a_link_cannot_reach_each_other_by_no_way_round(nyc: Questions) -> None:
     assert nyc.link("jfk-1", "lga-1") is None
     assert not nyc.reachable("jfk-1", "lga-1") and not nyc.can_dial("jfk-1", "lga-1")

@@ -10,7 +10,7 @@ from wire.identity.credentials import (
     ssl_server_context,
 )
 from wire.identity.peers import UnknownPeerError, identity_of, identity_of_tls, require
-from wire.identity.roles import Identity, Role, server_name
+from wire.identity.roles import Identity, Role, member_named, server_name
 
 __all__ = [
     "Credentials",
@@ -22,6 +22,7 @@ __all__ = [
     "grpc_server_credentials",
     "identity_of",
     "identity_of_tls",
+    "member_named",
     "require",
     "server_name",
     "server_options",

@@ -24,6 +24,7 @@ class Role(StrEnum):
     NODE = "node"
     USER = "user"
     ETCD = "etcd"
+    RELAY = "relay"
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,19 @@ def server_name(identity: Identity) -> str:
         return f"hub.{_DOMAIN}"  # any hub serves any client: they share one name
     labels = ".".join(reversed(identity.name.split("/")))
     return f"{labels}.{identity.role}.{_DOMAIN}"
+
+
+def member_named(name: str) -> Identity | None:
+    """The agent or node whose certificate carries this host name; None if it is nobody's of these.
+
+    >>> member_named("n1.edge1.node.bdw-fed.internal")
+    Identity(role=<Role.NODE: 'node'>, name='edge1/n1')
+    """
+    labels, _, role = name.removesuffix(f".{_DOMAIN}").rpartition(".")
+    node, _, cluster = labels.rpartition(".")
+    try:
+        if role == Role.AGENT:
+            return Identity(Role.AGENT, labels)
+        return Identity(Role.NODE, f"{cluster}/{node}") if role == Role.NODE and node else None
+    except ValueError:
+        return None

@@ -25,8 +25,8 @@ GROUPS = {
         "cancel",
     ],
     "Users": ["user create", "user grant", "user revoke", "user list"],
-    "Services": ["server", "agent", "node"],
-    "On Kubernetes": ["server manifest", "agent manifest"],
+    "Services": ["server", "agent", "node", "relay"],
+    "On Kubernetes": ["server manifest", "agent manifest", "relay manifest"],
     "About": ["version"],
 }
 # A verb of two words, such as `kind up`, is one verb whose module is called kind_up.

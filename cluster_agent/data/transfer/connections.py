@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import GoneError
 from cluster_agent.data.transfer.channel import BrokenError, Channel, head
+from cluster_agent.relay.dialling import Routes
 
 UPLOAD_OFFSET: Final = "Upload-Offset"
 _CONNECT_SECONDS = 10.0
@@ -53,10 +54,14 @@ class RefusedError(Exception):
 
 
 class Connections:
-    """Idle connections by where they lead, and what servers said about plain transfers. Used by threads."""
+    """Idle connections by where they lead, and what servers said about plain transfers. Used by threads.
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    Servers to which `routes` lead are reached over a relay, and never asked to send without TLS.
+    """
+
+    def __init__(self, context: ssl.SSLContext, routes: Routes | None = None) -> None:
         self._context = context
+        self._routes = routes
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str], list[tuple[Channel, float]]] = {}
         self._plain: dict[tuple[str, str], tuple[str, str, float]] = {}
@@ -70,10 +75,14 @@ class Connections:
 
     def open(self, address: str, server_name: str) -> Channel:
         """A new connection; with TLS if there is a server name. OSError."""
-        host, _, port = address.rpartition(":")
-        sock = socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS)
+        if self._routes is not None and self._routes.leads_to_server(server_name):
+            sock = self._routes.dial_server(server_name)
+        else:
+            host, _, port = address.rpartition(":")
+            sock = socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(_CONNECT_SECONDS)
             if server_name:
                 sock = self._context.wrap_socket(sock, server_hostname=server_name)
             sock.settimeout(_STALLED_SECONDS)
@@ -101,6 +110,8 @@ class Connections:
 
     def plain(self, source: Source) -> tuple[str, str] | None:
         """Address and token for a server that offers plain transfers; ("", "") if it does not, None if not known."""
+        if self._routes is not None and self._routes.leads_to_server(source.server_name):
+            return "", ""
         with self._lock:
             address, token, until = self._plain.get((source.address, source.server_name), ("", "", 0.0))
         return (address, token) if until > time.monotonic() else None

@@ -79,9 +79,16 @@ class Listener:
             while True:
                 sock, _ = self._sock.accept()
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection = _Connection(sock)
-                self._connections.add(connection)
-                self._executor.submit(self._serve, connection)
+                self.let_in(sock)
+
+    def let_in(self, sock: socket.socket) -> None:
+        """Serve a connection that has come, be it another way than by our door. On the event loop."""
+        if self._sock is None:
+            sock.close()
+            return
+        connection = _Connection(sock)
+        self._connections.add(connection)
+        self._executor.submit(self._serve, connection)
 
     def _serve(self, connection: _Connection) -> None:
         """In a thread: what the connection asks for, until it has nothing to ask."""

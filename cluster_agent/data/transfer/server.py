@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +91,11 @@ class DataServer:
         self._host = host
         self._listener = Listener(self._context, self._executor, self._answer)
         return self._listener.start(host, port)
+
+    def let_in(self, sock: socket.socket) -> None:
+        """Serve a connection that has come over a relay; it begins with TLS, like all others."""
+        assert self._listener is not None
+        self._listener.let_in(sock)
 
     async def trust(self, clusters: frozenset[str]) -> None:
         """Offer transfers without TLS to these clusters, to which the topology has trusted links, and to no others."""
