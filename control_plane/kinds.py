@@ -9,7 +9,8 @@ submissions                     NAMESPACE/DIGEST          idempotency key → ru
 outputs                         NAMESPACE/RUN/CLUSTER/EPOCH/FRAME.PIECE
 measured                        NAMESPACE/STEP/VERSION    what runs have shown of a step
 fragments                       CLUSTER/NAMESPACE/RUN     what is wanted of a cluster
-agents                          CLUSTER                   what was last heard of it
+agents                          CLUSTER                   what was last heard of it, and which hub it is connected to
+hubs                            HUB ID                    where a hub is, as long as it lives
 bindings                        everywhere/DIGEST, namespace/NAMESPACE/DIGEST   the role of a subject, by its digest
 """
 
@@ -23,6 +24,7 @@ from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.store.base import M, Stored
+from control_plane.store.etcd.lease import Lease
 from control_plane.store.keys import Key
 from control_plane.store.repository import EtcdRepository, Look, Store
 from control_plane.store.transaction import Operation
@@ -57,7 +59,12 @@ class Kinds:
         self.measured = store.repository("measured", s.StepMeasured)
         self.fragments = store.repository("fragments", m.Assignment)
         self.agents = store.repository("agents", s.AgentRecord)
+        self.hubs = store.repository("hubs", s.HubRecord)
         self.bindings = store.repository("bindings", access_pb2.RoleBinding)
+
+    def lease(self, seconds: float) -> Lease:
+        """A lease that is kept alive while its context lasts, for keys that go when this process dies."""
+        return Lease(self._store.kv.client, seconds)
 
     async def revision(self) -> int:
         """The store's revision now."""
@@ -124,6 +131,10 @@ def piece_name(frame: int, piece: int) -> str:
     return f"{frame:016d}.{piece:04d}"
 
 
-def writing(repository: EtcdRepository[M], key: Key, before: Stored[M] | None, value: M) -> Operation:
+def writing(
+    repository: EtcdRepository[M], key: Key, before: Stored[M] | None, value: M, *, lease: int = 0
+) -> Operation:
     """Make the key or write over it, whichever `before` says."""
-    return repository.creating(key, value) if before is None else repository.updating(key, value, before.revision)
+    if before is None:
+        return repository.creating(key, value, lease=lease)
+    return repository.updating(key, value, before.revision, lease=lease)

@@ -25,6 +25,8 @@ import structlog
 from bdw_fed.v1.control_plane_pb2 import ClusterStatus
 from bdw_fed.v1.control_plane_pb2_grpc import add_ControlPlaneServiceServicer_to_server
 from bdw_fed.v1.federation_pb2_grpc import add_FederationServiceServicer_to_server
+from bdw_fed.v1.hub_pb2_grpc import add_HubServiceServicer_to_server
+from bdw_fed.v1.model_pb2 import Run
 from control_plane.access.audit import AuditLog
 from control_plane.access.gate import Gate
 from control_plane.access.users import Users
@@ -39,6 +41,8 @@ from control_plane.federation.directories import Directories
 from control_plane.federation.feed import Feed
 from control_plane.federation.intake import Intake
 from control_plane.federation.service import FederationService
+from control_plane.hubs.living import LivingHubs
+from control_plane.hubs.service import HubService
 from control_plane.kinds import Kinds
 from control_plane.models import models_imported
 from control_plane.patience import persistently
@@ -71,6 +75,9 @@ class HubConfig:
     listen: str
     etcd_name: str = ""  # in etcd's certificate, where it is not the endpoint's host
     name: str = "hub"
+    advertise: str = ""  # where other hubs reach it, if not where it listens
+    blobs: Path | None = None  # a directory that all hubs share; None: `blobs` in `state`
+    lease: float = 6.0  # seconds after which the other hubs take a silent one for dead
     heartbeat: float = 2.0  # seconds between the agents' heartbeats
     keep_ended: float = 7 * 86400.0  # seconds after which an ended run is deleted
     hold: float = 10.0  # seconds that clusters hold slots for a run that is not committed
@@ -103,7 +110,7 @@ async def serve(config: HubConfig, ready: Callable[[str], None], stop: asyncio.E
             finally:
                 hub.end_sessions()
                 await server.stop(_GRACE_SECONDS)
-                hub.end()
+                await hub.end()
 
 
 def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials) -> str:
@@ -125,18 +132,20 @@ class Hub:
 
     def __init__(self, config: HubConfig, kinds: Kinds) -> None:
         self._config = config
-        self._blobs = DirectoryBlobs(config.state / "blobs")
+        self._blobs = DirectoryBlobs(config.blobs or config.state / "blobs")
         self._runs = Runs(kinds)
         self._board = Board(kinds, self._runs)
         self._measurements = Measurements(kinds)
-        self._board.ended = self._measurements.ended
+        self._board.ended = self._ended
         self._feed = Feed(kinds)
-        self._intake = Intake(kinds, self._runs)
+        self._intake = Intake(kinds, self._runs, config.hub_id)
+        self._hubs = LivingHubs(kinds, config.hub_id, config.lease)
         self._agents = Agents(
             self._intake,
             self._board,
             self._feed,
-            hub_id=config.hub_id,
+            self._hubs,
+            config.credentials,
             version=VERSION,
             heartbeat=config.heartbeat,
         )
@@ -153,9 +162,10 @@ class Hub:
 
     async def start(self, group: asyncio.TaskGroup) -> tuple[grpc.aio.Server, str]:
         """Read what is stored, begin to follow it, open the door. Returns the server and its address."""
-        runs, fragments, topologies, bindings, _ = await asyncio.gather(
-            self._board.load(), self._feed.load(), self._directories.load(), self._users.load(), self._agents.load()
+        hubs, runs, fragments, topologies, bindings = await asyncio.gather(
+            self._hubs.load(), self._board.load(), self._feed.load(), self._directories.load(), self._users.load()
         )
+        agents = await self._agents.load()
         for part in (
             self._board.keep(runs),
             self._board.flush(),
@@ -166,6 +176,9 @@ class Hub:
             self._directories.push(),
             self._users.keep(bindings),
             self._intake.keep(),
+            self._intake.follow(agents),
+            self._agents.watch_over(),
+            self._hubs.keep(hubs),
             give_up_on_absent(self._board, self._runs, self._agents),
             self._mend(),
             expire(self._kinds, self._runs, self._blobs, self._config.keep_ended),
@@ -176,18 +189,22 @@ class Hub:
         server = grpc.aio.server(interceptors=[self._gate()], options=server_options())
         add_FederationServiceServicer_to_server(FederationService(self._agents, self._blobs), server)
         add_ControlPlaneServiceServicer_to_server(self._service(), server)
+        add_HubServiceServicer_to_server(HubService(self._agents), server)
         address = _bind(server, self._config.listen, grpc_server_credentials(self._config.credentials))
         if self._config.listen_users:
             _bind(server, self._config.listen_users, _users_door(self._config.credentials))
         await server.start()
+        stand = self._hubs.stand(self._config.name, self._config.advertise or address)
+        self._tasks.append(group.create_task(stand))
         return server, address
 
     def end_sessions(self) -> None:
         """Let the agents go, so that they look for the hub again at once."""
         self._agents.end()
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """End the tasks; the group that owns them waits for that."""
+        await self._agents.fellows.close()
         for task in self._tasks:
             task.cancel()
         self._audit.close()
@@ -212,6 +229,11 @@ class Hub:
             directories=self._directories,
             blobs=self._blobs,
         )
+
+    def _ended(self, run: Run) -> None:
+        """All hubs hear of a run's end; the one with the first of its agents notes what it has shown."""
+        if run.fragments and self._agents.connected_here(min(run.fragments)):
+            self._measurements.ended(run)
 
     def _shown(self) -> Mapping[str, ClusterStatus]:
         return self._users.shown(self._agents.statuses())

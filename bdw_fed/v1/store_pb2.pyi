@@ -36,6 +36,7 @@ class AgentRecord(_message.Message):
     FIRST_SEEN_FIELD_NUMBER: _builtins.int
     LAST_SEEN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    HUB_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     log_id: _builtins.bytes
     """of the coordinator that `received` counts for"""
@@ -47,6 +48,8 @@ class AgentRecord(_message.Message):
     """Unix time"""
     last_seen: _builtins.float
     """Unix time; written when it connects and when its status changes, not for each heartbeat"""
+    hub: _builtins.bytes
+    """hub_id of the hub with which it has its session, as long as that lives; empty = none"""
     @_builtins.property
     def status(self) -> _control_plane_pb2.ClusterStatus: ...
     def __init__(
@@ -60,14 +63,44 @@ class AgentRecord(_message.Message):
         first_seen: _builtins.float = ...,
         last_seen: _builtins.float = ...,
         status: _control_plane_pb2.ClusterStatus | None = ...,
+        hub: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "first_seen", b"first_seen", "gateway_address", b"gateway_address", "last_seen", b"last_seen", "log_id", b"log_id", "received", b"received", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "first_seen", b"first_seen", "gateway_address", b"gateway_address", "hub", b"hub", "last_seen", b"last_seen", "log_id", b"log_id", "received", b"received", "status", b"status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentRecord: _TypeAlias = AgentRecord  # noqa: Y015
+
+@_typing.final
+class HubRecord(_message.Message):
+    """A hub that lives (key: hubs/HUB_ID in hexadecimal), bound to its lease: the key goes when the hub has died."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HUB_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    hub_id: _builtins.bytes
+    """of this process"""
+    name: _builtins.str
+    address: _builtins.str
+    """where other hubs reach it"""
+    def __init__(
+        self,
+        *,
+        hub_id: _builtins.bytes = ...,
+        name: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "hub_id", b"hub_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HubRecord: _TypeAlias = HubRecord  # noqa: Y015
 
 @_typing.final
 class Submission(_message.Message):

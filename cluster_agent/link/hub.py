@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -188,7 +189,7 @@ class HubLink:
     async def run(self) -> None:
         """Keep the session up, until cancelled."""
         backoff = Backoff()
-        turn = 0
+        turn = random.randrange(len(self._config.hub))  # noqa: S311 - spreads agents over the hubs
         while True:
             address = self._config.hub[turn % len(self._config.hub)]
             try:

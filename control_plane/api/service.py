@@ -195,7 +195,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         if request.run:
             clusters = sorted((await self._run(request.namespace, request.run)).fragments)
         else:
-            clusters = sorted(session.cluster for session in self._agents.connected())
+            clusters = self._agents.connected_anywhere()
         async for event in self._details.events(clusters, request):
             yield event
 

@@ -2,14 +2,15 @@
 
 A frame's effect on its run and the frame's number, in the agent's record, are stored in one transaction. So after any
 crash the agent sends again exactly what had no effect yet. The one live session of a cluster is the one writer of its
-record, apart from `keep`, which notes how the agent is; both write on the condition that nobody else did.
+record, apart from `keep`, which notes how the agent is; both write on the condition that nobody else did. A record
+names the hub that has the session, so that all hubs know of all agents: each follows all records.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import structlog
 
@@ -23,7 +24,7 @@ from control_plane.patience import persistently
 from control_plane.runs import forms, messages
 from control_plane.runs.driver import Runs
 from control_plane.runs.writing import EventOf
-from control_plane.store.base import Stored
+from control_plane.store.base import Deleted, Listing, Stored
 from control_plane.store.errors import Conflict, InvalidName
 from control_plane.store.transaction import Operation
 
@@ -33,27 +34,52 @@ _log = structlog.get_logger(__name__)
 class Intake:
     """The agents' records by cluster, and what becomes of their frames.
 
-    `roomier` is called with a cluster on which there may be more room for reservations than there was.
+    `roomier` is called with a cluster on which there may be more room for reservations than there was, `seen` with
+    each record as it changes and the revision, `dropped` with a cluster whose record is gone.
     """
 
-    def __init__(self, kinds: Kinds, runs: Runs) -> None:
+    def __init__(self, kinds: Kinds, runs: Runs, hub_id: bytes) -> None:
         self._kinds = kinds
         self._runs = runs
-        self._stored: dict[str, Stored[s.AgentRecord]] = {}
+        self._hub_id = hub_id
+        self._stored: dict[str, Stored[s.AgentRecord]] = {}  # as the sessions here last wrote or read them
+        self._gateways: dict[str, str] = {}
         self._to_store: dict[str, cp.ClusterStatus] = {}
+        self._open: set[str] = set()  # clusters with a session here
+        self._to_close: set[str] = set()
         self._something_to_store = asyncio.Event()
         self.roomier: Callable[[str], None] = lambda _: None
+        self.seen: Callable[[s.AgentRecord, int], None] = lambda _record, _revision: None
+        self.dropped: Callable[[str], None] = lambda _: None
 
-    async def load(self) -> Mapping[str, s.AgentRecord]:
-        """What an earlier hub knew of the agents, by cluster."""
+    async def load(self) -> Listing[s.AgentRecord]:
+        """What the hubs know of the agents. Returns what `follow` goes on from."""
         listing = await persistently(self._kinds.agents.list, None)
         for stored in listing.items:
             self._stored.setdefault(stored.value.cluster, stored)
-        return {stored.value.cluster: stored.value for stored in listing.items}
+            self._gateways[stored.value.cluster] = stored.value.gateway_address
+        return listing
+
+    async def follow(self, listing: Listing[s.AgentRecord]) -> None:
+        """Follow all records, whichever hub writes them. Run by the hub as long as it lives."""
+        async with self._kinds.agents.watch(after=listing) as watch:
+            async for news in watch:
+                for event in news.events:
+                    if isinstance(event, Deleted):
+                        (cluster,) = event.key.names
+                        self._gateways.pop(cluster, None)
+                        self.dropped(cluster)
+                    else:
+                        self._gateways[event.value.cluster] = event.value.gateway_address
+                        self.seen(event.value, event.revision)
 
     def gateways(self) -> dict[str, str]:
         """Where clusters can be dialled, as their agents said last."""
-        return {name: stored.value.gateway_address for name, stored in self._stored.items()}
+        return dict(self._gateways)
+
+    def opened_at(self, cluster: str) -> int:
+        """The revision of the record when it was last written or read here."""
+        return self._stored[cluster].revision
 
     async def opened(self, hello: f.AgentHello) -> s.AgentRecord:
         """The agent's record as it is for the session that this hello begins, however long the store is away."""
@@ -105,6 +131,7 @@ class Intake:
             deletions = [self._kinds.fragments.deleting(each.key, each.revision) for each in wanted]
             await self._kinds.commit_in_turn([*deletions, self._kinds.agents.deleting(stored.key, stored.revision)])
             self._stored.pop(cluster, None)
+            self._gateways.pop(cluster, None)
             return True
 
         return await persistently(attempt)
@@ -112,6 +139,12 @@ class Intake:
     def note(self, status: cp.ClusterStatus) -> None:
         """How an agent is, worth storing for a later hub."""
         self._to_store[status.name] = status
+        self._something_to_store.set()
+
+    def closed(self, cluster: str) -> None:
+        """An agent has its session here no more."""
+        self._open.discard(cluster)
+        self._to_close.add(cluster)
         self._something_to_store.set()
 
     async def keep(self) -> None:
@@ -122,6 +155,9 @@ class Intake:
             noted, self._to_store = self._to_store, {}
             for status in noted.values():
                 await persistently(lambda status=status: self._store_status(status), None)  # type: ignore[misc]
+            closed, self._to_close = self._to_close, set()
+            for cluster in closed:
+                await persistently(lambda cluster=cluster: self._close(cluster), None)  # type: ignore[misc]
 
     async def _opened(self, hello: f.AgentHello) -> s.AgentRecord:
         before = await self._kinds.agents.get(self._kinds.agents.key(hello.cluster))
@@ -136,12 +172,14 @@ class Intake:
         record.version = hello.version
         record.gateway_address = hello.gateway_address
         record.last_seen = time.time()
+        record.hub = self._hub_id
         record.status.name = hello.cluster
         record.status.version = hello.version
         record.status.gateway_address = hello.gateway_address
         record.status.pid = hello.pid
         record.status.last_seen = record.last_seen
         await self._write(before, record)
+        self._open.add(hello.cluster)
         return record
 
     async def _log_lost(self, cluster: str) -> None:
@@ -205,16 +243,29 @@ class Intake:
         return event
 
     async def _reread(self, cluster: str, before: Stored[s.AgentRecord]) -> None:
-        """Another writer came first, of the run or of the record. A record of another log: this session is over."""
+        """Another writer came first, of the run or of the record.
+
+        If the record is of another log, or with another hub, this session is over.
+        """
         there = await self._kinds.agents.get(before.key)
-        if there is None or there.value.log_id != before.value.log_id:
+        if there is None or (there.value.log_id, there.value.hub) != (before.value.log_id, self._hub_id):
             raise SessionOver
         self._stored[cluster] = there
 
+    async def _close(self, cluster: str) -> None:
+        there = await self._kinds.agents.get(self._kinds.agents.key(cluster))
+        if there is None or there.value.hub != self._hub_id or cluster in self._open:
+            return
+        record = s.AgentRecord()
+        record.CopyFrom(there.value)
+        record.hub = b""
+        record.last_seen = time.time()
+        await self._write(there, record)
+
     async def _store_status(self, status: cp.ClusterStatus) -> None:
         stored = self._stored.get(status.name)
-        if stored is None:
-            return
+        if stored is None or stored.value.hub != self._hub_id:
+            return  # it is with another hub by now, which knows better
         record = s.AgentRecord()
         record.CopyFrom(stored.value)
         record.status.CopyFrom(status)
@@ -231,6 +282,7 @@ class Intake:
         key = self._kinds.agents.key(record.cluster)
         revision = await self._kinds.commit([writing(self._kinds.agents, key, before, record)])
         self._stored[record.cluster] = Stored(key, record, revision, before.created if before else revision)
+        self._gateways[record.cluster] = record.gateway_address
 
 
 def _unless_not_begun(status: m.FragmentStatus) -> EventOf:

@@ -61,8 +61,8 @@ class Board:
         """A run that was read from the store, with newer progress."""
         return forms.overlaid(run, self._progress.get((run.namespace, run.name), {}).values())
 
-    def progress(self, status: m.FragmentStatus) -> None:
-        """An agent's newest counters of a run's fragment.
+    def progress(self, status: m.FragmentStatus, *, ours: bool = True) -> None:
+        """An agent's newest counters of a run's fragment; those of agents that are `ours` are stored by this hub.
 
         The word that it has ended comes sequenced and is stored; taken from here, it would make way for the counters
         stored last, which are older than those shown.
@@ -73,8 +73,9 @@ class Board:
         if kept is None or kept.epoch != status.epoch or status.state in forms.FRAGMENT_ENDED:
             return
         self._progress.setdefault(name, {})[status.cluster] = status
-        self._dirty.add(name)
-        self._something_dirty.set()
+        if ours:
+            self._dirty.add(name)
+            self._something_dirty.set()
         self._wake(name)
 
     async def some_run_stops(self) -> None:

@@ -30,6 +30,13 @@ def command(
         str, Option(("--etcd-name",), "What etcd's certificate says, if not the endpoint's host.", "HOST")
     ] = "",
     name: Annotated[str, Option(("--name",), "Of this hub, among those that share an etcd.", "NAME")] = "hub",
+    advertise: Annotated[
+        str, Option(("--advertise",), "Where other hubs on this etcd reach it, if that differs.", "ADDRESS")
+    ] = "",
+    blobs: Annotated[
+        Path | None,
+        Option(("--blobs",), "Where bundles are kept. All hubs on an etcd share it. Default: in the directory.", "DIR"),
+    ] = None,
     admin: Annotated[
         list[str] | None,
         Option(
@@ -93,6 +100,8 @@ def command(
         credentials=Files.load(credentials),
         listen=listen,
         name=name,
+        advertise=advertise,
+        blobs=blobs,
         heartbeat=heartbeat,
         admins=tuple(admin or ()),
         audit=audit,

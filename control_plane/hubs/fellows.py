@@ -1,0 +1,130 @@
+"""The other hubs, as one of them sees them: a stream to each for its news, and questions for their agents.
+
+    heartbeat, progress of an agent of ours ─▶ to all       frame for an agent of another hub ─▶ to that one
+    question to an agent of another hub     ─▶ to that one, and its answers back
+
+A hub that can't be reached is tried again as long as it lives by its key in etcd; meanwhile it is known that its agents
+are connected, and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+
+import grpc
+import grpc.aio
+import structlog
+
+from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import federation_pb2 as f
+from bdw_fed.v1 import hub_pb2 as h
+from bdw_fed.v1 import model_pb2 as m
+from bdw_fed.v1 import store_pb2 as s
+from bdw_fed.v1.hub_pb2_grpc import HubServiceStub
+from control_plane.federation.errors import AgentUnreachable
+from control_plane.hubs.news import News
+from control_plane.store.etcd.client import backoff
+from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
+
+_STEADY_SECONDS = 5.0  # a stream that lasts so long was a good one
+
+_log = structlog.get_logger(__name__)
+
+
+class Fellows:
+    """All of them. `know` is called when others have come or gone; `all_of_ours` gives what a new one is told first."""
+
+    def __init__(
+        self, hub_id: bytes, credentials: Credentials, all_of_ours: Callable[[], Iterable[cp.ClusterStatus]]
+    ) -> None:
+        self._hub_id = hub_id
+        self._credentials = credentials
+        self._all_of_ours = all_of_ours
+        self._fellows: dict[bytes, _Fellow] = {}
+
+    def know(self, hubs: Mapping[bytes, s.HubRecord]) -> None:
+        """These are all others that live."""
+        for gone in self._fellows.keys() - hubs.keys():
+            self._fellows.pop(gone).task.cancel()
+        for hub_id, record in hubs.items():
+            if hub_id not in self._fellows:
+                self._fellows[hub_id] = _Fellow(record, self._hub_id, self._credentials, self._all_of_ours)
+
+    def status(self, status: cp.ClusterStatus) -> None:
+        """How an agent of ours is."""
+        for fellow in self._fellows.values():
+            fellow.news.status(status)
+
+    def progress(self, status: m.FragmentStatus) -> None:
+        """How far an agent of ours is."""
+        for fellow in self._fellows.values():
+            fellow.news.progress(status)
+
+    def relay(self, hub_id: bytes, relay: f.PeerRelay) -> None:
+        """Pass a frame to an agent of another hub; dropped if that is not reached."""
+        if fellow := self._fellows.get(hub_id):
+            fellow.news.relay(relay)
+
+    async def ask(self, hub_id: bytes, cluster: str, query: f.Query) -> AsyncGenerator[f.QueryReply]:
+        """What an agent of another hub replies. AgentUnreachable."""
+        fellow = self._fellows.get(hub_id)
+        if fellow is None:
+            raise AgentUnreachable(f"the hub with which {cluster} is connected is not known")
+        call = fellow.stub.Ask(h.AskRequest(cluster=cluster, query=query))
+        try:
+            async for response in call:
+                yield response.reply
+        except grpc.aio.AioRpcError as error:
+            raise AgentUnreachable(error.details() or f"{cluster} can't be asked just now") from None
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Speak to nobody any more."""
+        tasks = [fellow.task for fellow in self._fellows.values()]
+        self._fellows.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Fellow:
+    """One of them, and the task that keeps the stream to it."""
+
+    def __init__(
+        self,
+        record: s.HubRecord,
+        own_id: bytes,
+        credentials: Credentials,
+        all_of_ours: Callable[[], Iterable[cp.ClusterStatus]],
+    ) -> None:
+        self._record = record
+        self._all_of_ours = all_of_ours
+        self.news = News(own_id)
+        self._channel = grpc.aio.secure_channel(
+            record.address,
+            grpc_channel_credentials(credentials),
+            options=channel_options(Identity(Role.HUB, "hub")),
+        )
+        self.stub = HubServiceStub(self._channel)
+        self.task = asyncio.create_task(self._keep(), name=f"tell hub {record.name}")
+
+    async def _keep(self) -> None:
+        delays = backoff()
+        clock = asyncio.get_running_loop().time
+        try:
+            while True:
+                begun = clock()
+                self.news.clear()
+                for status in self._all_of_ours():
+                    self.news.status(status)
+                try:
+                    await self.stub.Tell(self.news.requests())
+                except grpc.aio.AioRpcError as error:
+                    _log.info("no stream to another hub", hub=self._record.name, code=error.code().name)
+                if clock() - begun > _STEADY_SECONDS:
+                    delays = backoff()
+                await asyncio.sleep(next(delays))
+        finally:
+            await self._channel.close()
