@@ -82,7 +82,7 @@ class Switchboard:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        self._standing: dict[Identity, int] = {}
+        self._standing: dict[str, int] = {}  # by who it is, whichever certificate shows it
         self._calls: dict[bytes, _Call] = {}  # the one that waits longest first
         self._pairs: dict[int, tuple[Identity, Identity]] = {}  # by the caller's connection
         self._of: Counter[str] = Counter()  # calls and pairs, by cluster
@@ -111,18 +111,18 @@ class Switchboard:
         """A member can be called here from now on; the newest of its connections is the one."""
         if member.role not in _MEMBERS:
             return [Refuse(connection, "forbidden", f"{member} is neither an agent nor a node")]
-        former = self._standing.get(member)
+        former = self._standing.get(str(member))
         if former is None and len(self._standing) >= self.limits.standing:
             return [Refuse(connection, "busy", f"{self.limits.standing} members stand here already")]
-        self._standing[member] = connection
+        self._standing[str(member)] = connection
         return [] if former is None else [Hangup(former)]
 
     def left(self, connection: int, member: Identity) -> list[Action]:
         """A standing connection has ended. Calls that wait for it are refused at once."""
-        if self._standing.get(member) != connection:
+        if self._standing.get(str(member)) != connection:
             return []
-        del self._standing[member]
-        lost = [token for token, call in self._calls.items() if call.to == member]
+        del self._standing[str(member)]
+        lost = [token for token, call in self._calls.items() if str(call.to) == str(member)]
         return [self._refuse(token, "away", f"{member} went away") for token in lost]
 
     def dialled(self, connection: int, by: Identity, uri: str, token: bytes, now: float) -> list[Action]:
@@ -132,13 +132,13 @@ class Switchboard:
             to = refused
             self._calls[token] = _Call(connection, by, to, now + self.limits.seconds)
             self._of.update((by.cluster, to.cluster))
-            return [Ring(self._standing[to], token, by)]
+            return [Ring(self._standing[str(to)], token, by)]
         return [Refuse(connection, *refused)]
 
     def answered(self, connection: int, member: Identity, token: bytes) -> list[Action]:
         """A called member is there."""
         call = self._calls.get(token)
-        if call is None or call.to != member:
+        if call is None or str(call.to) != str(member):
             return [Refuse(connection, "gone", "nobody waits for this answer, or not any more")]
         del self._calls[token]
         self._pairs[call.connection] = (call.by, call.to)
@@ -147,7 +147,7 @@ class Switchboard:
     def declined(self, member: Identity, token: bytes, why: str) -> list[Action]:
         """A called member won't come."""
         call = self._calls.get(token)
-        return [self._refuse(token, "declined", why)] if call is not None and call.to == member else []
+        return [self._refuse(token, "declined", why)] if call is not None and str(call.to) == str(member) else []
 
     def parted(self, connection: int) -> list[Action]:
         """A caller's connection has ended, whether it waited or spoke."""
@@ -178,7 +178,7 @@ class Switchboard:
             return "forbidden", f"{by} may not speak to {to}: agents speak to agents, nodes to nodes"
         if by.cluster == to.cluster:
             return "forbidden", f"{by} and {to} are of one cluster, and need no relay"
-        if to not in self._standing:
+        if str(to) not in self._standing:
             return "away", f"{to} is not connected to this relay"
         if len(self._calls) + len(self._pairs) >= self.limits.connections:
             return "busy", f"{self.limits.connections} connections pass through here already"
