@@ -65,14 +65,14 @@ class RelayDoors:
     async def __aenter__(self) -> RelayDoors:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._standing.close()
-        tasks = list(self._tasks)
-        tasks += [task for _, task in self._listening.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for sock, _ in self._listening.values():
+        listening = list(self._listening.values())
+        ending = [*self._tasks, *(accepting for _, accepting in listening)]
+        for each in ending:
+            each.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        for sock, _ in listening:
             sock.close()
 
     def _may_call(self, caller: Identity) -> bool:
