@@ -9,7 +9,7 @@ import importlib
 from types import ModuleType
 
 GROUPS = {
-    "A federation on this machine": ["up", "down", "status", "demo", "doctor", "perf"],
+    "A federation on this machine": ["up", "down", "status", "demo", "doctor", "perf", "fake-agent"],
     "A federation on kind": ["kind up", "kind status", "kind partition", "kind heal", "kind link", "kind down"],
     "Definitions": ["apply", "diff", "get", "describe", "delete"],
     "Runs": [
@@ -29,13 +29,14 @@ GROUPS = {
     "On Kubernetes": ["server manifest", "agent manifest", "relay manifest"],
     "About": ["version"],
 }
-# A verb of two words, such as `kind up`, is one verb whose module is called kind_up.
+_IN_MODULES = str.maketrans(" -", "__")
+# A verb of two words, such as `kind up`, is one verb whose module is called kind_up; so is one with a dash.
 MODULES = frozenset(verb for verbs in GROUPS.values() for verb in verbs)
 
 
 def load(verb: str) -> ModuleType:
     """The module of a verb."""
-    return importlib.import_module(f"{__name__}.{verb.replace(' ', '_')}")
+    return importlib.import_module(f"{__name__}.{verb.translate(_IN_MODULES)}")
 
 
 def joined(words: list[str]) -> list[str]:
