@@ -207,11 +207,16 @@ async def test_a_gap_makes_the_connection_anew(
         assert agent.core.events == []
 
 
-async def test_any_of_the_hubs_addresses_will_do(members: Members, tmp_path: Path) -> None:
+@pytest.mark.parametrize("begins_with", [0, 1])
+async def test_any_of_the_hubs_addresses_will_do(
+    members: Members, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins_with: int
+) -> None:
+    monkeypatch.setattr(link_hub.random, "randrange", lambda _: begins_with)
     one, two = FakeHub(), FakeHub()
     async with served_hub(members, two) as second:
         first = served_hub(members, one)
-        async with first, running(members, tmp_path / "edge", "edge", [first.address, second.address]):
+        addresses = [first.address, second.address] if begins_with == 0 else [second.address, first.address]
+        async with first, running(members, tmp_path / "edge", "edge", addresses):
             await within(one.sessions.get())
             await first.__aexit__()
             session = await within(two.sessions.get())
@@ -223,6 +228,7 @@ async def test_a_hub_that_says_nothing_is_left_for_another(
     members: Members, hub: FakeHub, hub_server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link_hub, "_WELCOME_SECONDS", 0.3)
+    monkeypatch.setattr(link_hub.random, "randrange", lambda _: 0)
     mute = FakeHub()
     mute.mute = True
     async with (
