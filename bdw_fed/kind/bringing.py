@@ -48,11 +48,12 @@ def plan(ground: Ground, wishes: Wishes) -> list[Step]:
     image: list[str] = []  # filled by the first step
     cargo = _Cargo(state.directory / ARCHIVE)
     steps = [Step(_IMAGE, partial(_image, wishes, image))]
-    for member in environment.members:
+    members = sorted(environment.members, key=lambda member: member.name != state.hub)  # most has to be done there
+    for member in members:
         steps.append(Step(f"cluster {member.name}", partial(_cluster, ground, member, wishes)))
     steps.append(Step(_PACKED, partial(_pack, state, environment, image, wishes, cargo), (_IMAGE,)))
     steps.append(Step(_MANIFESTS, partial(_manifests, installation, environment, image), (_IMAGE,)))
-    for member in environment.members:
+    for member in members:
         there = f"cluster {member.name}"
         steps.append(Step(f"images on {member.name}", partial(_load, state, member, cargo), (_PACKED, there)))
         if member.files:
@@ -60,7 +61,7 @@ def plan(ground: Ground, wishes: Wishes) -> list[Step]:
     hub = f"hub and etcd on {state.hub}"
     steps.append(Step(hub, partial(_hub, state), (_MANIFESTS, f"images on {state.hub}")))
     agents = []
-    for member in environment.members:
+    for member in members:
         # On the hub's cluster after the hub: what both overlays have in common is made by one at a time.
         needs = (_MANIFESTS, f"images on {member.name}", *([hub] if member.name == state.hub else ()))
         needs += (f"data on {member.name}",) if member.files else ()
