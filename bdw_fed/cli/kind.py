@@ -27,6 +27,8 @@ from bdw_fed.manifests.overlays import NAMESPACE
 if TYPE_CHECKING:
     from bdw_fed.client import Document
 
+_NONE = {"name": "-", "node": "-", "worker": False, "ready": False, "restarts": 0, "waits_for": "-"}
+
 
 @contextmanager
 def refused() -> Iterator[None]:
@@ -123,8 +125,8 @@ def show_status(state: Path | None, form: Format) -> int:
         return OK if ready else NEGATIVE
     rows = []
     for cluster in found["clusters"]:
-        for pod in cluster["pods"] or [{"name": "-", "node": "-", "ready": False, "restarts": 0, "waits_for": "-"}]:
-            word = "ready" if pod["ready"] else pod["waits_for"] or "not ready"
+        for pod in cluster["pods"] or [_NONE]:
+            word = "ready" if pod["ready"] else pod["waits_for"] or ("starting" if pod["worker"] else "not ready")
             rows.append([cluster["name"], cluster["state"], pod["node"], pod["name"], word, str(pod["restarts"])])
     show_table(["CLUSTER", "STATE", "NODE", "POD", "READY", ">RESTARTS"], rows)
     for one, other in found["partitions"]:
@@ -149,7 +151,7 @@ def _looked_at(state: State) -> dict[str, Any]:
                 about["state"] = f"does not answer: {str(error).splitlines()[0]}"
         listed.append(about)
     ready = all(about["state"] == "there" and about["pods"] for about in listed)
-    ready = ready and all(pod["ready"] for about in listed for pod in about["pods"])
+    ready = ready and all(pod["ready"] or pod["worker"] for about in listed for pod in about["pods"])
     return {
         "ready": ready,
         "hub": f"127.0.0.1:{state.hub_port}",

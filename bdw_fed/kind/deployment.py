@@ -16,6 +16,7 @@ from bdw_fed.manifests.overlays import NAMESPACE
 _READY_SECONDS = 240
 _API_SECONDS = 120.0
 _ASK_AGAIN = 0.5
+_WORKER = "bdw-fed-worker"
 HUB = ("statefulset/bdw-fed-etcd", "deployment/bdw-fed-hub")
 AGENT = ("deployment/bdw-fed-agent", "daemonset/bdw-fed-node")
 
@@ -55,7 +56,7 @@ def await_ready(state: State, cluster: str, workloads: tuple[str, ...]) -> None:
 
 
 def pods(state: State, cluster: str) -> list[dict[str, Any]]:
-    """Our pods on a cluster: name, node, ready, restarts, and why one waits."""
+    """Our pods on a cluster: name, node, whether it is a worker (which come and go), ready, restarts, why it waits."""
     found = json.loads(kubectl(state, cluster, "get", "pods", "-n", NAMESPACE, "-o", "json"))
     return [_pod(item) for item in found["items"]]
 
@@ -68,6 +69,7 @@ def _pod(item: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": item["metadata"]["name"],
         "node": item["spec"].get("nodeName", ""),
+        "worker": item["metadata"].get("labels", {}).get("app.kubernetes.io/name") == _WORKER,
         "ready": conditions.get("Ready") == "True",
         "restarts": sum(one.get("restartCount", 0) for one in containers),
         "waits_for": "; ".join(filter(None, (_words(wait) for wait in waits))),
@@ -83,7 +85,7 @@ def _why(state: State, cluster: str) -> str:
     """What a person would look at next: pods that are not ready, and the end of what they said."""
     lines = []
     for pod in pods(state, cluster):
-        if not pod["ready"]:
+        if not (pod["ready"] or pod["worker"]):
             base = ("kubectl", "--kubeconfig", str(state.kubeconfig), "--context", context_of(cluster))
             words = (*base, "logs", "-n", NAMESPACE, pod["name"], "--all-containers", "--tail=15")
             said = call(words, check=False).stdout.decode(errors="replace").strip()
