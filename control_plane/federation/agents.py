@@ -202,7 +202,8 @@ class Agents:
         self._status[cluster] = status
         if before is None or _worth_storing(before) != _worth_storing(status):
             self._intake.note(status)
-        self.fellows.status(self._told(cluster))
+        if self.fellows.some:
+            self.fellows.status(self._told(cluster))
 
     def progress(self, status: m.FragmentStatus) -> None:
         """Counters of a live run."""

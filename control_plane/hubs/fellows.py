@@ -43,6 +43,11 @@ class Fellows:
         self._all_of_ours = all_of_ours
         self._fellows: dict[bytes, _Fellow] = {}
 
+    @property
+    def some(self) -> bool:
+        """Whether there are any."""
+        return bool(self._fellows)
+
     def know(self, hubs: Mapping[bytes, s.HubRecord]) -> None:
         """These are all others that live."""
         for gone in self._fellows.keys() - hubs.keys():
