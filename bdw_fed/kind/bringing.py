@@ -25,7 +25,7 @@ from bdw_fed.kind.state import ARCHIVE, State
 from bdw_fed.kind.steps import Step
 from bdw_fed.manifests.errors import ManifestError
 from bdw_fed.manifests.installation import Installation
-from bdw_fed.manifests.overlays import HubPlace
+from bdw_fed.manifests.overlays import HubPlace, RelayPlace
 
 _IMAGE = "our image"
 _PACKED = "images packed"
@@ -60,6 +60,8 @@ def plan(ground: Ground, wishes: Wishes) -> list[Step]:
             steps.append(Step(f"data on {member.name}", partial(_data, state, member), (there,)))
     hub = f"hub and etcd on {state.hub}"
     steps.append(Step(hub, partial(_hub, state), (_MANIFESTS, f"images on {state.hub}")))
+    if environment.relay:
+        steps.append(Step(f"relay on {state.hub}", partial(_relay, state, environment), (hub,)))
     agents = []
     for member in members:
         # On the hub's cluster after the hub: what both overlays have in common is made by one at a time.
@@ -68,7 +70,8 @@ def plan(ground: Ground, wishes: Wishes) -> list[Step]:
         agents.append(Step(f"agent on {member.name}", partial(_agent, state, member), needs))
     steps += agents
     steps.append(Step(_READY, partial(_await_agents, state, environment), tuple(step.name for step in agents)))
-    steps.append(Step("topology", partial(_topology, ground, installation), (_READY, hub)))
+    relay = (f"relay on {state.hub}",) if environment.relay else ()
+    steps.append(Step("topology", partial(_topology, ground, installation), (_READY, hub, *relay)))
     return steps
 
 
@@ -145,6 +148,8 @@ def _data(state: State, member: Member) -> str:
 def _manifests(installation: Installation, environment: Environment, image: list[str]) -> str:
     try:
         installation.hub(HubPlace(image=image[0]))
+        if environment.relay:
+            installation.relay(RelayPlace(environment.relay, image[0]))
         for member in environment.members:
             installation.agent(agent_place(environment, member, image[0]))
     except ManifestError as error:
@@ -155,6 +160,12 @@ def _manifests(installation: Installation, environment: Environment, image: list
 def _hub(state: State) -> str:
     deployment.apply(state, state.hub, state.directory / "hub")
     deployment.await_ready(state, state.hub, deployment.HUB)
+    return "ready"
+
+
+def _relay(state: State, environment: Environment) -> str:
+    deployment.apply(state, state.hub, state.directory / "relays" / environment.relay)
+    deployment.await_ready(state, state.hub, deployment.RELAY)
     return "ready"
 
 

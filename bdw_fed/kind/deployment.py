@@ -18,6 +18,7 @@ _API_SECONDS = 120.0
 _ASK_AGAIN = 0.5
 _WORKER = "bdw-fed-worker"
 HUB = ("statefulset/bdw-fed-etcd", "deployment/bdw-fed-hub")
+RELAY = ("deployment/bdw-fed-relay",)
 AGENT = ("deployment/bdw-fed-agent", "daemonset/bdw-fed-node")
 
 

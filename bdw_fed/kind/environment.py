@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from bdw_fed.manifests.overlays import HUB_NODE_PORT, NAMESPACE, PEERS_NODE_PORT, AgentPlace
+from bdw_fed.kind.errors import KindError
+from bdw_fed.manifests.overlays import HUB_NODE_PORT, NAMESPACE, PEERS_NODE_PORT, RELAY_NODE_PORT, AgentPlace
 from topology.model import Cluster, Topology
 from topology.questions import Questions
 
@@ -60,10 +61,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Environment:
-    """All kind clusters of a topology; the hub is in the first cluster of tier cloud, else in the first."""
+    """All kind clusters of a topology; the hub is in the first cluster of tier cloud, else in the first.
+
+    `relay` is the name of the relay beside the hub; empty = there is none.
+    """
 
     members: tuple[Member, ...]
     hub: str
+    relay: str = ""
 
     def member(self, name: str) -> Member:
         """The one of that name. KeyError."""
@@ -76,11 +81,16 @@ class Environment:
 
 
 def environment_of(topology: Topology) -> Environment:
-    """The clusters that the topology becomes, with nodes as declared."""
+    """The clusters that the topology becomes, with nodes as declared. KindError if it has too many relays."""
     questions = Questions(topology)
     clusters = topology.spec.clusters
     hub = next((cluster.name for cluster in clusters if questions.tier(cluster.name) == "cloud"), clusters[0].name)
-    return Environment(tuple(_member(cluster, topology, questions) for cluster in clusters), hub)
+    members = tuple(_member(cluster, topology, questions) for cluster in clusters)
+    relays = topology.spec.relays
+    if len(relays) > 1:
+        names = ", ".join(relay.name for relay in relays)
+        raise KindError(f"spec.relays: kind up runs one relay, beside the hub, and these are {names}: keep one of them")
+    return Environment(members, hub, relays[0].name if relays else "")
 
 
 def _member(cluster: Cluster, topology: Topology, questions: Questions) -> Member:
@@ -166,7 +176,8 @@ def agent_place(environment: Environment, member: Member, image: str) -> AgentPl
 
 
 def as_made(text: str, environment: Environment) -> str:
-    """The topology's text as it is applied: with the nodes that there are, in the contexts that kind has made.
+    """The topology's text as it is applied: with the nodes that there are, in the contexts that kind has made, and the
+    relay where it is.
 
     `text` has passed its checks.
     """
@@ -185,5 +196,7 @@ def as_made(text: str, environment: Environment) -> str:
         ]
         if member.pods:
             cluster["runtime"] = {"kubernetes": {"context": context_of(member.name), "namespace": NAMESPACE}}
+    for relay in content["spec"].get("relays") or ():
+        relay["address"] = f"{environment.member(environment.hub).control_plane}:{RELAY_NODE_PORT}"
     dumped: str = yaml.safe_dump(content, sort_keys=False)
     return dumped

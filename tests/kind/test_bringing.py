@@ -141,6 +141,22 @@ def test_a_cluster_that_somebody_has_deleted_is_made_and_loaded_again(
     assert len(played.asked("kind load")) == 4
 
 
+def test_a_relay_is_brought_up_after_the_hub_and_before_the_topology_is_applied(
+    tmp_path: Path, played: Played, wishes: Wishes
+) -> None:
+    topology = tmp_path / "relayed.yaml"
+    topology.write_text(DEFAULT.read_text() + '  relays: [{name: r1, address: "r1.example.org:7447"}]\n')
+    wishes = replace(wishes, topology=topology)
+    steps = {step.name: step for step in plan(prepare(tmp_path / "state", wishes), wishes)}
+    assert steps["relay on cloud1"].needs == ("hub and etcd on cloud1",)
+    assert "relay on cloud1" in steps["topology"].needs
+    steps["our image"].do()
+    steps["manifests"].do()
+    assert (tmp_path / "state" / "relays" / "r1" / "relay" / "cert.pem").is_file()
+    plain = plan(prepare(tmp_path / "other", replace(wishes, topology=None)), replace(wishes, topology=None))
+    assert not any(step.name.startswith("relay") for step in plain)
+
+
 def test_it_goes_on_where_it_failed(tmp_path: Path, played: Played, wishes: Wishes) -> None:
     (played.directory / "fail-edge2").touch()
     with pytest.raises(KindError, match=r"(?s)too many open files.*max_user_instances"):

@@ -16,6 +16,7 @@ from bdw_fed.kind.environment import (
     fitted,
     kind_config,
 )
+from bdw_fed.kind.errors import KindError
 from bdw_fed.kind.network import drop_script, limit_script, rates_of
 from bdw_fed.kind.preparing import DEFAULT
 
@@ -60,6 +61,17 @@ def test_workers_are_pods_where_the_topology_says_kubernetes_as_the_built_in_one
     assert all(agent_place(built_in, member, "i:1").pods for member in built_in.members)
     assert agent_place(environment, environment.member("centre"), "i:1").pods
     assert not agent_place(environment, environment.member("edge"), "i:1").pods
+
+
+def test_the_relay_is_beside_the_hub_at_an_address_that_all_clusters_know() -> None:
+    text = TOPOLOGY.replace("dial: a}", "dial: none}") + '  relays: [{name: r1, address: "r1.example.org:7447"}]\n'
+    environment = environment_of(check(text, "t.yaml")[0])
+    assert environment.relay == "r1"
+    (relay,) = yaml.safe_load(as_made(text, environment))["spec"]["relays"]
+    assert relay == {"name": "r1", "address": "centre-control-plane:30447"}
+    more = text.replace("relays: [", 'relays: [{name: r0, address: "r0:1"}, ')
+    with pytest.raises(KindError, match="one relay, beside the hub, and these are r0, r1"):
+        environment_of(check(more, "t.yaml")[0])
 
 
 def test_every_declared_node_is_a_worker_and_a_cluster_without_nodes_gets_one(environment: Environment) -> None:
