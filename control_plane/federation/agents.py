@@ -259,8 +259,8 @@ class Agents:
                 session.replaced()  # it has gone to another hub, and its stream here does not know it yet
             return
         known = self._status.get(cluster)
-        if known is None or not self._elsewhere.has_told(cluster):
-            self._status[cluster] = record.status
+        if known is None or (self._elsewhere.hub(cluster) and not self._elsewhere.has_told(cluster)):
+            self._status[cluster] = record.status  # what an agent said here is newer than what is stored of it
         if lost:
             self._missed(cluster)
         self._liveness.known(cluster, time.monotonic())
