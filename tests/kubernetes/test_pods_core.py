@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cluster_agent.runtimes.kubernetes import core
+from cluster_agent.runtimes.kubernetes import messages
 from cluster_agent.runtimes.kubernetes.api.objects.meta import ObjectMeta
 from cluster_agent.runtimes.kubernetes.api.objects.pod import (
     Container,
@@ -76,48 +76,48 @@ class Cluster(RuleBasedStateMachine):
         self.wake_at = float("inf")
         self.listed = False
 
-    def do(self, event: core.Event) -> None:
+    def do(self, event: messages.Event) -> None:
         for action in self.core.handle(event, self.now):
             match action:
-                case core.Create(name, request):
+                case messages.Create(name, request):
                     assert request in self.waiting
                     assert name not in self.there
                     assert name not in self.cleared
                     self.made[request] = self.made.get(request, 0) + 1
                     assert self.made[request] == 1
                     self.there[name] = self.waiting[request]
-                case core.Link(name):
+                case messages.Link(name):
                     assert name not in self.linking | self.linked
                     self.linking.add(name)
-                case core.Explain(name):
+                case messages.Explain(name):
                     assert name not in self.explaining
                     self.explaining.add(name)
-                case core.Grant(request, name):
+                case messages.Grant(request, name):
                     assert name in self.linked, "only a pod that has answered is a worker"
                     assert name not in self.granted, "no pod is two workers"
                     assert name not in self.deleting
                     self.granted[name] = self.waiting.pop(request)
                     assert self.granted[name] == self.there[name]
-                case core.Fail(request, message):
+                case messages.Fail(request, message):
                     del self.waiting[request]
                     assert message
-                case core.Died(name, reason):
+                case messages.Died(name, reason):
                     assert name in self.granted
                     assert name not in self.dead
                     assert reason.text
                     self.dead.add(name)
-                case core.Delete(name):
+                case messages.Delete(name):
                     assert name not in self.granted, "what is used is never deleted"
                     self.deleting.add(name)
                     self.linked.discard(name)
                     self.linking.discard(name)
-                case core.Clear(name):
+                case messages.Clear(name):
                     assert name not in self.granted
                     assert name not in self.there
                     self.cleared.add(name)
                     self.linked.discard(name)
                     self.linking.discard(name)
-                case core.WakeAt(at):
+                case messages.WakeAt(at):
                     self.wake_at = min(at, self.wake_at)
 
     def some(self, data: st.DataObject, names: set[str]) -> str:
@@ -128,27 +128,27 @@ class Cluster(RuleBasedStateMachine):
         self.numbers += 1
         name = f"left-{self.numbers}"
         self.there[name] = template
-        self.do(core.Seen(running(name, template)))
+        self.do(messages.Seen(running(name, template)))
 
     @precondition(lambda self: not self.listed)
     @rule(well=st.booleans())
     def list(self, well: bool) -> None:
         self.listed = self.listed or well
-        self.do(core.Listed() if well else core.Unlisted("the server is away"))
+        self.do(messages.Listed() if well else messages.Unlisted("the server is away"))
         assert well or not self.waiting
 
     @rule(template=st.sampled_from(TEMPLATES))
     def want(self, template: str) -> None:
         self.numbers += 1
         self.waiting[self.numbers] = template
-        self.do(core.Wanted(self.numbers, template, f"made-{self.numbers}"))
+        self.do(messages.Wanted(self.numbers, template, f"made-{self.numbers}"))
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def unwant(self, data: st.DataObject) -> None:
         request = data.draw(st.sampled_from(sorted(self.waiting)))
         del self.waiting[request]
-        self.do(core.Unwanted(request))
+        self.do(messages.Unwanted(request))
 
     @precondition(lambda self: self.there)
     @rule(data=st.data(), how=st.sampled_from(["running", "pending", "no image", "back-off", "no node"]))
@@ -169,28 +169,28 @@ class Cluster(RuleBasedStateMachine):
                 condition=PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message="full"),
             ),
         }[how]
-        self.do(core.Seen(seen))
+        self.do(messages.Seen(seen))
 
     @precondition(lambda self: self.there)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         name = self.some(data, set(self.there))
         self.ended.add(name)
-        self.do(core.Seen(failed(name, template=self.there[name])))
+        self.do(messages.Seen(failed(name, template=self.there[name])))
 
     @precondition(lambda self: self.there)
     @rule(data=st.data(), told=st.booleans())
     def vanish(self, data: st.DataObject, told: bool) -> None:
         name = self.some(data, set(self.there))
         template = self.there.pop(name)
-        self.do(core.Gone(name, running(name, template) if told else None))
+        self.do(messages.Gone(name, running(name, template) if told else None))
 
     @precondition(lambda self: self.deleting & self.there.keys())
     @rule(data=st.data())
     def deleted(self, data: st.DataObject) -> None:
         name = self.some(data, self.deleting & self.there.keys())
         del self.there[name]
-        self.do(core.Gone(name))
+        self.do(messages.Gone(name))
         assert name in self.cleared
 
     @precondition(lambda self: any(name.startswith("made") for name in self.there))
@@ -204,7 +204,7 @@ class Cluster(RuleBasedStateMachine):
             if held.pod is None:
                 del self.there[name]
                 self.explaining.discard(name)
-            self.do(core.Refused(name, "no", no_room))
+            self.do(messages.Refused(name, "no", no_room))
 
     @precondition(lambda self: self.linking)
     @rule(data=st.data(), well=st.booleans())
@@ -213,23 +213,23 @@ class Cluster(RuleBasedStateMachine):
         self.linking.discard(name)
         if well:
             self.linked.add(name)
-            self.do(core.Linked(name))
+            self.do(messages.Linked(name))
         else:
-            self.do(core.Unlinked(name, "another version"))
+            self.do(messages.Unlinked(name, "another version"))
 
     @precondition(lambda self: self.linked)
     @rule(data=st.data())
     def unlink(self, data: st.DataObject) -> None:
         name = self.some(data, self.linked)
         self.linked.discard(name)
-        self.do(core.Unlinked(name, "the starter is gone"))
+        self.do(messages.Unlinked(name, "the starter is gone"))
 
     @precondition(lambda self: self.explaining)
     @rule(data=st.data(), reason=st.sampled_from([None, Reason(Cause.VOLUME, "no volume")]))
     def explain(self, data: st.DataObject, reason: Reason | None) -> None:
         name = self.some(data, self.explaining)
         self.explaining.discard(name)
-        self.do(core.Explained(name, reason))
+        self.do(messages.Explained(name, reason))
 
     @precondition(lambda self: self.granted)
     @rule(data=st.data(), reusable=st.booleans())
@@ -237,7 +237,7 @@ class Cluster(RuleBasedStateMachine):
         name = self.some(data, set(self.granted))
         del self.granted[name]
         self.dead.discard(name)
-        self.do(core.Released(name, reusable))
+        self.do(messages.Released(name, reusable))
 
     @rule(seconds=st.floats(0, SPARE_SECONDS))
     def pass_time(self, seconds: float) -> None:
@@ -247,7 +247,7 @@ class Cluster(RuleBasedStateMachine):
     def tick(self) -> None:
         if self.wake_at <= self.now:
             self.wake_at = float("inf")
-            self.do(core.Tick())
+            self.do(messages.Tick())
 
     @invariant()
     def none_is_forgotten(self) -> None:
@@ -266,10 +266,10 @@ class Cluster(RuleBasedStateMachine):
         while self.explaining or self.deleting & self.there.keys() or self.wake_at < float("inf"):
             for name in sorted(self.explaining):
                 self.explaining.discard(name)
-                self.do(core.Explained(name, None))
+                self.do(messages.Explained(name, None))
             for name in sorted(self.deleting & self.there.keys()):
                 del self.there[name]
-                self.do(core.Gone(name))
+                self.do(messages.Gone(name))
             if self.wake_at < float("inf"):
                 self.now = max(self.now, self.wake_at)
                 self.tick()
@@ -285,14 +285,14 @@ TestCluster.settings = settings(max_examples=60, stateful_step_count=30, deadlin
 def begun(name: str = "w-1") -> PodsCore:
     """A core that waits for a pod."""
     made = PodsCore()
-    made.handle(core.Listed(), 0.0)
-    assert made.handle(core.Wanted(1, "a", name), 0.0)[0] == core.Create(name, 1)
+    made.handle(messages.Listed(), 0.0)
+    assert made.handle(messages.Wanted(1, "a", name), 0.0)[0] == messages.Create(name, 1)
     return made
 
 
 def given_up(made: PodsCore, seen: Pod, at: float) -> bool:
     """Whether the pod is given up when it looks like this then."""
-    made.handle(core.Seen(seen), at)
+    made.handle(messages.Seen(seen), at)
     return bool(made._pods["w-1"].given_up)
 
 
@@ -300,8 +300,8 @@ def test_an_image_that_is_not_there_is_told_at_the_first_pull() -> None:
     words = 'rpc error: failed to pull and unpack image "docker.io/library/nope:1": not found'
     made = begun()
     assert given_up(made, waiting("w-1", "ErrImagePull", words), 1.0)
-    actions = made.handle(core.Explained("w-1", Reason(Cause.IMAGE, "no image"), "words"), 2.0)
-    assert actions == [core.Delete("w-1"), core.Fail(1, "no image", "words")]
+    actions = made.handle(messages.Explained("w-1", Reason(Cause.IMAGE, "no image"), "words"), 2.0)
+    assert actions == [messages.Delete("w-1"), messages.Fail(1, "no image", "words")]
 
 
 def test_a_pod_that_no_node_can_take_just_now_is_told_as_that_for_the_pool_to_make_do() -> None:
@@ -309,14 +309,14 @@ def test_a_pod_that_no_node_can_take_just_now_is_told_as_that_for_the_pool_to_ma
     condition = PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message="Insufficient cpu")
     assert not given_up(made, pod("w-1", node="", condition=condition), 1.0)
     assert given_up(made, pod("w-1", node="", condition=condition), 31.0)
-    actions = made.handle(core.Explained("w-1", None), 31.0)
+    actions = made.handle(messages.Explained("w-1", None), 31.0)
     words = "no node can take the pod: Insufficient cpu"
-    assert actions == [core.Delete("w-1"), core.Fail(1, words, "", True)]
+    assert actions == [messages.Delete("w-1"), messages.Fail(1, words, "", True)]
 
 
 def test_a_pod_that_was_left_and_can_never_come_up_is_not_kept() -> None:
     made = PodsCore()
-    assert core.Delete("left-1") in made.handle(core.Seen(waiting("left-1", "ErrImagePull", "not found")), 0.0)
+    assert messages.Delete("left-1") in made.handle(messages.Seen(waiting("left-1", "ErrImagePull", "not found")), 0.0)
 
 
 def test_a_registry_that_can_not_be_had_is_asked_some_more_times() -> None:
@@ -336,46 +336,46 @@ def test_trouble_that_passes_is_forgotten() -> None:
 
 def test_a_starter_that_is_not_found_is_told_soon_with_what_to_look_for() -> None:
     made = begun()
-    made.handle(core.Seen(running("w-1")), 1.0)
-    assert core.Explain("w-1") not in made.handle(core.Tick(), LINK_SECONDS)
-    assert core.Explain("w-1") in made.handle(core.Tick(), 1.0 + LINK_SECONDS)
-    [_, fail] = made.handle(core.Explained("w-1", None), 40.0)
-    assert isinstance(fail, core.Fail)
+    made.handle(messages.Seen(running("w-1")), 1.0)
+    assert messages.Explain("w-1") not in made.handle(messages.Tick(), LINK_SECONDS)
+    assert messages.Explain("w-1") in made.handle(messages.Tick(), 1.0 + LINK_SECONDS)
+    [_, fail] = made.handle(messages.Explained("w-1", None), 40.0)
+    assert isinstance(fail, messages.Fail)
     assert "at the same path?" in fail.message
 
 
 def test_a_pod_of_which_nothing_is_heard_is_not_waited_for_for_ever() -> None:
     made = begun()
-    assert core.Explain("w-1") in made.handle(core.Tick(), 10.0), "its events are read before"
-    made.handle(core.Explained("w-1", None), 10.0)
-    made.handle(core.Tick(), START_SECONDS)
-    [_, fail] = made.handle(core.Explained("w-1", None), START_SECONDS)
-    assert isinstance(fail, core.Fail)
+    assert messages.Explain("w-1") in made.handle(messages.Tick(), 10.0), "its events are read before"
+    made.handle(messages.Explained("w-1", None), 10.0)
+    made.handle(messages.Tick(), START_SECONDS)
+    [_, fail] = made.handle(messages.Explained("w-1", None), START_SECONDS)
+    assert isinstance(fail, messages.Fail)
     assert fail.message == "the pod is not up after 900 s"
 
 
 def test_a_pod_that_is_left_is_adopted_and_no_other_is_made() -> None:
     made = PodsCore()
-    assert made.handle(core.Wanted(1, "a", "w-1"), 0.0) == [], "before it is known what there is"
-    made.handle(core.Seen(running("left-1")), 0.0)
-    made.handle(core.Seen(running("left-2", "b")), 0.0)
-    assert core.Link("left-1") in made.handle(core.Listed(), 0.1)
-    assert made.handle(core.Linked("left-1"), 0.2) == [core.Grant(1, "left-1")]
-    assert core.Delete("left-2") in made.handle(core.Tick(), SPARE_SECONDS)
+    assert made.handle(messages.Wanted(1, "a", "w-1"), 0.0) == [], "before it is known what there is"
+    made.handle(messages.Seen(running("left-1")), 0.0)
+    made.handle(messages.Seen(running("left-2", "b")), 0.0)
+    assert messages.Link("left-1") in made.handle(messages.Listed(), 0.1)
+    assert made.handle(messages.Linked("left-1"), 0.2) == [messages.Grant(1, "left-1")]
+    assert messages.Delete("left-2") in made.handle(messages.Tick(), SPARE_SECONDS)
 
 
 def test_an_adopted_pod_that_is_no_good_is_replaced() -> None:
     made = PodsCore()
-    made.handle(core.Seen(running("left-1")), 0.0)
-    made.handle(core.Listed(), 0.0)
-    made.handle(core.Wanted(1, "a", "w-1"), 0.0)
-    actions = made.handle(core.Unlinked("left-1", "the pod's starter speaks version 0"), 1.0)
-    assert actions[:2] == [core.Delete("left-1"), core.Create("w-1", 1)]
+    made.handle(messages.Seen(running("left-1")), 0.0)
+    made.handle(messages.Listed(), 0.0)
+    made.handle(messages.Wanted(1, "a", "w-1"), 0.0)
+    actions = made.handle(messages.Unlinked("left-1", "the pod's starter speaks version 0"), 1.0)
+    assert actions[:2] == [messages.Delete("left-1"), messages.Create("w-1", 1)]
 
 
 def test_what_a_daemon_leaves_is_not_deleted() -> None:
     made = begun()
-    made.handle(core.Linked("w-1"), 1.0)
-    made.handle(core.Leave(), 2.0)
-    assert core.Delete("w-1") not in made.handle(core.Released("w-1", False), 2.0)
+    made.handle(messages.Linked("w-1"), 1.0)
+    made.handle(messages.Leave(), 2.0)
+    assert messages.Delete("w-1") not in made.handle(messages.Released("w-1", False), 2.0)
     assert list(made.names(State.SPARE)) == ["w-1"]

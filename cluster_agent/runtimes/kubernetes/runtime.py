@@ -25,7 +25,7 @@ import structlog
 
 from cluster_agent.runtimes.base import LeftRow, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError, TemplateError
-from cluster_agent.runtimes.kubernetes import core
+from cluster_agent.runtimes.kubernetes import messages
 from cluster_agent.runtimes.kubernetes.admission import Limits, Refusal
 from cluster_agent.runtimes.kubernetes.api.client import Client
 from cluster_agent.runtimes.kubernetes.api.errors import AlreadyExists, ApiError, NotFound, Unavailable
@@ -132,12 +132,12 @@ class KubernetesRuntime(Runtime):
         except StartError as error:
             usable = up.link.present
             reason = None if usable else await up.fate.learn()
-            self._handle(core.Released(name, usable))
+            self._handle(messages.Released(name, usable))
             if reason is not None:
                 raise StartError(reason.text, error.detail) from None
             raise
         except BaseException:
-            self._handle(core.Released(name, up.link.present))
+            self._handle(messages.Released(name, up.link.present))
             raise
         return PodWorker(inner, up.link, spec, up.place, up.fate, release)
 
@@ -148,7 +148,7 @@ class KubernetesRuntime(Runtime):
 
     def leave(self) -> None:
         self._leaving = True
-        self._handle(core.Leave())
+        self._handle(messages.Leave())
 
     async def close(self) -> None:
         if self._timer is not None:
@@ -171,14 +171,14 @@ class KubernetesRuntime(Runtime):
         """A pod of this template that is up, and ours alone. StartError."""
         request = next(self._requests)
         asked = self._asked[request] = _Asked(made, asyncio.get_running_loop().create_future())
-        self._handle(core.Wanted(request, made.key, made.name(secrets.token_hex(6))))
+        self._handle(messages.Wanted(request, made.key, made.name(secrets.token_hex(6))))
         try:
             return await asked.granted
         except asyncio.CancelledError:
             if asked.granted.done() and not asked.granted.cancelled() and asked.granted.exception() is None:
-                self._handle(core.Released(asked.granted.result(), True))
+                self._handle(messages.Released(asked.granted.result(), True))
             else:
-                self._handle(core.Unwanted(request))
+                self._handle(messages.Unwanted(request))
             raise
         finally:
             del self._asked[request]
@@ -192,7 +192,7 @@ class KubernetesRuntime(Runtime):
     async def _release(self, name: str, reusable: bool) -> None:
         """A worker was stopped; if its pod goes with it, wait for that."""
         cleared = self._cleared.setdefault(name, asyncio.Event())
-        self._handle(core.Released(name, reusable))
+        self._handle(messages.Released(name, reusable))
         try:
             if not self._leaving and name in self._core.names(State.LEAVING):
                 async with asyncio.timeout(_GONE_SECONDS):
@@ -204,44 +204,44 @@ class KubernetesRuntime(Runtime):
 
     # -------------------------------------------------------------------------------------------------- the core
 
-    def _handle(self, event: core.Event) -> None:
+    def _handle(self, event: messages.Event) -> None:
         for action in self._core.handle(event, time.monotonic()):
             self._do(action)
 
-    def _do(self, action: core.Action) -> None:
+    def _do(self, action: messages.Action) -> None:
         match action:
-            case core.Create():
+            case messages.Create():
                 self._own(self._create(action.name, self._asked[action.request].template))
-            case core.Link():
+            case messages.Link():
                 up = self._up.setdefault(action.name, _Up(place_of(self._settings, identity_of(action.name))))
                 up.linking = asyncio.create_task(self._connect(action.name, up))
-            case core.Explain():
+            case messages.Explain():
                 self._own(self._explain(action.name))
-            case core.Grant():
+            case messages.Grant():
                 self._grant(action)
-            case core.Fail():
+            case messages.Fail():
                 self._fail(action)
-            case core.Died():
+            case messages.Died():
                 _log.warning("a worker's pod has ended", pod=action.name, reason=action.reason.text)
                 self._up[action.name].fate.tell(action.reason)
-            case core.Delete():
+            case messages.Delete():
                 self._own(self._delete(action.name))
-            case core.Clear():
+            case messages.Clear():
                 self._own(self._clear(action.name))
-            case core.WakeAt():
+            case messages.WakeAt():
                 if self._timer is not None:
                     self._timer.cancel()
                 delay = max(0.0, action.at - time.monotonic())
-                self._timer = asyncio.get_running_loop().call_later(delay, self._handle, core.Tick())
+                self._timer = asyncio.get_running_loop().call_later(delay, self._handle, messages.Tick())
 
-    def _grant(self, action: core.Grant) -> None:
+    def _grant(self, action: messages.Grant) -> None:
         granted = self._asked[action.request].granted
         if granted.done():  # nobody waits any more, as we shall be told in a moment
-            self._handle(core.Released(action.name, True))
+            self._handle(messages.Released(action.name, True))
         else:
             granted.set_result(action.name)
 
-    def _fail(self, action: core.Fail) -> None:
+    def _fail(self, action: messages.Fail) -> None:
         asked = self._asked.get(action.request)
         if asked is not None and not asked.granted.done():
             asked.granted.set_exception(StartError(action.message, action.detail, no_room=action.no_room))
@@ -257,15 +257,15 @@ class KubernetesRuntime(Runtime):
         def deliver(news: watch.News[Pod]) -> None:
             match news:
                 case watch.Added() | watch.Modified():
-                    self._handle(core.Seen(news.object))
+                    self._handle(messages.Seen(news.object))
                 case watch.Deleted():
-                    self._handle(core.Gone(news.object.metadata.name, news.object))
+                    self._handle(messages.Gone(news.object.metadata.name, news.object))
                 case watch.Listed():
-                    self._handle(core.Listed())
+                    self._handle(messages.Listed())
                     self._own(self._tidy())
                 case watch.Troubled() if news.failures >= _TROUBLED:
                     _log.warning("the pods can't be watched", reason=news.words)
-                    self._handle(core.Unlisted(f"no pod can be had: {news.words}"))
+                    self._handle(messages.Unlisted(f"no pod can be had: {news.words}"))
 
         await self._watcher.run(deliver)
 
@@ -275,16 +275,16 @@ class KubernetesRuntime(Runtime):
         try:
             refusal = await self._refusal(made)
             if refusal is not None:
-                self._handle(core.Refused(name, refusal.text, refusal.no_room))
+                self._handle(messages.Refused(name, refusal.text, refusal.no_room))
                 return
             await asyncio.to_thread(_make, place_of(self._settings, identity))
             await self._create_once(made.manifest(identity))
         except ApiError as error:
             reason = reason_of_refusal(error)
             words = reason.text if reason is not None else f"no pod can be made: {error}"
-            self._handle(core.Refused(name, words, reason is not None and reason.cause == "quota"))
+            self._handle(messages.Refused(name, words, reason is not None and reason.cause == "quota"))
         except OSError as error:
-            self._handle(core.Refused(name, f"the pod's directory could not be made: {error}"))
+            self._handle(messages.Refused(name, f"the pod's directory could not be made: {error}"))
 
     async def _refusal(self, made: Template) -> Refusal | None:
         """Why there can't be such a pod just now. Those of ours that are going take room until they are gone."""
@@ -318,12 +318,12 @@ class KubernetesRuntime(Runtime):
             link = await self._linked(up.place)
             up.places = await asyncio.to_thread(_places, up.place)
         except (StartError, OSError) as error:
-            self._handle(core.Unlinked(name, str(error)))
+            self._handle(messages.Unlinked(name, str(error)))
             return
         up.link, up.fate = link, Fate()
-        self._handle(core.Linked(name))
+        self._handle(messages.Linked(name))
         await link.gone.wait()
-        self._handle(core.Unlinked(name, "the pod's starter is gone"))
+        self._handle(messages.Unlinked(name, "the pod's starter is gone"))
 
     async def _linked(self, place: Place) -> StarterLink:
         while True:
@@ -338,7 +338,7 @@ class KubernetesRuntime(Runtime):
         """What the events of a pod and its last words tell of why it does not come up."""
         pod = self._watcher.view.get((self._settings.namespace, name))
         if pod is None:
-            self._handle(core.Explained(name, None))
+            self._handle(messages.Explained(name, None))
             return
         events: list[Event] = []
         words = ""
@@ -352,7 +352,7 @@ class KubernetesRuntime(Runtime):
                 words = await self._client.logs(name, self._settings.namespace, container=reason.container, tail=_WORDS)
         except ApiError as error:
             _log.warning("a pod can't be explained", pod=name, error=str(error))
-        self._handle(core.Explained(name, reason_of(pod, events, words), words))
+        self._handle(messages.Explained(name, reason_of(pod, events, words), words))
 
     async def _delete(self, name: str) -> None:
         await self._cut(name)
@@ -361,7 +361,7 @@ class KubernetesRuntime(Runtime):
                 await self._client.delete(PODS, name, self._settings.namespace)
                 return
             except NotFound:
-                self._handle(core.Gone(name))
+                self._handle(messages.Gone(name))
                 return
             except ApiError as error:
                 _log.warning("a pod can't be deleted", pod=name, error=str(error))
