@@ -31,6 +31,7 @@ from cluster_agent.coordinator.messages import FragmentAssigned, RunKey
 from cluster_agent.events import EventBus
 from cluster_agent.link.hub import HubLink, LinkConfig
 from cluster_agent.log import CoordinatorLog
+from cluster_agent.membership.revoked import Revoked
 from cluster_agent.nodes.door import NodeDoor
 from cluster_agent.orders import messages as orders
 from cluster_agent.peer.peers import Peers
@@ -105,8 +106,10 @@ async def measure(place: Path, units: int, durability: str, runs: int, profiler:
     log = CoordinatorLog.open(place / "state", durability=durability)
     bus = EventBus("a", log.log_id)
     link = HubLink(LinkConfig("a", ["127.0.0.1:1"], credentials, "0"), core, log, intake, bus)
-    door = NodeDoor("a", intake, BundleCache(place / "bundles", link.pull_bundle), data_root="/", durability=durability)
-    peers = Peers("a", log, intake, bus, credentials, link.relay)
+    revoked = Revoked(credentials, intake, None)
+    bundles = BundleCache(place / "bundles", link.pull_bundle)
+    door = NodeDoor("a", intake, bundles, revoked, link.certify, data_root="/", durability=durability)
+    peers = Peers("a", log, intake, bus, credentials, link.relay, revoked)
     driver = Driver(core, log, intake, bus, door, peers, link, link, durability=durability)
     driver.start()
     commits = 0

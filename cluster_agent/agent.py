@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import grpc
 import grpc.aio
 import structlog
 
 from bdw_fed.v1.federation_pb2 import PeerDirectory
+from bdw_fed.v1.membership_pb2_grpc import add_JoinServiceServicer_to_server
 from bdw_fed.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
 from bdw_fed.v1.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from cluster_agent.bundles import BundleCache
@@ -30,12 +32,23 @@ from cluster_agent.events import EventBus
 from cluster_agent.link.hub import HubLink, LinkConfig
 from cluster_agent.link.incoming import DIRECTORY
 from cluster_agent.log import CoordinatorLog, LogError
+from cluster_agent.membership.door import FILE as NODE_TOKEN
+from cluster_agent.membership.door import NodeJoinDoor, node_token
+from cluster_agent.membership.renewal import Renewal
+from cluster_agent.membership.revoked import REVOKED, Revoked
 from cluster_agent.nodes.door import NodeDoor
 from cluster_agent.peer.peers import Peers
 from cluster_agent.peer.server import PeerDoor
 from cluster_agent.relay.doors import RelayDoors
-from wire.identity import Credentials, grpc_server_credentials, server_options
+from wire.identity import (
+    Credentials,
+    grpc_open_credentials,
+    grpc_server_credentials,
+    join_server_options,
+    server_options,
+)
 
+_JOINS_AT_A_TIME = 64
 _log = structlog.get_logger(__name__)
 
 
@@ -45,7 +58,8 @@ class AgentConfig:
 
     `hub` lists the hub's addresses, of which any will do. `data_root` is the directory against which the paths of
     datasets are resolved on the cluster's nodes. `durability` is process or power. `advertise_peers` is where other
-    clusters dial this one, if that differs from where it listens.
+    clusters dial this one, if that differs from where it listens. At `listen_join` nodes without a certificate get one
+    for the node token in `state`; empty: nowhere.
     """
 
     cluster: str
@@ -57,10 +71,11 @@ class AgentConfig:
     data_root: Path
     durability: str = "process"
     advertise_peers: str = ""
+    listen_join: str = ""
 
 
 async def serve(config: AgentConfig, ready: Callable[[dict[str, str]], None], stop: asyncio.Event) -> None:
-    """Run the agent until `stop` is set. `ready` gets the addresses of its doors: "nodes" and "peers"."""
+    """Run the agent until `stop` is set. `ready` gets the addresses of its doors: nodes, peers and join."""
     log = CoordinatorLog.open(config.state, durability=config.durability)
     try:
         await _serve(config, log, ready, stop)
@@ -79,36 +94,49 @@ async def _serve(
     bus = EventBus(cluster, log.log_id, lamport=int.from_bytes(log.meta(LAMPORT) or b"", "big"))
     link = HubLink(LinkConfig(cluster, config.hub, config.credentials, version("bdw-fed")), core, log, intake, bus)
     bundles = BundleCache(config.state / "bundles", link.pull_bundle)
+    revoked = Revoked(config.credentials, intake, log.meta(REVOKED))
     nodes = NodeDoor(
         cluster,
         intake,
         bundles,
+        revoked,
+        link.certify,
         data_root=str(config.data_root),
         durability=config.durability,
         changed=link.nodes_changed,
     )
-    node_server, peer_server = (grpc.aio.server(options=server_options()) for _ in range(2))
+    servers = node_server, peer_server = [grpc.aio.server(options=server_options()) for _ in range(2)]
     addresses = {
-        "nodes": _bind(node_server, config.listen_nodes, config),
-        "peers": _bind(peer_server, config.listen_peers, config),
+        "nodes": _bind(node_server, config.listen_nodes, config, grpc_server_credentials(config.credentials)),
+        "peers": _bind(peer_server, config.listen_peers, config, grpc_server_credentials(config.credentials)),
     }
     doors = RelayDoors(config.credentials, addresses["peers"])
-    peers = Peers(cluster, log, intake, bus, config.credentials, link.relay, nodes.directory, doors)
+    peers = Peers(cluster, log, intake, bus, config.credentials, link.relay, revoked, nodes.directory, doors)
     driver = Driver(core, log, intake, bus, nodes, peers, link, link, durability=config.durability)
+    renewal = Renewal(config.credentials, link.certify)
+
+    def told_renewal(seconds: float) -> None:
+        renewal.told(seconds)
+        nodes.told_renewal(seconds)
+
+    link.told_renewal = told_renewal
     driver.start()
     if (known := log.meta(DIRECTORY)) is not None:
         peers.directory(PeerDirectory.FromString(known))
 
     add_NodeServiceServicer_to_server(nodes, node_server)
     add_PeerServiceServicer_to_server(PeerDoor(cluster, peers), peer_server)
+    if config.listen_join:
+        servers.append(_join_server(config, link, addresses))
     link.connect(peers, bundles, nodes.logs, nodes.statuses, config.advertise_peers or addresses["peers"])
 
     async with doors, asyncio.TaskGroup() as tasks:
         driving = tasks.create_task(driver.run(), name="driver")
-        async with _open_doors(node_server, peer_server):
+        async with _open_doors(*servers):
             talking = [
                 tasks.create_task(peers.run(), name="peers"),
                 tasks.create_task(link.run(), name="link"),
+                tasks.create_task(renewal.run(), name="renewal"),
             ]
             _log.info("the agent is ready", cluster=cluster, **addresses)
             ready(addresses)
@@ -121,10 +149,20 @@ async def _serve(
         await driving
 
 
-def _bind(server: grpc.aio.Server, listen: str, config: AgentConfig) -> str:
+def _join_server(config: AgentConfig, link: HubLink, addresses: dict[str, str]) -> grpc.aio.Server:
+    """The door for nodes that have no certificate yet."""
+    server = grpc.aio.server(options=join_server_options(), maximum_concurrent_rpcs=_JOINS_AT_A_TIME)
+    token = node_token(config.state / NODE_TOKEN, config.credentials)
+    door = NodeJoinDoor(config.cluster, token, config.credentials, link.certify)
+    add_JoinServiceServicer_to_server(door, server)
+    addresses["join"] = _bind(server, config.listen_join, config, grpc_open_credentials(config.credentials))
+    return server
+
+
+def _bind(server: grpc.aio.Server, listen: str, config: AgentConfig, credentials: grpc.ServerCredentials) -> str:
     """Open a door; returns its address. OSError if the address is taken."""
     try:
-        port = server.add_secure_port(listen, grpc_server_credentials(config.credentials))
+        port = server.add_secure_port(listen, credentials)
     except RuntimeError as error:
         raise OSError(f"agent {config.cluster} can't listen on {listen}: is the address taken?") from error
     return f"{listen.rpartition(':')[0]}:{port}"

@@ -10,6 +10,8 @@ outputs                         NAMESPACE/RUN/CLUSTER/EPOCH/FRAME.PIECE
 measured                        NAMESPACE/STEP/VERSION    what runs have shown of a step
 fragments                       CLUSTER/NAMESPACE/RUN     what is wanted of a cluster
 agents                          CLUSTER                   what was last heard of it, and which hub it is connected to
+members                         CLUSTER                   which of its certificates are valid
+tokens                          ID                        a token to join with
 hubs                            HUB ID                    where a hub is, as long as it lives
 bindings                        everywhere/DIGEST, namespace/NAMESPACE/DIGEST   the role of a subject, by its digest
 """
@@ -59,6 +61,8 @@ class Kinds:
         self.measured = store.repository("measured", s.StepMeasured)
         self.fragments = store.repository("fragments", m.Assignment)
         self.agents = store.repository("agents", s.AgentRecord)
+        self.members = store.repository("members", s.MemberRecord)
+        self.tokens = store.repository("tokens", s.TokenRecord)
         self.hubs = store.repository("hubs", s.HubRecord)
         self.bindings = store.repository("bindings", access_pb2.RoleBinding)
 

@@ -1,6 +1,7 @@
 """The hub as a service: everything it is made of, in the order in which it starts and stops.
 
-    etcd ◀─ kinds ◀─ runs ◀─ board, feed, agents, directories ◀─ two gRPC services ◀─ gate ◀─ people, agents
+    etcd ◀─ kinds ◀─ runs, members ◀─ board, feed, agents, directories ◀─ two gRPC services ◀─ gate ◀─ people, agents
+                                   ◀─ joining ◀─ a gRPC service on a port of its own ◀─ clusters without certificates
 
 All state that matters is in etcd and among the blobs; what is in memory is read from there at the start or told again
 by the agents. So a hub may be killed at any moment, and while etcd is away the hub stays: streams live on, reads are
@@ -26,6 +27,7 @@ from bdw_fed.v1.control_plane_pb2 import ClusterStatus
 from bdw_fed.v1.control_plane_pb2_grpc import add_ControlPlaneServiceServicer_to_server
 from bdw_fed.v1.federation_pb2_grpc import add_FederationServiceServicer_to_server
 from bdw_fed.v1.hub_pb2_grpc import add_HubServiceServicer_to_server
+from bdw_fed.v1.membership_pb2_grpc import add_JoinServiceServicer_to_server
 from bdw_fed.v1.model_pb2 import Run
 from control_plane.access.audit import AuditLog
 from control_plane.access.gate import Gate
@@ -44,6 +46,10 @@ from control_plane.federation.service import FederationService
 from control_plane.hubs.living import LivingHubs
 from control_plane.hubs.service import HubService
 from control_plane.kinds import Kinds
+from control_plane.membership.joining import Issuing, Joining
+from control_plane.membership.members import Members
+from control_plane.membership.own import OwnCertificate
+from control_plane.membership.service import JoinDoor
 from control_plane.models import models_imported
 from control_plane.patience import persistently
 from control_plane.reservations.driver import Reservations
@@ -53,20 +59,32 @@ from control_plane.runs.expiry import expire
 from control_plane.runs.measuring import Measurements
 from control_plane.store.etcd.client import Client, Config, Tls
 from control_plane.store.repository import Store
-from wire.identity import Credentials, grpc_server_credentials, server_options
+from wire.identity import (
+    Credentials,
+    grpc_open_credentials,
+    grpc_server_credentials,
+    join_server_options,
+    server_options,
+)
+from wire.identity.authority import Authority, authority_hash
 
 if TYPE_CHECKING:
     from control_plane.access.tokens import Issuer
 
 VERSION = "0.1.0"
 _GRACE_SECONDS = 0.5
+_JOINS_AT_A_TIME = 64
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class HubConfig:
-    """Where the hub keeps its blobs, where etcd is, who it is, where it serves (port 0: a free one)."""
+    """Where the hub keeps its blobs, where etcd is, who it is, where it serves (port 0: a free one).
+
+    With the directory of the federation's authority it makes its own certificate, renews those of its agents and nodes
+    and, at `listen_join`, lets clusters join.
+    """
 
     state: Path
     etcd: list[str]
@@ -86,6 +104,11 @@ class HubConfig:
     listen_users: str = ""  # where users with tokens are served, whose connections show no certificate
     issuer: Issuer | None = None  # of the tokens
     settle: bool = False  # etcd is the embedded one, whose acknowledgements come early
+    authority: Path | None = None
+    listen_join: str = ""  # empty: nobody can join
+    advertise_join: str = ""  # where clusters find that, if it differs; ":PORT": at the hub's own host
+    certificate_life: float = 90 * 86400.0  # seconds within which a certificate is renewed
+    certificate_grace: float = 7 * 86400.0  # that it is valid for beyond, for who is cut off
     hub_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))  # of this process
 
 
@@ -103,13 +126,13 @@ async def serve(config: HubConfig, ready: Callable[[str], None], stop: asyncio.E
     async with Client(Config(tuple(config.etcd), tls, settle=config.settle)) as client:
         hub = Hub(config, Kinds(Store(client)))
         async with asyncio.TaskGroup() as group:
-            server, address = await hub.start(group)
+            servers, address = await hub.start(group)
             try:
                 ready(address)
                 await stop.wait()
             finally:
                 hub.end_sessions()
-                await server.stop(_GRACE_SECONDS)
+                await asyncio.gather(*(server.stop(_GRACE_SECONDS) for server in servers))
                 await hub.end()
 
 
@@ -120,11 +143,6 @@ def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredenti
     except RuntimeError as error:
         raise OSError(f"the hub can't listen on {listen}: {error}") from error
     return f"{listen.rpartition(':')[0]}:{port}"
-
-
-def _users_door(credentials: Credentials) -> grpc.ServerCredentials:
-    """TLS that asks for no certificate: who calls is said by a token."""
-    return grpc.ssl_server_credentials([(credentials.key.read_bytes(), credentials.certificate.read_bytes())])
 
 
 class Hub:
@@ -140,16 +158,23 @@ class Hub:
         self._feed = Feed(kinds)
         self._intake = Intake(kinds, self._runs, config.hub_id)
         self._hubs = LivingHubs(kinds, config.hub_id, config.lease)
+        issuing = _issuing(config)
+        self._members = Members(kinds, issuing.authority if issuing else None)
+        self._joining = Joining(kinds, self._members, issuing)
+        self._own = OwnCertificate(issuing, config.state / "credentials") if issuing else None
+        self._credentials = self._own.issue() if self._own else config.credentials
         self._agents = Agents(
             self._intake,
             self._board,
             self._feed,
             self._hubs,
-            config.credentials,
+            self._members,
+            self._credentials,
             version=VERSION,
             heartbeat=config.heartbeat,
+            renew_after=self._joining.renew_after,
         )
-        self._directories = Directories(kinds, self._agents)
+        self._directories = Directories(kinds, self._agents, self._members)
         self._submissions = Submissions(kinds, self._runs, self._blobs, self._agents.statuses)
         self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
         self._board.taken = self._reservations.run_seen
@@ -160,10 +185,15 @@ class Hub:
         self._kinds = kinds
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, group: asyncio.TaskGroup) -> tuple[grpc.aio.Server, str]:
-        """Read what is stored, begin to follow it, open the door. Returns the server and its address."""
-        hubs, runs, fragments, topologies, bindings = await asyncio.gather(
-            self._hubs.load(), self._board.load(), self._feed.load(), self._directories.load(), self._users.load()
+    async def start(self, group: asyncio.TaskGroup) -> tuple[list[grpc.aio.Server], str]:
+        """Read what is stored, begin to follow it, open the doors. Returns the servers and the first one's address."""
+        hubs, runs, fragments, topologies, bindings, members = await asyncio.gather(
+            self._hubs.load(),
+            self._board.load(),
+            self._feed.load(),
+            self._directories.load(),
+            self._users.load(),
+            self._members.load(),
         )
         agents = await self._agents.load()
         for part in (
@@ -173,6 +203,7 @@ class Hub:
             self._reservations.keep(),
             self._feed.keep(fragments),
             self._directories.keep(topologies),
+            self._members.keep(members),
             self._directories.push(),
             self._users.keep(bindings),
             self._intake.keep(),
@@ -186,17 +217,30 @@ class Hub:
             models_imported(),
         ):
             self._tasks.append(group.create_task(part))
+        if self._own:
+            self._tasks.append(group.create_task(self._own.keep()))
         server = grpc.aio.server(interceptors=[self._gate()], options=server_options())
-        add_FederationServiceServicer_to_server(FederationService(self._agents, self._blobs), server)
+        service = FederationService(self._agents, self._blobs, self._members, self._joining)
+        add_FederationServiceServicer_to_server(service, server)
         add_ControlPlaneServiceServicer_to_server(self._service(), server)
         add_HubServiceServicer_to_server(HubService(self._agents), server)
-        address = _bind(server, self._config.listen, grpc_server_credentials(self._config.credentials))
-        if self._config.listen_users:
-            _bind(server, self._config.listen_users, _users_door(self._config.credentials))
-        await server.start()
+        address = _bind(server, self._config.listen, grpc_server_credentials(self._credentials))
+        if self._config.listen_users:  # who calls is said by a token
+            _bind(server, self._config.listen_users, grpc_open_credentials(self._credentials))
+        servers = [server]
+        if self._config.listen_join:
+            servers.append(self._join_server())
+        for each in servers:
+            await each.start()
         stand = self._hubs.stand(self._config.name, self._config.advertise or address)
         self._tasks.append(group.create_task(stand))
-        return server, address
+        return servers, address
+
+    def _join_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=join_server_options(), maximum_concurrent_rpcs=_JOINS_AT_A_TIME)
+        add_JoinServiceServicer_to_server(JoinDoor(self._joining, self._credentials.ca.read_bytes()), server)
+        _bind(server, self._config.listen_join, grpc_open_credentials(self._credentials))
+        return server
 
     def end_sessions(self) -> None:
         """Let the agents go, so that they look for the hub again at once."""
@@ -228,6 +272,8 @@ class Hub:
             users=self._users,
             directories=self._directories,
             blobs=self._blobs,
+            members=self._members,
+            joining=self._joining,
         )
 
     def _ended(self, run: Run) -> None:
@@ -241,3 +287,18 @@ class Hub:
     async def _mend(self) -> None:
         with suppress(asyncio.CancelledError):
             await persistently(lambda: self._runs.mend(time.time()), None)
+
+
+def _issuing(config: HubConfig) -> Issuing | None:
+    if config.authority is None:
+        return None
+    authority = Authority.open(config.authority)
+    if authority.hash != authority_hash(config.credentials.ca.read_bytes()):
+        raise ValueError(f"{config.authority}: this is not the authority of the certificate that the hub was given")
+    port = config.listen_join.rpartition(":")[2]
+    return Issuing(
+        authority,
+        life=config.certificate_life,
+        grace=config.certificate_grace,
+        join_address=config.advertise_join or (f":{port}" if port else ""),
+    )

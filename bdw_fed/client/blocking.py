@@ -16,6 +16,7 @@ from bdw_fed.client.runs import PATIENCE, Runs
 from bdw_fed.client.transport import BlockingTransport, run_now
 from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import control_plane_pb2 as pb
+from bdw_fed.v1 import membership_pb2 as membership
 from bdw_fed.v1 import model_pb2 as model
 
 if TYPE_CHECKING:
@@ -125,6 +126,29 @@ class SyncClient:
     def status(self, *, timeout: float = CALL_TIMEOUT) -> pb.StatusResponse:
         """See Client.status."""
         return run_now(self._runs.status(timeout=timeout))
+
+    def create_token(
+        self, cluster: str, *, time_to_live: float = 3600.0, needs_acceptance: bool = False
+    ) -> membership.CreateTokenResponse:
+        """See Client.create_token."""
+        made = self._runs.create_token(cluster, time_to_live=time_to_live, needs_acceptance=needs_acceptance)
+        return run_now(made)
+
+    def tokens(self) -> Sequence[membership.Token]:
+        """See Client.tokens."""
+        return run_now(self._runs.tokens())
+
+    def delete_token(self, token: str) -> None:
+        """See Client.delete_token."""
+        run_now(self._runs.delete_token(token))
+
+    def accept_cluster(self, cluster: str, *, key: str = "") -> membership.Token:
+        """See Client.accept_cluster."""
+        return run_now(self._runs.accept_cluster(cluster, key=key))
+
+    def revoke_cluster(self, cluster: str) -> None:
+        """See Client.revoke_cluster."""
+        run_now(self._runs.revoke_cluster(cluster))
 
     def submit(
         self,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdw_fed.client.errors import NotFound, TimedOut, Unavailable
-from bdw_fed.client.objects import CALL_TIMEOUT, Objects, _aclose
+from bdw_fed.client.membership import Membership
+from bdw_fed.client.objects import CALL_TIMEOUT, _aclose
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
 from wire.identity.credentials import ssl_client_context
@@ -31,7 +32,7 @@ def has_ended(run: model.Run) -> bool:
     return run.state in _ENDED
 
 
-class Runs(Objects):
+class Runs(Membership):
     """The part of the client that is about runs."""
 
     async def submit(

@@ -2,6 +2,9 @@
 
 etcd lets in whoever its authority has certified, so it gets an authority that certifies nobody but etcd and the hub:
 an agent's certificate opens no way around the hub.
+
+The hub has the authority: agents and node daemons that run for long have their certificates renewed by it. etcd's and
+the user's are made anew by the next `up`.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from bdw_fed.embedded.layout import Layout, Process
 from wire.identity import Credentials, Identity, Role
 from wire.identity.authority import Authority
 
+AUTHORITY = "ca"  # below the state directory
 USER = "local"
 USER_CREDENTIALS = "user-local"
 ETCD_CLIENT = "etcd-client"
@@ -25,7 +29,7 @@ _DAYS = 90
 def issue_all(layout: Layout) -> None:
     """See that every process and the user have a certificate that is good for a month at least."""
     state = Path(layout.state)
-    authority = authority_in(state / "ca")
+    authority = authority_in(state / AUTHORITY)
     etcd_authority = authority_in(state / "etcd-ca")
     folder = state / "credentials"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -99,7 +99,8 @@ def lay_out(
     """The layout for these clusters, nodes and relays. `kept_ports` are an earlier layout's, by process and use."""
     from bdw_fed.embedded.ports import choose_ports
 
-    uses = ["etcd.clients", "hub.api", *(f"relay-{relay}.{use}" for relay in relays for use in ("relay", "health"))]
+    uses = ["etcd.clients", "hub.api", "hub.join"]
+    uses += [f"relay-{relay}.{use}" for relay in relays for use in ("relay", "health")]
     for cluster in clusters:
         uses += [f"agent-{cluster}.nodes", f"agent-{cluster}.peers"]
     uses += [f"node-{node.cluster}.{node.name}.data" for node in nodes]

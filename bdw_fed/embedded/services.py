@@ -16,7 +16,7 @@ import cluster_agent.agent as agent_service
 import cluster_agent.node.daemon as node_service
 import cluster_agent.relay.service as relay_service
 import control_plane.server as hub_service
-from bdw_fed.embedded.certificates import ETCD_CLIENT, USER
+from bdw_fed.embedded.certificates import AUTHORITY, ETCD_CLIENT, USER
 from bdw_fed.embedded.layout import Layout, Process
 from bdw_fed.embedded.ports import LOOPBACK
 from control_plane.store.etcd import embedded as etcd_program
@@ -85,6 +85,8 @@ def _hub(process: Process, layout: Layout) -> hub_service.HubConfig:
         heartbeat=layout.heartbeat,
         admins=(USER,),
         settle=True,
+        authority=Path(layout.state) / AUTHORITY,
+        listen_join=f"{LOOPBACK}:{process.ports['join']}" if "join" in process.ports else "",
     )
 
 

@@ -14,6 +14,7 @@ import yaml
 from bdw_fed.embedded.certificates import ETCD_CLIENT, USER_CREDENTIALS, authority_in, see_to
 from bdw_fed.manifests.errors import ManifestError
 from bdw_fed.manifests.overlays import (
+    AUTHORITY_FILES,
     AgentPlace,
     HubPlace,
     Kustomization,
@@ -24,6 +25,7 @@ from bdw_fed.manifests.overlays import (
 )
 from wire.identity import Identity, Role
 from wire.identity.authority import Authority
+from wire.identity.files import replace_whole
 
 USER = "local"
 _PACKAGED = Path(__file__).parent / "kubernetes"
@@ -66,6 +68,10 @@ class Installation:
         see_to(etcd_authority, Identity(Role.HUB, "hub"), overlay / ETCD_CLIENT)
         see_to(authority, Identity(Role.HUB, "hub"), overlay / "hub")
         see_to(authority, Identity(Role.USER, USER), self.user_credentials)
+        if place.join:  # kubectl reads no file outside of the overlay
+            (overlay / "authority").mkdir(mode=0o700, exist_ok=True)
+            for file in AUTHORITY_FILES:
+                replace_whole(overlay / "authority" / file, (self.directory / "ca" / file).read_bytes())
         return _write(overlay, hub_overlay(place, _relative(overlay)), place.namespace)
 
     def agent(self, place: AgentPlace) -> Path:

@@ -14,17 +14,20 @@ HUB_NODE_PORT = 30443
 PEERS_NODE_PORT = 30445
 RELAY_NODE_PORT = 30447
 FILES = ("cert.pem", "key.pem", "ca.pem")
+AUTHORITY_FILES = ("ca.pem", "ca-key.pem")
 
 Kustomization = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class HubPlace:
-    """What the hub's overlay is made from. `node_port`: reachable at a port of every node."""
+    """What the hub's overlay is made from. `node_port`: reachable at a port of every node. `join`: clusters can join,
+    for which the hub gets the authority's key."""
 
     image: str
     namespace: str = NAMESPACE
     node_port: bool = True
+    join: bool = False
     log_level: str = "warning"
 
 
@@ -71,14 +74,19 @@ _OVERHEAD = 1 << 30  # of a node daemon's pod beyond what its workers may use: i
 def hub_overlay(place: HubPlace, bases: str) -> Kustomization:
     """The kustomization of hub and etcd; `bases` is where deploy/kubernetes lies."""
     content = _kustomization(place.namespace, place.image, [f"{bases}/etcd", f"{bases}/hub"])
-    if place.node_port:
-        content["components"] = [f"{bases}/components/hub-node-port"]
+    components = {"hub-node-port": place.node_port, "hub-join": place.join}
+    if wanted := [f"{bases}/components/{name}" for name, needed in components.items() if needed]:
+        content["components"] = wanted
     content["configMapGenerator"] = [_merged("bdw-fed-hub", {"LOG_LEVEL": place.log_level})]
     content["secretGenerator"] = [
         _secret("bdw-fed-etcd-credentials", {file: f"etcd/{file}" for file in FILES}),
         _secret("bdw-fed-hub-credentials", {file: f"hub/{file}" for file in FILES}),
         _secret("bdw-fed-hub-etcd-credentials", {file: f"etcd-client/{file}" for file in FILES}),
     ]
+    if place.join:
+        content["secretGenerator"].append(
+            _secret("bdw-fed-authority", {file: f"authority/{file}" for file in AUTHORITY_FILES})
+        )
     return content
 
 

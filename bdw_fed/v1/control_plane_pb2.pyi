@@ -1363,7 +1363,7 @@ class ClusterStatus(_message.Message):
     zone: _builtins.str
     tier: _builtins.str
     state: _builtins.str
-    """ready, not-ready, unknown, never-seen"""
+    """ready, not-ready, unknown, never-seen, revoked"""
     version: _builtins.str
     last_seen: _builtins.float
     """Unix time"""

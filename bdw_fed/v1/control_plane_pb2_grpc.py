@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from bdw_fed.v1 import control_plane_pb2 as bdw__fed_dot_v1_dot_control__plane__pb2
+from bdw_fed.v1 import membership_pb2 as bdw__fed_dot_v1_dot_membership__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -148,6 +149,31 @@ class ControlPlaneServiceStub:
                 '/bdw_fed.v1.ControlPlaneService/ListRoles',
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.FromString,
+                _registered_method=True)
+        self.CreateToken = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/CreateToken',
+                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.CreateTokenRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.CreateTokenResponse.FromString,
+                _registered_method=True)
+        self.ListTokens = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/ListTokens',
+                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.ListTokensResponse.FromString,
+                _registered_method=True)
+        self.DeleteToken = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/DeleteToken',
+                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.DeleteTokenRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.DeleteTokenResponse.FromString,
+                _registered_method=True)
+        self.AcceptCluster = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/AcceptCluster',
+                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.AcceptClusterRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.AcceptClusterResponse.FromString,
+                _registered_method=True)
+        self.RevokeCluster = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/RevokeCluster',
+                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterResponse.FromString,
                 _registered_method=True)
 
 
@@ -297,6 +323,37 @@ class ControlPlaneServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateToken(self, request, context):
+        """Who is a member.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTokens(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteToken(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptCluster(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeCluster(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlPlaneServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -414,6 +471,31 @@ def add_ControlPlaneServiceServicer_to_server(servicer, server):
                     servicer.ListRoles,
                     request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.SerializeToString,
+            ),
+            'CreateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateToken,
+                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.CreateTokenRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.CreateTokenResponse.SerializeToString,
+            ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.ListTokensRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'DeleteToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteToken,
+                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.DeleteTokenRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.DeleteTokenResponse.SerializeToString,
+            ),
+            'AcceptCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptCluster,
+                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.AcceptClusterRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.AcceptClusterResponse.SerializeToString,
+            ),
+            'RevokeCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeCluster,
+                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1037,6 +1119,141 @@ class ControlPlaneService:
             '/bdw_fed.v1.ControlPlaneService/ListRoles',
             bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.SerializeToString,
             bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/CreateToken',
+            bdw__fed_dot_v1_dot_membership__pb2.CreateTokenRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_membership__pb2.CreateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/ListTokens',
+            bdw__fed_dot_v1_dot_membership__pb2.ListTokensRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_membership__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/DeleteToken',
+            bdw__fed_dot_v1_dot_membership__pb2.DeleteTokenRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_membership__pb2.DeleteTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/AcceptCluster',
+            bdw__fed_dot_v1_dot_membership__pb2.AcceptClusterRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_membership__pb2.AcceptClusterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/RevokeCluster',
+            bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ things are wrong at once. What a call needs of its caller stands beside it, see 
 """
 
 from bdw_fed.v1 import control_plane_pb2 as _control_plane_pb2
+from bdw_fed.v1 import membership_pb2 as _membership_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -63,6 +64,12 @@ class ControlPlaneServiceStub:
     """Who has which role. No namespace = all of them."""
     RevokeRole: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]
     ListRoles: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ListRolesRequest, _control_plane_pb2.ListRolesResponse]
+    CreateToken: _grpc.UnaryUnaryMultiCallable[_membership_pb2.CreateTokenRequest, _membership_pb2.CreateTokenResponse]
+    """Who is a member."""
+    ListTokens: _grpc.UnaryUnaryMultiCallable[_membership_pb2.ListTokensRequest, _membership_pb2.ListTokensResponse]
+    DeleteToken: _grpc.UnaryUnaryMultiCallable[_membership_pb2.DeleteTokenRequest, _membership_pb2.DeleteTokenResponse]
+    AcceptCluster: _grpc.UnaryUnaryMultiCallable[_membership_pb2.AcceptClusterRequest, _membership_pb2.AcceptClusterResponse]
+    RevokeCluster: _grpc.UnaryUnaryMultiCallable[_membership_pb2.RevokeClusterRequest, _membership_pb2.RevokeClusterResponse]
 
 @_typing.type_check_only
 class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
@@ -95,6 +102,12 @@ class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
     """Who has which role. No namespace = all of them."""
     RevokeRole: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]  # type: ignore[assignment]
     ListRoles: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ListRolesRequest, _control_plane_pb2.ListRolesResponse]  # type: ignore[assignment]
+    CreateToken: _aio.UnaryUnaryMultiCallable[_membership_pb2.CreateTokenRequest, _membership_pb2.CreateTokenResponse]  # type: ignore[assignment]
+    """Who is a member."""
+    ListTokens: _aio.UnaryUnaryMultiCallable[_membership_pb2.ListTokensRequest, _membership_pb2.ListTokensResponse]  # type: ignore[assignment]
+    DeleteToken: _aio.UnaryUnaryMultiCallable[_membership_pb2.DeleteTokenRequest, _membership_pb2.DeleteTokenResponse]  # type: ignore[assignment]
+    AcceptCluster: _aio.UnaryUnaryMultiCallable[_membership_pb2.AcceptClusterRequest, _membership_pb2.AcceptClusterResponse]  # type: ignore[assignment]
+    RevokeCluster: _aio.UnaryUnaryMultiCallable[_membership_pb2.RevokeClusterRequest, _membership_pb2.RevokeClusterResponse]  # type: ignore[assignment]
 
 class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -262,5 +275,41 @@ class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_plane_pb2.ListRolesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_plane_pb2.ListRolesResponse, _abc.Awaitable[_control_plane_pb2.ListRolesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateToken(
+        self,
+        request: _membership_pb2.CreateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.CreateTokenResponse, _abc.Awaitable[_membership_pb2.CreateTokenResponse]]:
+        """Who is a member."""
+
+    @_abc_1.abstractmethod
+    def ListTokens(
+        self,
+        request: _membership_pb2.ListTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.ListTokensResponse, _abc.Awaitable[_membership_pb2.ListTokensResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteToken(
+        self,
+        request: _membership_pb2.DeleteTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.DeleteTokenResponse, _abc.Awaitable[_membership_pb2.DeleteTokenResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AcceptCluster(
+        self,
+        request: _membership_pb2.AcceptClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.AcceptClusterResponse, _abc.Awaitable[_membership_pb2.AcceptClusterResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RevokeCluster(
+        self,
+        request: _membership_pb2.RevokeClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.RevokeClusterResponse, _abc.Awaitable[_membership_pb2.RevokeClusterResponse]]: ...
 
 def add_ControlPlaneServiceServicer_to_server(servicer: ControlPlaneServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,6 +11,7 @@ compare digests of that set, and the hub sends it whole where they differ.
 """
 
 from bdw_fed.v1 import control_plane_pb2 as _control_plane_pb2
+from bdw_fed.v1 import membership_pb2 as _membership_pb2
 from bdw_fed.v1 import model_pb2 as _model_pb2
 from bdw_fed.v1 import peer_pb2 as _peer_pb2
 from collections import abc as _abc
@@ -132,6 +133,7 @@ class HubWelcome(_message.Message):
     CREDITS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    RENEW_AFTER_FIELD_NUMBER: _builtins.int
     hub_id: _builtins.bytes
     protocol: _builtins.int
     received: _builtins.int
@@ -141,6 +143,8 @@ class HubWelcome(_message.Message):
     heartbeat: _builtins.float
     """seconds between the agent's heartbeats"""
     version: _builtins.str
+    renew_after: _builtins.float
+    """seconds after which the holder of a certificate asks for the next; 0 = not from this hub"""
     def __init__(
         self,
         *,
@@ -150,10 +154,11 @@ class HubWelcome(_message.Message):
         credits: _builtins.int = ...,
         heartbeat: _builtins.float = ...,
         version: _builtins.str = ...,
+        renew_after: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "heartbeat", b"heartbeat", "hub_id", b"hub_id", "protocol", b"protocol", "received", b"received", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "heartbeat", b"heartbeat", "hub_id", b"hub_id", "protocol", b"protocol", "received", b"received", "renew_after", b"renew_after", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -695,6 +700,7 @@ class PeerDirectory(_message.Message):
     TOPOLOGY_REVISION_FIELD_NUMBER: _builtins.int
     DATA_ROOT_FIELD_NUMBER: _builtins.int
     NO_EXECUTE_FIELD_NUMBER: _builtins.int
+    REVOCATIONS_FIELD_NUMBER: _builtins.int
     topology_revision: _builtins.int
     data_root: _builtins.str
     @_builtins.property
@@ -703,6 +709,8 @@ class PeerDirectory(_message.Message):
     def no_execute(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """NoExecute taints of this cluster, KEY=VALUE: what does not tolerate them is not begun"""
 
+    @_builtins.property
+    def revocations(self) -> _membership_pb2.SignedRevocations: ...
     def __init__(
         self,
         *,
@@ -710,10 +718,11 @@ class PeerDirectory(_message.Message):
         topology_revision: _builtins.int = ...,
         data_root: _builtins.str = ...,
         no_execute: _abc.Iterable[_builtins.str] | None = ...,
+        revocations: _membership_pb2.SignedRevocations | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revocations", b"revocations"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_root", b"data_root", "no_execute", b"no_execute", "peers", b"peers", "topology_revision", b"topology_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_root", b"data_root", "no_execute", b"no_execute", "peers", b"peers", "revocations", b"revocations", "topology_revision", b"topology_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

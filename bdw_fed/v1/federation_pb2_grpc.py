@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from bdw_fed.v1 import federation_pb2 as bdw__fed_dot_v1_dot_federation__pb2
+from bdw_fed.v1 import membership_pb2 as bdw__fed_dot_v1_dot_membership__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -44,6 +45,11 @@ class FederationServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_federation__pb2.PullBundleRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_federation__pb2.PullBundleResponse.FromString,
                 _registered_method=True)
+        self.Certify = channel.unary_unary(
+                '/bdw_fed.v1.FederationService/Certify',
+                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyResponse.FromString,
+                _registered_method=True)
 
 
 class FederationServiceServicer:
@@ -61,6 +67,13 @@ class FederationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Certify(self, request, context):
+        """The next certificate of the agent, or one of a node of its cluster.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FederationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -73,6 +86,11 @@ def add_FederationServiceServicer_to_server(servicer, server):
                     servicer.PullBundle,
                     request_deserializer=bdw__fed_dot_v1_dot_federation__pb2.PullBundleRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_federation__pb2.PullBundleResponse.SerializeToString,
+            ),
+            'Certify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Certify,
+                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -129,6 +147,33 @@ class FederationService:
             '/bdw_fed.v1.FederationService/PullBundle',
             bdw__fed_dot_v1_dot_federation__pb2.PullBundleRequest.SerializeToString,
             bdw__fed_dot_v1_dot_federation__pb2.PullBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Certify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.FederationService/Certify',
+            bdw__fed_dot_v1_dot_membership__pb2.CertifyRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_membership__pb2.CertifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

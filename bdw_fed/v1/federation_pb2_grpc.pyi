@@ -11,6 +11,7 @@ compare digests of that set, and the hub sends it whole where they differ.
 """
 
 from bdw_fed.v1 import federation_pb2 as _federation_pb2
+from bdw_fed.v1 import membership_pb2 as _membership_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -40,12 +41,16 @@ class FederationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FederationServiceAsyncStub: ...
     Session: _grpc.StreamStreamMultiCallable[_federation_pb2.SessionRequest, _federation_pb2.SessionResponse]
     PullBundle: _grpc.UnaryStreamMultiCallable[_federation_pb2.PullBundleRequest, _federation_pb2.PullBundleResponse]
+    Certify: _grpc.UnaryUnaryMultiCallable[_membership_pb2.CertifyRequest, _membership_pb2.CertifyResponse]
+    """The next certificate of the agent, or one of a node of its cluster."""
 
 @_typing.type_check_only
 class FederationServiceAsyncStub(FederationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Session: _aio.StreamStreamMultiCallable[_federation_pb2.SessionRequest, _federation_pb2.SessionResponse]  # type: ignore[assignment]
     PullBundle: _aio.UnaryStreamMultiCallable[_federation_pb2.PullBundleRequest, _federation_pb2.PullBundleResponse]  # type: ignore[assignment]
+    Certify: _aio.UnaryUnaryMultiCallable[_membership_pb2.CertifyRequest, _membership_pb2.CertifyResponse]  # type: ignore[assignment]
+    """The next certificate of the agent, or one of a node of its cluster."""
 
 class FederationServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -61,5 +66,13 @@ class FederationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _federation_pb2.PullBundleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_federation_pb2.PullBundleResponse], _abc.AsyncIterator[_federation_pb2.PullBundleResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Certify(
+        self,
+        request: _membership_pb2.CertifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.CertifyResponse, _abc.Awaitable[_membership_pb2.CertifyResponse]]:
+        """The next certificate of the agent, or one of a node of its cluster."""
 
 def add_FederationServiceServicer_to_server(servicer: FederationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

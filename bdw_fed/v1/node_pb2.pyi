@@ -9,6 +9,7 @@ results are not acknowledged yet, and the coordinator goes on from there.
 
 from bdw_fed.v1 import control_plane_pb2 as _control_plane_pb2
 from bdw_fed.v1 import federation_pb2 as _federation_pb2
+from bdw_fed.v1 import membership_pb2 as _membership_pb2
 from bdw_fed.v1 import model_pb2 as _model_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -548,10 +549,14 @@ class NodeWelcome(_message.Message):
     DURABILITY_FIELD_NUMBER: _builtins.int
     TRUSTED_FIELD_NUMBER: _builtins.int
     RELAYED_FIELD_NUMBER: _builtins.int
+    REVOCATIONS_FIELD_NUMBER: _builtins.int
+    RENEW_AFTER_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     data_root: _builtins.str
     """against which sources' paths are resolved"""
     durability: _builtins.str
+    renew_after: _builtins.float
+    """seconds after which the holder of a certificate asks for the next; 0 = not known"""
     @_builtins.property
     def trusted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """clusters that may be sent data without TLS"""
@@ -559,6 +564,10 @@ class NodeWelcome(_message.Message):
     @_builtins.property
     def relayed(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelayedCluster]:
         """clusters that are reached over relays alone"""
+
+    @_builtins.property
+    def revocations(self) -> _containers.RepeatedCompositeFieldContainer[_membership_pb2.Revocation]:
+        """all of them"""
 
     def __init__(
         self,
@@ -568,10 +577,12 @@ class NodeWelcome(_message.Message):
         durability: _builtins.str = ...,
         trusted: _abc.Iterable[_builtins.str] | None = ...,
         relayed: _abc.Iterable[Global___RelayedCluster] | None = ...,
+        revocations: _abc.Iterable[_membership_pb2.Revocation] | None = ...,
+        renew_after: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_root", b"data_root", "durability", b"durability", "relayed", b"relayed", "trusted", b"trusted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_root", b"data_root", "durability", b"durability", "relayed", b"relayed", "renew_after", b"renew_after", "revocations", b"revocations", "trusted", b"trusted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from bdw_fed.v1 import membership_pb2 as bdw__fed_dot_v1_dot_membership__pb2
 from bdw_fed.v1 import node_pb2 as bdw__fed_dot_v1_dot_node__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -44,6 +45,11 @@ class NodeServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_node__pb2.FetchBundleRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_node__pb2.FetchBundleResponse.FromString,
                 _registered_method=True)
+        self.Certify = channel.unary_unary(
+                '/bdw_fed.v1.NodeService/Certify',
+                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -61,6 +67,13 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Certify(self, request, context):
+        """The node's next certificate, which the agent asks the hub for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -73,6 +86,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.FetchBundle,
                     request_deserializer=bdw__fed_dot_v1_dot_node__pb2.FetchBundleRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_node__pb2.FetchBundleResponse.SerializeToString,
+            ),
+            'Certify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Certify,
+                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -129,6 +147,33 @@ class NodeService:
             '/bdw_fed.v1.NodeService/FetchBundle',
             bdw__fed_dot_v1_dot_node__pb2.FetchBundleRequest.SerializeToString,
             bdw__fed_dot_v1_dot_node__pb2.FetchBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Certify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.NodeService/Certify',
+            bdw__fed_dot_v1_dot_membership__pb2.CertifyRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_membership__pb2.CertifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ The stream carries batches. Nothing in it is numbered: after a reconnection the 
 results are not acknowledged yet, and the coordinator goes on from there.
 """
 
+from bdw_fed.v1 import membership_pb2 as _membership_pb2
 from bdw_fed.v1 import node_pb2 as _node_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
@@ -37,12 +38,16 @@ class NodeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     Attach: _grpc.StreamStreamMultiCallable[_node_pb2.AttachRequest, _node_pb2.AttachResponse]
     FetchBundle: _grpc.UnaryStreamMultiCallable[_node_pb2.FetchBundleRequest, _node_pb2.FetchBundleResponse]
+    Certify: _grpc.UnaryUnaryMultiCallable[_membership_pb2.CertifyRequest, _membership_pb2.CertifyResponse]
+    """The node's next certificate, which the agent asks the hub for."""
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Attach: _aio.StreamStreamMultiCallable[_node_pb2.AttachRequest, _node_pb2.AttachResponse]  # type: ignore[assignment]
     FetchBundle: _aio.UnaryStreamMultiCallable[_node_pb2.FetchBundleRequest, _node_pb2.FetchBundleResponse]  # type: ignore[assignment]
+    Certify: _aio.UnaryUnaryMultiCallable[_membership_pb2.CertifyRequest, _membership_pb2.CertifyResponse]  # type: ignore[assignment]
+    """The node's next certificate, which the agent asks the hub for."""
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -58,5 +63,13 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.FetchBundleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.FetchBundleResponse], _abc.AsyncIterator[_node_pb2.FetchBundleResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Certify(
+        self,
+        request: _membership_pb2.CertifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.CertifyResponse, _abc.Awaitable[_membership_pb2.CertifyResponse]]:
+        """The node's next certificate, which the agent asks the hub for."""
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from bdw_fed.v1 import membership_pb2 as bdw__fed_dot_v1_dot_membership__pb2
 from bdw_fed.v1 import model_pb2 as bdw__fed_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x64w_fed/v1/peer.proto\x12\nbdw_fed.v1\x1a\x16\x62\x64w_fed/v1/model.proto\"7\n\x0f\x45xchangeRequest\x12$\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x15.bdw_fed.v1.PeerFrame\"8\n\x10\x45xchangeResponse\x12$\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x15.bdw_fed.v1.PeerFrame\"\xe8\x01\n\tPeerFrame\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0b\n\x03\x61\x63k\x18\x02 \x01(\x04\x12\x0e\n\x06log_id\x18\x03 \x01(\x0c\x12\x13\n\x0bpeer_log_id\x18\x04 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\r\n\x05hello\x18\x06 \x01(\x08\x12)\n\x08messages\x18\x07 \x03(\x0b\x32\x17.bdw_fed.v1.PeerMessage\x12\x10\n\x08protocol\x18\x08 \x01(\r\x12\x0e\n\x06\x61nswer\x18\t \x01(\x08\x12\x0f\n\x07lamport\x18\n \x01(\x04\x12\x1e\n\x04load\x18\x0b \x01(\x0b\x32\x10.bdw_fed.v1.Load\"\x9c\x01\n\x04Load\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04\x63pus\x18\x02 \x01(\x01\x12\x13\n\x0b\x63pus_wanted\x18\x03 \x01(\x01\x12\x14\n\x0cmean_seconds\x18\x04 \x01(\x01\x12#\n\x05steps\x18\x05 \x03(\x0b\x32\x14.bdw_fed.v1.StepLoad\x12&\n\x04link\x18\x06 \x01(\x0b\x32\x18.bdw_fed.v1.MeasuredLink\"\x85\x01\n\x08StepLoad\x12\x12\n\ndefinition\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x01\x12\x0e\n\x06queued\x18\x03 \x01(\x04\x12\x0c\n\x04\x62usy\x18\x04 \x01(\x04\x12\x0c\n\x04warm\x18\x05 \x01(\x04\x12*\n\x08measured\x18\x06 \x01(\x0b\x32\x18.bdw_fed.v1.MeasuredStep\"\x95\x04\n\x0bPeerMessage\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\"\n\x05offer\x18\x05 \x01(\x0b\x32\x11.bdw_fed.v1.OfferH\x00\x12$\n\x06\x61\x63\x63\x65pt\x18\x06 \x01(\x0b\x32\x12.bdw_fed.v1.AcceptH\x00\x12&\n\x07\x64\x65\x63line\x18\x07 \x01(\x0b\x32\x13.bdw_fed.v1.DeclineH\x00\x12\"\n\x05grant\x18\x08 \x01(\x0b\x32\x11.bdw_fed.v1.GrantH\x00\x12&\n\x07granted\x18\t \x01(\x0b\x32\x13.bdw_fed.v1.GrantedH\x00\x12(\n\x08withdraw\x18\n \x01(\x0b\x32\x14.bdw_fed.v1.WithdrawH\x00\x12(\n\x08released\x18\x0b \x01(\x0b\x32\x14.bdw_fed.v1.ReleasedH\x00\x12(\n\x06report\x18\x0c \x01(\x0b\x32\x16.bdw_fed.v1.StepReportH\x00\x12(\n\x06\x63losed\x18\r \x01(\x0b\x32\x16.bdw_fed.v1.StepClosedH\x00\x12\'\n\x04push\x18\x0e \x01(\x0b\x32\x17.bdw_fed.v1.PushRequestH\x00\x12.\n\x0bunavailable\x18\x0f \x01(\x0b\x32\x17.bdw_fed.v1.UnavailableH\x00\x42\x06\n\x04kind\"t\n\x05Offer\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x1e\n\x04unit\x18\x02 \x01(\x0b\x32\x10.bdw_fed.v1.Unit\x12*\n\x08location\x18\x03 \x01(\x0b\x32\x18.bdw_fed.v1.UnitLocation\x12\x11\n\tforwarded\x18\x04 \x01(\x08\"S\n\x0cUnitLocation\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x13\n\x0bserver_name\x18\x04 \x01(\t\"$\n\x06\x41\x63\x63\x65pt\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"5\n\x07\x44\x65\x63line\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\"#\n\x05Grant\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"%\n\x07Granted\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"&\n\x08Withdraw\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"&\n\x08Released\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"\xbe\x02\n\nStepReport\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x36\n\x08\x63onsumed\x18\x02 \x03(\x0b\x32$.bdw_fed.v1.StepReport.ConsumedEntry\x12\x36\n\x08produced\x18\x03 \x03(\x0b\x32$.bdw_fed.v1.StepReport.ProducedEntry\x12\r\n\x05tasks\x18\x04 \x01(\x04\x12\x13\n\x0bsource_done\x18\x05 \x01(\x08\x1a\x46\n\rConsumedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.bdw_fed.v1.SetDigest:\x02\x38\x01\x1a\x46\n\rProducedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.bdw_fed.v1.SetDigest:\x02\x38\x01\"\xbe\x02\n\nStepClosed\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x36\n\x08produced\x18\x02 \x03(\x0b\x32$.bdw_fed.v1.StepClosed.ProducedEntry\x1a\x97\x01\n\x08Produced\x12\x42\n\nby_cluster\x18\x01 \x03(\x0b\x32..bdw_fed.v1.StepClosed.Produced.ByClusterEntry\x1aG\n\x0e\x42yClusterEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.bdw_fed.v1.SetDigest:\x02\x38\x01\x1aP\n\rProducedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.bdw_fed.v1.StepClosed.Produced:\x02\x38\x01\"S\n\x0bPushRequest\x12\x1e\n\x04unit\x18\x01 \x01(\x0b\x32\x10.bdw_fed.v1.Unit\x12$\n\x02to\x18\x02 \x01(\x0b\x32\x18.bdw_fed.v1.UnitLocation\"+\n\x0bUnavailable\x12\x0c\n\x04unit\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t2X\n\x0bPeerService\x12I\n\x08\x45xchange\x12\x1b.bdw_fed.v1.ExchangeRequest\x1a\x1c.bdw_fed.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x64w_fed/v1/peer.proto\x12\nbdw_fed.v1\x1a\x1b\x62\x64w_fed/v1/membership.proto\x1a\x16\x62\x64w_fed/v1/model.proto\"k\n\x0f\x45xchangeRequest\x12$\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x15.bdw_fed.v1.PeerFrame\x12\x32\n\x0brevocations\x18\x02 \x01(\x0b\x32\x1d.bdw_fed.v1.SignedRevocations\"l\n\x10\x45xchangeResponse\x12$\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x15.bdw_fed.v1.PeerFrame\x12\x32\n\x0brevocations\x18\x02 \x01(\x0b\x32\x1d.bdw_fed.v1.SignedRevocations\"\xe8\x01\n\tPeerFrame\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0b\n\x03\x61\x63k\x18\x02 \x01(\x04\x12\x0e\n\x06log_id\x18\x03 \x01(\x0c\x12\x13\n\x0bpeer_log_id\x18\x04 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\r\n\x05hello\x18\x06 \x01(\x08\x12)\n\x08messages\x18\x07 \x03(\x0b\x32\x17.bdw_fed.v1.PeerMessage\x12\x10\n\x08protocol\x18\x08 \x01(\r\x12\x0e\n\x06\x61nswer\x18\t \x01(\x08\x12\x0f\n\x07lamport\x18\n \x01(\x04\x12\x1e\n\x04load\x18\x0b \x01(\x0b\x32\x10.bdw_fed.v1.Load\"\x9c\x01\n\x04Load\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04\x63pus\x18\x02 \x01(\x01\x12\x13\n\x0b\x63pus_wanted\x18\x03 \x01(\x01\x12\x14\n\x0cmean_seconds\x18\x04 \x01(\x01\x12#\n\x05steps\x18\x05 \x03(\x0b\x32\x14.bdw_fed.v1.StepLoad\x12&\n\x04link\x18\x06 \x01(\x0b\x32\x18.bdw_fed.v1.MeasuredLink\"\x85\x01\n\x08StepLoad\x12\x12\n\ndefinition\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x01\x12\x0e\n\x06queued\x18\x03 \x01(\x04\x12\x0c\n\x04\x62usy\x18\x04 \x01(\x04\x12\x0c\n\x04warm\x18\x05 \x01(\x04\x12*\n\x08measured\x18\x06 \x01(\x0b\x32\x18.bdw_fed.v1.MeasuredStep\"\x95\x04\n\x0bPeerMessage\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\"\n\x05offer\x18\x05 \x01(\x0b\x32\x11.bdw_fed.v1.OfferH\x00\x12$\n\x06\x61\x63\x63\x65pt\x18\x06 \x01(\x0b\x32\x12.bdw_fed.v1.AcceptH\x00\x12&\n\x07\x64\x65\x63line\x18\x07 \x01(\x0b\x32\x13.bdw_fed.v1.DeclineH\x00\x12\"\n\x05grant\x18\x08 \x01(\x0b\x32\x11.bdw_fed.v1.GrantH\x00\x12&\n\x07granted\x18\t \x01(\x0b\x32\x13.bdw_fed.v1.GrantedH\x00\x12(\n\x08withdraw\x18\n \x01(\x0b\x32\x14.bdw_fed.v1.WithdrawH\x00\x12(\n\x08released\x18\x0b \x01(\x0b\x32\x14.bdw_fed.v1.ReleasedH\x00\x12(\n\x06report\x18\x0c \x01(\x0b\x32\x16.bdw_fed.v1.StepReportH\x00\x12(\n\x06\x63losed\x18\r \x01(\x0b\x32\x16.bdw_fed.v1.StepClosedH\x00\x12\'\n\x04push\x18\x0e \x01(\x0b\x32\x17.bdw_fed.v1.PushRequestH\x00\x12.\n\x0bunavailable\x18\x0f \x01(\x0b\x32\x17.bdw_fed.v1.UnavailableH\x00\x42\x06\n\x04kind\"t\n\x05Offer\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x1e\n\x04unit\x18\x02 \x01(\x0b\x32\x10.bdw_fed.v1.Unit\x12*\n\x08location\x18\x03 \x01(\x0b\x32\x18.bdw_fed.v1.UnitLocation\x12\x11\n\tforwarded\x18\x04 \x01(\x08\"S\n\x0cUnitLocation\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x13\n\x0bserver_name\x18\x04 \x01(\t\"$\n\x06\x41\x63\x63\x65pt\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"5\n\x07\x44\x65\x63line\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\"#\n\x05Grant\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"%\n\x07Granted\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"&\n\x08Withdraw\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"&\n\x08Released\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\x0c\"\xbe\x02\n\nStepReport\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x36\n\x08\x63onsumed\x18\x02 \x03(\x0b\x32$.bdw_fed.v1.StepReport.ConsumedEntry\x12\x36\n\x08produced\x18\x03 \x03(\x0b\x32$.bdw_fed.v1.StepReport.ProducedEntry\x12\r\n\x05tasks\x18\x04 \x01(\x04\x12\x13\n\x0bsource_done\x18\x05 \x01(\x08\x1a\x46\n\rConsumedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.bdw_fed.v1.SetDigest:\x02\x38\x01\x1a\x46\n\rProducedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.bdw_fed.v1.SetDigest:\x02\x38\x01\"\xbe\x02\n\nStepClosed\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x36\n\x08produced\x18\x02 \x03(\x0b\x32$.bdw_fed.v1.StepClosed.ProducedEntry\x1a\x97\x01\n\x08Produced\x12\x42\n\nby_cluster\x18\x01 \x03(\x0b\x32..bdw_fed.v1.StepClosed.Produced.ByClusterEntry\x1aG\n\x0e\x42yClusterEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.bdw_fed.v1.SetDigest:\x02\x38\x01\x1aP\n\rProducedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.bdw_fed.v1.StepClosed.Produced:\x02\x38\x01\"S\n\x0bPushRequest\x12\x1e\n\x04unit\x18\x01 \x01(\x0b\x32\x10.bdw_fed.v1.Unit\x12$\n\x02to\x18\x02 \x01(\x0b\x32\x18.bdw_fed.v1.UnitLocation\"+\n\x0bUnavailable\x12\x0c\n\x04unit\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t2X\n\x0bPeerService\x12I\n\x08\x45xchange\x12\x1b.bdw_fed.v1.ExchangeRequest\x1a\x1c.bdw_fed.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,52 +41,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEPCLOSED_PRODUCED_BYCLUSTERENTRY']._serialized_options = b'8\001'
   _globals['_STEPCLOSED_PRODUCEDENTRY']._loaded_options = None
   _globals['_STEPCLOSED_PRODUCEDENTRY']._serialized_options = b'8\001'
-  _globals['_EXCHANGEREQUEST']._serialized_start=61
-  _globals['_EXCHANGEREQUEST']._serialized_end=116
-  _globals['_EXCHANGERESPONSE']._serialized_start=118
-  _globals['_EXCHANGERESPONSE']._serialized_end=174
-  _globals['_PEERFRAME']._serialized_start=177
-  _globals['_PEERFRAME']._serialized_end=409
-  _globals['_LOAD']._serialized_start=412
-  _globals['_LOAD']._serialized_end=568
-  _globals['_STEPLOAD']._serialized_start=571
-  _globals['_STEPLOAD']._serialized_end=704
-  _globals['_PEERMESSAGE']._serialized_start=707
-  _globals['_PEERMESSAGE']._serialized_end=1240
-  _globals['_OFFER']._serialized_start=1242
-  _globals['_OFFER']._serialized_end=1358
-  _globals['_UNITLOCATION']._serialized_start=1360
-  _globals['_UNITLOCATION']._serialized_end=1443
-  _globals['_ACCEPT']._serialized_start=1445
-  _globals['_ACCEPT']._serialized_end=1481
-  _globals['_DECLINE']._serialized_start=1483
-  _globals['_DECLINE']._serialized_end=1536
-  _globals['_GRANT']._serialized_start=1538
-  _globals['_GRANT']._serialized_end=1573
-  _globals['_GRANTED']._serialized_start=1575
-  _globals['_GRANTED']._serialized_end=1612
-  _globals['_WITHDRAW']._serialized_start=1614
-  _globals['_WITHDRAW']._serialized_end=1652
-  _globals['_RELEASED']._serialized_start=1654
-  _globals['_RELEASED']._serialized_end=1692
-  _globals['_STEPREPORT']._serialized_start=1695
-  _globals['_STEPREPORT']._serialized_end=2013
-  _globals['_STEPREPORT_CONSUMEDENTRY']._serialized_start=1871
-  _globals['_STEPREPORT_CONSUMEDENTRY']._serialized_end=1941
-  _globals['_STEPREPORT_PRODUCEDENTRY']._serialized_start=1943
-  _globals['_STEPREPORT_PRODUCEDENTRY']._serialized_end=2013
-  _globals['_STEPCLOSED']._serialized_start=2016
-  _globals['_STEPCLOSED']._serialized_end=2334
-  _globals['_STEPCLOSED_PRODUCED']._serialized_start=2101
-  _globals['_STEPCLOSED_PRODUCED']._serialized_end=2252
-  _globals['_STEPCLOSED_PRODUCED_BYCLUSTERENTRY']._serialized_start=2181
-  _globals['_STEPCLOSED_PRODUCED_BYCLUSTERENTRY']._serialized_end=2252
-  _globals['_STEPCLOSED_PRODUCEDENTRY']._serialized_start=2254
-  _globals['_STEPCLOSED_PRODUCEDENTRY']._serialized_end=2334
-  _globals['_PUSHREQUEST']._serialized_start=2336
-  _globals['_PUSHREQUEST']._serialized_end=2419
-  _globals['_UNAVAILABLE']._serialized_start=2421
-  _globals['_UNAVAILABLE']._serialized_end=2464
-  _globals['_PEERSERVICE']._serialized_start=2466
-  _globals['_PEERSERVICE']._serialized_end=2554
+  _globals['_EXCHANGEREQUEST']._serialized_start=90
+  _globals['_EXCHANGEREQUEST']._serialized_end=197
+  _globals['_EXCHANGERESPONSE']._serialized_start=199
+  _globals['_EXCHANGERESPONSE']._serialized_end=307
+  _globals['_PEERFRAME']._serialized_start=310
+  _globals['_PEERFRAME']._serialized_end=542
+  _globals['_LOAD']._serialized_start=545
+  _globals['_LOAD']._serialized_end=701
+  _globals['_STEPLOAD']._serialized_start=704
+  _globals['_STEPLOAD']._serialized_end=837
+  _globals['_PEERMESSAGE']._serialized_start=840
+  _globals['_PEERMESSAGE']._serialized_end=1373
+  _globals['_OFFER']._serialized_start=1375
+  _globals['_OFFER']._serialized_end=1491
+  _globals['_UNITLOCATION']._serialized_start=1493
+  _globals['_UNITLOCATION']._serialized_end=1576
+  _globals['_ACCEPT']._serialized_start=1578
+  _globals['_ACCEPT']._serialized_end=1614
+  _globals['_DECLINE']._serialized_start=1616
+  _globals['_DECLINE']._serialized_end=1669
+  _globals['_GRANT']._serialized_start=1671
+  _globals['_GRANT']._serialized_end=1706
+  _globals['_GRANTED']._serialized_start=1708
+  _globals['_GRANTED']._serialized_end=1745
+  _globals['_WITHDRAW']._serialized_start=1747
+  _globals['_WITHDRAW']._serialized_end=1785
+  _globals['_RELEASED']._serialized_start=1787
+  _globals['_RELEASED']._serialized_end=1825
+  _globals['_STEPREPORT']._serialized_start=1828
+  _globals['_STEPREPORT']._serialized_end=2146
+  _globals['_STEPREPORT_CONSUMEDENTRY']._serialized_start=2004
+  _globals['_STEPREPORT_CONSUMEDENTRY']._serialized_end=2074
+  _globals['_STEPREPORT_PRODUCEDENTRY']._serialized_start=2076
+  _globals['_STEPREPORT_PRODUCEDENTRY']._serialized_end=2146
+  _globals['_STEPCLOSED']._serialized_start=2149
+  _globals['_STEPCLOSED']._serialized_end=2467
+  _globals['_STEPCLOSED_PRODUCED']._serialized_start=2234
+  _globals['_STEPCLOSED_PRODUCED']._serialized_end=2385
+  _globals['_STEPCLOSED_PRODUCED_BYCLUSTERENTRY']._serialized_start=2314
+  _globals['_STEPCLOSED_PRODUCED_BYCLUSTERENTRY']._serialized_end=2385
+  _globals['_STEPCLOSED_PRODUCEDENTRY']._serialized_start=2387
+  _globals['_STEPCLOSED_PRODUCEDENTRY']._serialized_end=2467
+  _globals['_PUSHREQUEST']._serialized_start=2469
+  _globals['_PUSHREQUEST']._serialized_end=2552
+  _globals['_UNAVAILABLE']._serialized_start=2554
+  _globals['_UNAVAILABLE']._serialized_end=2597
+  _globals['_PEERSERVICE']._serialized_start=2599
+  _globals['_PEERSERVICE']._serialized_end=2687
 # @@protoc_insertion_point(module_scope)

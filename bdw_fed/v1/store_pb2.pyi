@@ -37,6 +37,7 @@ class AgentRecord(_message.Message):
     LAST_SEEN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     HUB_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     log_id: _builtins.bytes
     """of the coordinator that `received` counts for"""
@@ -50,6 +51,8 @@ class AgentRecord(_message.Message):
     """Unix time; written when it connects and when its status changes, not for each heartbeat"""
     hub: _builtins.bytes
     """hub_id of the hub with which it has its session, as long as that lives; empty = none"""
+    generation: _builtins.int
+    """of the certificate that it showed last"""
     @_builtins.property
     def status(self) -> _control_plane_pb2.ClusterStatus: ...
     def __init__(
@@ -64,10 +67,11 @@ class AgentRecord(_message.Message):
         last_seen: _builtins.float = ...,
         status: _control_plane_pb2.ClusterStatus | None = ...,
         hub: _builtins.bytes = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "first_seen", b"first_seen", "gateway_address", b"gateway_address", "hub", b"hub", "last_seen", b"last_seen", "log_id", b"log_id", "received", b"received", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "first_seen", b"first_seen", "gateway_address", b"gateway_address", "generation", b"generation", "hub", b"hub", "last_seen", b"last_seen", "log_id", b"log_id", "received", b"received", "status", b"status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -204,3 +208,94 @@ class Generation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Generation: _TypeAlias = Generation  # noqa: Y015
+
+@_typing.final
+class MemberRecord(_message.Message):
+    """A cluster as a member of the federation (key: members/CLUSTER). One with certificates that were made elsewhere has
+    none until it is revoked.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    JOINED_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_BY_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    generation: _builtins.int
+    """of its certificates: lower ones are revoked"""
+    joined_at: _builtins.float
+    """Unix time, as all here"""
+    revoked_at: _builtins.float
+    """the last time"""
+    revoked_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        joined_at: _builtins.float = ...,
+        revoked_at: _builtins.float = ...,
+        revoked_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "generation", b"generation", "joined_at", b"joined_at", "revoked_at", b"revoked_at", "revoked_by", b"revoked_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberRecord: _TypeAlias = MemberRecord  # noqa: Y015
+
+@_typing.final
+class TokenRecord(_message.Message):
+    """A token to join with (key: tokens/ID). Written on the condition that nobody else did, so one key at most is in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    NEEDS_ACCEPTANCE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    PRESENTED_AT_FIELD_NUMBER: _builtins.int
+    PRESENTED_FROM_FIELD_NUMBER: _builtins.int
+    ACCEPTED_BY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    cluster: _builtins.str
+    digest: _builtins.bytes
+    """of the secret"""
+    created_at: _builtins.float
+    created_by: _builtins.str
+    expires_at: _builtins.float
+    needs_acceptance: _builtins.bool
+    key: _builtins.bytes
+    """digest of the public key that presented it first; empty = none has"""
+    presented_at: _builtins.float
+    presented_from: _builtins.str
+    accepted_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        cluster: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+        created_at: _builtins.float = ...,
+        created_by: _builtins.str = ...,
+        expires_at: _builtins.float = ...,
+        needs_acceptance: _builtins.bool = ...,
+        key: _builtins.bytes = ...,
+        presented_at: _builtins.float = ...,
+        presented_from: _builtins.str = ...,
+        accepted_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_by", b"accepted_by", "cluster", b"cluster", "created_at", b"created_at", "created_by", b"created_by", "digest", b"digest", "expires_at", b"expires_at", "id", b"id", "key", b"key", "needs_acceptance", b"needs_acceptance", "presented_at", b"presented_at", "presented_from", b"presented_from"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenRecord: _TypeAlias = TokenRecord  # noqa: Y015

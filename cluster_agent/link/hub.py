@@ -39,6 +39,7 @@ from bdw_fed.v1.federation_pb2 import (
     SessionResponse,
 )
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
+from bdw_fed.v1.membership_pb2 import CertifyRequest
 from bdw_fed.v1.model_pb2 import DESIRED_STATE_RESERVED, FragmentStatus
 from bdw_fed.v1.peer_pb2 import PeerFrame
 from cluster_agent.bundles import BundleCache, BundleError
@@ -52,6 +53,7 @@ from cluster_agent.link.incoming import Incoming
 from cluster_agent.link.outgoing import Outgoing
 from cluster_agent.link.queries import Answers
 from cluster_agent.log import CoordinatorLog
+from cluster_agent.membership.errors import JoinError, NotNowError
 from cluster_agent.nodes.logs import LogReaders
 from cluster_agent.peer.peers import Peers
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
@@ -62,6 +64,7 @@ PROTOCOL = 1
 PROTOCOL_MIN = 1
 _BUNDLE_WAIT = 30.0
 _HEARTBEAT = 5.0
+_CERTIFY_SECONDS = 15.0
 _WELCOME_SECONDS = 15.0  # a hub that takes connections and says nothing is no hub
 
 if TYPE_CHECKING:
@@ -85,7 +88,10 @@ class LinkConfig:
 
 
 class HubLink:
-    """The link, from start to stop of the agent. `connect` comes before `run`."""
+    """The link, from start to stop of the agent. `connect` comes before `run`.
+
+    `told_renewal` hears of each hub how many seconds a certificate is to be used; 0 = it renews none.
+    """
 
     def __init__(
         self,
@@ -111,6 +117,7 @@ class HubLink:
         self._renumbered: asyncio.Future[None] | None = None
         self._changed = asyncio.Event()
         self._stub: FederationServiceAsyncStub | None = None
+        self.told_renewal: Callable[[float], None] = lambda _: None
         self._connected = asyncio.Event()
 
     def connect(
@@ -184,6 +191,19 @@ class HubLink:
                 f"bundle {digest.hex()}: {error.details()}", missing=error.code() is grpc.StatusCode.NOT_FOUND
             ) from error
 
+    async def certify(self, request: bytes, node: str = "") -> bytes:
+        """A certificate for a request: our own next one, or that of a node. JoinError, NotNowError."""
+        stub = self._stub
+        if stub is None:
+            raise NotNowError("the hub, which makes certificates, can't be reached")
+        try:
+            asked = CertifyRequest(request=request, node=node)
+            return (await stub.Certify(asked, timeout=_CERTIFY_SECONDS)).certificate
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise JoinError(str(error.details())) from error
+            raise NotNowError(f"the hub makes no certificate just now: {error.details()}") from error
+
     # ------------------------------------------------------------------------------- its life
 
     async def run(self) -> None:
@@ -220,6 +240,7 @@ class HubLink:
             await self._welcomed(first.welcome)
             self._stub = stub
             self._connected.set()
+            self.told_renewal(first.welcome.renew_after)
             try:
                 await self._talk(call, first.welcome)
             finally:

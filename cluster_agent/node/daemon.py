@@ -28,7 +28,8 @@ from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.client import TransferClient
 from cluster_agent.data.transfer.server import DataServer
-from cluster_agent.node import rows
+from cluster_agent.membership.renewal import Renewal
+from cluster_agent.node import revoked, rows
 from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.data import DataWork
@@ -46,12 +47,16 @@ from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.places import open_places
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from wire.digests import bytes_digest
-from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
+from wire.identity import Credentials, Identity, Role, reload, server_name, ssl_client_context, ssl_server_context
+from wire.identity.requests import identity_in
 from wire.service import allow_many_files
 
 if TYPE_CHECKING:
+    import ssl
+
     from cluster_agent.runtimes.kubernetes.surroundings import KubernetesConfig
 
+_REVOKED = "revoked"
 _log = structlog.get_logger(__name__)
 
 
@@ -106,7 +111,7 @@ async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
         context = ssl_client_context(config.credentials)
         routes = Routes(lambda: context)
         client = await stack.enter_async_context(TransferClient(context, routes))
-        daemon = NodeDaemon(config, runtime, store, client, routes)
+        daemon = NodeDaemon(config, runtime, store, client, context, routes)
         stack.push_async_callback(daemon.close)
         await daemon.open()
         yield daemon
@@ -129,15 +134,24 @@ class NodeDaemon:
     """The parts of a daemon, put together. Made by `serve`."""
 
     def __init__(
-        self, config: NodeConfig, runtime: Runtime, store: DiskStore, client: TransferClient, routes: Routes
+        self,
+        config: NodeConfig,
+        runtime: Runtime,
+        store: DiskStore,
+        client: TransferClient,
+        client_context: ssl.SSLContext,
+        routes: Routes,
     ) -> None:
         self._config = config
         self._store = store
         self._incarnation = os.urandom(16)
-        self._identity = Identity(Role.NODE, f"{config.cluster}/{config.node}")
+        self._identity = identity_in(config.credentials)
+        self._revocations = revoked.known_in(config.state / _REVOKED)
         self._logs = Logs(config.state / "logs")
         self._data = DataWork(store, client, self._tell)
-        self._server = DataServer(store, self._data.arrivals, ssl_server_context(config.credentials))
+        server_context = ssl_server_context(config.credentials)
+        self._contexts = (server_context, client_context)
+        self._server = DataServer(store, self._data.arrivals, server_context, self._revocations)
         self._routes = routes
         self._standing = Standing(routes, self._may_call, self._server.let_in)
         self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)
@@ -152,7 +166,9 @@ class NodeDaemon:
             handle=self._handle,
             ordered=self._ordered,
             lost=self._queries.lost,
+            generation=self._identity.generation,
         )
+        self._renewal = Renewal(config.credentials, self._link.certify, self._renewed)
         self._outbox.wake = self._link.wake
         self._bundles = Bundles(config.state / "bundles", self._link.bundle, self._bundles_in_use)
         self._tasks = Tasks(
@@ -176,16 +192,16 @@ class NodeDaemon:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve the agent until `stop` is set."""
-        link = asyncio.create_task(self._link.run())
-        stopping = asyncio.create_task(stop.wait())
+        tasks = [asyncio.create_task(part) for part in (self._link.run(), self._renewal.run(), stop.wait())]
         try:
-            await asyncio.wait([link, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (link, stopping):
+            for task in tasks:
                 task.cancel()
-            ended = await asyncio.gather(link, stopping, return_exceptions=True)
-        if isinstance(ended[0], Exception):
-            raise ended[0]
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
 
     async def close(self) -> None:
         """Stop all parts, the outermost first."""
@@ -199,6 +215,12 @@ class NodeDaemon:
 
     def _may_call(self, caller: Identity) -> bool:
         return caller.role is Role.NODE and self._routes.leads_to(caller.cluster)
+
+    def _renewed(self) -> None:
+        """Our certificate is another: connections from now on show it, to the agent, from and to other nodes."""
+        for context in self._contexts:
+            reload(context, self._config.credentials)
+        self._link.renewed()
 
     def _bundles_in_use(self) -> set[bytes]:
         return self._tasks.bundles_in_use()
@@ -284,6 +306,8 @@ class NodeDaemon:
                 self._tasks.void_sizes()
                 self._data.data_root = Path(command.welcome.data_root)
                 self._store.durability = command.welcome.durability or "process"
+                revoked.learn(self._config.state / _REVOKED, self._revocations, command.welcome.revocations)
+                self._renewal.told(command.welcome.renew_after)
                 await self._server.trust(frozenset(command.welcome.trusted))
                 self._routes.know({each.cluster: relays_of(each.relays) for each in command.welcome.relayed})
                 self._standing.know(self._routes.relays)

@@ -18,11 +18,15 @@ import grpc.aio
 import structlog
 
 from bdw_fed.v1 import node_pb2
+from bdw_fed.v1.membership_pb2 import CertifyRequest
 from bdw_fed.v1.node_pb2_grpc import NodeServiceStub
+from cluster_agent.membership.errors import NotNowError
 from cluster_agent.orders.messages import Downward, Upward, decode_downward, encode
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
 
 _log = structlog.get_logger(__name__)
+_CERTIFY_SECONDS = 30.0
+_GRACE_SECONDS = 10.0
 _REQUEST_BYTES = 4 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 LOGS_AHEAD = 64  # messages that may wait before log readers do
@@ -34,7 +38,8 @@ class AgentLink:
 
     `hello` gives a stream's first message, `of_tasks` what is to be said of tasks since it was asked; `news` is asked
     for more once in a while when there is any, so that what changes often is told seldom. `handle` takes commands,
-    `ordered` what comes of tasks, `lost` hears that the stream has ended.
+    `ordered` what comes of tasks, `lost` hears that the stream has ended. The agent's certificate must be at least of
+    `generation`.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class AgentLink:
         handle: Callable[[node_pb2.NodeCommand], Awaitable[None]],
         ordered: Callable[[Downward], Awaitable[None]],
         lost: Callable[[], None],
+        generation: int = 0,
     ) -> None:
         self._hello = hello
         self._of_tasks = of_tasks
@@ -55,12 +61,10 @@ class AgentLink:
         self._handle = handle
         self._ordered = ordered
         self._lost = lost
-        self._channel = grpc.aio.secure_channel(
-            address,
-            grpc_channel_credentials(credentials),
-            options=channel_options(Identity(Role.AGENT, cluster)),
-        )
-        self._stub = NodeServiceStub(self._channel)
+        self._address = address
+        self._agent = Identity(Role.AGENT, cluster, generation)
+        self._credentials = credentials
+        self._open()
         self._waiting: deque[node_pb2.NodeMessage] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -68,6 +72,17 @@ class AgentLink:
         self._nudged = False
         self._news_timer: asyncio.TimerHandle | None = None
         self.connected = False
+
+    def renewed(self) -> None:
+        """Our certificate is another: the next stream shows it, this one stays."""
+        self._stale = True
+
+    async def certify(self, request: bytes) -> bytes:
+        """Our next certificate, which the agent has made. NotNowError."""
+        try:
+            return (await self._stub.Certify(CertifyRequest(request=request), timeout=_CERTIFY_SECONDS)).certificate
+        except grpc.aio.AioRpcError as error:
+            raise NotNowError(f"the agent brings no certificate just now: {error.details()}") from error
 
     def tell(self, message: node_pb2.NodeMessage) -> None:
         """Send a message; nothing while there is no stream."""
@@ -97,6 +112,8 @@ class AgentLink:
         pause = _FIRST_PAUSE
         while True:
             welcomed = await self._attach()
+            if self._stale:
+                await self._reopen()
             pause = _FIRST_PAUSE if welcomed else min(_LONGEST_PAUSE, pause * 2)
             await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads load, guards nothing
 
@@ -111,6 +128,19 @@ class AgentLink:
         if self._news_timer is not None:
             self._news_timer.cancel()
         await self._channel.close()
+
+    def _open(self) -> None:
+        self._channel = grpc.aio.secure_channel(
+            self._address, grpc_channel_credentials(self._credentials), options=channel_options(self._agent)
+        )
+        self._stub = NodeServiceStub(self._channel)
+        self._stale = False
+
+    async def _reopen(self) -> None:
+        """Connect anew, with the certificate that is there now; what is under way on the old connection may end."""
+        old = self._channel
+        self._open()
+        await old.close(_GRACE_SECONDS)
 
     async def _attach(self) -> bool:
         """One stream from hello to its end; whether the agent has welcomed us."""
@@ -133,7 +163,9 @@ class AgentLink:
                         await self._ordered(order)
             _log.info("the agent ended the stream")
         except grpc.aio.AioRpcError as error:
-            _log.info("no stream to the agent", reason=error.details(), code=error.code().name)
+            refused = error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+            told = _log.warning if refused else _log.info
+            told("no stream to the agent", reason=error.details(), code=error.code().name)
         finally:
             self.connected = False
             self._waiting.clear()

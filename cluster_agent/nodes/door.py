@@ -1,4 +1,4 @@
-"""The NodeService: node daemons attach here, get their commands and fetch bundles.
+"""The NodeService: node daemons attach here, get their commands, fetch bundles and have their certificates renewed.
 
     node ─ hello ─▶ its unacknowledged results, then NodeJoined ─▶ intake ─▶ driver ─ tell ─▶ AttachResponse ─▶ node
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import grpc
@@ -19,15 +19,18 @@ import structlog
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
 from bdw_fed.v1.federation_pb2 import PeerDirectory
+from bdw_fed.v1.membership_pb2 import CertifyRequest, CertifyResponse
 from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer
 from cluster_agent.bundles import BundleCache, BundleError
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import NodeLost, NodeSaid
+from cluster_agent.membership.errors import JoinError, NotNowError
+from cluster_agent.membership.revoked import Revoked
 from cluster_agent.nodes.attached import Attached
 from cluster_agent.nodes.logs import LogReaders
 from cluster_agent.nodes.translate import event_of, joined, pool_told
 from cluster_agent.orders.messages import VERSION, Downward, Results, Upward, decode_upward
-from wire.identity import Role, require
+from wire.identity import Role, refuse, require
 
 _log = structlog.get_logger(__name__)
 _CHUNK_BYTES = 256 << 10
@@ -36,13 +39,16 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class NodeDoor(NodeServiceServicer):
-    """All nodes of the cluster. `changed` is called when one has come or gone."""
+    """All nodes of the cluster. `changed` is called when one has come or gone; `certify` has the hub certify a request
+    for a node."""
 
     def __init__(
         self,
         cluster: str,
         intake: Intake,
         bundles: BundleCache,
+        revoked: Revoked,
+        certify: Callable[[bytes, str], Awaitable[bytes]],
         *,
         data_root: str,
         durability: str,
@@ -51,7 +57,15 @@ class NodeDoor(NodeServiceServicer):
         self._cluster = cluster
         self._intake = intake
         self._bundles = bundles
-        self._welcome = node_pb2.NodeWelcome(cluster=cluster, data_root=data_root, durability=durability)
+        self._revoked = revoked
+        revoked.listeners.append(self._cut_off)
+        self._certify = certify
+        self._welcome = node_pb2.NodeWelcome(
+            cluster=cluster,
+            data_root=data_root,
+            durability=durability,
+            revocations=revoked.revocations.to_proto(),
+        )
         self._changed = changed
         self._nodes: dict[str, Attached] = {}
         self._gone: set[str] = set()
@@ -83,8 +97,13 @@ class NodeDoor(NodeServiceServicer):
             if peer.relays:
                 self._welcome.relayed.add(cluster=peer.cluster, relays=peer.relays)
         if self._said_welcome() != before:
-            for attached in self._nodes.values():
-                attached.tell([self._said_welcome()])
+            self._welcome_again()
+
+    def told_renewal(self, renew_after: float) -> None:
+        """How many seconds a certificate is to be used, as the hub says."""
+        if renew_after != self._welcome.renew_after:
+            self._welcome.renew_after = renew_after
+            self._welcome_again()
 
     def statuses(self) -> list[control_plane_pb2.NodeStatus]:
         """All nodes that were ever here, those that are gone as not ready."""
@@ -104,7 +123,8 @@ class NodeDoor(NodeServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be the node's hello")
         hello = first.messages[0].hello
         if (hello.cluster, hello.node) != (self._cluster, node):
-            await context.abort(
+            await refuse(
+                context,
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"the hello says {hello.cluster}/{hello.node}, the certificate {self._cluster}/{node}",
             )
@@ -147,14 +167,36 @@ class NodeDoor(NodeServiceServicer):
             while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
                 yield node_pb2.FetchBundleResponse(chunk=chunk)
 
+    async def Certify(self, request: CertifyRequest, context: _Context) -> CertifyResponse:
+        """The next certificate of the node that asks."""
+        node = await self._node_of(context)
+        try:
+            return CertifyResponse(certificate=await self._certify(request.request, node))
+        except NotNowError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except JoinError as error:
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
     async def _node_of(self, context: _Context) -> str:
         identity = await require(context, Role.NODE)
         cluster, _, node = identity.name.partition("/")
         if cluster != self._cluster:
-            await context.abort(
-                grpc.StatusCode.PERMISSION_DENIED, f"{identity} is not a node of cluster {self._cluster}"
+            await refuse(
+                context, grpc.StatusCode.PERMISSION_DENIED, f"{identity} is not a node of cluster {self._cluster}"
             )
+        if refusal := self._revoked.refusal(identity):
+            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
         return node
+
+    def _cut_off(self, _: set[str]) -> None:
+        """More certificates are revoked than were: the nodes serve those clusters no more."""
+        del self._welcome.revocations[:]
+        self._welcome.revocations.extend(self._revoked.revocations.to_proto())
+        self._welcome_again()
+
+    def _welcome_again(self) -> None:
+        for attached in self._nodes.values():
+            attached.tell([self._said_welcome()])
 
     def _attach(self, hello: node_pb2.NodeHello, opening: _Opening) -> Attached:
         former = self._nodes.get(hello.node)

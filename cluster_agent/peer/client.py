@@ -9,11 +9,12 @@ from typing import Protocol
 import grpc.aio
 import structlog
 
+from bdw_fed.v1.membership_pb2 import SignedRevocations
 from bdw_fed.v1.peer_pb2 import ExchangeRequest, PeerFrame
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceStub
 from cluster_agent.link.backoff import Backoff
 from cluster_agent.peer.stream import FrameQueue
-from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
+from wire.identity import Credentials, Identity, channel_options, grpc_channel_credentials
 
 _log = structlog.get_logger(__name__)
 
@@ -30,13 +31,20 @@ class Streams(Protocol):
     async def heard(self, cluster: str, path: int, frame: PeerFrame) -> None:
         """A frame came."""
 
+    def told(self, cluster: str, revocations: SignedRevocations) -> None:
+        """The cluster has passed a list of revocations on."""
 
-async def dial(streams: Streams, cluster: str, address: str, credentials: Credentials) -> None:
-    """Keep a stream to the agent of `cluster` at `address` ("host:port") open, until cancelled."""
+    def refusal(self, identity: Identity) -> str:
+        """Why this member may not open a stream; empty = it may."""
+
+
+async def dial(streams: Streams, peer: Identity, address: str, credentials: Credentials) -> None:
+    """Keep a stream to the agent that is `peer` at `address` ("host:port") open, until cancelled."""
+    cluster = peer.cluster
     backoff = Backoff()
     while True:
         try:
-            await _exchange(streams, cluster, address, credentials, backoff)
+            await _exchange(streams, peer, address, credentials, backoff)
         except grpc.aio.AioRpcError as error:
             _log.info("no stream to a peer", peer=cluster, address=address, code=error.code().name)
         except asyncio.InvalidStateError:
@@ -46,14 +54,17 @@ async def dial(streams: Streams, cluster: str, address: str, credentials: Creden
         await backoff.wait()
 
 
-async def _exchange(streams: Streams, cluster: str, address: str, credentials: Credentials, backoff: Backoff) -> None:
-    options = channel_options(Identity(Role.AGENT, cluster))
+async def _exchange(streams: Streams, peer: Identity, address: str, credentials: Credentials, backoff: Backoff) -> None:
+    cluster = peer.cluster
+    options = channel_options(peer)
     async with grpc.aio.secure_channel(address, grpc_channel_credentials(credentials), options=options) as channel:
         queue = FrameQueue()
         path = streams.opened(cluster, queue, by_us=True)
         try:
             call = PeerServiceStub(channel).Exchange(_requests(queue))
             async for response in call:
+                if response.HasField("revocations"):
+                    streams.told(cluster, response.revocations)
                 if response.frame.cluster == cluster:
                     backoff.reset()
                     await streams.heard(cluster, path, response.frame)
@@ -63,5 +74,8 @@ async def _exchange(streams: Streams, cluster: str, address: str, credentials: C
 
 
 async def _requests(queue: FrameQueue) -> AsyncIterator[ExchangeRequest]:
-    async for frame in queue:
-        yield ExchangeRequest(frame=frame)
+    async for said in queue:
+        if isinstance(said, SignedRevocations):
+            yield ExchangeRequest(revocations=said)
+        else:
+            yield ExchangeRequest(frame=said)

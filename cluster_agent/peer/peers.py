@@ -19,18 +19,20 @@ import structlog
 
 from bdw_fed.v1.control_plane_pb2 import PeerPath
 from bdw_fed.v1.federation_pb2 import PeerDirectory
+from bdw_fed.v1.membership_pb2 import SignedRevocations
 from bdw_fed.v1.peer_pb2 import PeerFrame
 from cluster_agent.coordinator.intake import Intake, Mark
 from cluster_agent.coordinator.messages import PeerLoad, PeerSaid
 from cluster_agent.coordinator.ports import peer as named
 from cluster_agent.events import EventBus
 from cluster_agent.log import CoordinatorLog
+from cluster_agent.membership.revoked import Revoked
 from cluster_agent.peer.client import dial
 from cluster_agent.peer.core import RELAY, Peering
 from cluster_agent.peer.directory import relayed, to_dial
 from cluster_agent.peer.stream import FrameQueue
 from cluster_agent.relay.doors import RelayDoors
-from wire.identity import Credentials
+from wire.identity import Credentials, Identity, Role
 
 _log = structlog.get_logger(__name__)
 
@@ -41,14 +43,15 @@ class _Peer:
     session: Peering
     streams: dict[int, FrameQueue] = field(default_factory=dict)
     wanted: bool = False
-    dialling: tuple[str, asyncio.Task[None]] | None = None  # the address, and who dials it
+    dialling: tuple[str, int, asyncio.Task[None]] | None = None  # the address, the generation, and who dials
     timer: asyncio.TimerHandle | None = None
 
 
 class Peers:
     """The carrier of what peers say to each other. `relay` sends a frame to a cluster through the hub.
 
-    `learned` hears what the hub says about the other clusters. `doors` lead over relays.
+    `learned` hears what the hub says about the other clusters. `doors` lead over relays. Who is `revoked` has no
+    stream, and what we know of that is the first that is said on each.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Peers:
         bus: EventBus,
         credentials: Credentials,
         relay: Callable[[str, PeerFrame], None],
+        revoked: Revoked,
         learned: Callable[[PeerDirectory], None] = lambda _: None,
         doors: RelayDoors | None = None,
     ) -> None:
@@ -68,6 +72,8 @@ class Peers:
         self._bus = bus
         self._credentials = credentials
         self._relay = relay
+        self._revoked = revoked
+        revoked.listeners.append(self._cut_off)
         self._learned = learned
         self._doors = doors
         self._relay_up = False
@@ -130,6 +136,7 @@ class Peers:
 
     def directory(self, directory: PeerDirectory) -> None:
         """How the others are reached, as the hub says."""
+        self._revoked.take(directory.revocations, "hub")
         self._learned(directory)
         self._addresses = to_dial(self._cluster, directory)
         if self._doors is not None:
@@ -178,6 +185,7 @@ class Peers:
         path = next(self._paths)
         peer = self._peer(cluster)
         peer.streams[path] = queue
+        queue.revoke(self._revoked.signed)
         if by_us:
             peer.session.opened(path)
             self._send(peer)
@@ -194,6 +202,14 @@ class Peers:
         """A frame came on it. Returns when there is room for another."""
         self._take(self._peer(cluster), path, frame)
         await self._intake.room()
+
+    def told(self, cluster: str, revocations: SignedRevocations) -> None:
+        """It has passed a list of revocations on."""
+        self._revoked.take(revocations, cluster)
+
+    def refusal(self, identity: Identity) -> str:
+        """Why this member may not open a stream; empty = it may."""
+        return self._revoked.refusal(identity)
 
     def is_direct(self, cluster: str) -> bool:
         """Whether a stream to the peer is in use."""
@@ -213,6 +229,16 @@ class Peers:
         return found
 
     # ------------------------------------------------------------------------------- how
+
+    def _cut_off(self, clusters: set[str]) -> None:
+        """These are revoked: their streams end. All others are told."""
+        for peer in self._peers.values():
+            for queue in list(peer.streams.values()):
+                if peer.cluster in clusters:
+                    queue.close()
+                else:
+                    queue.revoke(self._revoked.signed)
+            self._dial(peer)
 
     def _restore(self, log: CoordinatorLog) -> None:
         """The sessions as the log has them; the log is not read again, for the driver may be writing it."""
@@ -284,11 +310,11 @@ class Peers:
     def _dial(self, peer: _Peer) -> None:
         """Let somebody dial the peer if that is ours to do, at the address that holds now."""
         address = self._addresses.get(peer.cluster)
-        if peer.dialling is not None and peer.dialling[0] != address:
-            peer.dialling[1].cancel()
+        generation = self._revoked.revocations.valid_from(peer.cluster)
+        if peer.dialling is not None and peer.dialling[:2] != (address, generation):
+            peer.dialling[2].cancel()
             peer.dialling = None
         if peer.wanted and address and peer.dialling is None and self._dials is not None:
-            task = self._dials.create_task(
-                dial(self, peer.cluster, address, self._credentials), name=f"dial {peer.cluster}"
-            )
-            peer.dialling = address, task
+            meant = Identity(Role.AGENT, peer.cluster, generation)
+            task = self._dials.create_task(dial(self, meant, address, self._credentials), name=f"dial {peer.cluster}")
+            peer.dialling = address, generation, task

@@ -8,11 +8,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from bdw_fed.v1.membership_pb2 import SignedRevocations
 from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceServicer
 from cluster_agent.peer.client import Streams
 from cluster_agent.peer.stream import FrameQueue
-from wire.identity import Role, require
+from wire.identity import Role, refuse, require
+
+_Context = grpc.aio.ServicerContext[ExchangeRequest, ExchangeResponse]
 
 
 class PeerDoor(PeerServiceServicer):
@@ -22,31 +25,48 @@ class PeerDoor(PeerServiceServicer):
         self._cluster = cluster
         self._streams = streams
 
-    async def Exchange(  # type: ignore[override]
-        self, request_iterator: Any, context: grpc.aio.ServicerContext[ExchangeRequest, ExchangeResponse]
-    ) -> None:
-        """One stream, until either end closes it."""
-        cluster = (await require(context, Role.AGENT)).cluster
+    async def Exchange(self, request_iterator: Any, context: _Context) -> None:  # type: ignore[override]
+        """One stream, until either end closes it, or the other cluster is revoked."""
+        identity = await require(context, Role.AGENT)
+        cluster = identity.cluster
+        if refusal := self._streams.refusal(identity):
+            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
         if cluster == self._cluster:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{cluster} has dialled itself")
         queue = FrameQueue()
-        writer = asyncio.create_task(_write(queue, context))
         path = self._streams.opened(cluster, queue, by_us=False)
+        reader = asyncio.create_task(self._read(cluster, path, request_iterator, context))
+        writer = asyncio.create_task(_write(queue, context))
         try:
-            async for request in request_iterator:
-                if request.frame.cluster != cluster:
-                    await context.abort(
-                        grpc.StatusCode.PERMISSION_DENIED,
-                        f"a frame says that it is of {request.frame.cluster!r}, the certificate {cluster!r}",
-                    )
-                await self._streams.heard(cluster, path, request.frame)
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._streams.closed(cluster, path)
             queue.close()
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            for task in (reader, writer):
+                task.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+        if refusal := self._streams.refusal(identity):
+            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
+        if not reader.cancelled():
+            reader.result()
+
+    async def _read(self, cluster: str, path: int, requests: Any, context: _Context) -> None:
+        async for request in requests:
+            if request.HasField("revocations"):
+                self._streams.told(cluster, request.revocations)
+                continue
+            if request.frame.cluster != cluster:
+                await refuse(
+                    context,
+                    grpc.StatusCode.PERMISSION_DENIED,
+                    f"a frame says that it is of {request.frame.cluster[:80]!r}, the certificate {cluster!r}",
+                )
+            await self._streams.heard(cluster, path, request.frame)
 
 
-async def _write(queue: FrameQueue, context: grpc.aio.ServicerContext[ExchangeRequest, ExchangeResponse]) -> None:
-    async for frame in queue:
-        await context.write(ExchangeResponse(frame=frame))
+async def _write(queue: FrameQueue, context: _Context) -> None:
+    async for said in queue:
+        if isinstance(said, SignedRevocations):
+            await context.write(ExchangeResponse(revocations=said))
+        else:
+            await context.write(ExchangeResponse(frame=said))

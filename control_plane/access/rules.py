@@ -26,7 +26,7 @@ KINDS: Final[Mapping[str, tuple[Role, bool]]] = {
     "Topology": (access_pb2.ROLE_OPERATOR, True),
     "Agent": (access_pb2.ROLE_OPERATOR, True),
 }
-_TOLD = ("kind", "name", "run", "workflow", "subject", "reason")
+_TOLD = ("kind", "name", "run", "workflow", "subject", "reason", "cluster", "id", "key")
 _MOST_OBJECTS = 100
 
 
@@ -58,7 +58,7 @@ def asked(method: str, request: Any, objects: Iterable[tuple[str, str]] = ()) ->
     A dry run needs what the change would, and changes nothing.
     """
     access = ACCESS[SERVICE, method]
-    namespace = request.namespace or (EVERYWHERE if access.empty_is_all else DEFAULT)
+    namespace = getattr(request, "namespace", "") or (EVERYWHERE if access.empty_is_all else DEFAULT)
     needs = {Need(access.needs, namespace): None}
     named = list(objects)
     for kind, _ in named:

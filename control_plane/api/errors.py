@@ -10,6 +10,7 @@ from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.access.errors import InvalidSubject, NoSuchBinding
 from control_plane.blobs.errors import BlobError, NoSuchBlob
 from control_plane.federation.errors import AgentInUse, AgentUnreachable, NoSuchAgent
+from control_plane.membership.errors import BadWish, MembershipError, NoSuchCluster, NoSuchToken
 from control_plane.runs.errors import NoSuchRun, Refused, RunError, RunExists
 from control_plane.store import errors as store
 from control_plane.store.etcd.errors import Compacted, EtcdError
@@ -48,6 +49,10 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (NoSuchAgent, _Code.NOT_FOUND),
     (AgentInUse, _Code.FAILED_PRECONDITION),
     (AgentUnreachable, _Code.UNAVAILABLE),
+    (NoSuchToken, _Code.NOT_FOUND),
+    (NoSuchCluster, _Code.NOT_FOUND),
+    (BadWish, _Code.INVALID_ARGUMENT),
+    (MembershipError, _Code.FAILED_PRECONDITION),
     (RunExists, _Code.ALREADY_EXISTS),
     (Refused, _Code.FAILED_PRECONDITION),
     (RunError, _Code.FAILED_PRECONDITION),

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import membership_pb2 as pb
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceServicer
 from control_plane.access.caller import CALLER, Caller
@@ -20,6 +21,9 @@ from control_plane.api.submitting import Submissions
 from control_plane.blobs.base import BlobStore
 from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
+from control_plane.membership.errors import NoSuchCluster
+from control_plane.membership.joining import Joining
+from control_plane.membership.members import Members
 from control_plane.patience import persistently
 from control_plane.runs import forms, messages
 from control_plane.runs.board import Board
@@ -50,6 +54,8 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         directories: Directories,
         blobs: BlobStore,
         users: Users,
+        members: Members,
+        joining: Joining,
     ) -> None:
         self._version = version
         self._objects = objects
@@ -62,6 +68,8 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         self._directories = directories
         self._blobs = blobs
         self._users = users
+        self._members = members
+        self._joining = joining
 
     # ------------------------------------------------------------------------------------- objects
 
@@ -257,6 +265,39 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     async def ListRoles(self, request: cp.ListRolesRequest, _: Caller) -> cp.ListRolesResponse:
         """Who has which role."""
         return cp.ListRolesResponse(bindings=self._users.bindings(request.namespace))
+
+    # ------------------------------------------------------------------------------------- members
+
+    @answers
+    async def CreateToken(self, request: pb.CreateTokenRequest, caller: Caller) -> pb.CreateTokenResponse:
+        """A token with which a cluster can join."""
+        return await self._joining.create(request, caller.name)
+
+    @answers
+    async def ListTokens(self, _request: pb.ListTokensRequest, _: Caller) -> pb.ListTokensResponse:
+        """All tokens, without their secrets."""
+        return pb.ListTokensResponse(tokens=await self._joining.all())
+
+    @answers
+    async def DeleteToken(self, request: pb.DeleteTokenRequest, _: Caller) -> pb.DeleteTokenResponse:
+        """Nobody joins with this token any more."""
+        await self._joining.delete(request.id)
+        return pb.DeleteTokenResponse()
+
+    @answers
+    async def AcceptCluster(self, request: pb.AcceptClusterRequest, caller: Caller) -> pb.AcceptClusterResponse:
+        """Let in a cluster whose token asks for that."""
+        token = await self._joining.accept(request.cluster, request.key, caller.name)
+        return pb.AcceptClusterResponse(token=token)
+
+    @answers
+    async def RevokeCluster(self, request: pb.RevokeClusterRequest, caller: Caller) -> pb.RevokeClusterResponse:
+        """Cut a cluster off, with its nodes and tokens."""
+        name = request.cluster
+        declared = any(name in stored.questions.clusters for stored in self._directories.topologies())
+        if not declared and not await self._members.is_known(name):
+            raise NoSuchCluster(f"nobody knows a cluster {name!r}: bdw-fed get clusters shows those that there are")
+        return pb.RevokeClusterResponse(generation=await self._members.revoke(name, caller.name))
 
     async def _run(self, namespace: str, name: str) -> m.Run:
         run = await persistently(lambda: self._runs.get(namespace or "default", name))

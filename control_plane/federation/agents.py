@@ -26,9 +26,10 @@ from control_plane.federation.liveness import Liveness, State
 from control_plane.federation.session import CREDITS, PROTOCOL, AgentSession, Connection
 from control_plane.hubs.fellows import Fellows
 from control_plane.hubs.living import LivingHubs
+from control_plane.membership.members import Members
 from control_plane.runs.board import Board
 from control_plane.store.base import Listing
-from wire.identity import Credentials
+from wire.identity import Credentials, Identity
 
 _LOOK_SECONDS = 1.0
 
@@ -42,18 +43,24 @@ class Agents:
         board: Board,
         feed: Feed,
         hubs: LivingHubs,
+        members: Members,
         credentials: Credentials,
         *,
         version: str,
         heartbeat: float,
+        renew_after: float = 0.0,
     ) -> None:
         self._intake = intake
         self._board = board
         self._feed = feed
         self._hubs = hubs
         self._hub_id = hubs.own_id
+        self._members = members
+        members.revoked = self._cut_off
+        self._generations: dict[str, int] = {}  # of the certificate that each cluster's agent showed last
         self._version = version
         self._heartbeat = heartbeat
+        self._renew_after = renew_after
         self._liveness = Liveness(heartbeat)
         self._sessions: dict[str, AgentSession] = {}
         self._status: dict[str, cp.ClusterStatus] = {}
@@ -75,8 +82,8 @@ class Agents:
         return found
 
     def out_of_touch(self, cluster: str) -> bool:
-        """Whether the agent was not heard for long, or never."""
-        return self._state(cluster, time.monotonic()) in ("unknown", "never-seen")
+        """Whether the agent was not heard for long, or never, or will not be heard again."""
+        return self._state(cluster, time.monotonic()) in ("unknown", "never-seen", "revoked")
 
     def seconds_to_next_change(self) -> float | None:
         """When some state changes if nothing is heard; None: none will."""
@@ -85,8 +92,8 @@ class Agents:
         return None if change is None else change - now
 
     def gateways(self) -> dict[str, str]:
-        """Where clusters can be dialled, as their agents said last."""
-        return self._intake.gateways()
+        """Where clusters can be dialled, as their agents said last; without those that are revoked."""
+        return {name: at for name, at in self._intake.gateways().items() if not self._is_revoked(name)}
 
     def connected(self) -> list[AgentSession]:
         """The live sessions here."""
@@ -143,8 +150,8 @@ class Agents:
         for session in self._sessions.values():
             session.replaced()
 
-    async def serve(self, hello: f.AgentHello, connection: Connection) -> None:
-        """Serve an agent's session until it ends."""
+    async def serve(self, hello: f.AgentHello, identity: Identity, connection: Connection) -> None:
+        """Serve the session of an agent, which has shown this identity, until it ends."""
         cluster = hello.cluster
         newest = self._newest[cluster] = object()
         if live := self._sessions.get(cluster):
@@ -153,10 +160,14 @@ class Agents:
             if self._newest[cluster] is not newest:
                 return
             try:
-                record = await self._intake.opened(hello)
+                record = await self._intake.opened(hello, identity.generation)
             except asyncio.CancelledError:
                 self._intake.closed(cluster)
                 raise
+            if self._members.revocations.refusal(identity):
+                self._intake.closed(cluster)
+                return  # since it was let in
+            self._generations[cluster] = identity.generation
             self._status[cluster] = record.status
             subscription = self._feed.subscribe(cluster)
             session = AgentSession(
@@ -173,6 +184,7 @@ class Agents:
                 credits=CREDITS,
                 heartbeat=self._heartbeat,
                 version=self._version,
+                renew_after=self._renew_after,
             )
             try:
                 await session.run(connection, welcome)
@@ -182,6 +194,15 @@ class Agents:
                 self._liveness.broken(cluster)
                 self._intake.closed(cluster)
                 self.changed()
+
+    def _cut_off(self, cluster: str) -> None:
+        """The cluster's certificates were revoked."""
+        if session := self._sessions.get(cluster):
+            session.replaced()
+        self.changed()
+
+    def _is_revoked(self, cluster: str) -> bool:
+        return self._generations.get(cluster, 0) < self._members.revocations.valid_from(cluster)
 
     async def take(self, cluster: str, frame: f.SessionRequest) -> None:
         """Store the effect of a sequenced frame and its number, however long the store is away."""
@@ -247,12 +268,17 @@ class Agents:
             await asyncio.sleep(_LOOK_SECONDS if wait is None else min(max(wait, 0.05), _LOOK_SECONDS))
 
     def _state(self, cluster: str, now: float) -> State:
+        if self._is_revoked(cluster):
+            return "revoked"
         here = cluster in self._sessions
         return (None if here else self._elsewhere.state(cluster)) or self._liveness.state(cluster, now)
 
     def _seen(self, record: s.AgentRecord, revision: int) -> None:
         """An agent's record, as some hub has written it."""
         cluster = record.cluster
+        if self._generations.get(cluster, 0) < record.generation:
+            self._generations[cluster] = record.generation
+            self.changed()
         lost = self._elsewhere.recorded(cluster, record.hub)
         if session := self._sessions.get(cluster):
             if record.hub not in (b"", self._hub_id) and revision > self._intake.opened_at(cluster):
@@ -272,6 +298,7 @@ class Agents:
         if cluster in self._sessions:
             return
         self._status.pop(cluster, None)
+        self._generations.pop(cluster, None)
         self._elsewhere.forget(cluster)
         self._liveness.forget(cluster)
         self.changed()

@@ -1,7 +1,7 @@
 """Keeps the topologies at hand, and every connected agent's directory of its peers up to date.
 
-A directory is computed anew when a topology or a gateway's address has changed, and sent where it differs from what the
-agent was told last in this session.
+A directory is computed anew when a topology, a gateway's address or a revocation has changed, and
+sent where it differs from what the agent was told last in this session.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from bdw_fed.v1 import federation_pb2 as f
 from control_plane.federation.agents import Agents
 from control_plane.federation.session import AgentSession
 from control_plane.kinds import Kinds
+from control_plane.membership.members import Members
 from control_plane.models import models_imported
 from control_plane.patience import persistently
 from control_plane.store.base import Deleted, Listing, Stored
@@ -34,8 +35,9 @@ _log = structlog.get_logger(__name__)
 class Directories:
     """The topologies by key. `keep` and `push` are run by the hub as long as it lives."""
 
-    def __init__(self, kinds: Kinds, agents: Agents) -> None:
+    def __init__(self, kinds: Kinds, agents: Agents, members: Members) -> None:
         self._kinds = kinds
+        self._members = members
         self._agents = agents
         self._topologies: dict[Key, StoredTopology] = {}
         self._told: dict[AgentSession, bytes] = {}
@@ -94,10 +96,11 @@ class Directories:
 
     def _directory(self, cluster: str, gateways: Mapping[str, str]) -> f.PeerDirectory:
         if not self._topologies:
-            return f.PeerDirectory()  # the models, which take long to import, are not needed before
+            # The models, which take long to import, are not needed before.
+            return f.PeerDirectory(revocations=self._members.signed())
         from control_plane.federation.directory import directory
 
-        return directory(cluster, self.topologies(), gateways)
+        return directory(cluster, self.topologies(), gateways, self._members.signed())
 
     def _take(self, stored: Stored[cp.Object]) -> None:
         from control_plane.federation.directory import StoredTopology

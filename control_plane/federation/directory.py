@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bdw_fed.v1 import federation_pb2 as f
+from bdw_fed.v1 import membership_pb2 as pb
 from topology.model import Topology
 from topology.questions import Questions
 
@@ -26,7 +27,12 @@ class StoredTopology:
         return cls(topology, revision, Questions(topology))
 
 
-def directory(cluster: str, topologies: Iterable[StoredTopology], gateways: Mapping[str, str]) -> f.PeerDirectory:
+def directory(
+    cluster: str,
+    topologies: Iterable[StoredTopology],
+    gateways: Mapping[str, str],
+    revocations: pb.SignedRevocations | None = None,
+) -> f.PeerDirectory:
     """How `cluster` reaches its peers. `gateways`: cluster -> address where it can be dialled, if it said one."""
     peers: dict[str, f.PeerDirectory.Peer] = {}
     no_execute: set[str] = set()
@@ -42,7 +48,10 @@ def directory(cluster: str, topologies: Iterable[StoredTopology], gateways: Mapp
             if other != cluster and other not in peers:
                 peers[other] = _peer(cluster, other, questions, gateways)
     return f.PeerDirectory(
-        peers=[peers[name] for name in sorted(peers)], topology_revision=newest, no_execute=sorted(no_execute)
+        peers=[peers[name] for name in sorted(peers)],
+        topology_revision=newest,
+        no_execute=sorted(no_execute),
+        revocations=revocations,
     )
 
 

@@ -81,9 +81,12 @@ class Intake:
         """The revision of the record when it was last written or read here."""
         return self._stored[cluster].revision
 
-    async def opened(self, hello: f.AgentHello) -> s.AgentRecord:
-        """The agent's record as it is for the session that this hello begins, however long the store is away."""
-        return await persistently(lambda: self._opened(hello), None)
+    async def opened(self, hello: f.AgentHello, generation: int) -> s.AgentRecord:
+        """The agent's record as it is for the session that this hello begins, however long the store is away.
+
+        `generation` is that of its certificate.
+        """
+        return await persistently(lambda: self._opened(hello, generation), None)
 
     async def take(self, cluster: str, frame: f.SessionRequest) -> None:
         """Store the effect of a sequenced frame and its number, however long the store is away."""
@@ -159,7 +162,7 @@ class Intake:
             for cluster in closed:
                 await persistently(lambda cluster=cluster: self._close(cluster), None)  # type: ignore[misc]
 
-    async def _opened(self, hello: f.AgentHello) -> s.AgentRecord:
+    async def _opened(self, hello: f.AgentHello, generation: int) -> s.AgentRecord:
         before = await self._kinds.agents.get(self._kinds.agents.key(hello.cluster))
         record = s.AgentRecord(cluster=hello.cluster, first_seen=time.time())
         if before is not None:
@@ -169,6 +172,7 @@ class Intake:
         if record.log_id != hello.log_id:
             record.received = 0
         record.log_id = hello.log_id
+        record.generation = generation
         record.version = hello.version
         record.gateway_address = hello.gateway_address
         record.last_seen = time.time()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["ready", "not-ready", "unknown", "never-seen"]
+State = Literal["ready", "not-ready", "unknown", "never-seen", "revoked"]
 
 
 @dataclass(slots=True)

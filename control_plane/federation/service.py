@@ -1,4 +1,4 @@
-"""The gRPC service for agents: who may open a session, and bundles in pieces."""
+"""The gRPC service for agents: who may open a session, bundles in pieces, and the next certificate."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from bdw_fed.v1 import federation_pb2 as f
+from bdw_fed.v1 import membership_pb2 as pb
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceServicer
 from control_plane.blobs.base import BlobStore
 from control_plane.blobs.errors import BlobError
 from control_plane.federation.agents import Agents
 from control_plane.federation.session import PROTOCOL
-from wire.identity import Role, require
+from control_plane.membership.errors import BadWish, JoinRefused, MembershipError
+from control_plane.membership.joining import Joining
+from control_plane.membership.members import Members
+from control_plane.store.errors import StoreError
+from control_plane.store.etcd.errors import EtcdError
+from wire.identity import Identity, Role, refuse, require
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -24,21 +30,24 @@ if TYPE_CHECKING:
 class FederationService(FederationServiceServicer):
     """What agents may ask of the hub."""
 
-    def __init__(self, agents: Agents, blobs: BlobStore) -> None:
+    def __init__(self, agents: Agents, blobs: BlobStore, members: Members, joining: Joining) -> None:
         self._agents = agents
         self._blobs = blobs
+        self._members = members
+        self._joining = joining
 
     async def Session(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]  # noqa: ARG002
         """An agent's session, as long as its stream lives."""
-        identity = await require(context, Role.AGENT)
+        identity = await self._member(context)
         first = await context.read()
         if not isinstance(first, f.SessionRequest) or not first.HasField("hello"):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame of a session is a hello")
         hello = first.hello
         if hello.cluster != identity.name:
-            await context.abort(
+            await refuse(
+                context,
                 grpc.StatusCode.PERMISSION_DENIED,
-                f"the certificate is that of {identity}, not of cluster {hello.cluster}",
+                f"the certificate is that of {identity}, not of cluster {hello.cluster[:80]}",
             )
         if not hello.protocol_min <= PROTOCOL <= hello.protocol:
             await context.abort(
@@ -46,14 +55,35 @@ class FederationService(FederationServiceServicer):
                 f"this hub speaks protocol {PROTOCOL}, the agent {hello.protocol_min} to {hello.protocol}: "
                 "upgrade the older of the two",
             )
-        await self._agents.serve(hello, context)
+        await self._agents.serve(hello, identity, context)
 
     async def PullBundle(self, request: f.PullBundleRequest, context: Context) -> AsyncIterator[f.PullBundleResponse]:
         """A bundle's archive in pieces."""
-        await require(context, Role.AGENT)
+        await self._member(context)
         try:
             async with self._blobs.get(request.digest) as chunks:
                 async for chunk in chunks:
                     yield f.PullBundleResponse(chunk=chunk)
         except (BlobError, ValueError) as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+
+    async def Certify(self, request: pb.CertifyRequest, context: Context) -> pb.CertifyResponse:
+        """The agent's next certificate, or one of a node of its cluster."""
+        identity = await self._member(context)
+        try:
+            return await self._joining.certify(identity, request)
+        except JoinRefused as error:
+            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except BadWish as error:
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except MembershipError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except (EtcdError, StoreError) as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the store is away: try again ({error})")
+
+    async def _member(self, context: Context) -> Identity:
+        """The caller, an agent whose certificate is not revoked."""
+        identity = await require(context, Role.AGENT)
+        if refusal := self._members.revocations.refusal(identity):
+            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
+        return identity

@@ -83,7 +83,7 @@ class AgentSession:
         self.relay_dropped = 0
 
     def replaced(self) -> None:
-        """Another session of the same cluster has come: end this one."""
+        """Another session of the same cluster has come, or none may be: end this one."""
         self._replaced.set()
 
     def send_peers(self, directory: f.PeerDirectory) -> None:

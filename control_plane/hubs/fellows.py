@@ -106,14 +106,19 @@ class _Fellow:
     ) -> None:
         self._record = record
         self._all_of_ours = all_of_ours
+        self._credentials = credentials
         self.news = News(own_id)
+        self._open()
+        self.task = asyncio.create_task(self._keep(), name=f"tell hub {record.name}")
+
+    def _open(self) -> None:
+        """Connect with the certificate that is there now; it may have been renewed."""
         self._channel = grpc.aio.secure_channel(
-            record.address,
-            grpc_channel_credentials(credentials),
+            self._record.address,
+            grpc_channel_credentials(self._credentials),
             options=channel_options(Identity(Role.HUB, "hub")),
         )
         self.stub = HubServiceStub(self._channel)
-        self.task = asyncio.create_task(self._keep(), name=f"tell hub {record.name}")
 
     async def _keep(self) -> None:
         delays = backoff()
@@ -131,5 +136,7 @@ class _Fellow:
                 if clock() - begun > _STEADY_SECONDS:
                     delays = backoff()
                 await asyncio.sleep(next(delays))
+                await self._channel.close()
+                self._open()
         finally:
             await self._channel.close()

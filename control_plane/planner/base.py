@@ -98,7 +98,7 @@ class World:
         return self._tasks.get((cluster, definition))
 
     def state(self, cluster: str) -> str:
-        """ready, not-ready, unknown or never-seen."""
+        """ready, not-ready, unknown, never-seen or revoked."""
         status = self._states.get(cluster)
         return status.state if status is not None else "never-seen"
 

@@ -127,6 +127,7 @@ def _ready(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
     return {
         "never-seen": "has never been seen: its agent has not connected yet",
         "unknown": "is out of touch: its agent has not been heard for long",
+        "revoked": "was cut off from the federation: its certificates are revoked",
     }.get(situation.world.state(cluster))
 
 

@@ -31,11 +31,12 @@ from cluster_agent.coordinator.records import AnyRecord, DesiredSet
 from cluster_agent.events import EventBus
 from cluster_agent.link.hub import HubLink, LinkConfig
 from cluster_agent.log import CoordinatorLog
+from cluster_agent.membership.revoked import REVOKED, Revoked
 from cluster_agent.nodes.door import NodeDoor
 from cluster_agent.peer.peers import Peers
 from cluster_agent.peer.server import PeerDoor
 from tests.agent.federation import Members, Served, until
-from wire.identity import Role
+from wire.identity import Credentials, Role
 
 Script = Callable[[Event], list[Action]]
 
@@ -151,24 +152,28 @@ async def running(
     peer_port: int = 0,
     durability: str = "process",
     known: PeerDirectory | None = None,
+    shown: Credentials | None = None,
 ) -> AsyncIterator[Agent]:
     """All of an agent but the core, wired as `cluster_agent.agent` does it."""
     core = core or NotingCore()
-    credentials = members.issue(Role.AGENT, cluster)
+    credentials = shown or members.issue(Role.AGENT, cluster)
     log = CoordinatorLog.open(state, durability=durability)
     intake = Intake()
     bus = EventBus(cluster, log.log_id)
     link = HubLink(LinkConfig(cluster, hubs, credentials, "test"), core, log, intake, bus)
     bundles = BundleCache(state / "bundles", link.pull_bundle)
+    revoked = Revoked(credentials, intake, log.meta(REVOKED))
     nodes = NodeDoor(
         cluster,
         intake,
         bundles,
+        revoked,
+        link.certify,
         data_root="/data",
         durability=durability,
         changed=link.nodes_changed,
     )
-    peers = Peers(cluster, log, intake, bus, credentials, link.relay)
+    peers = Peers(cluster, log, intake, bus, credentials, link.relay, revoked)
     driver = Driver(core, log, intake, bus, nodes, peers, link, link, durability=durability)
     driver.start()
     if known is not None:

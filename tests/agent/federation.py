@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import node_pb2 as n
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceServicer, add_FederationServiceServicer_to_server
+from bdw_fed.v1.membership_pb2 import CertifyRequest, CertifyResponse, SignedRevocations
 from bdw_fed.v1.node_pb2_grpc import NodeServiceStub
 from cluster_agent.orders import messages as orders
 from wire.identity import (
@@ -27,6 +30,8 @@ from wire.identity import (
     server_options,
 )
 from wire.identity.authority import Authority
+from wire.identity.requests import BadRequestError, requested_key
+from wire.identity.revocations import Revocations, statement
 
 DEADLINE = 20.0
 T = TypeVar("T")
@@ -49,12 +54,17 @@ class Members:
     """Certificates for whoever takes part."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._authority = Authority.create(directory / "ca")
+        self.directory = directory
+        self.authority = Authority.create(directory / "ca")
 
-    def issue(self, role: Role, name: str) -> Credentials:
-        place = self._directory / f"{role}-{name.replace('/', '-')}"
-        return self._authority.issue(Identity(role, name), place)
+    def issue(self, role: Role, name: str, generation: int = 0, *, days: float = 90) -> Credentials:
+        place = self.directory / f"{role}-{name.replace('/', '-')}-{generation}"
+        return self.authority.issue(Identity(role, name, generation), place, days=days)
+
+    def signed(self, **revoked: int) -> SignedRevocations:
+        """A list of revocations, as the hub tells it."""
+        told = statement(Revocations(revoked))
+        return SignedRevocations(list=told, signature=self.authority.sign(told))
 
 
 class FakeSession:
@@ -105,6 +115,10 @@ class FakeHub(FederationServiceServicer):
         self.drop_relayed: Callable[[f.PeerRelay], bool] = lambda relay: False
         self.relayed = 0
         self.mute = False
+        self.renew_after = 0.0
+        self.authority: Authority | None = None  # with it, it certifies whatever it is asked for
+        self.life = timedelta(hours=1)
+        self.certified: list[Identity] = []
 
     async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
         cluster = (await require(context, Role.AGENT)).name
@@ -122,6 +136,7 @@ class FakeHub(FederationServiceServicer):
                 credits=self.credits,
                 heartbeat=5.0,
                 version="test",
+                renew_after=self.renew_after,
             )
         )
         if cluster in self.directories:
@@ -144,6 +159,20 @@ class FakeHub(FederationServiceServicer):
         blob = self.blobs[request.digest]
         for start in range(0, len(blob), 1000):
             yield f.PullBundleResponse(chunk=blob[start : start + 1000])
+
+    async def Certify(self, request: CertifyRequest, context: Any) -> CertifyResponse:
+        caller = await require(context, Role.AGENT)
+        if self.authority is None:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this hub certifies nobody")
+        identity = caller
+        if request.node:
+            identity = Identity(Role.NODE, f"{caller.cluster}/{request.node}", caller.generation)
+        try:
+            certificate = self.authority.certify(identity, requested_key(request.request), self.life)
+        except BadRequestError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        self.certified.append(identity)
+        return CertifyResponse(certificate=certificate)
 
     async def _read(self, cluster: str, session: FakeSession, requests: AsyncIterator[f.SessionRequest]) -> None:
         async for frame in requests:
@@ -216,7 +245,8 @@ class FakeNode:
         self.stub = NodeServiceStub(self._channel)
         self.call = self.stub.Attach()
         results = orders.encode(self.hello_results) if self.hello_results else b""
-        await self.call.write(n.AttachRequest(messages=[n.NodeMessage(hello=self.hello)], results=results))
+        with suppress(grpc.aio.AioRpcError):  # it may be refused before; the reader sees that
+            await self.call.write(n.AttachRequest(messages=[n.NodeMessage(hello=self.hello)], results=results))
         self._reader = asyncio.create_task(self._read())
         return self
 

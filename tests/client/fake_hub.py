@@ -14,6 +14,7 @@ import grpc
 from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import control_plane_pb2_grpc as services
+from bdw_fed.v1 import membership_pb2 as membership
 from bdw_fed.v1 import model_pb2 as model
 from wire.digests import bytes_digest
 from wire.errors import problems_to_metadata
@@ -156,6 +157,30 @@ def a_plan() -> model.Plan:
     )
 
 
+TOKENS = [
+    membership.Token(
+        id="0f3c9a51d2",
+        cluster="edge-jfk",
+        state="unused",
+        created_at=1_699_999_800.0,
+        created_by="ada",
+        expires_at=1_700_003_400.0,
+    ),
+    membership.Token(
+        id="77aa10c4e9",
+        cluster="edge-lga",
+        state="waiting",
+        created_at=1_699_999_000.0,
+        created_by="ada",
+        expires_at=1_700_000_000.0,
+        needs_acceptance=True,
+        key="sha256:aa11",
+        presented_at=1_699_999_100.0,
+        presented_from="ipv4:192.0.2.7:41000",
+    ),
+]
+
+
 class FakeHub(services.ControlPlaneServiceServicer):
     """Serves at `address`; `user` holds credentials for it. What it was asked is in `asked`."""
 
@@ -223,6 +248,31 @@ class FakeHub(services.ControlPlaneServiceServicer):
             for number, _ in enumerate(request.documents)
         ]
         return pb.ApplyResponse(applied=applied)
+
+    def CreateToken(self, request: membership.CreateTokenRequest, context: Any) -> membership.CreateTokenResponse:
+        self.asked.append(request)
+        return membership.CreateTokenResponse(
+            token="0f3c9a51d2.secret", authority_hash="sha256:5d0c", join_address=":7442", info=TOKENS[0]
+        )
+
+    def ListTokens(self, request: membership.ListTokensRequest, context: Any) -> membership.ListTokensResponse:
+        return membership.ListTokensResponse(tokens=TOKENS)
+
+    def DeleteToken(self, request: membership.DeleteTokenRequest, context: Any) -> membership.DeleteTokenResponse:
+        self.asked.append(request)
+        if request.id != TOKENS[0].id:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no token {request.id}")
+        return membership.DeleteTokenResponse()
+
+    def AcceptCluster(self, request: membership.AcceptClusterRequest, context: Any) -> membership.AcceptClusterResponse:
+        self.asked.append(request)
+        if request.cluster != TOKENS[1].cluster:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"nobody waits to be accepted as {request.cluster}")
+        return membership.AcceptClusterResponse(token=TOKENS[1])
+
+    def RevokeCluster(self, request: membership.RevokeClusterRequest, context: Any) -> membership.RevokeClusterResponse:
+        self.asked.append(request)
+        return membership.RevokeClusterResponse(generation=1)
 
     def Diff(self, request: pb.DiffRequest, context: Any) -> pb.DiffResponse:
         unified = "--- stored\n+++ applied\n@@ -1 +1 @@\n-a: 1\n+a: 2\n"

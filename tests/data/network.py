@@ -15,6 +15,7 @@ from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.data.transfer.server import DataServer
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
 from wire.identity.authority import Authority
+from wire.identity.revocations import Revocations
 
 MIB = 1 << 20
 DEADLINE = 20.0
@@ -69,6 +70,7 @@ class Network:
         self.directory = directory
         self._stack = stack
         self.authority = Authority.create(directory / "ca")
+        self.revocations = Revocations()
 
     def credentials(self, role: Role, name: str) -> Credentials:
         return self.authority.issue(Identity(role, name), self.directory / role / name.replace("/", "-"))
@@ -87,7 +89,7 @@ class Network:
             changed.set()
 
         arrivals = Arrivals(store, client, tell)
-        server = DataServer(store, arrivals, ssl_server_context(credentials))
+        server = DataServer(store, arrivals, ssl_server_context(credentials), self.revocations)
         port = await server.start("127.0.0.1", 0)
         self._stack.push_async_callback(store.close)
         self._stack.push_async_callback(arrivals.close)

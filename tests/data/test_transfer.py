@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from cluster_agent.data.errors import TransferError
 from cluster_agent.data.transfer.client import Source
@@ -285,7 +286,29 @@ async def test_who_may_do_what(network: Network, role: Role, name: str, get: int
     assert (await request(there, context, "PUT", path, headers=headers, data=b"y"))[0] == put
 
 
-async def test_nobody_without_a_certificate_of_ours_is_served(network: Network, tmp_path: Path) -> None:
+async def test_whose_certificate_is_revoked_is_served_no_more_on_connections_that_it_has(network: Network) -> None:
+    there = await network.peer("cloud/n1")
+    await there.put(b"x")
+    path = f"/v1/default/run1/{key().unit.hex()}"
+    context = ssl_client_context(network.credentials(Role.NODE, "edge1/n1"))
+    connector = aiohttp.TCPConnector(ssl=context, limit=1)
+    name = server_name(Identity(Role.NODE, "cloud/n1"))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        for status, revoked in ((200, {}), (200, {"edge2": 1}), (401, {"edge1": 1})):
+            network.revocations.learn(revoked)
+            with capture_logs() as logs:
+                async with session.get(f"https://{there.address}{path}", server_hostname=name) as answer:
+                    assert answer.status == status
+                    words = await answer.text()
+            refused = [entry["reason"] for entry in logs if entry["event"] == "a caller was refused"]
+            assert refused == ([words] if status == 401 else [])
+    fresh = network.authority.issue(Identity(Role.NODE, "edge1/n1", 1), network.directory / "fresh")
+    assert (await request(there, ssl_client_context(fresh), "GET", path))[0] == 200
+
+
+async def test_nobody_without_a_certificate_of_ours_is_served_and_it_is_logged(
+    network: Network, tmp_path: Path
+) -> None:
     there = await network.peer("cloud/n1")
     stranger = Authority.create(tmp_path / "other").issue(Identity(Role.NODE, "edge1/n1"), tmp_path / "stranger")
     bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -294,8 +317,12 @@ async def test_nobody_without_a_certificate_of_ours_is_served(network: Network, 
     foreign.load_verify_locations(there.credentials.ca)
     foreign.load_cert_chain(stranger.certificate, stranger.key)
     for context in (bare, foreign):
-        with pytest.raises((aiohttp.ClientError, OSError)):
-            await request(there, context, "GET", f"/v1/default/run1/{key().unit.hex()}")
+        with capture_logs() as logs:
+            with pytest.raises((aiohttp.ClientError, OSError)):
+                await request(there, context, "GET", f"/v1/default/run1/{key().unit.hex()}")
+            async with asyncio.timeout(DEADLINE):
+                while not any(entry["event"] == "a connection was refused" for entry in logs):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)  # a thread of the server says it
 
 
 @pytest.mark.parametrize(

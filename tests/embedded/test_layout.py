@@ -52,6 +52,7 @@ def test_every_process_has_a_place_and_ports_of_its_own(tmp_path: Path) -> None:
         [
             "etcd.clients",
             "hub.api",
+            "hub.join",
             "agent-edge.nodes",
             "agent-edge.peers",
             "agent-cloud.nodes",

@@ -14,14 +14,14 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
 from tests.hub.hub import SECONDS, RunningHub
-from wire.identity import Role
+from wire.identity import Credentials, Role
 from wire.inventory import inventory_digest
 
 
 class FakeAgent:
     """An agent whose durable state is in memory, so that it outlives its connections."""
 
-    def __init__(self, hub: RunningHub, cluster: str, *, log_id: bytes = b"") -> None:
+    def __init__(self, hub: RunningHub, cluster: str, *, log_id: bytes = b"", shown: Credentials | None = None) -> None:
         self.cluster = cluster
         self.log_id = log_id or f"log of {cluster}".encode()
         self.held: dict[tuple[str, str], m.Assignment] = {}
@@ -33,6 +33,7 @@ class FakeAgent:
         self.answer: Callable[[f.Query], list[f.QueryReply]] | None = None
         self.credits = 0
         self._hub = hub
+        self._shown = shown
         self._hub_id = b""
         self._received = 0
         self._next = 1
@@ -60,7 +61,7 @@ class FakeAgent:
 
     async def connect(self, *, as_cluster: str = "", protocol: int = 1) -> Self:
         channel = await self._stack.enter_async_context(
-            self._hub.members.channel(self._hub.address, Role.AGENT, self.cluster)
+            self._hub.members.channel(self._hub.address, Role.AGENT, self.cluster, self._shown)
         )
         self._call = FederationServiceStub(channel).Session(wait_for_ready=True)
         hello = f.AgentHello(

@@ -41,9 +41,11 @@ class Members:
         return Credentials.load(place)
 
     @asynccontextmanager
-    async def channel(self, address: str, role: Role, name: str) -> AsyncIterator[grpc.aio.Channel]:
-        """A channel to the hub as this member."""
-        credentials = grpc_channel_credentials(self.credentials(role, name))
+    async def channel(
+        self, address: str, role: Role, name: str, shown: Credentials | None = None
+    ) -> AsyncIterator[grpc.aio.Channel]:
+        """A channel to the hub as this member, or as who it is by the credentials that are `shown`."""
+        credentials = grpc_channel_credentials(shown or self.credentials(role, name))
         options = channel_options(Identity(Role.HUB, "hub"))
         async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
             yield channel
@@ -57,6 +59,9 @@ class RunningHub:
         assert tls.key is not None
         self.members = members
         self.address = f"127.0.0.1:{free_port()}"
+        self.join_address = f"127.0.0.1:{free_port()}"
+        self.authority: Path | None = members.directory / "authority"
+        self.certificate_life, self.certificate_grace = 3600.0, 600.0
         self._etcd = etcd
         self._tls = Credentials(tls.certificate, tls.key, tls.ca)
         self._state = state
@@ -89,6 +94,10 @@ class RunningHub:
             audit=self.audit,
             listen_users=self.listen_users,
             issuer=self.issuer,
+            authority=self.authority,
+            listen_join=self.join_address if self.authority else "",
+            certificate_life=self.certificate_life,
+            certificate_grace=self.certificate_grace,
         )
         self._task = asyncio.create_task(serve(config, ready.set_result, self._stop))
         await asyncio.wait([self._task, ready], timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from bdw_fed.cli.arguments import parse
 from bdw_fed.cli.verbs import load
 from bdw_fed.manifests.declared import declared
 from bdw_fed.manifests.errors import ManifestError
-from bdw_fed.manifests.installation import Installation, bases
+from bdw_fed.manifests.installation import Installation, bases, render
 from bdw_fed.manifests.overlays import AgentPlace, HubPlace, RelayPlace, agent_overlay, hub_overlay
 
 PLACE = AgentPlace(cluster="edge1", hub="hub.example.org:30443", nodes=("w1", "w2"), image="registry.example/b:1.2")
@@ -40,11 +41,21 @@ def test_every_node_gets_a_certificate_of_its_own_and_its_pod_sees_no_other(tmp_
     assert paths == {f"{node}/{file}" for node in ("w1", "w2") for file in ("cert.pem", "key.pem", "ca.pem")}
 
 
-def test_the_authorities_keys_are_in_no_secret(tmp_path: Path) -> None:
+def test_the_authorities_keys_are_in_no_secret_unless_clusters_are_to_join(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     for overlay in (installation.hub(HubPlace(image="b:1")), installation.agent(PLACE)):
         assert "ca-key" not in (overlay / "kustomization.yaml").read_text()
         assert not list(overlay.rglob("ca-key.pem"))
+    joined = installation.hub(HubPlace(image="b:1", join=True))
+    (secret,) = [
+        each
+        for each in yaml.safe_load((joined / "kustomization.yaml").read_text())["secretGenerator"]
+        if any("ca-key" in file for file in each["files"])
+    ]
+    assert secret["name"] == "bdw-fed-authority"
+    key = joined / "authority" / "ca-key.pem"
+    assert key.read_bytes() == (tmp_path / "ca" / "ca-key.pem").read_bytes()
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
 def test_etcd_s_authority_certifies_nobody_but_etcd_and_the_hub(tmp_path: Path) -> None:
@@ -204,3 +215,18 @@ def test_a_cluster_that_the_topology_has_not_is_named_with_those_that_it_has(tmp
         declared(file, "pots")
     with pytest.raises(ManifestError, match=r"missing\.yaml: .*expected a YAML file"):
         declared(tmp_path / "missing.yaml", "pods")
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders")
+def test_where_clusters_join_the_hub_is_rendered_with_its_second_door(tmp_path: Path) -> None:
+    rendered = render(Installation(tmp_path).hub(HubPlace(image="b:1", join=True)))
+    objects = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(rendered)}
+    service = objects["Service", "bdw-fed-hub"]["spec"]
+    assert {port["name"]: port.get("nodePort") for port in service["ports"]} == {"hub": 30443, "join": 30442}
+    pod = objects["Deployment", "bdw-fed-hub"]["spec"]["template"]["spec"]
+    values = parse(load("server").command, pod["containers"][0]["args"][1:])
+    assert values["authority"] == Path("/etc/bdw-fed/authority")
+    (secret,) = [name for kind, name in objects if kind == "Secret" and name.startswith("bdw-fed-authority")]
+    assert secret in [volume.get("secret", {}).get("secretName") for volume in pod["volumes"]]
+    (policy,) = objects["NetworkPolicy", "bdw-fed-hub"]["spec"]["ingress"]
+    assert [port["port"] for port in policy["ports"]] == ["hub", "join"]

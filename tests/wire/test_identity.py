@@ -138,5 +138,79 @@ def test_names_that_could_be_paths_or_confuse_are_no_identities(name: str) -> No
 def test_an_identity_survives_the_way_through_its_uri() -> None:
     assert Identity.parse(NODE.uri) == NODE
     assert NODE.cluster == "edge1"
+    later = Identity(Role.AGENT, "edge1", 4)
+    assert Identity.parse(later.uri) == later
+    with pytest.raises(ValueError, match="no number"):
+        Identity.parse("bdw-fed://agent/edge1?generation=-1")
     with pytest.raises(ValueError, match="not an identity"):
         Identity.parse("spiffe://agent/edge1")
+
+
+async def test_a_running_server_shows_a_renewed_certificate_and_keeps_its_connections(
+    authority: Authority, tmp_path: Path
+) -> None:
+    node = authority.issue(NODE, tmp_path / "node")
+    agent = authority.issue(AGENT, tmp_path / "agent")
+    newer = Identity(Role.AGENT, "edge1", 1)
+    async with agent_server(agent) as port:
+        options = channel_options(AGENT)
+        address = f"127.0.0.1:{port}"
+        async with grpc.aio.secure_channel(address, grpc_channel_credentials(node), options=options) as channel:
+            call = channel.unary_unary(CALL)
+            assert await call(b"", timeout=10) == b"node edge1/n1"
+            with pytest.raises(grpc.aio.AioRpcError):
+                await ask(port, node, newer)
+            authority.issue(newer, tmp_path / "agent")
+            assert await ask(port, node, newer) == "node edge1/n1"
+            assert await call(b"", timeout=10) == b"node edge1/n1"
+            assert channel.get_state() is grpc.ChannelConnectivity.READY
+
+
+async def test_a_server_in_the_middle_of_a_renewal_goes_on_with_the_pair_of_before(
+    authority: Authority, tmp_path: Path
+) -> None:
+    node = authority.issue(NODE, tmp_path / "node")
+    agent = authority.issue(AGENT, tmp_path / "agent")
+    async with agent_server(agent) as port:
+        other = authority.issue(AGENT, tmp_path / "other")
+        agent.certificate.write_bytes(other.certificate.read_bytes())  # of another key
+        assert await ask(port, node, AGENT) == "node edge1/n1"
+        agent.key.write_bytes(b"")
+        assert await ask(port, node, AGENT) == "node edge1/n1"
+
+
+async def test_a_caller_without_a_certificate_is_refused(authority: Authority, tmp_path: Path) -> None:
+    agent = authority.issue(AGENT, tmp_path / "agent")
+    async with agent_server(agent) as port:
+        naked = grpc.ssl_channel_credentials(agent.ca.read_bytes())
+        async with grpc.aio.secure_channel(f"127.0.0.1:{port}", naked, options=channel_options(AGENT)) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(CALL)(b"", timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_an_expired_certificate_is_refused_on_either_side(authority: Authority, tmp_path: Path) -> None:
+    minute = 1 / (24 * 60)
+    old_node = authority.issue(NODE, tmp_path / "old-node", days=-minute)
+    old_agent = authority.issue(AGENT, tmp_path / "old-agent", days=-minute)
+    node, agent = authority.issue(NODE, tmp_path / "node"), authority.issue(AGENT, tmp_path / "agent")
+    for server, client in ((agent, old_node), (old_agent, node)):
+        async with agent_server(server) as port:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await ask(port, client, AGENT)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(("expected", "shown", "answered"), [(0, 2, True), (1, 2, True), (2, 2, True), (3, 2, False)])
+async def test_who_expects_a_generation_is_not_answered_by_a_lower_one(
+    authority: Authority, tmp_path: Path, expected: int, shown: int, answered: bool
+) -> None:
+    node = authority.issue(NODE, tmp_path / "node")
+    agent = authority.issue(Identity(Role.AGENT, "edge1", shown), tmp_path / "agent")
+    async with agent_server(agent) as port:
+        asked = ask(port, node, Identity(Role.AGENT, "edge1", expected))
+        if answered:
+            assert await asked == "node edge1/n1"
+        else:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await asked

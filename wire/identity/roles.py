@@ -2,17 +2,21 @@
 
 The name in a server's certificate is derived from its identity, so a client that expects a certain agent can't be
 answered by another member of the federation, although all certificates come from the same authority.
+
+A cluster's certificates have a generation. Revoking them makes the next one: certificates of a lower generation are
+refused from then on, by whoever has heard of it (see `revocations`), without a clock being asked.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 SCHEME = "bdw-fed"
 _DOMAIN = "bdw-fed.internal"
+_HOST = re.compile(rf"(?P<labels>.+)\.(?P<role>agent|node)(\.g(?P<generation>[1-9][0-9]*))?\.{re.escape(_DOMAIN)}")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?(/[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?)?")
 
 
@@ -29,10 +33,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Identity:
-    """A role and a name; a node's name is CLUSTER/NODE, an agent's its cluster."""
+    """A role and a name; a node's name is CLUSTER/NODE, an agent's its cluster. `generation`: of its certificate."""
 
     role: Role
     name: str
+    generation: int = 0
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -40,8 +45,9 @@ class Identity:
 
     @property
     def uri(self) -> str:
-        """The form that stands in the certificate, for example bdw-fed://agent/edge1."""
-        return f"{SCHEME}://{self.role}/{self.name}"
+        """The form that stands in the certificate, for example bdw-fed://agent/edge1?generation=2."""
+        generation = f"?generation={self.generation}" if self.generation else ""
+        return f"{SCHEME}://{self.role}/{self.name}{generation}"
 
     @property
     def cluster(self) -> str:
@@ -54,7 +60,10 @@ class Identity:
         parts = urlsplit(uri)
         if parts.scheme != SCHEME:
             raise ValueError(f"{uri!r} is not an identity of this federation")
-        return cls(Role(parts.netloc), parts.path.lstrip("/"))
+        generation = parse_qs(parts.query).get("generation", ["0"])[0]
+        if not generation.isdecimal():
+            raise ValueError(f"{uri!r} has no number as its generation")
+        return cls(Role(parts.netloc), parts.path.removeprefix("/"), int(generation))
 
     def __str__(self) -> str:
         return f"{self.role} {self.name}"
@@ -63,26 +72,38 @@ class Identity:
 def server_name(identity: Identity) -> str:
     """The host name that this identity's server certificate carries and its clients expect.
 
-    >>> server_name(Identity(Role.NODE, "edge1/n1"))
-    'n1.edge1.node.bdw-fed.internal'
+    A certificate carries those of all lower generations too. So who expects a generation is answered by that one or
+    a later one, and never by a revoked one.
+
+    >>> server_name(Identity(Role.NODE, "edge1/n1")), server_name(Identity(Role.AGENT, "edge1", 2))
+    ('n1.edge1.node.bdw-fed.internal', 'edge1.agent.g2.bdw-fed.internal')
     """
     if identity.role is Role.HUB:
         return f"hub.{_DOMAIN}"  # any hub serves any client: they share one name
     labels = ".".join(reversed(identity.name.split("/")))
-    return f"{labels}.{identity.role}.{_DOMAIN}"
+    generation = f"g{identity.generation}." if identity.generation else ""
+    return f"{labels}.{identity.role}.{generation}{_DOMAIN}"
+
+
+def server_names(identity: Identity) -> list[str]:
+    """All host names that this identity's certificate carries."""
+    return [server_name(replace(identity, generation=number)) for number in range(identity.generation + 1)]
 
 
 def member_named(name: str) -> Identity | None:
     """The agent or node whose certificate carries this host name; None if it is nobody's of these.
 
-    >>> member_named("n1.edge1.node.bdw-fed.internal")
-    Identity(role=<Role.NODE: 'node'>, name='edge1/n1')
+    >>> [member_named(f"{name}.bdw-fed.internal").uri for name in ("n1.edge1.node", "edge1.agent.g2")]
+    ['bdw-fed://node/edge1/n1', 'bdw-fed://agent/edge1?generation=2']
     """
-    labels, _, role = name.removesuffix(f".{_DOMAIN}").rpartition(".")
+    found = _HOST.fullmatch(name)
+    if found is None:
+        return None
+    labels, generation = found["labels"], int(found["generation"] or 0)
     node, _, cluster = labels.rpartition(".")
     try:
-        if role == Role.AGENT:
-            return Identity(Role.AGENT, labels)
-        return Identity(Role.NODE, f"{cluster}/{node}") if role == Role.NODE and node else None
+        if found["role"] == Role.AGENT:
+            return Identity(Role.AGENT, labels, generation)
+        return Identity(Role.NODE, f"{cluster}/{node}", generation) if node else None
     except ValueError:
         return None

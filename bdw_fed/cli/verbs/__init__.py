@@ -25,6 +25,7 @@ GROUPS = {
         "cancel",
     ],
     "Users": ["user create", "user grant", "user revoke", "user list"],
+    "Members": ["token create", "token list", "token delete", "agent join", "cluster accept", "cluster revoke"],
     "Services": ["server", "agent", "node", "relay"],
     "On Kubernetes": ["server manifest", "agent manifest", "relay manifest"],
     "About": ["version"],

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
-from bdw_fed.cli.exits import UsageError
-from bdw_fed.cli.verbs.server import Credentials, Directory, ListenHealth, LogLevel
+from bdw_fed.cli.exits import RefusedError, UsageError
+from bdw_fed.cli.verbs.agent import OwnCredentials, found_or_joined
+from bdw_fed.cli.verbs.agent_join import CREDENTIALS
+from bdw_fed.cli.verbs.server import Directory, ListenHealth, LogLevel
 
 EXAMPLES = """\
   bdw-fed node --cluster edge1 --node n1 --agent 127.0.0.1:7444 \\
-      --directory /var/lib/bdw-fed/node --credentials /etc/bdw-fed/node --cpus 4 --memory 8Gi
+      --directory /var/lib/bdw-fed/node --join 127.0.0.1:7447 --token-file node-token --cpus 4 --memory 8Gi
+  bdw-fed node --cluster edge1 --node n1 --agent 127.0.0.1:7444 \\
+      --directory /var/lib/bdw-fed/node --credentials /etc/bdw-fed/node
 """
 
 
@@ -27,7 +32,13 @@ def command(
     node: Annotated[str, Option(("--node",), "Name of this node in its cluster.", "NAME")],
     agent: Annotated[str, Option(("--agent",), "Where the cluster's agent listens for nodes.", "ADDRESS")],
     directory: Directory,
-    credentials: Credentials,
+    credentials: OwnCredentials = None,
+    join: Annotated[
+        str, Option(("--join",), "Where the agent lets nodes join, for who has no credentials yet.", "ADDRESS")
+    ] = "",
+    token_file: Annotated[
+        Path | None, Option(("--token-file",), "With --join: a copy of the agent's file node-token.", "FILE")
+    ] = None,
     listen_data: Annotated[
         str, Option(("--listen-data",), "Where to serve data to other nodes.", "ADDRESS")
     ] = "0.0.0.0:7446",
@@ -67,11 +78,10 @@ def command(
 ) -> None:
     """Run the daemon of one node, in the foreground, until SIGTERM."""
     import os
-    from pathlib import Path
 
     from bdw_fed.cli.service import say_ready
     from cluster_agent.node.daemon import NodeConfig, serve
-    from wire.identity import Credentials as Files
+    from wire.identity import Identity, Role
     from wire.logging import configure
     from wire.service import run_service
 
@@ -88,12 +98,19 @@ def command(
             starter_image=starter_image,
             cpu_requests=part_from("--cpu-requests", cpu_requests),
         )
+    token = token_in(token_file) if token_file else ""
+    if join and not token:
+        raise UsageError("--join: it takes --token-file, a copy of the file node-token in the agent's directory")
+    place = credentials or directory / CREDENTIALS
+    ca_hash = token.partition(".")[0]
+    server = Identity(Role.AGENT, cluster)
+    found = found_or_joined(join, server, token, ca_hash, place, cluster=cluster, node=node)
     config = NodeConfig(
         cluster=cluster,
         node=node,
         state=directory,
         agent=agent,
-        credentials=Files.load(credentials),
+        credentials=found,
         listen_data=listen_data,
         advertise_data=advertise_data,
         cpus=cpus or float(os.cpu_count() or 1),
@@ -110,6 +127,17 @@ def part_from(flag: str, part: float) -> float:
     if not 0.0 < part <= 1.0:
         raise UsageError(f"{flag}: {part:g} is not a part: expected more than 0, and 1 at most")
     return part
+
+
+def token_in(file: Path) -> str:
+    """The node token in a file. RefusedError."""
+    from cluster_agent.membership.door import read_token
+    from cluster_agent.membership.errors import JoinError
+
+    try:
+        return read_token(file)
+    except JoinError as error:
+        raise RefusedError(str(error)) from error
 
 
 def bytes_from(flag: str, text: str) -> int:

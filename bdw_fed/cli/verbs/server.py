@@ -9,7 +9,8 @@ from bdw_fed.cli.arguments import Option
 
 EXAMPLES = """\
   bdw-fed server --directory /var/lib/bdw-fed/hub --credentials /etc/bdw-fed/hub \\
-      --etcd etcd1:2379 --etcd-credentials /etc/bdw-fed/etcd --listen 0.0.0.0:7443
+      --etcd etcd1:2379 --etcd-credentials /etc/bdw-fed/etcd --listen 0.0.0.0:7443 \\
+      --authority /etc/bdw-fed/authority
 """
 
 Credentials = Annotated[Path, Option(("--credentials",), "Directory with cert.pem, key.pem and ca.pem.", "DIR")]
@@ -68,12 +69,29 @@ def command(
         Path | None, Option(("--oidc-ca",), "Authority of the issuer's certificate, if not a public one.", "FILE")
     ] = None,
     heartbeat: Annotated[float, Option(("--heartbeat",), "Seconds between the agents' heartbeats.")] = 2.0,
+    authority: Annotated[
+        Path | None,
+        Option(("--authority",), "Directory with the federation's ca.pem and ca-key.pem: lets clusters join.", "DIR"),
+    ] = None,
+    listen_join: Annotated[
+        str, Option(("--listen-join",), "Where clusters join, with --authority. Empty: nowhere.", "ADDRESS")
+    ] = "0.0.0.0:7442",
+    advertise_join: Annotated[
+        str, Option(("--advertise-join",), "Where they find that, if it differs; :PORT: at the hub's host.", "ADDRESS")
+    ] = "",
+    certificate_life: Annotated[
+        str, Option(("--certificate-life",), "Members renew theirs after two thirds of it.", "DURATION")
+    ] = "90d",
+    certificate_grace: Annotated[
+        str, Option(("--certificate-grace",), "How much longer who is cut off may go on.", "DURATION")
+    ] = "7d",
     listen_health: ListenHealth = "",
     log_level: LogLevel = "warning",
 ) -> None:
     """Run the hub, in the foreground, until SIGTERM."""
     from bdw_fed.cli.exits import UsageError
     from bdw_fed.cli.service import say_ready
+    from bdw_fed.cli.verbs.token_create import seconds_from
     from control_plane.server import HubConfig, serve
     from wire.identity import Credentials as Files
     from wire.logging import configure
@@ -107,5 +125,10 @@ def command(
         audit=audit,
         listen_users=listen_users,
         issuer=issuer,
+        authority=authority,
+        listen_join=listen_join if authority else "",
+        advertise_join=advertise_join,
+        certificate_life=seconds_from("--certificate-life", certificate_life),
+        certificate_grace=seconds_from("--certificate-grace", certificate_grace),
     )
     run_service(serve, config, say_ready, listen_health)

@@ -26,6 +26,9 @@ def command(
     no_node_port: Annotated[
         bool, Option(("--no-node-port",), "Reachable in its cluster only, or by what you add yourself.")
     ] = False,
+    join: Annotated[
+        bool, Option(("--join",), "Let clusters join with tokens. The hub then gets the authority's key, in a Secret.")
+    ] = False,
 ) -> int:
     """Print what makes a hub with its etcd: apply it with kubectl. The first time it makes the federation's authority.
 
@@ -36,7 +39,9 @@ def command(
     from bdw_fed.manifests.installation import default_image, render
     from bdw_fed.manifests.overlays import HubPlace
 
-    place = HubPlace(image=image or default_image(), namespace=kubernetes_namespace, node_port=not no_node_port)
+    place = HubPlace(
+        image=image or default_image(), namespace=kubernetes_namespace, node_port=not no_node_port, join=join
+    )
     try:
         print(render(Kept(directory).hub(place)), end="")
     except ManifestError as error:

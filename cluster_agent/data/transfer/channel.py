@@ -41,6 +41,11 @@ class Channel:
         """What the other end has shown, as `ssl` gives it; None without TLS."""
         return self._sock.getpeercert() if isinstance(self._sock, ssl.SSLSocket) else None
 
+    @property
+    def sender(self) -> str:
+        """The other end's address."""
+        return address_of(self._sock)
+
     def readable(self, seconds: float) -> bool:
         """Whether something can be received within so long."""
         if self._rest or (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()):
@@ -152,3 +157,12 @@ def head(first: str, headers: Mapping[str, str]) -> bytes:
     """A head as it is sent."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{first}\r\n{lines}\r\n".encode("latin-1")
+
+
+def address_of(sock: socket.socket) -> str:
+    """Who is at the other end of a connection, HOST:PORT; empty if it has gone."""
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:
+        return ""
+    return f"{host}:{port}"

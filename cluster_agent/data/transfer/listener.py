@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from cluster_agent.data.transfer.channel import Channel
+from cluster_agent.data.transfer.channel import Channel, address_of
 
 _log = structlog.get_logger(__name__)
 _BACKLOG = 512
@@ -110,7 +110,12 @@ class Listener:
         sock = connection.sock
         if self._context is not None:
             sock.settimeout(_HANDSHAKE_SECONDS)
-            sock = connection.sock = self._context.wrap_socket(sock, server_side=True)
+            sender = address_of(sock)
+            try:
+                sock = connection.sock = self._context.wrap_socket(sock, server_side=True)
+            except ssl.SSLError as error:  # no certificate, or none of ours
+                _log.warning("a connection was refused", sender=sender, reason=str(error))
+                raise
         sock.settimeout(_STALLED_SECONDS)
         connection.channel = Channel(sock)
         return connection.channel

@@ -25,6 +25,8 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+import structlog
+
 from cluster_agent.data.base import Content, Store, UnitKey
 from cluster_agent.data.errors import DataError
 from cluster_agent.data.transfer import many
@@ -35,9 +37,11 @@ from cluster_agent.data.transfer.listener import Listener
 from cluster_agent.data.transfer.plain import Passes
 from wire.digests import ID_BYTES
 from wire.identity.peers import UnknownPeerError, identity_of_tls
+from wire.identity.revocations import Revocations
 from wire.identity.roles import Identity, Role
 
 _THREADS = 64
+_log = structlog.get_logger(__name__)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
 _READERS = frozenset([Role.NODE, Role.AGENT, Role.USER])
@@ -72,12 +76,18 @@ class _Request:
 
 
 class DataServer:
-    """Serves `store`, and hands pushes to `arrivals`. Without TLS it serves the clusters that `trust` names."""
+    """Serves `store`, and hands pushes to `arrivals`. Without TLS it serves the clusters that `trust` names.
 
-    def __init__(self, store: Store, arrivals: Arrivals, context: ssl.SSLContext) -> None:
+    Whose certificate is among the `revocations` is refused, with each request.
+    """
+
+    def __init__(
+        self, store: Store, arrivals: Arrivals, context: ssl.SSLContext, revocations: Revocations | None = None
+    ) -> None:
         self._store = store
         self._arrivals = arrivals
         self._context = context
+        self._revocations = revocations or Revocations()
         self._host = ""
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="serve")
         self._listener: Listener | None = None
@@ -241,10 +251,16 @@ class DataServer:
             else:
                 identity = identity_of_tls(dict(certificate))
         except (UnknownPeerError, ValueError) as error:
-            raise _AnswerError(401, str(error)) from None
+            raise self._refused(request, 401, str(error)) from None
+        if refusal := self._revocations.refusal(identity):
+            raise self._refused(request, 401, refusal)
         if identity.role not in allowed:
-            raise _AnswerError(403, f"{identity} may not do this: it is for {', '.join(sorted(allowed))}")
+            raise self._refused(request, 403, f"{identity} may not do this: it is for {', '.join(sorted(allowed))}")
         return identity
+
+    def _refused(self, request: _Request, status: int, reason: str) -> _AnswerError:
+        _log.warning("a caller was refused", sender=request.channel.sender, code=status, reason=reason)
+        return _AnswerError(status, reason)
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         """Done by the event loop, while this thread waits."""
