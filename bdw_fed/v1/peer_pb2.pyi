@@ -242,6 +242,7 @@ class PeerMessage(_message.Message):
     CLOSED_FIELD_NUMBER: _builtins.int
     PUSH_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     epoch: _builtins.int
@@ -270,6 +271,8 @@ class PeerMessage(_message.Message):
     def push(self) -> Global___PushRequest: ...
     @_builtins.property
     def unavailable(self) -> Global___Unavailable: ...
+    @_builtins.property
+    def superseded(self) -> Global___Superseded: ...
     def __init__(
         self,
         *,
@@ -288,12 +291,13 @@ class PeerMessage(_message.Message):
         closed: Global___StepClosed | None = ...,
         push: Global___PushRequest | None = ...,
         unavailable: Global___Unavailable | None = ...,
+        superseded: Global___Superseded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "closed", b"closed", "decline", b"decline", "grant", b"grant", "granted", b"granted", "kind", b"kind", "offer", b"offer", "push", b"push", "released", b"released", "report", b"report", "unavailable", b"unavailable", "withdraw", b"withdraw"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "closed", b"closed", "decline", b"decline", "grant", b"grant", "granted", b"granted", "kind", b"kind", "offer", b"offer", "push", b"push", "released", b"released", "report", b"report", "superseded", b"superseded", "unavailable", b"unavailable", "withdraw", b"withdraw"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "closed", b"closed", "decline", b"decline", "epoch", b"epoch", "grant", b"grant", "granted", b"granted", "kind", b"kind", "namespace", b"namespace", "offer", b"offer", "push", b"push", "released", b"released", "report", b"report", "revision", b"revision", "run", b"run", "unavailable", b"unavailable", "withdraw", b"withdraw"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "closed", b"closed", "decline", b"decline", "epoch", b"epoch", "grant", b"grant", "granted", b"granted", "kind", b"kind", "namespace", b"namespace", "offer", b"offer", "push", b"push", "released", b"released", "report", b"report", "revision", b"revision", "run", b"run", "superseded", b"superseded", "unavailable", b"unavailable", "withdraw", b"withdraw"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["offer", "accept", "decline", "grant", "granted", "withdraw", "released", "report", "closed", "push", "unavailable"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["offer", "accept", "decline", "grant", "granted", "withdraw", "released", "report", "closed", "push", "unavailable", "superseded"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -696,6 +700,50 @@ class PushRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PushRequest: _TypeAlias = PushRequest  # noqa: Y015
+
+@_typing.final
+class Superseded(_message.Message):
+    """The answer to what is said under an older revision of the plan than ours: these are the clusters that take part now, and
+    the epochs of their fragments. Who is not among them was replaced, and stops.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EpochsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def epochs(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        epochs: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Superseded: _TypeAlias = Superseded  # noqa: Y015
 
 @_typing.final
 class Unavailable(_message.Message):

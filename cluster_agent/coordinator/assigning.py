@@ -9,11 +9,22 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import federation_pb2, model_pb2
-from cluster_agent.coordinator import commands, ending, fragment, loads, peers, placement, records, reserving, routing
+from cluster_agent.coordinator import (
+    commands,
+    ending,
+    fragment,
+    loads,
+    peers,
+    placement,
+    records,
+    remembering,
+    reserving,
+    routing,
+)
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey, SendHub
-from cluster_agent.coordinator.state import EdgeState, Part, Run, StepState
+from cluster_agent.coordinator.state import EdgeState, Known, Part, Run, StepState
 
 _RUNNING: Final = int(model_pb2.FRAGMENT_STATE_RUNNING)
 _UNWANTED: Final = (ending.WANT_CANCELLED, ending.WANT_FINISHED, ending.WANT_FORGOTTEN)
@@ -43,8 +54,9 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
         _refuse(book, proto, str(error))
         return
     if live is not None:
+        known = remembering.remembered(live)
         for node in book.nodes:
-            book.tell(node, commands.end_run(key, ()))
+            book.tell(node, commands.end_run(key, remembering.kept_on(known, node)))
     book.commit(records.FragmentTaken(event.fragment, event.desired))
     _say_accepted(book, key, proto.epoch, proto.revision)
     live = book.lives[key]
@@ -101,10 +113,13 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     key = RunKey(graph.namespace, graph.run)
     old = book.lives.get(key)
     attempts_before = 0
+    known: dict[bytes, Known] = {}
+    ways: dict[str, dict[bytes, str]] = {}
     if old is not None:  # so that no late word of its attempts is taken for one of ours
         followed = any(part.follow for part in old.run.parts)  # by tasks that we may not have heard of
         attempts = [task.attempt for task in old.run.tasks.values()]
         attempts_before = max([*attempts, old.run.attempts_before, int(followed)])
+        known, ways = remembering.remembered(old), remembering.ways_of(old, graph)
         ending.drop(book, old)
     run = Run(
         key,
@@ -112,10 +127,11 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
         record.desired,
         _RUNNING,
         [StepState() for _ in graph.steps],
-        [EdgeState() for _ in graph.edges],
+        [EdgeState(went=ways.get(edge.id, {})) for edge in graph.edges],
         [Part(step, index, path, size) for step, index, path, size in graph.parts],
     )
     run.attempts_before = attempts_before
+    run.known, run.remembers = known, bool(known or ways)
     live = LiveRun(run, graph)
     live.pending_parts.extend(range(len(run.parts)))
     live.check.update(range(len(graph.steps)))

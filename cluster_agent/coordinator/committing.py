@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster_agent.coordinator import attempts, loads, records, routing
+from cluster_agent.coordinator import attempts, loads, records, remembering, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
-from cluster_agent.coordinator.freeing import drop_use, end_use
+from cluster_agent.coordinator.freeing import drop_use, end_use, let_inputs_go
 from cluster_agent.coordinator.grouping import add
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.making import make
@@ -86,6 +86,8 @@ def free_late(book: Book, node: str, run: RunKey, task: bytes, outputs: Iterable
         return
     for output in outputs:
         unit = live.run.units.get(output.unit.id)
+        if unit is None and live.stocked(output.unit.id, node):
+            continue
         if unit is None or not (node in unit.copies or live.fetching(unit.id, node)):
             book.free(node, run, output.unit.id)
 
@@ -110,6 +112,8 @@ def apply_committed(book: Book, record: records.Committed) -> None:
     elif task.id in live.requeued:
         live.unready(task)
     task.state = DONE
+    if live.run.known:
+        remembering.executed(book, live, task.id, record.node)
     made = make(
         book,
         live,
@@ -127,18 +131,21 @@ def apply_committed(book: Book, record: records.Committed) -> None:
         for units in live.inputs(task):
             for unit in units:
                 drop_use(book, live, live.run.units[unit])
+        if task.id in live.run.bare:
+            let_inputs_go(book, live, task)
     else:
         task.outputs = made
         state.done += 1
         state.busy += record.seconds
         state.bytes_in += record.bytes_in
-        _consume(book, live, step, task)
+        consume(book, live, step, task)
     if not state.open:
         live.check.add(step.index)
     book.touch(live)
 
 
-def _consume(book: Book, live: LiveRun, step: Step, task: Task) -> None:
+def consume(book: Book, live: LiveRun, step: Step, task: Task, *, hold: bool = False) -> None:
+    """A task's inputs are consumed; `hold`: but they are still needed. Part of applying a record."""
     state = live.run.steps[step.index]
     units = live.run.units
     for edge, taken in zip(step.inputs, task.inputs, strict=True):
@@ -147,4 +154,5 @@ def _consume(book: Book, live: LiveRun, step: Step, task: Task) -> None:
         state.open -= len(taken)
         for unit in taken:
             add(state.consumed, edge.port, unit)
-            end_use(book, live, edge, units[unit])
+            if not hold:
+                end_use(book, live, edge, units[unit])

@@ -36,6 +36,7 @@ from cluster_agent.coordinator import (
     pushing,
     receiving,
     records,
+    remembering,
     reporting,
     reserving,
     results,
@@ -117,6 +118,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.PushSettled: pushing.apply_push_settled,
     records.Remade: mending.apply_remade,
     records.RemakeDropped: mending.apply_remake_dropped,
+    records.Recalled: remembering.apply_recalled,
     records.Reported: closing.apply_reported,
     records.Closed: closing.apply_closed,
     records.Ended: ending.apply_ended,
@@ -180,6 +182,7 @@ class Coordinator:
             live = book.due.pop(key)
             closing.check_steps(book, live)
             sources.open_pending(book, live)
+            remembering.recall(book, live)
             ending.say_results(book, live)
             receiving.say_released(book, live)
             if live.going:

@@ -59,8 +59,10 @@ def want(book: Book, live: LiveRun, desired: int, reason: str) -> None:
 
 
 def end_if_due(book: Book, live: LiveRun) -> None:
-    """End the fragment well if all that concerns it is closed and it owes nobody."""
-    if live.going and not live.unclosed and not live.owed:
+    """End the fragment well if all that concerns it is closed, it owes nobody, and its results have their bytes."""
+    if not live.going or live.unclosed or live.owed:
+        return
+    if all(live.run.units[unit].copies for _, unit in live.run.outputs):
         end(book, live, SUCCEEDED, None)
 
 
@@ -184,6 +186,7 @@ def stop_work(book: Book, live: LiveRun) -> None:
     live.waiting = 0
     for waiting in (live.requeued, live.fetches, live.parked, live.queued, live.offered, live.check, live.started):
         waiting.clear()
+    live.formed.clear()
     live.pending_parts.clear()
 
 
@@ -203,6 +206,7 @@ def _sweep(live: LiveRun, *, forget_tasks: bool) -> None:
     run.units = {unit.id: unit for unit in run.units.values() if unit.kept}
     run.incoming = {}
     run.pushes = {}
+    run.known, run.bare = {}, {}
     for edge in run.edges:
         edge.outs = {}
         edge.held = {}

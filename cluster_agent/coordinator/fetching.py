@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import commands, loads, mending, ordering, records
+from cluster_agent.coordinator import commands, loads, mending, ordering, records, remembering
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import Fetch, LiveRun, unit_proto
@@ -119,6 +119,9 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
             book.tell(fetch.node, commands.fetch(live.key, unit, book.nodes[source].place))
         return
     incoming = live.run.incoming[fetch.unit]
+    if not incoming.place.node:  # it was made before the run began again, and freed since
+        mending.not_there(book, live, unit, fetch)
+        return  # the other cluster says where it is once it has it again
     peer = book.peers.get(incoming.cluster)
     fetch.said = True
     if incoming.place.address and (peer is None or peer.can_dial or peer.relays):
@@ -158,7 +161,8 @@ def on_ended(book: Book, event: FetchEnded) -> None:
     live = book.lives.get(event.run)
     unit = live.run.units.get(event.unit) if live is not None else None
     if live is None or unit is None or not live.going:
-        if not event.error and (unit is None or event.node not in unit.copies):
+        stocked = live is not None and unit is None and live.stocked(event.unit, event.node)
+        if not event.error and not stocked and (unit is None or event.node not in unit.copies):
             book.free(event.node, event.run, event.unit)
         return
     fetch = live.fetches.get((unit.id, event.node))
@@ -269,11 +273,14 @@ def apply_fetched(book: Book, record: records.Fetched) -> None:
 
 
 def deliver_granted(live: LiveRun, unit: Unit) -> None:
-    """Deliver a unit whose bytes are here on all edges on which it was granted. Part of applying a record."""
+    """Deliver a unit on all edges on which it was granted, where its bytes are here or not needed.
+
+    Part of applying a record.
+    """
     incoming = live.run.incoming.get(unit.id)
-    if incoming is None or not unit.copies:
+    if incoming is None:
         return
     for edge, state in incoming.edges.items():
-        if state == OURS:
+        if state == OURS and (unit.copies or remembering.needs_no_bytes(live, live.graph.edges[edge], unit)):
             incoming.edges[edge] = HERE
             deliver(live, live.graph.edges[edge], unit)

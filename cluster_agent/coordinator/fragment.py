@@ -105,6 +105,7 @@ class Graph:
     epochs: dict[str, int]
     workflow: str
     reserve: str  # none, hold or lend
+    replace: bool  # the run may begin again without a cluster that is lost
     steps: list[Step]
     edges: list[Edge]
     step_by_name: dict[str, Step]
@@ -132,6 +133,7 @@ def read(serialised: bytes, cluster: str) -> Graph:
         epochs=dict(fragment.epochs),
         workflow=fragment.workflow,
         reserve=fragment.policy.reserve,
+        replace=fragment.policy.replace,
         steps=[],
         edges=[],
         step_by_name={},

@@ -3,14 +3,16 @@
 A use ends when the task on it has committed; for a side input when its step has closed; for a unit on its way out when
 the other cluster has released it. The last use of a unit that another cluster granted tells that cluster, edge by edge.
 Results of the run are kept: their use never ends.
+A task that was recalled without its outputs' bytes (see remembering) may have to be executed after all: its inputs'
+uses end when that is done, or with those of its outputs.
 """
 
 from __future__ import annotations
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import Edge
+from cluster_agent.coordinator.fragment import SAME_CLUSTER, Edge
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.state import Unit
+from cluster_agent.coordinator.state import Task, Unit
 
 
 def end_use(book: Book, live: LiveRun, edge: Edge, unit: Unit) -> None:
@@ -30,6 +32,18 @@ def drop_use(book: Book, live: LiveRun, unit: Unit) -> None:
     unit.uses -= 1
     if not unit.uses:
         free(book, live, unit)
+        if unit.task in live.run.bare:
+            let_inputs_go(book, live, live.run.tasks[unit.task])
+
+
+def let_inputs_go(book: Book, live: LiveRun, task: Task) -> None:
+    """A bare task's inputs are needed no more, once none of its outputs is needed and has no bytes."""
+    if any(live.run.units[unit].uses and not live.run.units[unit].copies for unit in task.outputs):
+        return
+    del live.run.bare[task.id]
+    for edge, units in zip(live.graph.steps[task.step].inputs, task.inputs, strict=True):
+        for unit in units if edge.pairing != SAME_CLUSTER else ():
+            end_use(book, live, edge, live.run.units[unit])
 
 
 def free(book: Book, live: LiveRun, unit: Unit) -> None:

@@ -20,6 +20,7 @@ from cluster_agent.coordinator.state import (
     QUEUED,
     READY,
     RETRYING,
+    KnownOutput,
     Run,
     Task,
     Unit,
@@ -83,6 +84,7 @@ class LiveRun:
         "check",
         "contents",
         "fetches",
+        "formed",
         "graph",
         "header",
         "key",
@@ -98,6 +100,7 @@ class LiveRun:
         "push_tries",
         "queued",
         "ready",
+        "refused",
         "released",
         "relocated",
         "requeued",
@@ -107,6 +110,7 @@ class LiveRun:
         "sides",
         "silent",
         "started",
+        "stock",
         "strays",
         "twins",
         "unclosed",
@@ -127,9 +131,13 @@ class LiveRun:
         self.ready: list[deque[bytes]] = [deque() for _ in range(steps)]
         self.waiting = 0  # tasks in `ready`, over all steps
         self.requeued: set[bytes] = set()  # tasks that are to be tried again and whose time has come
+        self.formed: deque[bytes] = deque()  # tasks whose result may be known, see remembering
         self.pending_parts: deque[int] = deque()  # parts of sources that a node should open
         self.assigned = [0] * steps
         self.started: dict[bytes, float] = {}  # task -> since when a worker has it
+        self.stock: dict[bytes, KnownOutput] = {  # unit of a remembered task -> where its bytes are
+            each.unit.id: each for entry in run.known.values() for each in entry.outputs
+        }
         self.strays: dict[bytes, list[str]] = {}  # unit that we don't know -> nodes that have it all the same
         self.missing: dict[bytes, int] = {}  # assigned task -> inputs that are not on its node yet
         self.fetches: dict[tuple[bytes, str], Fetch] = {}
@@ -144,6 +152,7 @@ class LiveRun:
         self.unclosed = len(graph.concerned)
         self.sides: dict[int, dict[str, list[list[bytes]]]] = {}  # step -> origin -> units of each side port
         self.check: set[int] = set()  # steps that may form a group, close or report
+        self.refused: set[tuple[str, int]] = set()  # (cluster, epoch) that were told that they are not heard any more
         self.released: list[tuple[str, int, bytes]] = []  # (cluster, edge, unit) to be told to its sender
         self.relocated: list[bytes] = []  # units that had no copy and have one again
         self.results: list[tuple[int, bytes]] = []  # (output step, unit) to be told to the hub
@@ -168,6 +177,11 @@ class LiveRun:
     def fetching(self, unit: bytes, node: str) -> bool:
         """The unit's bytes are on their way to the node."""
         return (unit, node) in self.fetches
+
+    def stocked(self, unit: bytes, node: str) -> bool:
+        """The node's copy of a unit that is not known yet is remembered: it may be wanted."""
+        stock = self.stock.get(unit)
+        return stock is not None and node in stock.copies
 
     def make_ready(self, task: Task) -> None:
         """Put a task at the end of its step's queue.
@@ -299,6 +313,8 @@ def rebuilt(run: Run, graph: Graph, nodes: Nodes, now: float) -> LiveRun:
         for task in run.tasks.values():
             if task.state == READY:
                 live.make_ready(task)
+                if run.remembers:
+                    live.formed.append(task.id)
             elif task.state == ASSIGNED:
                 live.assigned[task.step] += 1
                 take_room(nodes, live, task)

@@ -36,7 +36,8 @@ def make(
 ) -> list[bytes]:
     """Add what `maker` put on its ports; gives the units' ids. Part of applying a record.
 
-    On the edges of `followed` the node has gone on by itself. `retried`: other attempts of `maker` were made.
+    On the edges of `followed` the node has gone on by itself. `retried`: other attempts of `maker` were made. No
+    `node`: it was made before the run began again, and who has the bytes is told apart.
     """
     elsewhere = {(position, edge): cluster for position, edge, cluster in routes} if routes else None
     units = live.run.units
@@ -49,7 +50,7 @@ def make(
         if unit is not None:
             _make_again(book, live, unit, info, node)
             continue
-        unit = Unit(info.id, info.digest, info.size, maker, origin, 0, info.name, 0, [node], "", part)
+        unit = Unit(info.id, info.digest, info.size, maker, origin, 0, info.name, 0, [node] if node else [], "", part)
         units[info.id] = unit
         if live.strays:
             _free_strays(book, live, unit, node)
@@ -69,7 +70,7 @@ def make(
                     following.apply_not(live, edge, unit)
                 else:
                     deliver(live, edge, unit)
-        if not unit.uses:
+        if not unit.uses and node:
             book.free(node, live.key, unit.id)
             unit.copies.clear()
     return made

@@ -37,7 +37,7 @@ def mend(book: Book, live: LiveRun, units: Iterable[bytes]) -> None:
     if not live.going:
         return
     known = live.run.units
-    wanted = [known[unit] for unit in units if known[unit].uses and not known[unit].copies]
+    wanted = [known[unit] for unit in units if unit in known and known[unit].uses and not known[unit].copies]
     remedy = _remedy(live, wanted, lambda unit: bool(unit.copies))
     if not remedy.hopeless:
         _apply_remedy(book, live, remedy)
@@ -47,6 +47,12 @@ def mend(book: Book, live: LiveRun, units: Iterable[bytes]) -> None:
     where = f"cluster {unit.sender} was told that it may free it" if unit.sender else "what made it is not known"
     message = f"{len(wanted)} units are lost on {book.cluster} with a node's store and cannot be made again: {name} "
     fail(book, live, Failure("lost", f"{message}is needed for that, and {where}"))
+
+
+def miss(book: Book, live: LiveRun, units: Iterable[bytes]) -> None:
+    """Somebody needs units now: make those again that have no copy, unless they are on their way to us."""
+    incoming = live.run.incoming
+    mend(book, live, [unit for unit in units if unit not in incoming or not live.fetching(unit, incoming[unit].node)])
 
 
 def mend_without(book: Book, live: LiveRun, away: str) -> None:
@@ -122,7 +128,7 @@ def not_there(book: Book, live: LiveRun, unit: Unit, fetch: Fetch) -> None:
         return
     message = peer_pb2.PeerMessage.FromString(live.header)
     message.unavailable.unit = unit.id
-    message.unavailable.reason = f"node {live.run.incoming[unit.id].place.node} has not got it"
+    message.unavailable.reason = f"node {live.run.incoming[unit.id].place.node or 'none'} has not got it"
     book.actions.append(SendPeer(live.run.incoming[unit.id].cluster, message.SerializeToString()))
 
 
@@ -131,6 +137,7 @@ def on_unavailable(book: Book, live: LiveRun, message: peer_pb2.Unavailable) -> 
     unit = live.run.units.get(message.unit)
     if unit is not None and unit.uses:
         fetching.check(book, live, unit)
+        miss(book, live, [unit.id])
 
 
 def say_where(book: Book, live: LiveRun, unit: Unit) -> None:
@@ -183,9 +190,9 @@ def apply_copies_lost(book: Book, record: records.CopiesLost) -> None:
     """See records."""
     live = book.lives[record.run]
     for unit_id in record.units:
-        unit = live.run.units[unit_id]
-        if record.node in unit.copies:
-            unit.copies.remove(record.node)
+        copies = (live.run.units.get(unit_id) or live.stock[unit_id]).copies
+        if record.node in copies:
+            copies.remove(record.node)
     book.touch(live)
 
 

@@ -117,8 +117,9 @@ def _reconcile_tasks(book: Book, live: LiveRun, node: Node, running: dict[bytes,
 
 def _reconcile_units(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:
     """Learn of copies that are gone, and free what is not needed any more."""
-    lost = []
-    for unit_id in here - live.run.units.keys():
+    known = live.run.units
+    lost = [unit for unit in live.stock if live.stocked(unit, node.name) and unit not in known and unit not in here]
+    for unit_id in here - known.keys():
         live.strays.setdefault(unit_id, []).append(node.name)
     for unit in live.run.units.values():
         if node.name in unit.copies:

@@ -207,6 +207,8 @@ def apply_out_released(book: Book, record: records.OutReleased) -> None:
     """See records."""
     live = book.lives[record.run]
     out = live.run.edges[record.edge].outs.pop(record.unit)
+    if live.graph.replace:
+        live.run.edges[record.edge].went[record.unit] = out.cluster
     live.offered.get(out.cluster, {}).pop((record.edge, record.unit), None)
     live.count_out(out.cluster, record.edge, -1)
     pushing.settle(live, record.unit, out.cluster)  # it has the bytes, whatever became of our node's word

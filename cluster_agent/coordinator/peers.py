@@ -1,7 +1,9 @@
 """What the coordinators of other clusters say: who may still speak, what is kept for later, and who listens to what.
 
-A message carries its sender's epoch and the revision of the plan that the sender has. From an epoch older than our
-table's nothing is heard any more. What belongs to a run, or to a plan, that we have not got yet is kept until we have.
+A message carries its sender's epoch and the revision of the plan that the sender has. From a cluster that is not in our
+table, or from an older epoch than the table has, nothing is heard any more. A cluster that was replaced is told so, and
+learns of it from whomever it meets first; one that takes part still gets its newer fragment from the hub. What belongs
+to a run, or to a plan, that we have not got yet is kept until we have.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import closing, mending, offering, pushing, receiving, records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.ending import run_name
-from cluster_agent.coordinator.messages import PeerSaid, RunKey
+from cluster_agent.coordinator.ending import CANCELLED, end, run_name
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.messages import PeerSaid, RunKey, SendPeer
+from cluster_agent.orders.messages import Failure
 
 
 def on_said(book: Book, event: PeerSaid) -> None:
@@ -23,12 +27,18 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
     message = peer_pb2.PeerMessage.FromString(serialised)
     key = RunKey(message.namespace, message.run)
     live = book.lives.get(key)
+    if message.HasField("superseded"):
+        _on_superseded(book, live, cluster, message)
+        return
     if live is None or message.revision > live.graph.revision:
         name = run_name(key.namespace, key.run)
         if message.revision > book.state.forgotten.get(name, -1):
             book.commit(records.MessageKept(key, cluster, serialised))
         return
-    if message.epoch < live.graph.epochs.get(cluster, 0) or not live.going:
+    if cluster not in live.graph.epochs or message.epoch < live.graph.epochs[cluster]:
+        _say_superseded(book, live, cluster, message)
+        return
+    if not live.going:
         return
     kind = message.WhichOneof("kind")
     if kind == "offer":
@@ -53,6 +63,27 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
         pushing.on_push_request(book, live, cluster, message.push)
     elif kind == "unavailable":
         mending.on_unavailable(book, live, message.unavailable)
+
+
+def _say_superseded(book: Book, live: LiveRun, cluster: str, message: peer_pb2.PeerMessage) -> None:
+    """Once for each fragment of another cluster that we hear too late."""
+    known = cluster in live.graph.epochs or message.revision >= live.graph.revision
+    if known or (cluster, message.epoch) in live.refused:
+        return
+    live.refused.add((cluster, message.epoch))
+    reply = peer_pb2.PeerMessage.FromString(live.header)
+    reply.superseded.epochs.update(live.graph.epochs)
+    book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+
+
+def _on_superseded(book: Book, live: LiveRun | None, cluster: str, message: peer_pb2.PeerMessage) -> None:
+    """There is a newer plan. If we have no part in it, ours has come to nothing."""
+    if live is None or message.revision <= live.graph.revision or book.cluster in message.superseded.epochs:
+        return
+    others = ", ".join(sorted(message.superseded.epochs))
+    why = f"{book.cluster} was replaced while it was out of touch, as {cluster} says: the run goes on on {others}"
+    if live.going:
+        end(book, live, CANCELLED, Failure("replaced", why))
 
 
 def apply_message_kept(book: Book, record: records.MessageKept) -> None:

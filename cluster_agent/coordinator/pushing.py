@@ -30,6 +30,7 @@ def on_push_request(book: Book, live: LiveRun, cluster: str, message: peer_pb2.P
         mending.say_where(book, live, unit)
         return
     say_push(book, live, unit, place)
+    mending.miss(book, live, [unit.id])
 
 
 def say_push(book: Book, live: LiveRun, unit: Unit, place: Place) -> None:

@@ -7,7 +7,7 @@ sender may take it back. Each word leaves with the record that makes it true, an
 from __future__ import annotations
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import fetching, mending, records
+from cluster_agent.coordinator import fetching, mending, records, remembering
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun
@@ -58,7 +58,7 @@ def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -
     reply.granted.unit = message.unit
     book.actions.append(SendPeer(cluster, reply.SerializeToString()))
     unit = live.run.units[message.unit]
-    if message.unit in live.run.incoming:
+    if OURS in live.run.incoming[message.unit].edges.values():
         fetching.cross(book, live, unit)
     book.publish(
         live, "unit.received", edge.consumer.name, b"", {"unit": unit.id.hex(), "from": cluster, "size": unit.size}
@@ -93,6 +93,8 @@ def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
             info.id, info.digest, info.size, info.task, info.origin, info.generation, info.name, 0, [], record.cluster
         )
         live.run.units[info.id] = unit
+        if live.run.known:
+            remembering.offered(book, live, unit)
     elif not unit.copies:
         unit.digest, unit.size, unit.generation = info.digest, info.size, info.generation
     incoming = live.run.incoming.get(info.id)

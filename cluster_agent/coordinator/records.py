@@ -309,6 +309,14 @@ class RemakeDropped(Record, frozen=True):
     task: bytes
 
 
+class Recalled(Record, frozen=True):
+    """A task is done: its result is known from before the run began again. `routes` as in Committed."""
+
+    run: RunKey
+    task: bytes
+    routes: tuple[tuple[int, int, str], ...] = ()
+
+
 class Reported(Record, frozen=True):
     """What another cluster has done of a step that we count: ports to (count, sum)."""
 
@@ -375,6 +383,7 @@ AnyRecord = (
     | PushSettled
     | Remade
     | RemakeDropped
+    | Recalled
     | Reported
     | Closed
     | Ended

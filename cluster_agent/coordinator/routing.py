@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from cluster_agent.coordinator import loads, records
+from cluster_agent.coordinator import loads, records, remembering
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.expected import FINISH, Expected, preferred
 from cluster_agent.coordinator.fragment import EACH, Edge, Step
@@ -85,6 +85,8 @@ def choose(
         candidates = [cluster for cluster in candidates if _reachable(book, cluster)] or candidates
     if len(candidates) == 1:
         return candidates[0]
+    if (known_at := remembering.place(book, live, edge, unit)) in candidates:
+        return known_at
     ahead = ahead or {}
     found = [estimate(book, live, step, cluster, size, ahead.get((cluster, step.index), 0)) for cluster in candidates]
     best = preferred(step.prefer, book.cluster, found)

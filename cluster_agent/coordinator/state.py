@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from cluster_agent.coordinator.messages import Place, RunKey
-from cluster_agent.orders.messages import Failure
+from cluster_agent.orders.messages import Failure, UnitInfo
 
 VERSION: Final = 1
 _MASK: Final = (1 << 128) - 1
@@ -162,6 +162,23 @@ class EdgeState(Stored):
     outs: dict[bytes, Out] = {}
     held: dict[bytes, None] = {}  # delivered, and waiting for a group to form or kept as a side input
     arrived: Sum = msgspec.field(default_factory=Sum)
+    went: dict[bytes, str] = {}  # unit -> cluster that was done with it, where the run may begin again
+
+
+class KnownOutput(Stored):
+    """A unit that a remembered task has made, and the nodes that still have it."""
+
+    port: str
+    index: int
+    unit: UnitInfo
+    copies: list[str]
+
+
+class Known(Stored):
+    """The result of a task before the run began again. It holds for inputs of that content."""
+
+    inputs: bytes
+    outputs: list[KnownOutput]
 
 
 class Report(Stored):
@@ -235,6 +252,9 @@ class Run(Stored):
     failures_left_out: int = 0
     swept: bool = False  # all but its outputs was freed
     attempts_before: int = 0  # highest attempt of a task in the fragments that this one replaced
+    known: dict[bytes, Known] = {}  # task -> its result in those fragments
+    remembers: bool = False  # there was something known at the beginning
+    bare: dict[bytes, None] = {}  # tasks that were recalled without all of their outputs' bytes: their inputs are held
 
 
 class Half(Stored):

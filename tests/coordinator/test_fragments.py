@@ -83,6 +83,45 @@ def test_a_peer_of_an_older_epoch_is_not_heard() -> None:
     assert said.records == []
 
 
+def fenced() -> tuple[Desk, peer_pb2.Offer]:
+    """A desk of edge1 whose run goes on without edge2, and what edge2 goes on to say."""
+    flights = source("flights", ["edge1"])
+    clean = Use("clean", ["edge1", "edge2"], {"rows": ("inputs.flights.out", EACH)})
+    desk = Desk([flights, clean, output(clean)], {"inputs.flights": {"edge1": 1}}, clusters=["edge1", "edge2"])
+    desk.steps[1].executors = desk.steps[2].executors = ["edge1"]
+    desk.clusters = ["edge1"]
+    desk.assign(epoch=2)
+    return desk, peer_pb2.Offer(edge="clean.rows", unit=model_pb2.Unit(id=b"u" * 16, digest=b"d" * 32, size=1000))
+
+
+def test_a_cluster_that_was_replaced_is_not_heard_and_told_so_once() -> None:
+    desk, offer = fenced()
+    said = desk.peer("edge2", epoch=1, revision=1, offer=offer)
+    assert said.records == []
+    [(cluster, message)] = said.to_peers("superseded")
+    assert (cluster, dict(message.superseded.epochs)) == ("edge2", {"edge1": 2})
+    assert desk.peer("edge2", epoch=1, revision=1, offer=offer).peers == []
+
+
+def test_a_cluster_that_hears_that_it_was_replaced_stops_and_frees_everything() -> None:
+    desk = Desk(STEPS, PARTS)
+    [task] = desk.read("inputs.flights").starts
+    said = desk.peer("edge2", epoch=2, revision=2, superseded=peer_pb2.Superseded(epochs={"edge2": 2}))
+    assert said.ended is not None
+    assert said.ended.state == model_pb2.FRAGMENT_STATE_CANCELLED
+    assert said.ended.failures[0].kind == "replaced"
+    assert "edge2" in said.ended.failures[0].message
+    assert [kind for _, kind, _ in said.nodes if kind == "end_run"]
+    assert desk.done(task).records == []
+
+
+def test_a_cluster_that_takes_part_in_the_newer_plan_waits_for_its_fragment_of_it() -> None:
+    desk = Desk(STEPS, PARTS)
+    said = desk.peer("edge2", epoch=2, revision=2, superseded=peer_pb2.Superseded(epochs={"edge1": 2, "edge2": 2}))
+    assert said.records == []
+    assert said.ended is None
+
+
 def test_a_fragment_that_contradicts_itself_is_answered_with_the_reason() -> None:
     lost = Use("lost", ["edge1"], {"rows": ("nowhere.out", EACH)})
     desk = Desk([lost], {})

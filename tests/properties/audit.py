@@ -57,6 +57,11 @@ def audit_uses(live: LiveRun) -> None:
         elif task.state != DONE:
             for edge, units in zip(live.graph.steps[task.step].inputs, task.inputs, strict=True):
                 needed.update(unit for unit in units if (edge.index, unit) not in foreign)
+    for identifier in run.bare:
+        held = run.tasks[identifier]
+        for edge, units in zip(live.graph.steps[held.step].inputs, held.inputs, strict=True):
+            if edge.pairing != SAME_CLUSTER:
+                needed.update(unit for unit in units if (edge.index, unit) not in foreign)
     for unit in run.units.values():
         assert unit.uses == needed[unit.id], f"a unit has {unit.uses} uses, and {needed[unit.id]} things need it"
         assert unit.uses or not unit.copies, "a unit that nothing needs keeps its bytes"
