@@ -42,6 +42,7 @@ from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
 from control_plane.federation.feed import Feed
 from control_plane.federation.intake import Intake
+from control_plane.federation.replacing import Replacements
 from control_plane.federation.service import FederationService
 from control_plane.hubs.living import LivingHubs
 from control_plane.hubs.service import HubService
@@ -177,6 +178,7 @@ class Hub:
         self._directories = Directories(kinds, self._agents, self._members)
         self._submissions = Submissions(kinds, self._runs, self._blobs, self._agents.statuses)
         self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
+        self._replacements = Replacements(self._board, self._runs, self._agents, self._submissions.again)
         self._board.taken = self._reservations.run_seen
         self._board.dropped = self._reservations.run_gone
         self._intake.roomier = self._reservations.roomier
@@ -201,6 +203,7 @@ class Hub:
             self._board.flush(),
             self._measurements.keep(),
             self._reservations.keep(),
+            self._replacements.keep(),
             self._feed.keep(fragments),
             self._directories.keep(topologies),
             self._members.keep(members),

@@ -183,6 +183,12 @@ class Federation:
                         assignment = model_pb2.Assignment(fragment=fragment, desired=desired, time_to_live=seconds)
                         self.assignments[fragment.cluster, name] = assignment
                         changed[fragment.cluster] = None
+                case told.HandOut(fragments, desired):
+                    for fragment in fragments:
+                        self.assignments[fragment.cluster, name] = model_pb2.Assignment(
+                            fragment=fragment, desired=desired
+                        )
+                        changed[fragment.cluster] = None
                 case told.SetDesired(clusters, desired):
                     for cluster in clusters:
                         before = self.assignments[cluster, name]

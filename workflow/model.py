@@ -339,6 +339,15 @@ class Policy(Model):
     disconnect: Disconnect = Disconnect()
     durability: Literal["process", "power"] = "process"
 
+    @model_validator(mode="after")
+    def _replaces_or_reserves(self) -> Self:
+        if self.reserve != "none" and self.disconnect.replace:
+            raise WrongValue(
+                f"a run with reserve: {self.reserve} can't replace a cluster: its slots are reserved once",
+                "write reserve: none, or leave out disconnect.replace",
+            )
+        return self
+
 
 class WorkflowSpec(Model):
     """What a workflow says; see `docs/reference/workflow.md`."""

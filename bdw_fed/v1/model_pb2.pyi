@@ -1107,7 +1107,7 @@ class Failure(_message.Message):
     node: _builtins.str
     attempt: _builtins.int
     kind: _builtins.str
-    """exit, exception, timeout, memory, disk, lost, output, start, data, internal"""
+    """exit, exception, timeout, memory, disk, lost, output, start, data, internal, stopped, replaced"""
     message: _builtins.str
     """one line"""
     detail: _builtins.str
@@ -1245,6 +1245,26 @@ class Run(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ReplaceAfterEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAMESPACE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
@@ -1268,6 +1288,9 @@ class Run(_message.Message):
     OUTPUTS_LEFT_OUT_FIELD_NUMBER: _builtins.int
     TOPOLOGY_FIELD_NUMBER: _builtins.int
     RESERVATION_FIELD_NUMBER: _builtins.int
+    REPLACE_AFTER_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     workflow: _builtins.str
@@ -1303,6 +1326,18 @@ class Run(_message.Message):
     def reservation(self) -> Global___Reservation:
         """of a run that reserves"""
 
+    @_builtins.property
+    def replace_after(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """cluster -> seconds without a word after which others get its part; missing = never"""
+
+    @_builtins.property
+    def replaced(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """clusters that took part under an older revision of the plan, and were lost"""
+
+    @_builtins.property
+    def stopped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """clusters that have stopped their part after they lost the hub: the run is to begin again"""
+
     def __init__(
         self,
         *,
@@ -1329,10 +1364,13 @@ class Run(_message.Message):
         outputs_left_out: _builtins.int = ...,
         topology: _builtins.str = ...,
         reservation: Global___Reservation | None = ...,
+        replace_after: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        replaced: _abc.Iterable[_builtins.str] | None = ...,
+        stopped: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "idempotency_key", b"idempotency_key", "message", b"message", "name", b"name", "namespace", b"namespace", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "reservation", b"reservation", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "idempotency_key", b"idempotency_key", "message", b"message", "name", b"name", "namespace", b"namespace", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "replace_after", b"replace_after", "replaced", b"replaced", "reservation", b"reservation", "started_at", b"started_at", "state", b"state", "stopped", b"stopped", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

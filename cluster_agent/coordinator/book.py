@@ -81,6 +81,7 @@ class Book:
         self.peers: dict[str, Peer] = {}
         self.no_execute: tuple[str, ...] = ()  # taints of this cluster
         self.claims: dict[RunKey, Claim] = {}  # what runs have reserved, in the order in which they did
+        self.alone_since: float | None = None  # from when the time without the hub is not in the state yet
         self.room_grew = False  # since the last batch, for claims
         self.pools = Autoscaler(policy.worker_start)
         self.loads = Loads()

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2
 from cluster_agent.coordinator import (
+    alone,
     assigning,
     closing,
     committing,
@@ -64,6 +65,8 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.PeerSaid: peers.on_said,
     messages.PeerLoad: routing.on_load,
     messages.PeersKnown: assigning.on_peers,
+    messages.HubHeard: alone.on_heard,
+    messages.HubGone: alone.on_gone,
 }
 
 _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
@@ -80,6 +83,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "look": foreseeing.on_due,
     "load": telling.on_due,
     "half": reserving.on_half_due,
+    "alone": alone.on_due,
 }
 
 _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
@@ -93,6 +97,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.HalfExpired: reserving.apply_half_expired,
     records.HalfDropped: reserving.apply_half_dropped,
     records.FreedSaid: reserving.apply_freed_said,
+    records.AloneCounted: alone.apply_counted,
     records.PartPlaced: sources.apply_part_placed,
     records.PartOpened: sources.apply_part_opened,
     records.PartFailed: sources.apply_part_failed,
@@ -163,6 +168,7 @@ class Coordinator:
         for live in list(book.lives.values()):
             book.lives.take(rebuilt(live.run, live.graph, book.nodes, now))
         reserving.resume(book)
+        alone.resume(book)
         for live in book.lives.values():
             nodes.resume(book, live)
             retrying.resume(book, live)

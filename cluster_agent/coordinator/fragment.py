@@ -105,6 +105,7 @@ class Graph:
     epochs: dict[str, int]
     workflow: str
     reserve: str  # none, hold or lend
+    stop_after: float  # seconds without the hub after which our part is stopped; 0 = never
     replace: bool  # the run may begin again without a cluster that is lost
     steps: list[Step]
     edges: list[Edge]
@@ -133,6 +134,7 @@ def read(serialised: bytes, cluster: str) -> Graph:
         epochs=dict(fragment.epochs),
         workflow=fragment.workflow,
         reserve=fragment.policy.reserve,
+        stop_after=fragment.policy.stop_after,
         replace=fragment.policy.replace,
         steps=[],
         edges=[],

@@ -161,6 +161,14 @@ class PeerLoad(Struct, frozen=True):
     load: bytes
 
 
+class HubHeard(Struct, frozen=True):
+    """There is a session with the hub."""
+
+
+class HubGone(Struct, frozen=True):
+    """There is none any more."""
+
+
 class PeersKnown(Struct, frozen=True):
     """The hub's directory: a serialised `bdw_fed.v1.PeerDirectory`."""
 
@@ -184,6 +192,8 @@ Event = (
     | PeerSaid
     | PeerLoad
     | PeersKnown
+    | HubHeard
+    | HubGone
     | Tick
 )
 

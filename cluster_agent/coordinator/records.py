@@ -84,6 +84,12 @@ class FreedSaid(Record, frozen=True):
     """The hub was told that there is more room than when it was denied some."""
 
 
+class AloneCounted(Record, frozen=True):
+    """The cluster has been without the hub for so long; 0: it is not."""
+
+    seconds: float
+
+
 class PartPlaced(Record, frozen=True):
     """A node shall open this part of a source; `follow`: and may go on with its unit by itself."""
 
@@ -358,6 +364,7 @@ AnyRecord = (
     | HalfExpired
     | HalfDropped
     | FreedSaid
+    | AloneCounted
     | PartPlaced
     | PartOpened
     | PartFailed

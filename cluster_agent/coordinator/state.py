@@ -278,6 +278,7 @@ class State(Stored):
     forgotten: dict[str, int] = {}  # run -> revision up to which it was forgotten
     halves: dict[str, Half] = {}
     denied: bool = False  # somebody was, and the hub was not told yet that there is more room
+    alone: float = 0.0  # seconds without the hub, as counted last
 
 
 def _encode_sum(value: object) -> object:

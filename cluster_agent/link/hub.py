@@ -44,7 +44,7 @@ from bdw_fed.v1.model_pb2 import DESIRED_STATE_RESERVED, FragmentStatus
 from bdw_fed.v1.peer_pb2 import PeerFrame
 from cluster_agent.bundles import BundleCache, BundleError
 from cluster_agent.coordinator.intake import Intake, Mark
-from cluster_agent.coordinator.messages import RunKey, SendHub
+from cluster_agent.coordinator.messages import HubGone, HubHeard, RunKey, SendHub
 from cluster_agent.coordinator.outgoing import END_STATES
 from cluster_agent.coordinator.ports import HUB, Core
 from cluster_agent.events import EventBus
@@ -241,6 +241,7 @@ class HubLink:
             self._stub = stub
             self._connected.set()
             self.told_renewal(first.welcome.renew_after)
+            self._intake.submit(HubHeard())
             try:
                 await self._talk(call, first.welcome)
             finally:
@@ -248,6 +249,7 @@ class HubLink:
                 self._stub = None
                 self._out.close()
                 self._peers.relay_down()
+                self._intake.submit(HubGone())
 
     def _hello(self) -> AgentHello:
         return AgentHello(

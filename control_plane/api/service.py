@@ -224,7 +224,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
             raise Refused(f"the run {run.name} is {state}: it has outputs once it has succeeded")
         outputs = list(run.outputs)
         if run.outputs_left_out:
-            outputs = await persistently(lambda: self._runs.outputs(run.namespace, run.name))
+            outputs = await persistently(lambda: self._runs.outputs(run))
         statuses = self._agents.statuses()
         return cp.OutputsResponse(outputs=[_located(each, statuses.get(each.cluster)) for each in outputs])
 

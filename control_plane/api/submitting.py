@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -141,10 +141,13 @@ class Submissions:
         plan = planned.plan if stored.name == run.name else await self.plan_of(stored)  # its key had made it before
         return cp.SubmitResponse(run=stored, plan=plan)
 
-    async def again(self, run: m.Run, denied: Mapping[str, str]) -> tuple[Planned, bytes, list[Operation]]:
-        """A new plan of a queued run, on what it was submitted on and as the clusters are now, without those `denied`.
+    async def again(
+        self, run: m.Run, denied: Mapping[str, str], *, lost: Collection[str] = (), revision: int = 1
+    ) -> tuple[Planned, bytes, list[Operation]]:
+        """A new plan of a run, on what it was submitted on and as the clusters are now, without those `denied`.
 
-        Returns it with its digest, and the writes that store it. ProblemError if there is none.
+        `lost`: clusters that are taken to be out of touch. Returns the plan with its digest, and the writes that store
+        it. ProblemError if there is none.
         """
         look = await self._grounds.look(run.namespace, run.workflow, run.topology)
         newest = await self._grounds.grounds(run.namespace, run.workflow, run.topology, look)
@@ -154,7 +157,14 @@ class Submissions:
             topology=await self._of_revision("Topology", newest.topology, run.topology_revision),
         )
         planned, _ = await self._planned(
-            run.namespace, run.name, grounds, run.parameters_json, epoch=await self._kinds.revision(), denied=denied
+            run.namespace,
+            run.name,
+            grounds,
+            run.parameters_json,
+            epoch=await self._kinds.revision(),
+            denied=denied,
+            lost=lost,
+            revision=revision,
         )
         packed = planned.plan.SerializeToString(deterministic=True)
         key = self._kinds.plans.key(run.namespace, run.name)
@@ -183,6 +193,8 @@ class Submissions:
         *,
         epoch: int,
         denied: Mapping[str, str] | None = None,
+        lost: Collection[str] = (),
+        revision: int = 1,
     ) -> tuple[Planned, str]:
         """The plan, and the workflow's resolved parameters."""
         await models_imported()
@@ -196,11 +208,19 @@ class Submissions:
             topology=grounds.topology.value,
             steps=grounds.steps,
             parameters_json=parameters_json,
-            clusters=self._statuses(),
+            clusters=_without(self._statuses(), lost),
             measured={name: _measured(known) for name, known in grounds.measured.items() if known.tasks},
             epoch=epoch,
         )
-        return plan(replace(request, denied=denied or {})), json.dumps(parameters, sort_keys=True)
+        return plan(replace(request, denied=denied or {}, revision=revision)), json.dumps(parameters, sort_keys=True)
+
+
+def _without(statuses: Mapping[str, cp.ClusterStatus], lost: Collection[str]) -> Mapping[str, cp.ClusterStatus]:
+    """The clusters' states, the lost ones as out of touch."""
+    found = dict(statuses)
+    for cluster in lost:
+        found[cluster] = cp.ClusterStatus(name=cluster, state="unknown")
+    return found
 
 
 def _measured(known: s.StepMeasured) -> Measured:

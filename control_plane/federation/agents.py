@@ -85,6 +85,12 @@ class Agents:
         """Whether the agent was not heard for long, or never, or will not be heard again."""
         return self._state(cluster, time.monotonic()) in ("unknown", "never-seen", "revoked")
 
+    def silence(self) -> dict[str, float]:
+        """Seconds since each agent was heard last, of those that were ever seen."""
+        now = time.monotonic()
+        found = {cluster: self._liveness.silence(cluster, now) for cluster in self._status}
+        return {cluster: silence for cluster, silence in found.items() if silence is not None}
+
     def seconds_to_next_change(self) -> float | None:
         """When some state changes if nothing is heard; None: none will."""
         now = time.monotonic()

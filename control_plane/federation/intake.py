@@ -241,7 +241,7 @@ class Intake:
                 case _:
                     others = [part for name, part in run.fragments.items() if name != cluster]
                     last = all(part.state in forms.FRAGMENT_ENDED for part in others)
-                    outputs = await self._runs.outputs(run.namespace, run.name) if last else []
+                    outputs = await self._runs.outputs(run) if last else []
                     return messages.FragmentEnded(frame.ended, frame.seq, at, tuple(outputs))
 
         return event

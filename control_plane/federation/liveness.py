@@ -54,6 +54,11 @@ class Liveness:
             return "unknown"
         return "ready" if heard.connected and silence < self._not_ready_after else "not-ready"
 
+    def silence(self, cluster: str, now: float) -> float | None:
+        """Seconds since the agent was heard last, or since it began to be waited for; None for one never seen."""
+        heard = self._heard.get(cluster)
+        return None if heard is None else now - heard.last
+
     def next_change(self, now: float) -> float | None:
         """The next moment at which some state changes if nothing is heard; None if none will."""
         moments = [

@@ -21,6 +21,7 @@ from control_plane.planner.base import Request, World
 from control_plane.planner.compile import Graph, Vertex, compiled
 from control_plane.planner.estimate import Amounts, Estimate, shipping_all
 from control_plane.planner.filters import Situation, verdicts
+from control_plane.planner.irreplaceable import irreplaceable
 from control_plane.planner.scores import scored
 from control_plane.planner.sources import Data
 from wire.errors import ProblemError
@@ -81,6 +82,7 @@ def plan(request: Request) -> Planned:
     result.expected_cost = estimate.cost
     result.alternatives.extend(shipping_all(estimate, data, graph, world))
     result.warnings.extend(_warnings(graph, data, estimate, executors, world))
+    result.warnings.extend(irreplaceable(request.workflow, data, executors, world))
     steps = [vertex.step for vertex in graph]
     fragments = {cluster: _fragment(cluster, request, result, steps, data, world) for cluster in taking_part}
     return Planned(result, steps, fragments)
@@ -196,7 +198,7 @@ def _fragment(
             reserve=policy.reserve,
             lost_after=disconnect.lost_after,
             stop_after=disconnect.stop_after,
-            replace=disconnect.replace,
+            replace=disconnect.replace and policy.reserve == "none",
             keep=disconnect.keep,
         ),
         durability=policy.durability,

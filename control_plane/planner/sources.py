@@ -65,6 +65,13 @@ class Data:
             found[part.cluster] = (count + 1, size + part.size)
         return found
 
+    def only_there(self, name: str, cluster: str) -> bool:
+        """Whether a source reads something on a cluster that it could read nowhere else."""
+        if not any(part.cluster == cluster for part in self.parts[name]):
+            return False
+        dataset = self._datasets[self._graph[name].dataset]
+        return not any(replica.at != cluster for replica in dataset.replicas)
+
     def _paired_by(self, source: Vertex) -> list[Vertex]:
         """The steps that pair this source's units by cluster; empty where some step reads all of it."""
         pairing: dict[str, Vertex] = {}

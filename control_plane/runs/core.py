@@ -10,7 +10,7 @@ revision of the run it read, so two hubs, or a frame that comes twice, can't bot
                   QUEUED ─all reserved─┘ STOPPING ─every fragment has ended─▶ FAILED | CANCELLED
                    ⟲ Reserving, denied   RUNNING ─every fragment succeeded──▶ SUCCEEDED
 
-How slots are reserved stands in `reserving`.
+How slots are reserved stands in `reserving`, how a run begins again without clusters that are lost in `replacing`.
 
 What a fragment says counts only under the epoch that the run has for its cluster, and only until the fragment has
 ended; an ended run never changes again.
@@ -19,8 +19,8 @@ ended; an ended run never changes again.
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.runs import reserving
-from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, assigned, copy_of, overlaid, published, trimmed
+from control_plane.runs import replacing, reserving
+from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, copy_of, overlaid, published, take_part, trimmed
 from control_plane.runs.messages import (
     Abandoned,
     Action,
@@ -29,12 +29,14 @@ from control_plane.runs.messages import (
     Event,
     FragmentAccepted,
     FragmentEnded,
+    Irreplaceable,
     OutOfTouch,
     OutputMade,
     Planned,
     Progress,
     Queued,
     Refuse,
+    Replaced,
     Reserving,
     ResumeRequested,
     SetDesired,
@@ -82,6 +84,10 @@ def handle(run: m.Run | None, event: Event) -> list[Action]:
             return _fragment_ended(run, event)
         case OutOfTouch():
             return _out_of_touch(run, event)
+        case Replaced():
+            return replacing.replaced(run, event)
+        case Irreplaceable():
+            return replacing.irreplaceable(run, event)
         case CancelRequested():
             return _cancel(run, event)
         case SuspendRequested():
@@ -121,8 +127,7 @@ def _planned(run: m.Run, event: Planned) -> list[Action]:
     fresh.started_at = event.at
     fresh.plan_revision = event.revision
     fresh.plan = event.plan
-    for fragment in event.fragments:
-        fresh.fragments[fragment.cluster].CopyFrom(assigned(fragment))
+    take_part(fresh, event.fragments)
     return [StoreFragments(event.fragments, m.DESIRED_STATE_RUNNING), StoreRun(fresh)]
 
 
@@ -172,6 +177,8 @@ def _fragment_ended(run: m.Run, event: FragmentEnded) -> list[Action]:
         return []  # nothing of it runs
     if status.state not in FRAGMENT_ENDED:
         return []
+    if replacing.stopped_by_itself(run, status):
+        return replacing.stopped(run, status)
     fresh = copy_of(run)
     fresh.fragments[status.cluster].CopyFrom(trimmed(status))
     actions: list[Action] = []
@@ -179,7 +186,7 @@ def _fragment_ended(run: m.Run, event: FragmentEnded) -> list[Action]:
         actions.append(StoreOutputs(status.cluster, status.epoch, event.number, tuple(status.outputs)))
     if status.state != m.FRAGMENT_STATE_SUCCEEDED and fresh.state != m.RUN_STATE_STOPPING:
         actions += _stop(fresh, *_why(status))
-    if all(fragment.state in FRAGMENT_ENDED for fragment in fresh.fragments.values()):
+    if _all_ended(fresh) and (not fresh.stopped or fresh.state == m.RUN_STATE_STOPPING):
         actions = [action for action in actions if not isinstance(action, SetDesired)]
         actions += _end(fresh, event)
     return [*actions, StoreRun(fresh)]
@@ -196,6 +203,10 @@ def _out_of_touch(run: m.Run, event: OutOfTouch) -> list[Action]:
     message = "the agent was out of touch when the run was stopped; it stops its part when it is back"
     status.failures.add(cluster=event.cluster, kind="lost", message=message)
     return _fragment_ended(run, FragmentEnded(status, 0, event.at, ()))
+
+
+def _all_ended(run: m.Run) -> bool:
+    return all(fragment.state in FRAGMENT_ENDED for fragment in run.fragments.values())
 
 
 def _why(status: m.FragmentStatus) -> tuple[m.RunState.ValueType, str]:
@@ -254,9 +265,12 @@ def _cancel(run: m.Run, event: CancelRequested) -> list[Action]:
 
 def _cancelled(fresh: m.Run, event: CancelRequested) -> list[Action]:
     actions = _stop(fresh, m.RUN_STATE_CANCELLED, event.reason or "cancelled")
-    if not fresh.fragments:
+    if _all_ended(fresh):
         fresh.state = m.RUN_STATE_CANCELLED
         fresh.ended_at = event.at
+        fresh.desired = m.DESIRED_STATE_FINISHED
+        if left := concerned(fresh):
+            actions.append(SetDesired(left, m.DESIRED_STATE_FINISHED))
     return [*actions, StoreRun(fresh)]
 
 

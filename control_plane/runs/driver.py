@@ -34,10 +34,18 @@ class Runs:
         """The run as stored. NoSuchRun if there is none."""
         return (await self._there(namespace, name)).value
 
-    async def outputs(self, namespace: str, name: str) -> list[m.RunOutput]:
-        """All outputs that the run's fragments have told of, in the order people see them."""
-        pieces = await self._kinds.outputs.list(namespace, name)
-        return forms.published(output for piece in pieces.items for output in piece.value.outputs)
+    async def outputs(self, run: m.Run) -> list[m.RunOutput]:
+        """All outputs that the run's fragments have told of, in the order people see them.
+
+        Those of fragments that were replaced are none.
+        """
+        pieces = await self._kinds.outputs.list(run.namespace, run.name)
+        return forms.published(
+            output
+            for piece in pieces.items
+            if forms.counts(run, piece.key.names[2], int(piece.key.names[3]))
+            for output in piece.value.outputs
+        )
 
     async def submitted_before(self, namespace: str, key_digest: str) -> m.Run | None:
         """The run that an earlier submission with the same key has made, if it is still there."""

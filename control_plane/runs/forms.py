@@ -70,6 +70,21 @@ def assigned(fragment: m.Fragment) -> m.FragmentStatus:
     )
 
 
+def counts(run: m.Run, cluster: str, epoch: int) -> bool:
+    """Whether what a fragment of that epoch says is of the run as it is now."""
+    return cluster in run.fragments and run.fragments[cluster].epoch == epoch
+
+
+def take_part(fresh: m.Run, fragments: Iterable[m.Fragment]) -> None:
+    """These are the run's fragments now, and nothing was heard of them."""
+    fresh.fragments.clear()
+    fresh.replace_after.clear()
+    for fragment in fragments:
+        fresh.fragments[fragment.cluster].CopyFrom(assigned(fragment))
+        if fragment.policy.replace:
+            fresh.replace_after[fragment.cluster] = fragment.policy.lost_after
+
+
 def copy_of(run: m.Run) -> m.Run:
     """A run that may be changed."""
     fresh = m.Run()

@@ -133,6 +133,24 @@ class OutOfTouch:
 
 
 @dataclass(frozen=True)
+class Replaced:
+    """Clusters are lost, and there is a plan without them; `revision` follows on the run's. It begins the run again."""
+
+    lost: tuple[str, ...]
+    revision: int
+    plan: bytes
+    fragments: tuple[m.Fragment, ...]
+    at: float
+
+
+@dataclass(frozen=True)
+class Irreplaceable:
+    """Clusters are lost, and this is why the run waits for them; no reason: it waits for none any more."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class CancelRequested:
     """A person wants the run stopped."""
 
@@ -164,6 +182,8 @@ Event = (
     | OutputMade
     | FragmentEnded
     | OutOfTouch
+    | Replaced
+    | Irreplaceable
     | CancelRequested
     | SuspendRequested
     | ResumeRequested
@@ -184,6 +204,14 @@ class StoreFragments:
     fragments: tuple[m.Fragment, ...]
     desired: m.DesiredState.ValueType
     time_to_live: float = 0.0
+
+
+@dataclass(frozen=True)
+class HandOut:
+    """Fragments that replace what these clusters had of the run, all of them or none; and what is wanted of them."""
+
+    fragments: tuple[m.Fragment, ...]
+    desired: m.DesiredState.ValueType
 
 
 @dataclass(frozen=True)
@@ -218,4 +246,4 @@ class Refuse:
     message: str
 
 
-Action = StoreRun | StoreFragments | TakeBack | SetDesired | StoreOutputs | Refuse
+Action = StoreRun | StoreFragments | HandOut | TakeBack | SetDesired | StoreOutputs | Refuse

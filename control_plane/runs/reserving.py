@@ -11,7 +11,7 @@ attempt counts only under that attempt's epoch and before its end.
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.runs.forms import assigned, copy_of
+from control_plane.runs.forms import copy_of, take_part
 from control_plane.runs.messages import (
     Action,
     Answered,
@@ -65,8 +65,7 @@ def reserving(run: m.Run, event: Reserving) -> list[Action]:
     del fresh.reservation.reserved[:]
     fresh.reservation.denied.clear()
     fresh.reservation.denied.update(event.denied)
-    for fragment in event.fragments:
-        fresh.fragments[fragment.cluster].CopyFrom(assigned(fragment))
+    take_part(fresh, event.fragments)
     return [orders, StoreRun(fresh)]
 
 

@@ -77,7 +77,17 @@ class _Batch:
     also: list[Operation] = field(default_factory=list)
     outputs: list[m.RunOutput] = field(default_factory=list)
     desired: dict[str, m.DesiredState.ValueType] = field(default_factory=dict)
-    orders: dict[str, m.Assignment | None] = field(default_factory=dict)  # to reserve, or (None) no longer to reserve
+    orders: dict[str, m.Assignment | None] = field(default_factory=dict)  # new ones, or (None) no longer to reserve
+    whole: bool = False  # it must not be written in parts
+
+    def want(self, clusters: Sequence[str], desired: m.DesiredState.ValueType) -> None:
+        """This is wanted of these fragments, some of which may be handed out by this very batch."""
+        for cluster in clusters:
+            order = self.orders.get(cluster)
+            if order is None:
+                self.desired[cluster] = desired
+            else:
+                order.desired = desired
 
 
 class RunWriter:
@@ -176,7 +186,7 @@ class RunWriter:
                 case messages.StoreRun(fresh):
                     batch.run = forms.compacted(fresh, _MOST_RUN_BYTES)
                 case messages.SetDesired(clusters, desired):
-                    batch.desired |= dict.fromkeys(clusters, desired)
+                    batch.want(clusters, desired)
                 case messages.StoreOutputs():
                     batch.outputs.extend(action.outputs)
                     batch.early.extend(await self._outputs(run, action))
@@ -185,6 +195,12 @@ class RunWriter:
                         for each in fragments:
                             order = m.Assignment(fragment=each, desired=desired, time_to_live=seconds)
                             batch.orders[each.cluster] = order
+                case messages.HandOut(fragments, desired):
+                    batch.outputs.clear()  # of the fragments that these replace
+                    for each in fragments:
+                        batch.desired.pop(each.cluster, None)
+                        batch.orders[each.cluster] = m.Assignment(fragment=each, desired=desired)
+                    batch.whole = True
                 case messages.TakeBack(clusters):
                     batch.orders |= dict.fromkeys(clusters)
 
@@ -205,7 +221,7 @@ class RunWriter:
         together = [*with_run, *batch.early, *late]
         if not together:
             return 0
-        if fit_together(together):
+        if batch.whole or fit_together(together):
             return await self._kinds.commit(together)
         await self._kinds.commit_in_turn(batch.early)
         revision = await self._kinds.commit(with_run)
@@ -240,7 +256,7 @@ async def desired_operations(kinds: Kinds, run: m.Run, desired: dict[str, m.Desi
 
 
 async def order_operations(kinds: Kinds, run: m.Run, orders: dict[str, m.Assignment | None]) -> list[Operation]:
-    """Writes that order these fragments to be reserved, or take (None) such an order back."""
+    """Writes that hand out these fragments, or order them to be reserved, or take (None) such an order back."""
     operations = []
     for cluster, order in orders.items():
         key = kinds.fragments.key(cluster, run.namespace, run.name)

@@ -48,7 +48,7 @@ async def test_fragments_that_end_at_once_are_few_writes_and_all_their_outputs_c
 
     async def end(number: int, cluster: str) -> None:
         async def of(run: m.Run) -> messages.Event:
-            told = tuple(await runs.outputs(namespace, run.name))
+            told = tuple(await runs.outputs(run))
             return messages.FragmentEnded(status(run, cluster, m.FRAGMENT_STATE_SUCCEEDED, number), 1, 9.0, told)
 
         await runs.happen(namespace, run.name, of)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster_agent.runtimes.base import Outcome, SmallEnd, SmallJob, SmallWork, Worker, WorkerSpec
+from cluster_agent.runtimes.process.pipe import Shared
 from cluster_agent.runtimes.process.places import Places
 from cluster_agent.runtimes.process.python import PythonWorker
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
@@ -290,3 +291,10 @@ async def test_a_job_that_was_about_to_begin_is_not_taken_back_with_those_behind
     await heard.until(3)
     assert [end.job for end in heard.ends] == [jobs[0], *jobs[3:]]
     await worker.stop()
+
+
+def test_a_worker_that_is_gone_executes_nothing_whoever_asks() -> None:
+    shared = Shared()
+    shared.passed()
+    shared.close()
+    assert shared.at == 0

@@ -116,8 +116,8 @@ class Shared:
 
     @property
     def at(self) -> int:
-        """The number of the job that the worker has begun last."""
-        return self._words[AT]
+        """The number of the job that the worker has begun last; 0 once this is closed."""
+        return 0 if self._memory.closed else self._words[AT]
 
     def unsent(self) -> bytes:
         """The answers that the worker has not sent; nothing if it is sending them just now."""

@@ -1,0 +1,113 @@
+"""Gives the parts of lost clusters to others, where the run's policy wants that.
+
+    liveness ─ silence ─▶ `runs.replacing.verdict` ─ lost ─▶ planner, without them ─▶ Replaced, or Irreplaceable: why
+
+The plan is stored together with the run, on the condition that the run is as it was, so that of two hubs one decides.
+What can't be replaced just now is tried again after a while: a cluster that stands in the way may be back, or lost too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from bdw_fed.v1 import model_pb2 as m
+from control_plane.federation.agents import Agents
+from control_plane.patience import persistently
+from control_plane.runs import messages
+from control_plane.runs.board import Board
+from control_plane.runs.driver import Runs
+from control_plane.runs.errors import RunError
+from control_plane.runs.replacing import objection, verdict, waits
+from control_plane.store.errors import StoreError
+from control_plane.store.etcd.errors import EtcdError
+from control_plane.store.transaction import Operation
+from wire.errors import ProblemError
+
+if TYPE_CHECKING:
+    from control_plane.planner.core import Planned
+
+_LOOK_SECONDS = 1.0
+_AGAIN_SECONDS = 10.0
+_SOON_SECONDS = 0.05
+
+_log = structlog.get_logger(__name__)
+
+
+class Planner(Protocol):
+    """Makes a plan of a run without clusters that are lost: the plan, its digest, the writes that store it."""
+
+    def __call__(
+        self, run: m.Run, denied: dict[str, str], *, lost: Sequence[str], revision: int
+    ) -> Awaitable[tuple[Planned, bytes, Sequence[Operation]]]: ...
+
+
+class Replacements:
+    """`keep` is run by the hub as long as it lives."""
+
+    def __init__(self, board: Board, runs: Runs, agents: Agents, plan: Planner) -> None:
+        self._board = board
+        self._runs = runs
+        self._agents = agents
+        self._plan = plan
+        self._again: dict[tuple[str, str], float] = {}  # run that can't be helped just now -> when to look again
+
+    async def keep(self) -> None:
+        """Look at the runs whenever a silence may have become a loss."""
+        while True:
+            wait = _LOOK_SECONDS
+            silence = self._agents.silence()
+            for run in self._board.live():
+                found = verdict(run, silence)
+                if found.next_in is not None:
+                    wait = min(wait, found.next_in)
+                if found.lost or found.stopped:
+                    await self._replace(run, found.lost)
+                elif waits(run):
+                    await self._happened(run, messages.Irreplaceable(""))
+            self._again = {name: at for name, at in self._again.items() if at > time.monotonic()}
+            await asyncio.sleep(max(wait, _SOON_SECONDS))
+
+    async def _replace(self, run: m.Run, lost: tuple[str, ...]) -> None:
+        name = (run.namespace, run.name)
+        if name in self._again:
+            return
+        self._again[name] = time.monotonic() + _AGAIN_SECONDS
+        try:
+            reason = await persistently(lambda: self._begin_again(run, lost))
+        except ProblemError as error:
+            reason = "; ".join(problem.message for problem in error.problems)
+        except RunError:
+            return  # it has changed meanwhile, and is looked at again as it is
+        except Exception as error:  # what a plan stands on may be gone; the others must not wait for this one
+            _log.warning("a run can't be planned without a lost cluster", run=run.name, error=str(error))
+            reason = str(error)
+        if reason:
+            await self._happened(run, messages.Irreplaceable(reason))
+        else:
+            _log.warning("a lost cluster was replaced", run=run.name, lost=list(lost))
+            self._again.pop(name, None)
+
+    async def _begin_again(self, run: m.Run, lost: tuple[str, ...]) -> str:
+        """Store the run's new beginning; returns why that is not possible."""
+        planned, digest, also = await self._plan(run, {}, lost=lost, revision=run.plan_revision + 1)
+        absent = {cluster for cluster in planned.fragments if self._agents.out_of_touch(cluster)}
+        if why := objection(lost, planned.fragments, absent):
+            return why
+        event = messages.Replaced(lost, planned.plan.revision, digest, tuple(planned.fragments.values()), time.time())
+
+        async def same(_: m.Run) -> messages.Event:
+            return event
+
+        await self._runs.happen(run.namespace, run.name, same, also)
+        return ""
+
+    async def _happened(self, run: m.Run, event: messages.Event) -> None:
+        try:
+            await self._runs.happened(run.namespace, run.name, event)
+        except (RunError, EtcdError, StoreError) as error:
+            _log.info("a run was not changed", run=run.name, error=str(error))
