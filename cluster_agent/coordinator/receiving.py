@@ -42,7 +42,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         reply.accept.edge = message.edge
         reply.accept.unit = unit.id
         book.actions.append(SendPeer(cluster, reply.SerializeToString()))
-    elif state == OURS:
+    elif state == OURS or not live.run.units[unit.id].copies:
         mending.found_again(book, live, live.run.units[unit.id], others=others)
 
 

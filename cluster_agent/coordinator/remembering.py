@@ -44,8 +44,8 @@ def _entry(old: LiveRun, task: Task) -> Known | None:
     """None where the ports of its outputs, or what it read, can't be told any more."""
     units = old.run.units
     contents = _contents(old, task)
-    if contents is None:
-        return None
+    if contents is None or any(units[unit].generation for ids in old.inputs(task) for unit in ids):
+        return None  # a unit that was made again with other bytes may have been read before
     outputs = []
     made = set(task.outputs)
     for port in old.graph.steps[task.step].ports:

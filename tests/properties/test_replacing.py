@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages, records
 from tests.coordinator.federation import RUN, RUNNING, Agent, Faults
-from tests.coordinator.workflows import Use, fragments
+from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
 from tests.properties.graphs import Parts, random_dag
 from tests.properties.worlds import World
 
@@ -24,6 +24,8 @@ SUCCEEDED = model_pb2.FRAGMENT_STATE_SUCCEEDED
 class Replacing(World):
     """The clusters in `lost` are replaced one after the other, at these numbers of steps; each may be told late."""
 
+    chain = False  # rather than a random graph
+
     def __init__(self, seed: int, moments: Sequence[int], faults: Faults | None = None, varying: float = 0.5) -> None:
         self.moments = list(moments)
         self.epoch = 1
@@ -31,6 +33,7 @@ class Replacing(World):
         self.consumed_in: Counter[tuple[int, str, bytes]] = Counter()
         self.closed_in: Counter[tuple[int, str]] = Counter()
         self.executed: dict[tuple[str, bytes], int] = {}  # the epoch in which a cluster has executed a task first
+        self.read: dict[tuple[str, bytes], list[bytes]] = {}  # contents that a cluster has executed a task on
         self.recalled: set[tuple[int, str, bytes]] = set()
         self.again: list[bytes] = []
         self.taken: dict[str, int] = {}  # cluster -> epoch of the fragment that it has
@@ -40,12 +43,25 @@ class Replacing(World):
 
     def grown(self, random: Random, clusters: Sequence[str]) -> tuple[list[Use], Parts]:
         """No data lies only on a cluster that will be lost."""
+        if self.chain:
+            return self.chained(random, clusters)
         self.lost = random.sample(list(clusters), min(len(self.moments), len(clusters) - 1))
         steps, parts = random_dag(random, clusters)
         return steps, {
             step: {place: 0 if place in self.lost else count for place, count in places.items()}
             for step, places in parts.items()
         }
+
+    def chained(self, random: Random, clusters: Sequence[str]) -> tuple[list[Use], Parts]:
+        """Each step on another cluster; the one before the last is lost."""
+        where = random.sample(list(clusters), len(clusters))
+        self.lost = [where[-1]] if len(where) > 1 else []
+        data = source("data", where[:1])
+        steps = [data]
+        for number, cluster in enumerate(where):
+            steps.append(Use(f"each{number}", [cluster], {"rows": (f"{steps[-1].name}.out", EACH)}))
+        last = Use("gather", where[:1], {"rows": (f"{steps[-1].name}.out", GATHER)})
+        return [*steps, last, output(last)], {data.name: {where[0]: random.randint(2, 8)}}
 
     def step(self) -> bool:
         if self.epoch <= len(self.lost) and self.steps_taken >= self.moments[self.epoch - 1]:
@@ -98,8 +114,10 @@ class Replacing(World):
                 self.closed_in[epoch, step.name] += 1
             return
         task = live.run.tasks[record.task]
+        contents = [live.run.units[unit].digest for units in live.inputs(task) for unit in units]
         key = (epoch, agent.cluster, record.task)
         if isinstance(record, records.Committed):
+            self.read[agent.cluster, record.task] = contents
             first = self.executed.setdefault((agent.cluster, record.task), epoch)
             if key in self.recalled or (first == epoch and (agent.cluster, record.task) in self.results):
                 return  # made again
@@ -107,6 +125,7 @@ class Replacing(World):
                 self.again.append(record.task)
         else:
             assert key not in self.recalled
+            assert contents == self.read[agent.cluster, record.task], "a result of other inputs is taken for this one"
             self.recalled.add(key)
         self.results[agent.cluster, record.task] = "done"
         for edge, units in zip(live.graph.steps[task.step].inputs, task.inputs, strict=True):
@@ -160,8 +179,18 @@ def without(step: Use, gone: Sequence[str], other: str) -> Use:
     return fresh
 
 
-def replaced(seed: int, moments: Sequence[int], faults: Faults | None = None, varying: float = 0.5) -> Replacing:
-    world = Replacing(seed, moments, faults, varying)
+class Chained(Replacing):
+    chain = True
+
+
+def replaced(
+    seed: int,
+    moments: Sequence[int],
+    faults: Faults | None = None,
+    varying: float = 0.5,
+    kind: type[Replacing] = Replacing,
+) -> Replacing:
+    world = kind(seed, moments, faults, varying)
     world.run(most=60_000)
     world.check_replaced()
     return world
@@ -184,6 +213,14 @@ def test_a_run_begins_again_twice(seed: int, first: int, second: int) -> None:
 def test_a_run_begins_again_while_everything_goes_wrong(seed: int, moment: int) -> None:
     faults = Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
     replaced(seed, [moment], faults).finish()
+
+
+@few
+@given(st.integers(0, 2**32), st.integers(50, 500))
+def test_what_was_freed_along_a_chain_of_clusters_is_made_again_for_whoever_takes_the_lost_place(
+    seed: int, moment: int
+) -> None:
+    replaced(seed, [moment], Faults(node_restart=0.01, crash=0.02, repeats=0.1), kind=Chained).finish()
 
 
 @few
