@@ -14,6 +14,7 @@ members                         CLUSTER                   which of its certifica
 tokens                          ID                        a token to join with
 hubs                            HUB ID                    where a hub is, as long as it lives
 bindings                        everywhere/DIGEST, namespace/NAMESPACE/DIGEST   the role of a subject, by its digest
+marks                           CLUSTER                   what operators want of it for the time being
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Kinds:
         self.tokens = store.repository("tokens", s.TokenRecord)
         self.hubs = store.repository("hubs", s.HubRecord)
         self.bindings = store.repository("bindings", access_pb2.RoleBinding)
+        self.marks = store.repository("marks", cp.ClusterMarks)
 
     def lease(self, seconds: float) -> Lease:
         """A lease that is kept alive while its context lasts, for keys that go when this process dies."""

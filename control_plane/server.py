@@ -42,6 +42,7 @@ from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
 from control_plane.federation.feed import Feed
 from control_plane.federation.intake import Intake
+from control_plane.federation.marks import Marks
 from control_plane.federation.replacing import Replacements
 from control_plane.federation.service import FederationService
 from control_plane.hubs.living import LivingHubs
@@ -176,9 +177,12 @@ class Hub:
             renew_after=self._joining.renew_after,
         )
         self._directories = Directories(kinds, self._agents, self._members)
+        self._marks = Marks(kinds)
+        self._marks.changed = self._directories.changed
+        self._agents.taints = self._directories.taints = self._marks.taints
         self._submissions = Submissions(kinds, self._runs, self._blobs, self._agents.statuses)
         self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
-        self._replacements = Replacements(self._board, self._runs, self._agents, self._submissions.again)
+        self._replacements = Replacements(self._board, self._runs, self._agents, self._marks, self._submissions.again)
         self._board.taken = self._reservations.run_seen
         self._board.dropped = self._reservations.run_gone
         self._intake.roomier = self._reservations.roomier
@@ -197,7 +201,7 @@ class Hub:
             self._users.load(),
             self._members.load(),
         )
-        agents = await self._agents.load()
+        agents, marks = await asyncio.gather(self._agents.load(), self._marks.load())
         for part in (
             self._board.keep(runs),
             self._board.flush(),
@@ -209,6 +213,7 @@ class Hub:
             self._members.keep(members),
             self._directories.push(),
             self._users.keep(bindings),
+            self._marks.keep(marks),
             self._intake.keep(),
             self._intake.follow(agents),
             self._agents.watch_over(),
@@ -274,6 +279,7 @@ class Hub:
             statuses=self._shown,
             users=self._users,
             directories=self._directories,
+            marks=self._marks,
             blobs=self._blobs,
             members=self._members,
             joining=self._joining,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bdw_fed.cli.explanation import is_built_in
 from bdw_fed.cli.listing import cluster_rows, pool_rows
+from bdw_fed.cli.marking import shown
 from bdw_fed.cli.output import Format, show_pairs, show_table, show_values, word
 from bdw_fed.cli.quantities import age, duration, size, wall_clock
 from bdw_fed.client.errors import NotFound
@@ -142,6 +143,10 @@ def show_cluster(client: SyncClient, name: str) -> pb.ClusterStatus:
     show_table(*cluster_rows(found, True))
     print()
     show_table(*node_rows(found[0].nodes))
+    if found[0].taints:
+        print("\nTaints beside those of its topology")
+        rows = [[shown([each]), each.by, age(each.since, wall_clock())] for each in found[0].taints]
+        show_table(["TAINT", "BY", ">AGE"], rows)
     if found[0].held:
         print("\nSlots reserved")
         show_table(*held_rows(found[0].held))

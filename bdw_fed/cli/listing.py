@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bdw_fed.cli.marking import state_of
 from bdw_fed.cli.output import Format, plain, show_table, show_values, word
 from bdw_fed.cli.protojson import from_values
 from bdw_fed.cli.quantities import age, duration, size, wall_clock
@@ -152,7 +153,7 @@ def cluster_rows(clusters: Sequence[pb.ClusterStatus], wide: bool) -> tuple[list
     for cluster in clusters:
         ready = sum(node.ready for node in cluster.nodes)
         running = sum(node.running for node in cluster.nodes)
-        row = [cluster.name, cluster.zone, cluster.tier, cluster.state, f"{ready}/{len(cluster.nodes)}"]
+        row = [cluster.name, cluster.zone, cluster.tier, state_of(cluster), f"{ready}/{len(cluster.nodes)}"]
         row += [str(running), str(cluster.runs), age(cluster.last_seen, now)]
         if wide:
             row.append(f"{sum(node.cpus for node in cluster.nodes):g}")

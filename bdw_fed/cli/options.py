@@ -29,6 +29,7 @@ Namespace = Annotated[
 ]
 Output = Annotated[Format, Option(("--output", "-o"), "How to show it: table, wide, json, yaml or name.")]
 RunName = Annotated[str, Argument("Name of the run.", "RUN", "run")]
+ClusterName = Annotated[str, Argument("Name of the cluster.", "CLUSTER", "cluster")]
 Parameters = Annotated[
     list[str] | None,
     Option(

@@ -150,6 +150,17 @@ class SyncClient:
         """See Client.revoke_cluster."""
         run_now(self._runs.revoke_cluster(cluster))
 
+    def mark(
+        self,
+        cluster: str,
+        put: Iterable[pb.ClusterTaint] = (),
+        take: Iterable[str] = (),
+        *,
+        empty_by: float = 0.0,
+    ) -> pb.MarkClusterResponse:
+        """See Client.mark."""
+        return run_now(self._runs.mark(cluster, put, take, empty_by=empty_by))
+
     def submit(
         self,
         workflow: str,

@@ -120,6 +120,23 @@ class Objects(Roles):
         )
         return response
 
+    async def mark(
+        self,
+        cluster: str,
+        put: Iterable[pb.ClusterTaint] = (),
+        take: Iterable[str] = (),
+        *,
+        empty_by: float = 0.0,
+    ) -> pb.MarkClusterResponse:
+        """Put taints on a cluster for the time being, take others (KEY or KEY:EFFECT) from it; or only ask for them.
+
+        `empty_by`: Unix time at which runs that may begin again without the cluster do so, if it is draining. The
+        answer also names the runs that still have a part there. Raises NotFound.
+        """
+        request = pb.MarkClusterRequest(cluster=cluster, put=put, take=take, empty_by=empty_by)
+        response: pb.MarkClusterResponse = await self._transport.call("MarkCluster", request, CALL_TIMEOUT)
+        return response
+
 
 async def _aclose(iterator: AsyncIterator[object]) -> None:
     """End a call whose answers nobody reads any more."""

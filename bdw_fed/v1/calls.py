@@ -36,6 +36,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("bdw_fed.v1.ControlPlaneService", "DescribeRun"): Access(access_pb2.ROLE_VIEWER, False, False),
     ("bdw_fed.v1.ControlPlaneService", "Outputs"): Access(access_pb2.ROLE_VIEWER, False, False),
     ("bdw_fed.v1.ControlPlaneService", "Status"): Access(access_pb2.ROLE_VIEWER, False, True),
+    ("bdw_fed.v1.ControlPlaneService", "MarkCluster"): Access(access_pb2.ROLE_OPERATOR, True, True),
     ("bdw_fed.v1.ControlPlaneService", "GrantRole"): Access(access_pb2.ROLE_ADMIN, True, True),
     ("bdw_fed.v1.ControlPlaneService", "RevokeRole"): Access(access_pb2.ROLE_ADMIN, True, True),
     ("bdw_fed.v1.ControlPlaneService", "ListRoles"): Access(access_pb2.ROLE_ADMIN, False, True),

@@ -1358,6 +1358,7 @@ class ClusterStatus(_message.Message):
     LINKS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     POOLS_FIELD_NUMBER: _builtins.int
+    TAINTS_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     zone: _builtins.str
@@ -1385,6 +1386,10 @@ class ClusterStatus(_message.Message):
     @_builtins.property
     def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolStatus]: ...
     @_builtins.property
+    def taints(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterTaint]:
+        """of its marks; those of topologies are not among them"""
+
+    @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerPath]:
         """with which it has to do"""
 
@@ -1405,11 +1410,12 @@ class ClusterStatus(_message.Message):
         links: _abc.Iterable[_model_pb2.MeasuredLink] | None = ...,
         steps: _abc.Iterable[_model_pb2.MeasuredStep] | None = ...,
         pools: _abc.Iterable[Global___PoolStatus] | None = ...,
+        taints: _abc.Iterable[Global___ClusterTaint] | None = ...,
         peers: _abc.Iterable[Global___PeerPath] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "peers", b"peers", "pid", b"pid", "pools", b"pools", "runs", b"runs", "state", b"state", "steps", b"steps", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "peers", b"peers", "pid", b"pid", "pools", b"pools", "runs", b"runs", "state", b"state", "steps", b"steps", "taints", b"taints", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1535,6 +1541,132 @@ class HeldSlots(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeldSlots: _TypeAlias = HeldSlots  # noqa: Y015
+
+@_typing.final
+class ClusterTaint(_message.Message):
+    """Keeps steps away that don't tolerate it, as a taint of the topology does. `cordoned` and `draining` are keys of ours."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    value: _builtins.str
+    effect: _builtins.str
+    """NoSchedule, PreferNoSchedule or NoExecute"""
+    by: _builtins.str
+    """who has put it there"""
+    since: _builtins.float
+    """Unix time"""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value: _builtins.str = ...,
+        effect: _builtins.str = ...,
+        by: _builtins.str = ...,
+        since: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "effect", b"effect", "key", b"key", "since", b"since", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterTaint: _TypeAlias = ClusterTaint  # noqa: Y015
+
+@_typing.final
+class ClusterMarks(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    TAINTS_FIELD_NUMBER: _builtins.int
+    EMPTY_BY_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    empty_by: _builtins.float
+    """Unix time: runs that may begin again without the cluster do so then; 0 = never for its sake"""
+    @_builtins.property
+    def taints(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterTaint]: ...
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        taints: _abc.Iterable[Global___ClusterTaint] | None = ...,
+        empty_by: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "empty_by", b"empty_by", "taints", b"taints"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterMarks: _TypeAlias = ClusterMarks  # noqa: Y015
+
+@_typing.final
+class MarkClusterRequest(_message.Message):
+    """Changes all that it names at once; one that names nothing only asks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    PUT_FIELD_NUMBER: _builtins.int
+    TAKE_FIELD_NUMBER: _builtins.int
+    EMPTY_BY_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    empty_by: _builtins.float
+    """counts where `draining` is put"""
+    @_builtins.property
+    def put(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterTaint]:
+        """in the place of those of the same key and effect"""
+
+    @_builtins.property
+    def take(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """KEY, or KEY:EFFECT"""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        put: _abc.Iterable[Global___ClusterTaint] | None = ...,
+        take: _abc.Iterable[_builtins.str] | None = ...,
+        empty_by: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "empty_by", b"empty_by", "put", b"put", "take", b"take"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkClusterRequest: _TypeAlias = MarkClusterRequest  # noqa: Y015
+
+@_typing.final
+class MarkClusterResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKS_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def marks(self) -> Global___ClusterMarks: ...
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """NAMESPACE/RUN of those whose part on the cluster has not ended"""
+
+    def __init__(
+        self,
+        *,
+        marks: Global___ClusterMarks | None = ...,
+        runs: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["marks", b"marks"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["marks", b"marks", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkClusterResponse: _TypeAlias = MarkClusterResponse  # noqa: Y015
 
 @_typing.final
 class StatusResponse(_message.Message):

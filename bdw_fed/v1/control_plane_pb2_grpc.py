@@ -135,6 +135,11 @@ class ControlPlaneServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.StatusRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.MarkCluster = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/MarkCluster',
+                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.MarkClusterRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.MarkClusterResponse.FromString,
+                _registered_method=True)
         self.GrantRole = channel.unary_unary(
                 '/bdw_fed.v1.ControlPlaneService/GrantRole',
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.GrantRoleRequest.SerializeToString,
@@ -304,6 +309,13 @@ class ControlPlaneServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkCluster(self, request, context):
+        """What operators want of a cluster for the time being, beside what its topology says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GrantRole(self, request, context):
         """Who has which role. No namespace = all of them.
         """
@@ -456,6 +468,11 @@ def add_ControlPlaneServiceServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.StatusRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.StatusResponse.SerializeToString,
+            ),
+            'MarkCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkCluster,
+                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.MarkClusterRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.MarkClusterResponse.SerializeToString,
             ),
             'GrantRole': grpc.unary_unary_rpc_method_handler(
                     servicer.GrantRole,
@@ -1038,6 +1055,33 @@ class ControlPlaneService:
             '/bdw_fed.v1.ControlPlaneService/Status',
             bdw__fed_dot_v1_dot_control__plane__pb2.StatusRequest.SerializeToString,
             bdw__fed_dot_v1_dot_control__plane__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/MarkCluster',
+            bdw__fed_dot_v1_dot_control__plane__pb2.MarkClusterRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_control__plane__pb2.MarkClusterResponse.FromString,
             options,
             channel_credentials,
             insecure,

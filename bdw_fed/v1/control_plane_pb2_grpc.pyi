@@ -60,6 +60,8 @@ class ControlPlaneServiceStub:
     Outputs: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.OutputsRequest, _control_plane_pb2.OutputsResponse]
     Status: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.StatusRequest, _control_plane_pb2.StatusResponse]
     """The clusters as the hub sees them."""
+    MarkCluster: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.MarkClusterRequest, _control_plane_pb2.MarkClusterResponse]
+    """What operators want of a cluster for the time being, beside what its topology says."""
     GrantRole: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.GrantRoleRequest, _control_plane_pb2.GrantRoleResponse]
     """Who has which role. No namespace = all of them."""
     RevokeRole: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]
@@ -98,6 +100,8 @@ class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
     Outputs: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.OutputsRequest, _control_plane_pb2.OutputsResponse]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.StatusRequest, _control_plane_pb2.StatusResponse]  # type: ignore[assignment]
     """The clusters as the hub sees them."""
+    MarkCluster: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.MarkClusterRequest, _control_plane_pb2.MarkClusterResponse]  # type: ignore[assignment]
+    """What operators want of a cluster for the time being, beside what its topology says."""
     GrantRole: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.GrantRoleRequest, _control_plane_pb2.GrantRoleResponse]  # type: ignore[assignment]
     """Who has which role. No namespace = all of them."""
     RevokeRole: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]  # type: ignore[assignment]
@@ -253,6 +257,14 @@ class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_plane_pb2.StatusResponse, _abc.Awaitable[_control_plane_pb2.StatusResponse]]:
         """The clusters as the hub sees them."""
+
+    @_abc_1.abstractmethod
+    def MarkCluster(
+        self,
+        request: _control_plane_pb2.MarkClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.MarkClusterResponse, _abc.Awaitable[_control_plane_pb2.MarkClusterResponse]]:
+        """What operators want of a cluster for the time being, beside what its topology says."""
 
     @_abc_1.abstractmethod
     def GrantRole(

@@ -9,8 +9,8 @@ import grpc
 from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.access.errors import InvalidSubject, NoSuchBinding
 from control_plane.blobs.errors import BlobError, NoSuchBlob
-from control_plane.federation.errors import AgentInUse, AgentUnreachable, NoSuchAgent
-from control_plane.membership.errors import BadWish, MembershipError, NoSuchCluster, NoSuchToken
+from control_plane.federation.errors import AgentInUse, AgentUnreachable, NoSuchAgent, NoSuchCluster, WrongTaint
+from control_plane.membership.errors import BadWish, MembershipError, NoSuchToken
 from control_plane.runs.errors import NoSuchRun, Refused, RunError, RunExists
 from control_plane.store import errors as store
 from control_plane.store.etcd.errors import Compacted, EtcdError
@@ -47,10 +47,11 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (Wrong, _Code.INVALID_ARGUMENT),
     (NoSuchRun, _Code.NOT_FOUND),
     (NoSuchAgent, _Code.NOT_FOUND),
+    (NoSuchCluster, _Code.NOT_FOUND),
+    (WrongTaint, _Code.INVALID_ARGUMENT),
     (AgentInUse, _Code.FAILED_PRECONDITION),
     (AgentUnreachable, _Code.UNAVAILABLE),
     (NoSuchToken, _Code.NOT_FOUND),
-    (NoSuchCluster, _Code.NOT_FOUND),
     (BadWish, _Code.INVALID_ARGUMENT),
     (MembershipError, _Code.FAILED_PRECONDITION),
     (RunExists, _Code.ALREADY_EXISTS),

@@ -21,7 +21,8 @@ from control_plane.api.submitting import Submissions
 from control_plane.blobs.base import BlobStore
 from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
-from control_plane.membership.errors import NoSuchCluster
+from control_plane.federation.errors import NoSuchCluster
+from control_plane.federation.marks import Marks
 from control_plane.membership.joining import Joining
 from control_plane.membership.members import Members
 from control_plane.patience import persistently
@@ -52,6 +53,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         agents: Agents,
         statuses: Statuses,
         directories: Directories,
+        marks: Marks,
         blobs: BlobStore,
         users: Users,
         members: Members,
@@ -66,6 +68,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         self._statuses = statuses
         self._details = Details(agents)
         self._directories = directories
+        self._marks = marks
         self._blobs = blobs
         self._users = users
         self._members = members
@@ -244,6 +247,15 @@ class ControlPlaneService(ControlPlaneServiceServicer):
             status.zone, status.tier = known.get(name, ("", ""))
             clusters.append(status)
         return cp.StatusResponse(version=self._version, clusters=clusters, pid=os.getpid())
+
+    @answers
+    async def MarkCluster(self, request: cp.MarkClusterRequest, caller: Caller) -> cp.MarkClusterResponse:
+        """Put taints on a cluster, or take them from it; which runs still have a part there."""
+        declared = {name for stored in self._directories.topologies() for name in stored.questions.clusters}
+        marks = await self._marks.mark(request, caller.name, declared | self._agents.statuses().keys())
+        parts = [(run, run.fragments[marks.cluster]) for run in self._board.live() if marks.cluster in run.fragments]
+        left = [f"{run.namespace}/{run.name}" for run, part in parts if part.state not in forms.FRAGMENT_ENDED]
+        return cp.MarkClusterResponse(marks=marks, runs=sorted(left))
 
     # ------------------------------------------------------------------------------------- users
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from bdw_fed.v1 import control_plane_pb2 as cp
@@ -35,7 +35,10 @@ _LOOK_SECONDS = 1.0
 
 
 class Agents:
-    """The sessions and states of all agents, by cluster. `changed` is called when who can be reached has changed."""
+    """The sessions and states of all agents, by cluster. `changed` is called when who can be reached has changed.
+
+    `taints` gives those that operators have put on a cluster.
+    """
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Agents:
         self._locks: dict[str, asyncio.Lock] = {}
         self._newest: dict[str, object] = {}
         self.changed: Callable[[], None] = lambda: None
+        self.taints: Callable[[str], Sequence[cp.ClusterTaint]] = lambda _: ()
 
     def statuses(self) -> dict[str, cp.ClusterStatus]:
         """What each agent that was ever seen said last, and its state now."""
@@ -78,6 +82,7 @@ class Agents:
             shown = cp.ClusterStatus()
             shown.CopyFrom(status)
             shown.state = self._state(cluster, now)
+            shown.taints.extend(self.taints(cluster))
             found[cluster] = shown
         return found
 
@@ -86,9 +91,10 @@ class Agents:
         return self._state(cluster, time.monotonic()) in ("unknown", "never-seen", "revoked")
 
     def silence(self) -> dict[str, float]:
-        """Seconds since each agent was heard last, of those that were ever seen."""
+        """Seconds since each agent was heard last, of those that were ever seen and are not another hub's to judge."""
         now = time.monotonic()
-        found = {cluster: self._liveness.silence(cluster, now) for cluster in self._status}
+        ours = [cluster for cluster in self._status if cluster in self._sessions or not self._elsewhere.hub(cluster)]
+        found = {cluster: self._liveness.silence(cluster, now) for cluster in ours}
         return {cluster: silence for cluster, silence in found.items() if silence is not None}
 
     def seconds_to_next_change(self) -> float | None:

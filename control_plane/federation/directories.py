@@ -7,7 +7,7 @@ sent where it differs from what the agent was told last in this session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,7 +33,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Directories:
-    """The topologies by key. `keep` and `push` are run by the hub as long as it lives."""
+    """The topologies by key. `keep` and `push` are run by the hub as long as it lives.
+
+    `taints` gives those that operators have put on a cluster; `changed` is told when they have.
+    """
 
     def __init__(self, kinds: Kinds, agents: Agents, members: Members) -> None:
         self._kinds = kinds
@@ -42,6 +45,7 @@ class Directories:
         self._topologies: dict[Key, StoredTopology] = {}
         self._told: dict[AgentSession, bytes] = {}
         self._changed = asyncio.Event()
+        self.taints: Callable[[str], Sequence[cp.ClusterTaint]] = lambda _: ()
         agents.changed = self._changed.set
 
     def topologies(self, namespace: str | None = None) -> list[StoredTopology]:
@@ -100,7 +104,11 @@ class Directories:
             return f.PeerDirectory(revocations=self._members.signed())
         from control_plane.federation.directory import directory
 
-        return directory(cluster, self.topologies(), gateways, self._members.signed())
+        return directory(cluster, self.topologies(), gateways, self._members.signed(), self.taints(cluster))
+
+    def changed(self) -> None:
+        """Something that the agents are told may be other now."""
+        self._changed.set()
 
     def _take(self, stored: Stored[cp.Object]) -> None:
         from control_plane.federation.directory import StoredTopology

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import membership_pb2 as pb
 from topology.model import Topology
@@ -32,10 +33,14 @@ def directory(
     topologies: Iterable[StoredTopology],
     gateways: Mapping[str, str],
     revocations: pb.SignedRevocations | None = None,
+    marks: Iterable[cp.ClusterTaint] = (),
 ) -> f.PeerDirectory:
-    """How `cluster` reaches its peers. `gateways`: cluster -> address where it can be dialled, if it said one."""
+    """How `cluster` reaches its peers. `gateways`: cluster -> address where it can be dialled, if it said one.
+
+    `marks`: the taints that operators have put on it.
+    """
     peers: dict[str, f.PeerDirectory.Peer] = {}
-    no_execute: set[str] = set()
+    no_execute = {f"{taint.key}={taint.value}" for taint in marks if taint.effect == "NoExecute"}
     newest = 0
     for stored in topologies:
         questions = stored.questions

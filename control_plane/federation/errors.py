@@ -17,3 +17,11 @@ class NoSuchAgent(AgentError):
 
 class AgentInUse(AgentError):
     """The agent is connected, or has a part in a run that goes on."""
+
+
+class NoSuchCluster(AgentError):
+    """No topology declares the cluster, and its agent was never seen."""
+
+
+class WrongTaint(AgentError):
+    """What is to be put on a cluster is no taint."""

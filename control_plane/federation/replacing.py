@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.federation.agents import Agents
+from control_plane.federation.marks import Marks
 from control_plane.patience import persistently
 from control_plane.runs import messages
 from control_plane.runs.board import Board
@@ -49,10 +50,11 @@ class Planner(Protocol):
 class Replacements:
     """`keep` is run by the hub as long as it lives."""
 
-    def __init__(self, board: Board, runs: Runs, agents: Agents, plan: Planner) -> None:
+    def __init__(self, board: Board, runs: Runs, agents: Agents, marks: Marks, plan: Planner) -> None:
         self._board = board
         self._runs = runs
         self._agents = agents
+        self._marks = marks
         self._plan = plan
         self._again: dict[tuple[str, str], float] = {}  # run that can't be helped just now -> when to look again
 
@@ -61,18 +63,19 @@ class Replacements:
         while True:
             wait = _LOOK_SECONDS
             silence = self._agents.silence()
+            overdue = self._marks.overdue()
             for run in self._board.live():
-                found = verdict(run, silence)
+                found = verdict(run, silence, overdue)
                 if found.next_in is not None:
                     wait = min(wait, found.next_in)
                 if found.lost or found.stopped:
-                    await self._replace(run, found.lost)
+                    await self._replace(run, found.lost, overdue)
                 elif waits(run):
                     await self._happened(run, messages.Irreplaceable(""))
             self._again = {name: at for name, at in self._again.items() if at > time.monotonic()}
             await asyncio.sleep(max(wait, _SOON_SECONDS))
 
-    async def _replace(self, run: m.Run, lost: tuple[str, ...]) -> None:
+    async def _replace(self, run: m.Run, lost: tuple[str, ...], overdue: Collection[str]) -> None:
         name = (run.namespace, run.name)
         if name in self._again:
             return
@@ -86,10 +89,12 @@ class Replacements:
         except Exception as error:  # what a plan stands on may be gone; the others must not wait for this one
             _log.warning("a run can't be planned without a lost cluster", run=run.name, error=str(error))
             reason = str(error)
-        if reason:
+        if reason and set(lost) <= set(overdue) and not run.stopped:
+            _log.info("a drained cluster works on", run=run.name, reason=reason)
+        elif reason:
             await self._happened(run, messages.Irreplaceable(reason))
         else:
-            _log.warning("a lost cluster was replaced", run=run.name, lost=list(lost))
+            _log.warning("a run began again", run=run.name, without=list(lost))
             self._again.pop(name, None)
 
     async def _begin_again(self, run: m.Run, lost: tuple[str, ...]) -> str:

@@ -15,10 +15,6 @@ class NoSuchToken(MembershipError):
     """There is no token of that id."""
 
 
-class NoSuchCluster(MembershipError):
-    """Nobody knows a cluster of that name."""
-
-
 class NobodyWaits(MembershipError):
     """No key of the cluster waits to be accepted, or none that was meant for sure."""
 

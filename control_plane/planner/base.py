@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.compile import Definition
-from topology.model import Cluster, Topology
+from topology.model import Cluster, Taint, Topology
 from topology.questions import Questions
 from workflow.model import Value, Workflow
 
@@ -57,7 +57,9 @@ class World:
         self.topology = topology
         self.denied = denied or {}
         self._questions = Questions(topology)
-        self.clusters: dict[str, Cluster] = self._questions.clusters
+        self.clusters: dict[str, Cluster] = {
+            name: _marked(cluster, states.get(name)) for name, cluster in self._questions.clusters.items()
+        }
         self._states = states
         self._links = {
             (link.from_cluster, link.to_cluster): link
@@ -120,6 +122,16 @@ class World:
         """How many tasks of that size fit at once, `most` at most (0 = no bound)."""
         room = sum(_fitting(node, cpus, memory) for node in self.nodes(cluster))
         return min(room, most) if most else room
+
+
+def _marked(cluster: Cluster, status: cp.ClusterStatus | None) -> Cluster:
+    """The cluster with the taints that operators have put on it, beside its own."""
+    if status is None or not status.taints:
+        return cluster
+    marks = [
+        Taint.model_validate({"key": each.key, "value": each.value, "effect": each.effect}) for each in status.taints
+    ]
+    return cluster.model_copy(update={"taints": (*cluster.taints, *marks)})
 
 
 def _fitting(node: tuple[float, int], cpus: float, memory: int) -> int:

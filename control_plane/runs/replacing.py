@@ -36,16 +36,20 @@ class Verdict:
     next_in: float | None
 
 
-def verdict(run: m.Run, silence: Mapping[str, float]) -> Verdict:
-    """`silence`: for how many seconds nothing was heard of a cluster."""
+def verdict(run: m.Run, silence: Mapping[str, float], overdue: Collection[str] = ()) -> Verdict:
+    """`silence`: for how many seconds nothing was heard of a cluster; `overdue`: those that should be empty by now."""
     if run.state not in _GOES_ON:
         return Verdict((), (), None)
     lost = []
     left: list[float] = []
     for cluster, after in run.replace_after.items():
-        if cluster not in run.fragments or run.fragments[cluster].state in FRAGMENT_ENDED or cluster not in silence:
+        if cluster not in run.fragments or run.fragments[cluster].state in FRAGMENT_ENDED:
             continue
-        if silence[cluster] >= after:
+        if cluster in overdue:
+            lost.append(cluster)
+        elif cluster not in silence:
+            continue
+        elif silence[cluster] >= after:
             lost.append(cluster)
         else:
             left.append(after - silence[cluster])
@@ -76,7 +80,7 @@ def replaced(run: m.Run, event: Replaced) -> list[Action]:
     take_part(fresh, event.fragments)
     fresh.replaced.extend(each for each in event.lost if each not in fresh.replaced)
     del fresh.stopped[:]
-    fresh.message = f"began again: {', '.join(event.lost) or ', '.join(run.stopped)} was out of touch"
+    fresh.message = f"began again: {', '.join(event.lost) or ', '.join(run.stopped)} was out of touch, or is drained"
     gone = tuple(sorted(run.fragments.keys() - fresh.fragments.keys()))
     return [
         HandOut(event.fragments, fresh.desired),

@@ -369,6 +369,13 @@ class FakeHub(services.ControlPlaneServiceServicer):
     def ResumeRun(self, request: pb.ResumeRunRequest, context: Any) -> pb.ResumeRunResponse:
         return pb.ResumeRunResponse(run=a_run(model.RUN_STATE_RUNNING))
 
+    def MarkCluster(self, request: pb.MarkClusterRequest, context: Any) -> pb.MarkClusterResponse:
+        self.asked.append(request)
+        if request.cluster == "nowhere":
+            context.abort(grpc.StatusCode.NOT_FOUND, "there is no cluster nowhere; known are: cloud, edge-jfk")
+        marks = pb.ClusterMarks(cluster=request.cluster, taints=request.put)
+        return pb.MarkClusterResponse(marks=marks, runs=["default/delays-x7k2p"])
+
     def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
         self.asked.append(request)
         if request.run and request.run not in (RUN, "endless"):

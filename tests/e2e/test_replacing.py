@@ -37,7 +37,13 @@ OBJECTS = """\
 kind: Step
 metadata: {name: slow-sum, version: "1"}
 spec:
-  run: {command: [sh, -c, 'sleep 0.3; s=0; while read n; do s=$((s+n)); done < "$0"; echo $s > "$1"', "{in.rows}", "{out.sum}"]}
+  run:
+    command:
+      - sh
+      - -c
+      - 'sleep 0.3; s=0; while read n; do s=$((s+n)); done < "$0"; echo $s > "$1"'
+      - "{in.rows}"
+      - "{out.sum}"
   inputs: {rows: {}}
   outputs: {sum: {format: txt}}
 ---

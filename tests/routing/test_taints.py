@@ -5,8 +5,12 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bdw_fed.v1 import federation_pb2
+from cluster_agent.coordinator.messages import PeersKnown
+from tests.coordinator.desk import Desk
 from tests.coordinator.federation import Faults
 from tests.coordinator.test_federation import finish, run_random
+from tests.coordinator.workflows import EACH, Use, output, source
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -26,3 +30,17 @@ def test_also_while_agents_and_nodes_are_killed(seed: int) -> None:
     federation = run_random(seed, faults)
     federation.check_succeeded()
     finish(federation)
+
+
+def test_a_cluster_that_is_drained_gives_away_what_others_may_execute_and_finishes_the_rest() -> None:
+    data = source("data", ["edge1"])
+    free = Use("free", ["edge1", "edge2"], {"rows": ("inputs.data.out", EACH)}, counter="edge1")
+    bound = Use("bound", ["edge1"], {"rows": ("inputs.data.out", EACH)})
+    steps = [data, free, bound, output(free), output(bound, "other")]
+    desk = Desk(steps, {"inputs.data": {"edge1": 1}}, clusters=["edge1", "edge2"])
+    directory = federation_pb2.PeerDirectory(no_execute=["draining="])
+    directory.peers.add(cluster="edge2", can_dial=True, reachable=True, bandwidth=1e8, latency=0.001)
+    desk.do(PeersKnown(directory.SerializeToString()))
+    said = desk.read("inputs.data")
+    assert [task.step for task in said.starts] == ["bound"]
+    assert [message.offer.edge for _, message in said.to_peers("offer")] == ["free.rows"]

@@ -26,6 +26,7 @@ GROUPS = {
     ],
     "Users": ["user create", "user grant", "user revoke", "user list"],
     "Members": ["token create", "token list", "token delete", "agent join", "cluster accept", "cluster revoke"],
+    "Clusters": ["cordon", "uncordon", "drain", "taint"],
     "Services": ["server", "agent", "node", "relay"],
     "On Kubernetes": ["server manifest", "agent manifest", "relay manifest"],
     "About": ["version"],
