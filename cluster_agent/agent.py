@@ -20,6 +20,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from bdw_fed.v1.control_plane_pb2_grpc import add_ControlPlaneServiceServicer_to_server
 from bdw_fed.v1.federation_pb2 import PeerDirectory
 from bdw_fed.v1.membership_pb2_grpc import add_JoinServiceServicer_to_server
 from bdw_fed.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
@@ -39,6 +40,8 @@ from cluster_agent.membership.revoked import REVOKED, Revoked
 from cluster_agent.nodes.door import NodeDoor
 from cluster_agent.peer.peers import Peers
 from cluster_agent.peer.server import PeerDoor
+from cluster_agent.people.door import PeopleDoor
+from cluster_agent.people.roles import Roles
 from cluster_agent.relay.doors import RelayDoors
 from wire.identity import (
     Credentials,
@@ -111,7 +114,13 @@ async def _serve(
         "peers": _bind(peer_server, config.listen_peers, config, grpc_server_credentials(config.credentials)),
     }
     doors = RelayDoors(config.credentials, addresses["peers"])
-    peers = Peers(cluster, log, intake, bus, config.credentials, link.relay, revoked, nodes.directory, doors)
+    roles = Roles()
+
+    def learned(directory: PeerDirectory) -> None:
+        nodes.directory(directory)
+        roles.learn(directory.people)
+
+    peers = Peers(cluster, log, intake, bus, config.credentials, link.relay, revoked, learned, doors)
     driver = Driver(core, log, intake, bus, nodes, peers, link, link, durability=config.durability)
     renewal = Renewal(config.credentials, link.certify)
 
@@ -126,6 +135,9 @@ async def _serve(
 
     add_NodeServiceServicer_to_server(nodes, node_server)
     add_PeerServiceServicer_to_server(PeerDoor(cluster, peers), peer_server)
+    # Calls that only the hub answers stay as they are generated: UNIMPLEMENTED.
+    people = PeopleDoor(cluster, core, intake, bus, nodes.logs, roles)  # type: ignore[abstract]
+    add_ControlPlaneServiceServicer_to_server(people, peer_server)
     if config.listen_join:
         servers.append(_join_server(config, link, addresses))
     link.connect(peers, bundles, nodes.logs, nodes.statuses, config.advertise_peers or addresses["peers"])

@@ -187,6 +187,8 @@ class Hub:
         self._board.dropped = self._reservations.run_gone
         self._intake.roomier = self._reservations.roomier
         self._users = Users(kinds, config.admins)
+        self._directories.people = self._users.with_certificates
+        self._users.changed = self._directories.changed
         self._audit = AuditLog(config.audit or config.state / "audit.jsonl")
         self._kinds = kinds
         self._tasks: list[asyncio.Task[None]] = []

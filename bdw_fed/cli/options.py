@@ -30,6 +30,15 @@ Namespace = Annotated[
 Output = Annotated[Format, Option(("--output", "-o"), "How to show it: table, wide, json, yaml or name.")]
 RunName = Annotated[str, Argument("Name of the run.", "RUN", "run")]
 ClusterName = Annotated[str, Argument("Name of the cluster.", "CLUSTER", "cluster")]
+Agent = Annotated[
+    str,
+    Option(
+        ("--agent",),
+        "Ask this cluster's agent itself, hub or no hub, about its part: a cluster's name, or NAME@HOST:PORT.",
+        "NAME",
+        "cluster",
+    ),
+]
 Parameters = Annotated[
     list[str] | None,
     Option(
@@ -40,10 +49,14 @@ Parameters = Annotated[
 ]
 
 
-def connect(state: Path | None, namespace: str | None) -> SyncClient:
-    """A client for the hub that the options name."""
+def connect(state: Path | None, namespace: str | None, agent: str = "") -> SyncClient:
+    """A client for the hub that the options name, or for an agent itself."""
     from bdw_fed.client import SyncClient
 
+    if agent:
+        from bdw_fed.cli.agents import agent_profile
+
+        return SyncClient(agent_profile(state, agent), namespace=namespace)
     return SyncClient(state=state, namespace=namespace)
 
 

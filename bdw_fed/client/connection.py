@@ -25,12 +25,13 @@ DEFAULT_NAMESPACE = "default"
 
 @dataclass(frozen=True)
 class Profile:
-    """How to reach a hub. `data_root` is known where the federation runs on this machine: its datasets' directory."""
+    """How to reach a hub, or an agent. `data_root`: its datasets' directory, where it runs on this machine."""
 
     hub: str
     credentials: Path
     namespace: str = DEFAULT_NAMESPACE
     data_root: Path | None = None
+    agent: str = ""  # the cluster whose agent is spoken to instead of the hub, at that address
 
     def load_credentials(self) -> Credentials:
         """The files in `credentials`. NoProfile names what is missing."""

@@ -76,7 +76,7 @@ def _channel_arguments(profile: Profile) -> dict[str, Any]:
     return {
         "target": profile.hub,
         "credentials": _credentials(profile),
-        "options": channel_options(Identity(Role.HUB, "hub")),
+        "options": channel_options(Identity(Role.AGENT, profile.agent) if profile.agent else Identity(Role.HUB, "hub")),
     }
 
 

@@ -22,59 +22,60 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from bdw_fed.v1 import access_pb2 as bdw__fed_dot_v1_dot_access__pb2
 from bdw_fed.v1 import control_plane_pb2 as bdw__fed_dot_v1_dot_control__plane__pb2
 from bdw_fed.v1 import membership_pb2 as bdw__fed_dot_v1_dot_membership__pb2
 from bdw_fed.v1 import model_pb2 as bdw__fed_dot_v1_dot_model__pb2
 from bdw_fed.v1 import peer_pb2 as bdw__fed_dot_v1_dot_peer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x64w_fed/v1/federation.proto\x12\nbdw_fed.v1\x1a\x1e\x62\x64w_fed/v1/control_plane.proto\x1a\x1b\x62\x64w_fed/v1/membership.proto\x1a\x16\x62\x64w_fed/v1/model.proto\x1a\x15\x62\x64w_fed/v1/peer.proto\"6\n\x11PullBundleRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"#\n\x12PullBundleResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xc1\x01\n\nAgentHello\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x14\n\x0cprotocol_min\x18\x04 \x01(\r\x12\x0e\n\x06log_id\x18\x05 \x01(\x0c\x12\x10\n\x08received\x18\x06 \x01(\x04\x12\x0e\n\x06hub_id\x18\x07 \x01(\x0c\x12\x11\n\tinventory\x18\x08 \x01(\x0c\x12\x17\n\x0fgateway_address\x18\t \x01(\t\x12\x0b\n\x03pid\x18\n \x01(\r\"\x8a\x01\n\nHubWelcome\x12\x0e\n\x06hub_id\x18\x01 \x01(\x0c\x12\x10\n\x08protocol\x18\x02 \x01(\r\x12\x10\n\x08received\x18\x03 \x01(\x04\x12\x0f\n\x07\x63redits\x18\x04 \x01(\r\x12\x11\n\theartbeat\x18\x05 \x01(\x01\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x13\n\x0brenew_after\x18\x07 \x01(\x01\"\xf4\x03\n\x0eSessionRequest\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0b\n\x03\x61\x63k\x18\x02 \x01(\x04\x12\'\n\x05hello\x18\x03 \x01(\x0b\x32\x16.bdw_fed.v1.AgentHelloH\x00\x12*\n\theartbeat\x18\x04 \x01(\x0b\x32\x15.bdw_fed.v1.HeartbeatH\x00\x12.\n\x08progress\x18\x05 \x01(\x0b\x32\x1a.bdw_fed.v1.FragmentStatusH\x00\x12+\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x1a.bdw_fed.v1.FragmentStatusH\x00\x12,\n\x06output\x18\x07 \x01(\x0b\x32\x1a.bdw_fed.v1.FragmentStatusH\x00\x12\'\n\x05reply\x18\x08 \x01(\x0b\x32\x16.bdw_fed.v1.QueryReplyH\x00\x12&\n\x05relay\x18\t \x01(\x0b\x32\x15.bdw_fed.v1.PeerRelayH\x00\x12\x30\n\x08\x61\x63\x63\x65pted\x18\n \x01(\x0b\x32\x1c.bdw_fed.v1.FragmentAcceptedH\x00\x12\x34\n\x0breservation\x18\x0b \x01(\x0b\x32\x1d.bdw_fed.v1.ReservationAnswerH\x00\x12\'\n\x05\x66reed\x18\x0c \x01(\x0b\x32\x16.bdw_fed.v1.SlotsFreedH\x00\x42\x06\n\x04kind\"\xa6\x03\n\x0fSessionResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0b\n\x03\x61\x63k\x18\x02 \x01(\x04\x12\x0f\n\x07\x63redits\x18\x03 \x01(\r\x12)\n\x07welcome\x18\x04 \x01(\x0b\x32\x16.bdw_fed.v1.HubWelcomeH\x00\x12\x30\n\x0b\x61ssignments\x18\x05 \x01(\x0b\x32\x19.bdw_fed.v1.AssignmentSetH\x00\x12(\n\x06\x61ssign\x18\x06 \x01(\x0b\x32\x16.bdw_fed.v1.AssignmentH\x00\x12\"\n\x05query\x18\x07 \x01(\x0b\x32\x11.bdw_fed.v1.QueryH\x00\x12/\n\x0cquery_cancel\x18\x08 \x01(\x0b\x32\x17.bdw_fed.v1.QueryCancelH\x00\x12&\n\x05relay\x18\t \x01(\x0b\x32\x15.bdw_fed.v1.PeerRelayH\x00\x12*\n\x05peers\x18\n \x01(\x0b\x32\x19.bdw_fed.v1.PeerDirectoryH\x00\x12\x30\n\x07removed\x18\x0b \x01(\x0b\x32\x1d.bdw_fed.v1.AssignmentRemovedH\x00\x42\x06\n\x04kind\"J\n\tHeartbeat\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.bdw_fed.v1.ClusterStatus\x12\x12\n\nwall_clock\x18\x02 \x01(\x01\"S\n\x10\x46ragmentAccepted\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\"d\n\x11ReservationAnswer\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08reserved\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x0c\n\nSlotsFreed\"<\n\rAssignmentSet\x12+\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x16.bdw_fed.v1.Assignment\"B\n\x11\x41ssignmentRemoved\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"\xb8\x01\n\x05Query\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\'\n\x04logs\x18\x03 \x01(\x0b\x32\x17.bdw_fed.v1.LogsRequestH\x00\x12+\n\x06\x65vents\x18\x04 \x01(\x0b\x32\x19.bdw_fed.v1.EventsRequestH\x00\x12\x32\n\x08\x64\x65scribe\x18\x05 \x01(\x0b\x32\x1e.bdw_fed.v1.DescribeRunRequestH\x00\x42\x06\n\x04kind\"\x19\n\x0bQueryCancel\x12\n\n\x02id\x18\x01 \x01(\x04\"\xbb\x01\n\nQueryReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12(\n\x04logs\x18\x04 \x01(\x0b\x32\x18.bdw_fed.v1.LogsResponseH\x00\x12,\n\x06\x65vents\x18\x05 \x01(\x0b\x32\x1a.bdw_fed.v1.EventsResponseH\x00\x12%\n\x05tasks\x18\x06 \x01(\x0b\x32\x14.bdw_fed.v1.TaskListH\x00\x42\x06\n\x04kind\"/\n\x08TaskList\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.bdw_fed.v1.TaskInfo\"[\n\tPeerRelay\x12\x14\n\x0c\x66rom_cluster\x18\x01 \x01(\t\x12\x12\n\nto_cluster\x18\x02 \x01(\t\x12$\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x15.bdw_fed.v1.PeerFrame\"+\n\nRelayPlace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\xa8\x03\n\rPeerDirectory\x12-\n\x05peers\x18\x01 \x03(\x0b\x32\x1e.bdw_fed.v1.PeerDirectory.Peer\x12\x19\n\x11topology_revision\x18\x02 \x01(\x04\x12\x11\n\tdata_root\x18\x03 \x01(\t\x12\x12\n\nno_execute\x18\x04 \x03(\t\x12\x32\n\x0brevocations\x18\x05 \x01(\x0b\x32\x1d.bdw_fed.v1.SignedRevocations\x1a\xf1\x01\n\x04Peer\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x17\n\x0fgateway_address\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61n_dial\x18\x03 \x01(\x08\x12\x16\n\x0e\x63\x61n_be_dialled\x18\x04 \x01(\x08\x12\x11\n\tbandwidth\x18\x05 \x01(\x01\x12\x0f\n\x07latency\x18\x06 \x01(\x01\x12\x10\n\x08\x64istance\x18\x07 \x01(\x01\x12\x13\n\x0b\x63ost_per_gb\x18\x08 \x01(\x01\x12\x11\n\treachable\x18\t \x01(\x08\x12\x0f\n\x07trusted\x18\n \x01(\x08\x12&\n\x06relays\x18\x0b \x03(\x0b\x32\x16.bdw_fed.v1.RelayPlace2\xee\x01\n\x11\x46\x65\x64\x65rationService\x12\x46\n\x07Session\x12\x1a.bdw_fed.v1.SessionRequest\x1a\x1b.bdw_fed.v1.SessionResponse(\x01\x30\x01\x12M\n\nPullBundle\x12\x1d.bdw_fed.v1.PullBundleRequest\x1a\x1e.bdw_fed.v1.PullBundleResponse0\x01\x12\x42\n\x07\x43\x65rtify\x12\x1a.bdw_fed.v1.CertifyRequest\x1a\x1b.bdw_fed.v1.CertifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x64w_fed/v1/federation.proto\x12\nbdw_fed.v1\x1a\x17\x62\x64w_fed/v1/access.proto\x1a\x1e\x62\x64w_fed/v1/control_plane.proto\x1a\x1b\x62\x64w_fed/v1/membership.proto\x1a\x16\x62\x64w_fed/v1/model.proto\x1a\x15\x62\x64w_fed/v1/peer.proto\"6\n\x11PullBundleRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"#\n\x12PullBundleResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xc1\x01\n\nAgentHello\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x14\n\x0cprotocol_min\x18\x04 \x01(\r\x12\x0e\n\x06log_id\x18\x05 \x01(\x0c\x12\x10\n\x08received\x18\x06 \x01(\x04\x12\x0e\n\x06hub_id\x18\x07 \x01(\x0c\x12\x11\n\tinventory\x18\x08 \x01(\x0c\x12\x17\n\x0fgateway_address\x18\t \x01(\t\x12\x0b\n\x03pid\x18\n \x01(\r\"\x8a\x01\n\nHubWelcome\x12\x0e\n\x06hub_id\x18\x01 \x01(\x0c\x12\x10\n\x08protocol\x18\x02 \x01(\r\x12\x10\n\x08received\x18\x03 \x01(\x04\x12\x0f\n\x07\x63redits\x18\x04 \x01(\r\x12\x11\n\theartbeat\x18\x05 \x01(\x01\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x13\n\x0brenew_after\x18\x07 \x01(\x01\"\xf4\x03\n\x0eSessionRequest\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0b\n\x03\x61\x63k\x18\x02 \x01(\x04\x12\'\n\x05hello\x18\x03 \x01(\x0b\x32\x16.bdw_fed.v1.AgentHelloH\x00\x12*\n\theartbeat\x18\x04 \x01(\x0b\x32\x15.bdw_fed.v1.HeartbeatH\x00\x12.\n\x08progress\x18\x05 \x01(\x0b\x32\x1a.bdw_fed.v1.FragmentStatusH\x00\x12+\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x1a.bdw_fed.v1.FragmentStatusH\x00\x12,\n\x06output\x18\x07 \x01(\x0b\x32\x1a.bdw_fed.v1.FragmentStatusH\x00\x12\'\n\x05reply\x18\x08 \x01(\x0b\x32\x16.bdw_fed.v1.QueryReplyH\x00\x12&\n\x05relay\x18\t \x01(\x0b\x32\x15.bdw_fed.v1.PeerRelayH\x00\x12\x30\n\x08\x61\x63\x63\x65pted\x18\n \x01(\x0b\x32\x1c.bdw_fed.v1.FragmentAcceptedH\x00\x12\x34\n\x0breservation\x18\x0b \x01(\x0b\x32\x1d.bdw_fed.v1.ReservationAnswerH\x00\x12\'\n\x05\x66reed\x18\x0c \x01(\x0b\x32\x16.bdw_fed.v1.SlotsFreedH\x00\x42\x06\n\x04kind\"\xa6\x03\n\x0fSessionResponse\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0b\n\x03\x61\x63k\x18\x02 \x01(\x04\x12\x0f\n\x07\x63redits\x18\x03 \x01(\r\x12)\n\x07welcome\x18\x04 \x01(\x0b\x32\x16.bdw_fed.v1.HubWelcomeH\x00\x12\x30\n\x0b\x61ssignments\x18\x05 \x01(\x0b\x32\x19.bdw_fed.v1.AssignmentSetH\x00\x12(\n\x06\x61ssign\x18\x06 \x01(\x0b\x32\x16.bdw_fed.v1.AssignmentH\x00\x12\"\n\x05query\x18\x07 \x01(\x0b\x32\x11.bdw_fed.v1.QueryH\x00\x12/\n\x0cquery_cancel\x18\x08 \x01(\x0b\x32\x17.bdw_fed.v1.QueryCancelH\x00\x12&\n\x05relay\x18\t \x01(\x0b\x32\x15.bdw_fed.v1.PeerRelayH\x00\x12*\n\x05peers\x18\n \x01(\x0b\x32\x19.bdw_fed.v1.PeerDirectoryH\x00\x12\x30\n\x07removed\x18\x0b \x01(\x0b\x32\x1d.bdw_fed.v1.AssignmentRemovedH\x00\x42\x06\n\x04kind\"J\n\tHeartbeat\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.bdw_fed.v1.ClusterStatus\x12\x12\n\nwall_clock\x18\x02 \x01(\x01\"S\n\x10\x46ragmentAccepted\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\"d\n\x11ReservationAnswer\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08reserved\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x0c\n\nSlotsFreed\"<\n\rAssignmentSet\x12+\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x16.bdw_fed.v1.Assignment\"B\n\x11\x41ssignmentRemoved\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"\xb8\x01\n\x05Query\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\'\n\x04logs\x18\x03 \x01(\x0b\x32\x17.bdw_fed.v1.LogsRequestH\x00\x12+\n\x06\x65vents\x18\x04 \x01(\x0b\x32\x19.bdw_fed.v1.EventsRequestH\x00\x12\x32\n\x08\x64\x65scribe\x18\x05 \x01(\x0b\x32\x1e.bdw_fed.v1.DescribeRunRequestH\x00\x42\x06\n\x04kind\"\x19\n\x0bQueryCancel\x12\n\n\x02id\x18\x01 \x01(\x04\"\xbb\x01\n\nQueryReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x08\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12(\n\x04logs\x18\x04 \x01(\x0b\x32\x18.bdw_fed.v1.LogsResponseH\x00\x12,\n\x06\x65vents\x18\x05 \x01(\x0b\x32\x1a.bdw_fed.v1.EventsResponseH\x00\x12%\n\x05tasks\x18\x06 \x01(\x0b\x32\x14.bdw_fed.v1.TaskListH\x00\x42\x06\n\x04kind\"/\n\x08TaskList\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.bdw_fed.v1.TaskInfo\"[\n\tPeerRelay\x12\x14\n\x0c\x66rom_cluster\x18\x01 \x01(\t\x12\x12\n\nto_cluster\x18\x02 \x01(\t\x12$\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x15.bdw_fed.v1.PeerFrame\"+\n\nRelayPlace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\xd1\x03\n\rPeerDirectory\x12-\n\x05peers\x18\x01 \x03(\x0b\x32\x1e.bdw_fed.v1.PeerDirectory.Peer\x12\x19\n\x11topology_revision\x18\x02 \x01(\x04\x12\x11\n\tdata_root\x18\x03 \x01(\t\x12\'\n\x06people\x18\x06 \x03(\x0b\x32\x17.bdw_fed.v1.RoleBinding\x12\x12\n\nno_execute\x18\x04 \x03(\t\x12\x32\n\x0brevocations\x18\x05 \x01(\x0b\x32\x1d.bdw_fed.v1.SignedRevocations\x1a\xf1\x01\n\x04Peer\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x17\n\x0fgateway_address\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61n_dial\x18\x03 \x01(\x08\x12\x16\n\x0e\x63\x61n_be_dialled\x18\x04 \x01(\x08\x12\x11\n\tbandwidth\x18\x05 \x01(\x01\x12\x0f\n\x07latency\x18\x06 \x01(\x01\x12\x10\n\x08\x64istance\x18\x07 \x01(\x01\x12\x13\n\x0b\x63ost_per_gb\x18\x08 \x01(\x01\x12\x11\n\treachable\x18\t \x01(\x08\x12\x0f\n\x07trusted\x18\n \x01(\x08\x12&\n\x06relays\x18\x0b \x03(\x0b\x32\x16.bdw_fed.v1.RelayPlace2\xee\x01\n\x11\x46\x65\x64\x65rationService\x12\x46\n\x07Session\x12\x1a.bdw_fed.v1.SessionRequest\x1a\x1b.bdw_fed.v1.SessionResponse(\x01\x30\x01\x12M\n\nPullBundle\x12\x1d.bdw_fed.v1.PullBundleRequest\x1a\x1e.bdw_fed.v1.PullBundleResponse0\x01\x12\x42\n\x07\x43\x65rtify\x12\x1a.bdw_fed.v1.CertifyRequest\x1a\x1b.bdw_fed.v1.CertifyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bdw_fed.v1.federation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PULLBUNDLEREQUEST']._serialized_start=151
-  _globals['_PULLBUNDLEREQUEST']._serialized_end=205
-  _globals['_PULLBUNDLERESPONSE']._serialized_start=207
-  _globals['_PULLBUNDLERESPONSE']._serialized_end=242
-  _globals['_AGENTHELLO']._serialized_start=245
-  _globals['_AGENTHELLO']._serialized_end=438
-  _globals['_HUBWELCOME']._serialized_start=441
-  _globals['_HUBWELCOME']._serialized_end=579
-  _globals['_SESSIONREQUEST']._serialized_start=582
-  _globals['_SESSIONREQUEST']._serialized_end=1082
-  _globals['_SESSIONRESPONSE']._serialized_start=1085
-  _globals['_SESSIONRESPONSE']._serialized_end=1507
-  _globals['_HEARTBEAT']._serialized_start=1509
-  _globals['_HEARTBEAT']._serialized_end=1583
-  _globals['_FRAGMENTACCEPTED']._serialized_start=1585
-  _globals['_FRAGMENTACCEPTED']._serialized_end=1668
-  _globals['_RESERVATIONANSWER']._serialized_start=1670
-  _globals['_RESERVATIONANSWER']._serialized_end=1770
-  _globals['_SLOTSFREED']._serialized_start=1772
-  _globals['_SLOTSFREED']._serialized_end=1784
-  _globals['_ASSIGNMENTSET']._serialized_start=1786
-  _globals['_ASSIGNMENTSET']._serialized_end=1846
-  _globals['_ASSIGNMENTREMOVED']._serialized_start=1848
-  _globals['_ASSIGNMENTREMOVED']._serialized_end=1914
-  _globals['_QUERY']._serialized_start=1917
-  _globals['_QUERY']._serialized_end=2101
-  _globals['_QUERYCANCEL']._serialized_start=2103
-  _globals['_QUERYCANCEL']._serialized_end=2128
-  _globals['_QUERYREPLY']._serialized_start=2131
-  _globals['_QUERYREPLY']._serialized_end=2318
-  _globals['_TASKLIST']._serialized_start=2320
-  _globals['_TASKLIST']._serialized_end=2367
-  _globals['_PEERRELAY']._serialized_start=2369
-  _globals['_PEERRELAY']._serialized_end=2460
-  _globals['_RELAYPLACE']._serialized_start=2462
-  _globals['_RELAYPLACE']._serialized_end=2505
-  _globals['_PEERDIRECTORY']._serialized_start=2508
-  _globals['_PEERDIRECTORY']._serialized_end=2932
-  _globals['_PEERDIRECTORY_PEER']._serialized_start=2691
-  _globals['_PEERDIRECTORY_PEER']._serialized_end=2932
-  _globals['_FEDERATIONSERVICE']._serialized_start=2935
-  _globals['_FEDERATIONSERVICE']._serialized_end=3173
+  _globals['_PULLBUNDLEREQUEST']._serialized_start=176
+  _globals['_PULLBUNDLEREQUEST']._serialized_end=230
+  _globals['_PULLBUNDLERESPONSE']._serialized_start=232
+  _globals['_PULLBUNDLERESPONSE']._serialized_end=267
+  _globals['_AGENTHELLO']._serialized_start=270
+  _globals['_AGENTHELLO']._serialized_end=463
+  _globals['_HUBWELCOME']._serialized_start=466
+  _globals['_HUBWELCOME']._serialized_end=604
+  _globals['_SESSIONREQUEST']._serialized_start=607
+  _globals['_SESSIONREQUEST']._serialized_end=1107
+  _globals['_SESSIONRESPONSE']._serialized_start=1110
+  _globals['_SESSIONRESPONSE']._serialized_end=1532
+  _globals['_HEARTBEAT']._serialized_start=1534
+  _globals['_HEARTBEAT']._serialized_end=1608
+  _globals['_FRAGMENTACCEPTED']._serialized_start=1610
+  _globals['_FRAGMENTACCEPTED']._serialized_end=1693
+  _globals['_RESERVATIONANSWER']._serialized_start=1695
+  _globals['_RESERVATIONANSWER']._serialized_end=1795
+  _globals['_SLOTSFREED']._serialized_start=1797
+  _globals['_SLOTSFREED']._serialized_end=1809
+  _globals['_ASSIGNMENTSET']._serialized_start=1811
+  _globals['_ASSIGNMENTSET']._serialized_end=1871
+  _globals['_ASSIGNMENTREMOVED']._serialized_start=1873
+  _globals['_ASSIGNMENTREMOVED']._serialized_end=1939
+  _globals['_QUERY']._serialized_start=1942
+  _globals['_QUERY']._serialized_end=2126
+  _globals['_QUERYCANCEL']._serialized_start=2128
+  _globals['_QUERYCANCEL']._serialized_end=2153
+  _globals['_QUERYREPLY']._serialized_start=2156
+  _globals['_QUERYREPLY']._serialized_end=2343
+  _globals['_TASKLIST']._serialized_start=2345
+  _globals['_TASKLIST']._serialized_end=2392
+  _globals['_PEERRELAY']._serialized_start=2394
+  _globals['_PEERRELAY']._serialized_end=2485
+  _globals['_RELAYPLACE']._serialized_start=2487
+  _globals['_RELAYPLACE']._serialized_end=2530
+  _globals['_PEERDIRECTORY']._serialized_start=2533
+  _globals['_PEERDIRECTORY']._serialized_end=2998
+  _globals['_PEERDIRECTORY_PEER']._serialized_start=2757
+  _globals['_PEERDIRECTORY_PEER']._serialized_end=2998
+  _globals['_FEDERATIONSERVICE']._serialized_start=3001
+  _globals['_FEDERATIONSERVICE']._serialized_end=3239
 # @@protoc_insertion_point(module_scope)

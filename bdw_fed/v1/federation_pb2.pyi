@@ -10,6 +10,7 @@ What the hub wants of an agent is a set of assignments, not a stream of commands
 compare digests of that set, and the hub sends it whole where they differ.
 """
 
+from bdw_fed.v1 import access_pb2 as _access_pb2
 from bdw_fed.v1 import control_plane_pb2 as _control_plane_pb2
 from bdw_fed.v1 import membership_pb2 as _membership_pb2
 from bdw_fed.v1 import model_pb2 as _model_pb2
@@ -699,12 +700,17 @@ class PeerDirectory(_message.Message):
     PEERS_FIELD_NUMBER: _builtins.int
     TOPOLOGY_REVISION_FIELD_NUMBER: _builtins.int
     DATA_ROOT_FIELD_NUMBER: _builtins.int
+    PEOPLE_FIELD_NUMBER: _builtins.int
     NO_EXECUTE_FIELD_NUMBER: _builtins.int
     REVOCATIONS_FIELD_NUMBER: _builtins.int
     topology_revision: _builtins.int
     data_root: _builtins.str
     @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerDirectory.Peer]: ...
+    @_builtins.property
+    def people(self) -> _containers.RepeatedCompositeFieldContainer[_access_pb2.RoleBinding]:
+        """users with certificates and their roles, for those who ask the agent itself"""
+
     @_builtins.property
     def no_execute(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """NoExecute taints of this cluster, KEY=VALUE: what does not tolerate them is not begun"""
@@ -717,12 +723,13 @@ class PeerDirectory(_message.Message):
         peers: _abc.Iterable[Global___PeerDirectory.Peer] | None = ...,
         topology_revision: _builtins.int = ...,
         data_root: _builtins.str = ...,
+        people: _abc.Iterable[_access_pb2.RoleBinding] | None = ...,
         no_execute: _abc.Iterable[_builtins.str] | None = ...,
         revocations: _membership_pb2.SignedRevocations | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["revocations", b"revocations"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_root", b"data_root", "no_execute", b"no_execute", "peers", b"peers", "revocations", b"revocations", "topology_revision", b"topology_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_root", b"data_root", "no_execute", b"no_execute", "peers", b"peers", "people", b"people", "revocations", b"revocations", "topology_revision", b"topology_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

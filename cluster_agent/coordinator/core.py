@@ -209,6 +209,10 @@ class Coordinator:
         """The run's counters on this cluster; KeyError if we have no such run."""
         return reporting.fragment_status(self._book, self._book.lives[run])
 
+    def run(self, run: RunKey) -> model_pb2.Run:
+        """The run as far as it is known here; KeyError if we have no such run."""
+        return reporting.run_here(self._book, self._book.lives[run])
+
     def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
         """Those of the run's tasks that failed, run, or wait longest, at most 100; empty if we have no such run."""
         live = self._book.lives.get(run)

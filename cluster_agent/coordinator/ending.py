@@ -48,7 +48,8 @@ def on_desired(book: Book, event: DesiredChanged) -> None:
 def want(book: Book, live: LiveRun, desired: int, reason: str) -> None:
     """Bring the run into the desired state, as far as it has not ended."""
     if live.going and desired in (WANT_CANCELLED, WANT_FINISHED, WANT_FORGOTTEN):
-        end(book, live, CANCELLED, None)
+        asked = Failure("cancelled", reason) if reason and desired == WANT_CANCELLED else None
+        end(book, live, CANCELLED, asked)
     sweep = desired in (WANT_FINISHED, WANT_FORGOTTEN)
     if sweep:
         _end_on_nodes(book, live, keep=desired == WANT_FINISHED)

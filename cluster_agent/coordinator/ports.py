@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from bdw_fed.v1.control_plane_pb2 import HeldSlots, PoolStatus, TaskInfo
-from bdw_fed.v1.model_pb2 import FragmentStatus, MeasuredLink, MeasuredStep
+from bdw_fed.v1.model_pb2 import FragmentStatus, MeasuredLink, MeasuredStep, Run
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.orders.messages import Downward
@@ -33,6 +33,9 @@ class Core(Protocol):
 
     def status(self, run: RunKey) -> FragmentStatus:
         """The run's counters here. KeyError if the run is not."""
+
+    def run(self, run: RunKey) -> Run:
+        """The run as far as it is known here. KeyError if it is not."""
 
     def tasks(self, run: RunKey) -> list[TaskInfo]:
         """The run's tasks that failed, wait longest or run; none if the run is not here."""

@@ -17,6 +17,12 @@ from cluster_agent.orders.messages import Failure
 _INPUTS_SHOWN: Final = 20
 _TASKS_SHOWN: Final = 100
 _RANKS: Final = {RETRYING: 0, ASSIGNED: 1, READY: 2, DONE: 3}
+_RUN_STATES: Final = {
+    model_pb2.FRAGMENT_STATE_SUSPENDED: model_pb2.RUN_STATE_SUSPENDED,
+    model_pb2.FRAGMENT_STATE_SUCCEEDED: model_pb2.RUN_STATE_SUCCEEDED,
+    model_pb2.FRAGMENT_STATE_FAILED: model_pb2.RUN_STATE_FAILED,
+    model_pb2.FRAGMENT_STATE_CANCELLED: model_pb2.RUN_STATE_CANCELLED,
+}
 _SUSPENDED: Final = model_pb2.DESIRED_STATE_SUSPENDED
 
 
@@ -80,6 +86,24 @@ def fragment_status(
         )
     status.failures_left_out = run.failures_left_out
     return status
+
+
+def run_here(book: Book, live: LiveRun) -> model_pb2.Run:
+    """The run as far as it is known here: this cluster's part of it."""
+    status = fragment_status(book, live)
+    run = model_pb2.Run(
+        namespace=live.key.namespace,
+        name=live.key.run,
+        workflow=live.graph.workflow,
+        plan_revision=live.graph.revision,
+        state=_RUN_STATES.get(status.state, model_pb2.RUN_STATE_RUNNING),
+        desired=model_pb2.DesiredState.ValueType(live.run.desired),
+        message=f"of this run only the part of {book.cluster} is known here",
+    )
+    if status.failures and not live.going:
+        run.message = status.failures[-1].message
+    run.fragments[book.cluster].CopyFrom(status)
+    return run
 
 
 def failure_proto(book: Book, step: str, task: bytes, node: str, attempt: int, failure: Failure) -> model_pb2.Failure:

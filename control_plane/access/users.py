@@ -8,11 +8,11 @@ store is away, what was known last goes on to hold.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import control_plane_pb2 as cp
-from control_plane.access.caller import CALLER, Caller, checked_subject
+from control_plane.access.caller import CALLER, GROUP, OIDC, Caller, checked_subject
 from control_plane.access.errors import NoSuchBinding
 from control_plane.access.rules import Need, Role, place
 from control_plane.kinds import Kinds, writing
@@ -23,13 +23,17 @@ from wire.digests import bytes_digest
 
 
 class Users:
-    """The role bindings. `admins` are certificates' names that are admins everywhere, whatever is bound."""
+    """The role bindings. `admins` are certificates' names that are admins everywhere, whatever is bound.
+
+    `changed` is called when one is another.
+    """
 
     def __init__(self, kinds: Kinds, admins: Iterable[str]) -> None:
         self._kinds = kinds
         self._admins = frozenset(checked_subject(name) for name in admins)
         self._known: dict[Key, tuple[int, access_pb2.RoleBinding | None]] = {}
         self._roles: dict[tuple[str, str], Role] = {}
+        self.changed: Callable[[], None] = lambda: None
 
     async def load(self) -> Listing[access_pb2.RoleBinding]:
         """Read all bindings. Returns what `keep` goes on from."""
@@ -77,6 +81,16 @@ class Users:
         chosen = [each for each in found if not namespace or each.namespace in ("", namespace)]
         return sorted(chosen, key=lambda each: (each.subject, each.namespace))
 
+    def with_certificates(self) -> list[access_pb2.RoleBinding]:
+        """What users with certificates may do, the admins among them: for agents, which know no tokens."""
+        found = [
+            access_pb2.RoleBinding(subject=each.subject, namespace=each.namespace, role=each.role)
+            for each in self.bindings()
+            if not each.subject.startswith((OIDC, GROUP))
+        ]
+        admins = [access_pb2.RoleBinding(subject=name, role=access_pb2.ROLE_ADMIN) for name in sorted(self._admins)]
+        return [*admins, *found]
+
     async def grant(self, subject: str, namespace: str, role: Role, by: str) -> access_pb2.RoleBinding:
         """Bind a role, in place of what was bound there. InvalidSubject, InvalidName."""
         key = self._key(subject, namespace)
@@ -118,3 +132,4 @@ class Users:
             self._roles.pop((before.subject, before.namespace), None)
         if binding is not None:
             self._roles[binding.subject, binding.namespace] = binding.role
+        self.changed()

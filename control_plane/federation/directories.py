@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import federation_pb2 as f
 from control_plane.federation.agents import Agents
@@ -35,7 +36,8 @@ _log = structlog.get_logger(__name__)
 class Directories:
     """The topologies by key. `keep` and `push` are run by the hub as long as it lives.
 
-    `taints` gives those that operators have put on a cluster; `changed` is told when they have.
+    `taints` gives those that operators have put on a cluster, `people` who has which role; `changed` is told when
+    that is otherwise.
     """
 
     def __init__(self, kinds: Kinds, agents: Agents, members: Members) -> None:
@@ -46,6 +48,7 @@ class Directories:
         self._told: dict[AgentSession, bytes] = {}
         self._changed = asyncio.Event()
         self.taints: Callable[[str], Sequence[cp.ClusterTaint]] = lambda _: ()
+        self.people: Callable[[], Sequence[access_pb2.RoleBinding]] = tuple
         agents.changed = self._changed.set
 
     def topologies(self, namespace: str | None = None) -> list[StoredTopology]:
@@ -99,12 +102,13 @@ class Directories:
             await asyncio.sleep(max(_PAUSE_SECONDS, _PAUSE_FACTOR * (clock() - begun)))
 
     def _directory(self, cluster: str, gateways: Mapping[str, str]) -> f.PeerDirectory:
-        if not self._topologies:
-            # The models, which take long to import, are not needed before.
-            return f.PeerDirectory(revocations=self._members.signed())
-        from control_plane.federation.directory import directory
+        found = f.PeerDirectory(revocations=self._members.signed())
+        if self._topologies:  # the models, which take long to import, are not needed before
+            from control_plane.federation.directory import directory
 
-        return directory(cluster, self.topologies(), gateways, self._members.signed(), self.taints(cluster))
+            found = directory(cluster, self.topologies(), gateways, self._members.signed(), self.taints(cluster))
+        found.people.extend(self.people())
+        return found
 
     def changed(self) -> None:
         """Something that the agents are told may be other now."""

@@ -212,7 +212,8 @@ def _all_ended(run: m.Run) -> bool:
 def _why(status: m.FragmentStatus) -> tuple[m.RunState.ValueType, str]:
     """How a run ends whose fragment ended otherwise than well, and the sentence that says why."""
     if status.state == m.FRAGMENT_STATE_CANCELLED:
-        return m.RUN_STATE_CANCELLED, f"cancelled on {status.cluster}"
+        reasons = [failure.message for failure in status.failures[-1:] if failure.kind == "cancelled"]
+        return m.RUN_STATE_CANCELLED, ": ".join([f"cancelled on {status.cluster}", *reasons])
     if not status.failures:
         return m.RUN_STATE_FAILED, f"failed on {status.cluster}, which gave no reason"
     failure = status.failures[-1]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Argument
 from bdw_fed.cli.kinds import kind_and_name
-from bdw_fed.cli.options import Namespace, Output, State, connect
+from bdw_fed.cli.options import Agent, Namespace, Output, State, connect
 from bdw_fed.cli.output import Format, plain, show_values
 
 EXAMPLES = """\
@@ -20,6 +20,7 @@ def command(
     kind: Annotated[str, Argument("Kind, or KIND/NAME.", "KIND", "kind")],
     name: Annotated[str | None, Argument("Name.", "NAME")] = None,
     output: Output = Format.TABLE,
+    agent: Agent = "",
     namespace: Namespace = None,
     state: State = None,
 ) -> None:
@@ -29,7 +30,7 @@ def command(
 
     kind, name = kind_and_name(kind, name)
     for_program = output in (Format.JSON, Format.YAML)
-    with connect(state, namespace) as client:
+    with connect(state, namespace, agent) as client:
         if kind == "Run":
             answer = client.describe(name)
             if for_program:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 from bdw_fed.cli.arguments import Argument, Option
-from bdw_fed.cli.options import Namespace, Output, State, connect
+from bdw_fed.cli.options import Agent, Namespace, Output, State, connect
 from bdw_fed.cli.output import Format, plain
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ def command(
     run: Annotated[str, Argument("Only of this run.", "RUN", "run")] = "",
     follow: Annotated[bool, Option(("--follow", "-f"), "Go on with what happens from now on.")] = False,
     output: Output = Format.TABLE,
+    agent: Agent = "",
     namespace: Namespace = None,
     state: State = None,
 ) -> None:
     """Show the events of a run, or of all."""
-    with connect(state, namespace) as client:
+    with connect(state, namespace, agent) as client:
         events = client.events(run, follow=follow)
         for event in events if follow else _in_order(events):
             if event.left_out:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Argument, Option
 from bdw_fed.cli.kinds import kind_of
-from bdw_fed.cli.options import Namespace, Output, State, connect
+from bdw_fed.cli.options import Agent, Namespace, Output, State, connect
 from bdw_fed.cli.output import Format
 
 EXAMPLES = """\
@@ -26,6 +26,7 @@ def command(
     name: Annotated[str | None, Argument("Only this one.", "NAME")] = None,
     output: Output = Format.TABLE,
     watch: Annotated[bool, Option(("--watch", "-w"), "Go on showing changes as they happen.")] = False,
+    agent: Agent = "",
     namespace: Namespace = None,
     state: State = None,
 ) -> None:
@@ -35,11 +36,11 @@ def command(
     if name is None and "/" in kind:
         kind, _, name = kind.partition("/")
     if kind.lower() in ("pool", "pools"):
-        with connect(state, namespace) as client:
+        with connect(state, namespace, agent) as client:
             show_pools(client, name, output)
         return
     kind = kind_of(kind)
-    with connect(state, namespace) as client:
+    with connect(state, namespace, agent) as client:
         if kind == "Agent":
             show_clusters(client, name, output)
             return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import UsageError
-from bdw_fed.cli.options import Namespace, RunName, State, connect
+from bdw_fed.cli.options import Agent, Namespace, RunName, State, connect
 
 EXAMPLES = """\
   bdw-fed logs delays-x7k2p
@@ -22,6 +22,7 @@ def command(
     step: Annotated[str, Option(("--step",), "Only this step.", "NAME")] = "",
     cluster: Annotated[str, Option(("--cluster",), "Only this cluster.", "NAME", "cluster")] = "",
     task: Annotated[str, Option(("--task",), "Only this task, by its id in hexadecimal.", "ID")] = "",
+    agent: Agent = "",
     namespace: Namespace = None,
     state: State = None,
 ) -> None:
@@ -30,7 +31,7 @@ def command(
         task_id = bytes.fromhex(task)
     except ValueError as error:
         raise UsageError(f"--task {task}: expected an id in hexadecimal, as 'describe run' shows it") from error
-    with connect(state, namespace) as client:
+    with connect(state, namespace, agent) as client:
         for piece in client.logs(run, step=step, cluster=cluster, task=task_id, follow=follow):
             where = f"{piece.step} {piece.cluster}/{piece.node} {piece.task.hex()[:8]}"
             if piece.left_out:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bdw_fed.cli.options import Namespace, Output, RunName, State, connect
+from bdw_fed.cli.options import Agent, Namespace, Output, RunName, State, connect
 from bdw_fed.cli.output import Format
 
 EXAMPLES = """\
@@ -11,7 +11,9 @@ EXAMPLES = """\
 """
 
 
-def command(run: RunName, output: Output = Format.TABLE, namespace: Namespace = None, state: State = None) -> int:
+def command(
+    run: RunName, output: Output = Format.TABLE, agent: Agent = "", namespace: Namespace = None, state: State = None
+) -> int:
     """Follow a run until it ends: what waits, runs and is done, for each step and cluster.
 
     A live table on a terminal, a line at each change elsewhere; with -o json, a line of JSON at each change.
@@ -19,5 +21,5 @@ def command(run: RunName, output: Output = Format.TABLE, namespace: Namespace = 
     """
     from bdw_fed.cli.progress import follow
 
-    with connect(state, namespace) as client:
+    with connect(state, namespace, agent) as client:
         return follow(client, run, output)
