@@ -38,7 +38,7 @@ class AgentPlace:
     `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does. `data_door`: people
     can fetch from the nodes what lies there; other clusters that dial have to, anyway. `memory` and `disk` are bytes;
     `disk` 0 = not limited. `pods`: workers are pods of the users' images, which ask for the part `cpu_requests` of
-    their steps' processors.
+    their steps' processors; then `cpus` and `memory` of 0 are what each node has.
     """
 
     cluster: str
@@ -68,6 +68,7 @@ class RelayPlace:
     log_level: str = "warning"
 
 
+_WORKERS_MEMORY = 2 << 30  # in a node daemon's pod, where none is told
 _OVERHEAD = 1 << 30  # of a node daemon's pod beyond what its workers may use: itself and files in memory
 
 
@@ -122,6 +123,8 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
         _secret("bdw-fed-node-credentials", files),
     ]
     content["patches"] = [{"target": {"kind": "DaemonSet", "name": "bdw-fed-node"}, "patch": _node_patch(place)}]
+    if place.pods:
+        content["patches"] += _role_patches(place)
     return content
 
 
@@ -176,7 +179,10 @@ def _node_patch(place: AgentPlace) -> str:
     items = [
         {"key": f"{node}.{file}", "path": f"{node}/{file}"} for node in place.nodes for file in FILES
     ]  # one directory a node, of which its pod mounts its own
-    container = {"name": "node", "resources": {"limits": {"memory": str(place.memory + _OVERHEAD)}}}
+    container = {
+        "name": "node",
+        "resources": {"limits": {"memory": str((place.memory or _WORKERS_MEMORY) + _OVERHEAD)}},
+    }
     volume = {"name": "credentials", "secret": {"items": items}}
     patch = {
         "apiVersion": "apps/v1",
@@ -186,3 +192,19 @@ def _node_patch(place: AgentPlace) -> str:
     }
     text: str = yaml.safe_dump(patch, sort_keys=False)
     return text
+
+
+def _role_patches(place: AgentPlace) -> list[Kustomization]:
+    """The one right in the whole cluster is for these nodes, and not that of another federation in the same cluster."""
+    import yaml
+
+    named = {"op": "replace", "path": "/metadata/name", "value": f"bdw-fed-node-{place.namespace}"}
+    only = {"op": "add", "path": "/rules/0/resourceNames", "value": list(place.nodes)}
+    return [
+        {
+            "target": {"kind": kind, "name": "bdw-fed-node"},
+            "patch": yaml.safe_dump(operations, sort_keys=False),
+            "options": {"allowNameChange": True},
+        }
+        for kind, operations in (("ClusterRole", [only, named]), ("ClusterRoleBinding", [named]))
+    ]

@@ -1308,6 +1308,7 @@ class NodeStatus(_message.Message):
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     DATA_ADDRESS_FIELD_NUMBER: _builtins.int
+    CORDONED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     ready: _builtins.bool
     cpus: _builtins.float
@@ -1318,6 +1319,8 @@ class NodeStatus(_message.Message):
     stored_bytes: _builtins.int
     pid: _builtins.int
     data_address: _builtins.str
+    cordoned: _builtins.bool
+    """it goes on with what it has, and takes no new tasks"""
     def __init__(
         self,
         *,
@@ -1331,10 +1334,11 @@ class NodeStatus(_message.Message):
         stored_bytes: _builtins.int = ...,
         pid: _builtins.int = ...,
         data_address: _builtins.str = ...,
+        cordoned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "data_address", b"data_address", "disk_free", b"disk_free", "memory", b"memory", "name", b"name", "pid", b"pid", "ready", b"ready", "running", b"running", "stored_bytes", b"stored_bytes", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "cpus", b"cpus", "data_address", b"data_address", "disk_free", b"disk_free", "memory", b"memory", "name", b"name", "pid", b"pid", "ready", b"ready", "running", b"running", "stored_bytes", b"stored_bytes", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

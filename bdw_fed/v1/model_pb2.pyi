@@ -1107,7 +1107,7 @@ class Failure(_message.Message):
     node: _builtins.str
     attempt: _builtins.int
     kind: _builtins.str
-    """exit, exception, timeout, memory, disk, lost, output, start, data, internal, stopped, replaced"""
+    """exit, exception, timeout, memory, disk, lost, output, start, room, data, internal, stopped, replaced"""
     message: _builtins.str
     """one line"""
     detail: _builtins.str

@@ -429,6 +429,7 @@ class WorkersChanged(_message.Message):
     BUSY_FIELD_NUMBER: _builtins.int
     START_SECONDS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """definition, "clean-flights@1" """
     starting: _builtins.int
@@ -438,6 +439,8 @@ class WorkersChanged(_message.Message):
     """of the last one that started; 0 = none did"""
     error: _builtins.str
     """why the last one could not start"""
+    full: _builtins.bool
+    """there is no place for another one for now; tasks beyond those that it has are given back"""
     def __init__(
         self,
         *,
@@ -447,10 +450,11 @@ class WorkersChanged(_message.Message):
         busy: _builtins.int = ...,
         start_seconds: _builtins.float = ...,
         error: _builtins.str = ...,
+        full: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "error", b"error", "idle", b"idle", "start_seconds", b"start_seconds", "starting", b"starting", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "error", b"error", "full", b"full", "idle", b"idle", "start_seconds", b"start_seconds", "starting", b"starting", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -56,6 +56,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.FragmentAssigned: assigning.on_assigned,
     messages.DesiredChanged: ending.on_desired,
     messages.NodeJoined: nodes.on_joined,
+    messages.NodeChanged: nodes.on_changed,
     messages.NodeLost: nodes.on_lost,
     messages.NodeSaid: results.on_said,
     messages.PoolTold: pooling.on_told,

@@ -96,11 +96,13 @@ def _twin(live: LiveRun, unit: Unit) -> bytes:
 
 
 def _emptiest(book: Book) -> str:
-    """The connected node with the least work and the fewest bytes on their way."""
+    """The connected node with the least work and the fewest bytes on their way; none that is cordoned, if it can be."""
     here = [node for node in book.nodes.values() if node.connected]
     if not here:
         return ""
-    return min(here, key=lambda node: (node.used_cpus / (node.cpus or 1.0), node.fetching, node.name)).name
+    return min(
+        here, key=lambda node: (node.cordoned, node.used_cpus / (node.cpus or 1.0), node.fetching, node.name)
+    ).name
 
 
 def say(book: Book, live: LiveRun, fetch: Fetch) -> None:

@@ -87,7 +87,7 @@ def _stage(book: Book, live: LiveRun, step: Step) -> Stage:
 
 def _slots(book: Book, step: Step) -> float:
     """Tasks of the step that the cluster's nodes execute at a time."""
-    slots = sum(int(node.cpus / step.cpus + 1e-9) for node in book.nodes.values() if node.connected)
+    slots = sum(int(node.cpus / step.cpus + 1e-9) for node in book.nodes.values() if node.open)
     return float(max(1, min(slots, step.pool_max) if step.pool_max else slots))
 
 

@@ -66,7 +66,7 @@ def node_gone(book: Book, node: Node) -> None:
 
 def found(book: Book, claim: Claim) -> Taken:
     """The slots that a claim can get on the connected nodes beside all other claims."""
-    free = {node.name: _unheld(node, claim.run) for node in book.nodes.values() if node.connected}
+    free = {node.name: _unheld(node, claim.run) for node in book.nodes.values() if node.open}
     left = {each.definition: pool_unheld(book, claim.run, each) for each in claim.steps if each.pool_max}
     wanted = []
     for each in claim.steps:

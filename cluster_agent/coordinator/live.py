@@ -41,6 +41,7 @@ class Node:
     stream: int = 0
     cpus: float = 0.0
     memory: int = 0
+    cordoned: bool = False
     place: Place = field(default_factory=lambda: Place("", ""))
     used_cpus: float = 0.0
     used_memory: int = 0
@@ -51,6 +52,11 @@ class Node:
     holds: dict[RunKey, Hold] = field(default_factory=dict)  # what runs reserved here
     lost_at: float = 0.0
     written_off: bool = False  # away for so long that its tasks went to others
+
+    @property
+    def open(self) -> bool:
+        """Whether it takes new tasks."""
+        return self.connected and not self.cordoned
 
 
 @dataclass(slots=True, eq=False)

@@ -174,7 +174,7 @@ def here(book: Book) -> Here:
     if found is not None:
         return found
     found = book.loads.here = Here()
-    found.cpus = sum(node.cpus for node in book.nodes.values() if node.connected)
+    found.cpus = sum(node.cpus for node in book.nodes.values() if node.open)
     for live in book.lives.going.values():
         for step in live.graph.concerned:
             queued, busy = len(live.ready[step.index]), live.assigned[step.index]
@@ -192,11 +192,12 @@ def slots(book: Book, live: LiveRun, step: Step) -> float:
     if known is None:
         known = 0.0
         for node in book.nodes.values():
-            if node.connected:
+            if node.open:
                 fit = int(node.cpus / step.cpus + 1e-9)
                 if step.memory:
                     fit = min(fit, node.memory // step.memory)
-                known += fit
+                most = book.pools.most(step.definition, node.name)
+                known += fit if most is None else min(fit, most)
         if step.pool_max:
             known = min(known, step.pool_max)
         book.slots_known[key] = known

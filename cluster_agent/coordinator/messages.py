@@ -76,6 +76,16 @@ class NodeJoined(Struct, frozen=True):
     units: tuple[tuple[RunKey, bytes], ...] = ()
     fetching: tuple[tuple[RunKey, bytes], ...] = ()
     stream: int = 0  # tells the node's connections apart, since the agent's start
+    cordoned: bool = False  # it takes no new tasks
+
+
+class NodeChanged(Struct, frozen=True):
+    """A node that has joined has other room for its workers now, or takes no new tasks (`cordoned`), or does again."""
+
+    node: str
+    cpus: float
+    memory: int
+    cordoned: bool
 
 
 class NodeLost(Struct, frozen=True):
@@ -93,7 +103,10 @@ class NodeSaid(Struct, frozen=True):
 
 
 class PoolTold(Struct, frozen=True):
-    """The workers of a pool on a node; `start_seconds` of one that came up, or why one could not (`error`)."""
+    """The workers of a pool on a node; `start_seconds` of one that came up, or why one could not (`error`).
+
+    `full`: there is no place for another one for now.
+    """
 
     node: str
     definition: str
@@ -102,6 +115,7 @@ class PoolTold(Struct, frozen=True):
     busy: int
     start_seconds: float = 0.0
     error: str = ""
+    full: bool = False
 
 
 class SourceRead(Struct, frozen=True):
@@ -183,6 +197,7 @@ Event = (
     FragmentAssigned
     | DesiredChanged
     | NodeJoined
+    | NodeChanged
     | NodeLost
     | NodeSaid
     | PoolTold

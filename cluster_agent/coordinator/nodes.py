@@ -8,6 +8,8 @@ not is stopped and freed; what it was not told is said again.
 
 from __future__ import annotations
 
+from typing import Final
+
 from cluster_agent.coordinator import (
     commands,
     fetching,
@@ -23,9 +25,11 @@ from cluster_agent.coordinator import (
 )
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun, Node
-from cluster_agent.coordinator.messages import NodeJoined, NodeLost, RunKey
+from cluster_agent.coordinator.messages import NodeChanged, NodeJoined, NodeLost, RunKey
 from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING, Unit
 from cluster_agent.orders.messages import Acks, Failure, Frees
+
+NO_LIMIT: Final = 1 << 62  # bytes of memory of a node that has not told of any
 
 
 def on_joined(book: Book, event: NodeJoined) -> None:
@@ -39,8 +43,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     node.written_off = False
     node.incarnation = event.incarnation
     node.stream = event.stream
-    node.cpus = event.cpus
-    node.memory = event.memory or (1 << 62)  # not told: no limit
+    node.cpus, node.memory, node.cordoned = event.cpus, event.memory or NO_LIMIT, event.cordoned
     node.place = event.place
     node.fetching = 0
     node.works.clear()
@@ -78,6 +81,25 @@ def on_joined(book: Book, event: NodeJoined) -> None:
         book.touch(live)
     for key, unit in pending:
         book.free(event.node, key, unit)
+
+
+def on_changed(book: Book, event: NodeChanged) -> None:
+    """A node has other room, or takes no new tasks, or does again. What it has, it goes on with."""
+    node = book.nodes[event.node]
+    if not node.connected:
+        return
+    node.cpus, node.memory, node.cordoned = event.cpus, event.memory or NO_LIMIT, event.cordoned
+    book.slots_known.clear()
+    book.loads.here = None
+    if node.cordoned:
+        holding.node_gone(book, node)
+        routing.spill_all(book)
+    else:
+        holding.node_came(book, node)
+    for definition in book.pools.definitions():
+        pooling.resize(book, definition)
+    for live in book.lives.going.values():
+        book.touch(live)
 
 
 def _reconcile_ended(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:

@@ -48,7 +48,7 @@ def _share(book: Book) -> None:
         for step in live.graph.steps:
             if live.ready[step.index]:
                 depth = max(depth, _depth(book, live, step))
-    free = sum(max(0.0, node.cpus * depth - node.used_cpus) for node in book.nodes.values() if node.connected)
+    free = sum(max(0.0, node.cpus * depth - node.used_cpus) for node in book.nodes.values() if node.open)
     for key, share in pour(free, used).items():
         if share > 0:
             _dispatch_run(book, key, share)
@@ -103,7 +103,7 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
         served += 1
         if step.pool_max:
             nodes = _with_room(book, live, step, depth)
-        elif not _has_room(live, step, node, depth):
+        elif _is_full(book, node, step, depth) or not _has_room(live, step, node, depth):
             nodes.remove(node)
     return served
 
@@ -132,6 +132,8 @@ def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
         if not _can_hold(step, node):
             continue
         possible = True
+        if node.cordoned or _is_full(book, node, step, depth):
+            continue
         if bound and not node.running.get(step.definition):
             continue
         if _has_room(live, step, node, depth):
@@ -149,8 +151,9 @@ def begins_at_once(book: Book, live: LiveRun, step: Step, node: Node, before: in
         return False
     if step.pool_max and sum(each.running.get(step.definition, 0) for each in book.nodes.values()) >= step.pool_max:
         return False
-    nodes = [each for each in book.nodes.values() if _can_hold(step, each) and _has_room(live, step, each, 1)]
-    if node not in nodes or not _has_room(live, step, node, 1, before):
+    fitting = [each for each in book.nodes.values() if _can_hold(step, each) and not each.cordoned]
+    nodes = [each for each in fitting if not _is_full(book, each, step, 1) and _has_room(live, step, each, 1)]
+    if node not in nodes or _is_full(book, node, step, 1, before) or not _has_room(live, step, node, 1, before):
         return False
     wait = book.pools.wait(step.definition, node.name, book.now)
     return all(wait <= book.pools.wait(step.definition, each.name, book.now) for each in nodes)
@@ -159,6 +162,12 @@ def begins_at_once(book: Book, live: LiveRun, step: Step, node: Node, before: in
 def _can_hold(step: Step, node: Node) -> bool:
     """Whether the node is connected, and large enough for a task of the step."""
     return node.connected and step.cpus <= node.cpus + _EPSILON and step.memory <= node.memory
+
+
+def _is_full(book: Book, node: Node, step: Step, depth: int, before: int = 0) -> bool:
+    """Whether a node has no place for another worker of the step, and those that it has are given enough."""
+    workers = book.pools.most(step.definition, node.name)
+    return workers is not None and node.running.get(step.definition, 0) + before >= workers * depth
 
 
 def _has_room(live: LiveRun, step: Step, node: Node, depth: int, before: int = 0) -> bool:

@@ -89,7 +89,7 @@ def resize(book: Book, definition: str) -> None:
 def _rooms(book: Book, step: Step) -> dict[str, Room]:
     return {
         name: Room(
-            node.cpus,
+            0.0 if node.cordoned else node.cpus,
             node.memory,
             node.running.get(step.definition, 0),
             node.cpus - node.used_cpus,
@@ -112,6 +112,7 @@ def on_told(book: Book, event: PoolTold) -> None:
     node = book.nodes[event.node]
     if not node.connected:
         return
+    most = book.pools.most(event.definition, event.node)
     book.pools.told(
         event.definition,
         event.node,
@@ -121,7 +122,10 @@ def on_told(book: Book, event: PoolTold) -> None:
         book.now,
         start_seconds=event.start_seconds,
         error=event.error,
+        full=event.full,
     )
+    if book.pools.most(event.definition, event.node) != most:
+        book.slots_known.clear()
     if event.error:
         _give_up(book, event.definition)
     resize(book, event.definition)

@@ -2,7 +2,8 @@
 
 What the step itself did wrong uses up its attempts, with a wait that grows as the step says; so does a step that can't
 be started, since who wrote it waits for that word. What happened to it (a node or a worker lost, bytes that did not
-come) does not, up to a bound, so that a broken node can't spin for ever. The wait is not logged: after a restart it
+come) does not, up to a bound, so that a broken node can't spin for ever. An attempt that a node has given back, because
+it has no place for it, was never made. The wait is not logged: after a restart it
 begins anew.
 """
 
@@ -20,6 +21,7 @@ from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap, Task
 from cluster_agent.orders.messages import Failure, Result
 
 NOT_THE_STEPS_FAULT: Final = frozenset(("data", "lost"))
+GIVEN_BACK: Final = "room"
 
 NEVER_MADE: Final = 0
 BLAMELESS: Final = 1
@@ -31,6 +33,8 @@ def on_failed(book: Book, live: LiveRun, task: Task, result: Result, failure: Fa
     if result.seconds and task.id not in live.started:
         publish_started(book, live, task, ago=result.seconds)
     counts = BLAMELESS if failure.kind in NOT_THE_STEPS_FAULT else COUNTED
+    if failure.kind == GIVEN_BACK:
+        counts = NEVER_MADE
     end_attempt(book, live, task, failure, counts)
     if failure.kind == "data":
         mending.distrust(book, live, task)

@@ -45,7 +45,11 @@ def _choose(book: Book, live: LiveRun, part: Part) -> Node | None:
         if other.node:
             opening[other.node] = opening.get(other.node, 0) + 1
     here = [node for node in book.nodes.values() if node.connected]
-    return min(here, key=lambda node: (node.name == part.node, opening.get(node.name, 0), node.name), default=None)
+    return min(
+        here,
+        key=lambda node: (node.name == part.node, node.cordoned, opening.get(node.name, 0), node.name),
+        default=None,
+    )
 
 
 def _to_follow(book: Book, live: LiveRun, part: Part, node: Node) -> int:

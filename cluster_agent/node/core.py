@@ -8,11 +8,13 @@ The first task is *admitted* once the processors and the memory that its step as
 more than the node has is admitted alone), and no later one before it, so that a large task is not overtaken for ever.
 Only where its pool has no worker to give, and may not start one, do tasks of other pools pass it. An admitted task
 takes an idle worker, or one is started for it; whichever is free first. If there is no place for another worker it
-waits for those that its pool has, if any. Where workers hold what they ask for while they are idle, those of other
-pools are stopped for one that is needed, and none is kept warm beyond what fits. But one that is the last of its pool,
-or would only make room for a further one of another, is kept idle for as long as its start took: as a rule its next
-task is about to come, and to stop and start workers by turns takes longer than what they do. Meanwhile tasks of other
-pools pass the one that waits, though not for ever. Built-in tasks need neither worker nor room.
+makes do with those that its pool has: the pool is *full* for a while, which the coordinator is told, and what waits for
+a worker in it is given back, for other nodes to take. Where workers hold what they ask for while they are idle, those
+of other pools are stopped for one that is needed, and none is kept warm beyond what fits. But one that is the last of
+its pool, or would only make room for a further one of another, is kept idle for as long as its start took: as a rule
+its next task is about to come, and to stop and start workers by turns takes longer than what they do. Meanwhile tasks
+of other pools pass the one that waits, though not for ever. A node that is *cordoned* gives back all that has not begun.
+Built-in tasks need neither worker nor room.
 
 Where a pool's tasks have been short and small so far, further light ones are *given ahead* to its busy workers, as
 many as are done within some milliseconds: they need no processor but the one that the worker has. A worker that stops
@@ -36,6 +38,7 @@ from cluster_agent.node.messages import (
     Execute,
     FailToStart,
     Forget,
+    GiveBack,
     Given,
     Phase,
     PoolChanged,
@@ -43,6 +46,7 @@ from cluster_agent.node.messages import (
     PoolSpec,
     ResultsAcked,
     ResultsKept,
+    RoomChanged,
     RunEnded,
     SizesVoid,
     StartWorker,
@@ -65,7 +69,9 @@ LINGER_SECONDS: Final = 15.0  # that a worker started on demand stays idle
 TURN_STARTS: Final = (
     5.0  # times a start, for which a task waits until an idle worker of another pool makes room at last
 )
-FULL_SECONDS: Final = 10.0  # after which a pool for whose workers there was no place tries to have more
+FULL_SECONDS: Final = 10.0  # after which a pool for whose workers there was no place tries to have more, at first;
+FULL_SECONDS_MOST: Final = 60.0  # after twice as many each time, up to this
+_CORDONED: Final = "the node is cordoned: it takes no new tasks"
 _ROUNDING: Final = 1e-9
 
 
@@ -79,6 +85,8 @@ class NodeCore:
         self._cpus = cpus
         self._memory = memory
         self._held = held
+        self._cordoned = False
+        self._full: dict[str, Pool] = {}  # pools for whose workers there was no place just now
         self._short: dict[str, Pool] = {}  # pools with more admitted tasks than workers for them are on their way
         self._used_cpus = 0.0
         self._used_memory = 0
@@ -135,6 +143,10 @@ class NodeCore:
         """Whether tasks of a pool wait for room here."""
         return pool in self._queued
 
+    def is_full(self, pool: str) -> bool:
+        """Whether there is no place for another worker of a pool for now."""
+        return pool in self._full
+
     # ------------------------------------------------------------------------------------------------------ events
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -146,6 +158,8 @@ class NodeCore:
             self._supply(pool)
             if len(pool.waiting) <= len(pool.starting):
                 del self._short[pool.spec.key]
+        if self._cordoned or self._full:
+            self._give_back()
         if self._queued:
             self._admit(now)
         return self._actions
@@ -302,6 +316,8 @@ class NodeCore:
         pool.start_seconds = max(event.seconds, pool.start_seconds / 2)  # one that was there already starts in no time
         self._actions.append(PoolChanged(pool.spec.key, start_seconds=event.seconds))
         self._serve(pool, now)
+        if pool.came_up():
+            self._supply(pool)
         self._wake_for(pool)
 
     def _failed(self, event: WorkerFailed, now: float) -> None:
@@ -309,15 +325,24 @@ class NodeCore:
         pool.starting.remove(event.worker)
         pool.broken = True
         self._actions.append(PoolChanged(pool.spec.key, error=event.error))
+        lacking = len(pool.waiting) > len(pool.starting)
         if event.no_room:
-            pool.full_until = now + FULL_SECONDS
+            if pool.full_until:
+                self._give_back_of(pool, pool.why_full)  # what is refused together is refused once
+                return
+            seconds = min(FULL_SECONDS * 2 ** min(pool.refusals, 8), FULL_SECONDS_MOST)
+            pool.refused(event.error.partition("\0")[0])
+            if lacking and not pool.workers and self._made_way(pool):
+                _, task = pool.waiting.popitem()  # the newest waits for what the others leave
+                self._release(pool.spec)
+                self._put_back(pool, task)
+                return
+            pool.full_until = now + seconds
+            self._full[pool.spec.key] = pool
+            self._give_back_of(pool, pool.why_full)
             self._wake_for(pool)
-        if len(pool.waiting) <= len(pool.starting):
             return
-        if event.no_room and (pool.workers or self._yielded(pool)):
-            key, task = pool.waiting.popitem()  # the newest waits for one of the others, or for what they leave
-            self._release(pool.spec)
-            self._put_back(pool, task)
+        if not lacking:
             return
         key, task = pool.waiting.popitem(last=False)
         self._release(pool.spec)
@@ -333,11 +358,20 @@ class NodeCore:
         worker.pool.broken = True
         self._actions.append(PoolChanged(worker.pool.spec.key))
 
+    def _change_room(self, event: RoomChanged, _now: float) -> None:
+        more = event.cpus > self._cpus or event.memory > self._memory or (self._cordoned and not event.cordoned)
+        self._cpus, self._memory, self._cordoned = event.cpus, event.memory, event.cordoned
+        if more:
+            for pool in self._pools.values():
+                self._has_room_again(pool)
+
     def _tick(self, _event: Tick, now: float) -> None:
         self._wake_at = float("inf")
         for pool in self._pools.values():
             if pool.full_until and pool.full_until <= now + _ROUNDING:
                 pool.full_until = 0.0
+                del self._full[pool.spec.key]
+                self._actions.append(PoolChanged(pool.spec.key))
                 self._supply(pool)
             while pool.idle and pool.workers > pool.target:
                 if next(iter(pool.idle.values())) + LINGER_SECONDS > now + _ROUNDING:
@@ -346,7 +380,7 @@ class NodeCore:
             self._wake_for(pool)
         over = [pool for pool in self._pools.values() if not (pool.told or pool.workers or pool.waiting)]
         for pool in over:
-            if not any(task.pool is pool for task in self._tasks.values()):
+            if pool.spec.key not in self._full and not any(task.pool is pool for task in self._tasks.values()):
                 del self._pools[pool.spec.key]
 
     # -------------------------------------------------------------------------------------------------- going on
@@ -432,8 +466,10 @@ class NodeCore:
 
     def _supply(self, pool: Pool) -> None:
         """Start the workers that the pool should have."""
+        if self._cordoned:
+            return
         needed = len(pool.waiting) - len(pool.starting)
-        wanted = needed if pool.broken else max(needed, pool.target - pool.workers)
+        wanted = needed if pool.broken or self._is_tight(pool) else max(needed, pool.target - pool.workers)
         for number in range(min(wanted, pool.most - pool.workers)):
             if self._held and not self._has_place(pool, needed=number < needed):
                 break
@@ -449,18 +485,30 @@ class NodeCore:
         while not self._fits_beside(pool.spec):
             if not needed:
                 return False
-            if not self._yielded(pool):
+            if self._yielded(pool) is None:
                 self._short[pool.spec.key] = pool
                 return False
         return True
 
-    def _yielded(self, pool: Pool) -> bool:
-        """Stop an idle worker of another pool, if they hold anything; whether there was any."""
+    def _is_tight(self, pool: Pool) -> bool:
+        """Whether another pool lacks room: then what that leaves is for its tasks, and no worker is warmed."""
+        return self._held and any(other.refusals for other in self._pools.values() if other is not pool)
+
+    def _made_way(self, pool: Pool) -> bool:
+        """Stop idle workers of others, as many as hold what one of this pool asks for; whether there were any."""
+        cpus, memory, stopped = pool.spec.cpus, pool.spec.memory, False
+        while (cpus > _ROUNDING or memory > 0) and (gone := self._yielded(pool)) is not None:
+            cpus, memory, stopped = cpus - gone.cpus, memory - gone.memory, True
+        return stopped
+
+    def _yielded(self, pool: Pool) -> PoolSpec | None:
+        """Stop an idle worker of another pool, if they hold anything; what it was, if there was any."""
         idle = [other for other in self._pools.values() if other.idle and other is not pool]
         if not (self._held and idle):
-            return False
-        self._stop_oldest(min(idle, key=lambda other: (other.workers <= other.target, next(iter(other.idle.values())))))
-        return True
+            return None
+        first = min(idle, key=lambda other: (other.workers <= other.target, next(iter(other.idle.values()))))
+        self._stop_oldest(first)
+        return first.spec
 
     def _fits_beside(self, spec: PoolSpec) -> bool:
         held = [worker.pool.spec for worker in self._workers.values()]
@@ -479,6 +527,36 @@ class NodeCore:
         self._admitted -= 1
         self._used_cpus = self._used_cpus - spec.cpus if self._admitted else 0.0
         self._used_memory -= spec.memory
+
+    def _give_back(self) -> None:
+        """Give back what can't be begun here: all of a cordoned node, and of full pools that have no worker at all."""
+        if self._cordoned:
+            for pool in self._pools.values():
+                self._give_back_of(pool, _CORDONED)
+        for pool in self._full.values():
+            if not pool.workers:
+                self._give_back_of(pool, pool.why_full)
+
+    def _give_back_of(self, pool: Pool, why: str) -> None:
+        """Give back all tasks of a pool but those that have a worker, or for which one is on its way."""
+        tasks = []
+        while len(pool.waiting) > len(pool.starting):
+            tasks.append(pool.waiting.popitem()[1])
+            self._release(pool.spec)
+        while pool.queue:
+            task = next(iter(pool.queue.values()))
+            self._unqueue(pool, task)
+            tasks.append(task)
+        for task in tasks:
+            task.phase = Phase.DONE
+            self._actions.append(GiveBack(task.key, why))
+
+    def _has_room_again(self, pool: Pool) -> None:
+        if pool.refusals:
+            pool.refusals, pool.step, pool.full_until, pool.broken = 0, 1, 0.0, False
+            self._full.pop(pool.spec.key, None)
+            self._actions.append(PoolChanged(pool.spec.key))
+        self._supply(pool)
 
     def _put_back(self, pool: Pool, task: Task) -> None:
         """A task waits again, before all that came later."""
@@ -531,5 +609,6 @@ _TAKE: Final[Mapping[type, Callable[[NodeCore, Any, float], None]]] = {
     WorkerFailed: NodeCore._failed,
     WorkerGone: NodeCore._gone,
     SizesVoid: NodeCore._void,
+    RoomChanged: NodeCore._change_room,
     Tick: NodeCore._tick,
 }

@@ -42,7 +42,7 @@ from cluster_agent.node.tasks import Tasks, task_key
 from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Work
 from cluster_agent.relay.dialling import Routes, relays_of
 from cluster_agent.relay.standing import Standing
-from cluster_agent.runtimes.base import Runtime
+from cluster_agent.runtimes.base import Room, Runtime
 from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.places import open_places
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
@@ -66,7 +66,10 @@ class StateInUseError(Exception):
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """What a node daemon is told. `cpus` may be a fraction; `memory` and `disk` are bytes, 0 = not limited."""
+    """What a node daemon is told. `cpus` may be a fraction; `memory` and `disk` are bytes, 0 = not limited.
+
+    Where workers are pods, `cpus` and `memory` of 0 are what Kubernetes says that the node has.
+    """
 
     cluster: str
     node: str
@@ -126,7 +129,13 @@ async def _runtime(config: NodeConfig) -> Runtime:
     from cluster_agent.runtimes.kubernetes.surroundings import make_runtime
 
     return await make_runtime(
-        config.kubernetes, config.cluster, config.node, config.state, config.memory_directory, keeps
+        config.kubernetes,
+        config.cluster,
+        config.node,
+        config.state,
+        config.memory_directory,
+        keeps,
+        Room(config.cpus, config.memory),
     )
 
 
@@ -171,8 +180,9 @@ class NodeDaemon:
         self._renewal = Renewal(config.credentials, self._link.certify, self._renewed)
         self._outbox.wake = self._link.wake
         self._bundles = Bundles(config.state / "bundles", self._link.bundle, self._bundles_in_use)
+        self._room = runtime.room or Room(config.cpus, config.memory)
         self._tasks = Tasks(
-            NodeCore(config.cpus, config.memory, held=config.kubernetes is not None),
+            NodeCore(self._room.cpus, self._room.memory, held=config.kubernetes is not None),
             runtime,
             self._bundles,
             store,
@@ -183,6 +193,8 @@ class NodeDaemon:
         )
         self.data_address = ""
         self._told = control_plane_pb2.NodeStatus()
+        self._change_room(self._room)
+        runtime.follow_room(self._change_room)
 
     async def open(self) -> None:
         """Serve data."""
@@ -255,11 +267,7 @@ class NodeDaemon:
         """What is told once a batch, if it has changed."""
         news = self._tasks.news_of_pools()
         status = self._status()
-        if (status.workers, status.running, status.stored_bytes) != (
-            self._told.workers,
-            self._told.running,
-            self._told.stored_bytes,
-        ):
+        if _shown(status) != _shown(self._told):
             self._told = status
             news.append(node_pb2.NodeMessage(status=status))
         return news
@@ -268,8 +276,9 @@ class NodeDaemon:
         return control_plane_pb2.NodeStatus(
             name=self._config.node,
             ready=True,
-            cpus=self._config.cpus,
-            memory=self._config.memory,
+            cpus=self._room.cpus,
+            memory=self._room.memory,
+            cordoned=self._room.cordoned,
             disk_free=self._store.free_bytes(),
             workers=self._tasks.workers,
             running=self._tasks.running,
@@ -277,6 +286,11 @@ class NodeDaemon:
             pid=os.getpid(),
             data_address=self.data_address,
         )
+
+    def _change_room(self, room: Room) -> None:
+        self._room = room
+        self._tasks.change_room(room)
+        self._link.nudge()
 
     async def _handle(self, command: node_pb2.NodeCommand) -> None:
         try:
@@ -363,6 +377,12 @@ def _reachable(host: str, agent: str) -> str:
 def _owner(state: Path) -> str:
     """A name that no other daemon has."""
     return bytes_digest(bytes(state.resolve()))[:8].hex()
+
+
+def _shown(status: control_plane_pb2.NodeStatus) -> tuple[object, ...]:
+    """What of a status is news when it has changed."""
+    room = (status.cpus, status.memory, status.cordoned)
+    return (*room, status.workers, status.running, status.stored_bytes)
 
 
 def _proto_task(key: tuple[str, str, bytes, int]) -> node_pb2.TaskKey:

@@ -149,6 +149,15 @@ class SizesVoid:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomChanged:
+    """The node has so much for its workers; `cordoned`: it shall go on with what it has, and take no new tasks."""
+
+    cpus: float
+    memory: int
+    cordoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed."""
 
@@ -166,6 +175,7 @@ Event = (
     | WorkerFailed
     | WorkerGone
     | SizesVoid
+    | RoomChanged
     | Tick
 )
 
@@ -225,6 +235,14 @@ class FailToStart:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveBack:
+    """There is no place for the task here, or it is not to be begun here any more: others shall have it."""
+
+    key: TaskKey
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class TellAgain:
     """The coordinator asked for a task whose result it has not acknowledged."""
 
@@ -254,4 +272,4 @@ class WakeAt:
     at: float
 
 
-Action = StartWorker | StopWorker | Execute | Abort | FailToStart | TellAgain | Forget | PoolChanged | WakeAt
+Action = StartWorker | StopWorker | Execute | Abort | FailToStart | GiveBack | TellAgain | Forget | PoolChanged | WakeAt

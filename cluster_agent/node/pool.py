@@ -12,6 +12,8 @@ _SHORT_SECONDS: Final = 0.005  # a task that takes longer has no other behind it
 _MOST_AHEAD: Final = 64
 _NEWEST: Final = 0.2  # what the newest tasks count in the measured time
 _UNTOLD: Final = 1 << 30
+_ANY: Final = 1 << 30
+_MOST_STEP: Final = 64
 
 
 class Task:
@@ -54,14 +56,17 @@ class Pool:
         "full_until",
         "idle",
         "queue",
+        "refusals",
         "service",
         "small",
         "spec",
         "start_seconds",
         "starting",
+        "step",
         "target",
         "told",
         "waiting",
+        "why_full",
     )
 
     def __init__(self, spec: PoolSpec) -> None:
@@ -72,6 +77,9 @@ class Pool:
         self.broken = False  # the last worker did not start: none is warmed until somebody asks again
         self.full_until = 0.0  # there was no place for another worker: until then it makes do with those that it has
         self.start_seconds = 0.0  # that a worker took to start of late
+        self.refusals = 0  # in a row
+        self.step = _ANY  # how many may be on their way at a time: few after a refusal, more with each that comes up
+        self.why_full = ""
         self.starting: set[int] = set()
         self.idle: dict[int, float] = {}  # worker -> idle since; the newest is last
         self.busy: dict[int, Worker] = {}
@@ -88,16 +96,30 @@ class Pool:
     @property
     def most(self) -> int:
         """How many workers it may have."""
-        if self.full_until and self.workers:
+        if self.full_until:
             return self.workers
-        if not self.told:
-            return _UNTOLD
-        return self.target if self.bounded else max(self.target, 1)
+        most = _UNTOLD
+        if self.told:
+            most = self.target if self.bounded else max(self.target, 1)
+        return min(most, len(self.idle) + len(self.busy) + self.step)
 
     @property
     def has_room(self) -> bool:
         """Whether there is, or may be, a worker for another task."""
         return len(self.waiting) < len(self.idle) + len(self.starting) or self.workers < self.most
+
+    def refused(self, why: str) -> None:
+        """There was no place for another worker."""
+        self.refusals += 1
+        self.step, self.why_full = 1, why
+
+    def came_up(self) -> bool:
+        """There was; whether more may be tried now than before."""
+        self.refusals = 0
+        if self.step == _ANY:
+            return False
+        self.step = self.step + 1 if self.step < _MOST_STEP else _ANY  # twice as many each round
+        return True
 
     def measure(self, seconds: float, small: bool) -> None:
         """A task has taken so long, and all that it made was `small`."""

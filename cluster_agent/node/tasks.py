@@ -32,7 +32,7 @@ from cluster_agent.node.small import SmallTasks
 from cluster_agent.node.works import Assignment, Work, assignment, follower, pool_spec, read_work
 from cluster_agent.orders.messages import SMALL, Acks, Hold, Orders, Output, Result, UnitInfo
 from cluster_agent.orders.messages import Work as ToldWork
-from cluster_agent.runtimes.base import Outcome, Runtime, Worker, WorkerSpec
+from cluster_agent.runtimes.base import Outcome, Room, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError
 
 
@@ -124,6 +124,7 @@ class Tasks:
                 busy=busy,
                 start_seconds=change.start_seconds,
                 error=change.error.partition("\0")[0],
+                full=self._core.is_full(change.pool),
             )
             news.append(node_pb2.NodeMessage(workers=changed))
         self._stirred.clear()
@@ -202,6 +203,10 @@ class Tasks:
         spec = pool_spec(order.definition, order.execution, order.resources)
         self._know_pool(spec, order.execution, order.resources, "")
         self._handle(messages.PoolSized(spec, order.workers, order.bounded))
+
+    def change_room(self, room: Room) -> None:
+        """The node has so much for its workers from now on."""
+        self._handle(messages.RoomChanged(room.cpus, room.memory, room.cordoned))
 
     def void_sizes(self) -> None:
         """The coordinator has forgotten what it asked for; see the core."""
@@ -297,6 +302,8 @@ class Tasks:
             case messages.FailToStart():
                 message, _, detail = action.error.partition("\0")
                 self._fail(action.key, Outcome("start", message, detail))
+            case messages.GiveBack():
+                self._fail(action.key, Outcome("room", action.why))
             case messages.TellAgain():
                 self._outbox.again(action.key)
             case messages.StartWorker():

@@ -28,7 +28,7 @@ from cluster_agent.membership.errors import JoinError, NotNowError
 from cluster_agent.membership.revoked import Revoked
 from cluster_agent.nodes.attached import Attached
 from cluster_agent.nodes.logs import LogReaders
-from cluster_agent.nodes.translate import event_of, joined, pool_told
+from cluster_agent.nodes.translate import changed, event_of, joined, pool_told
 from cluster_agent.orders.messages import VERSION, Downward, Results, Upward, decode_upward
 from wire.identity import Role, refuse, require
 
@@ -39,8 +39,8 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class NodeDoor(NodeServiceServicer):
-    """All nodes of the cluster. `changed` is called when one has come or gone; `certify` has the hub certify a request
-    for a node."""
+    """All nodes of the cluster. `changed` is called when one has come, gone or changed; `certify` has the hub certify a
+    request for a node."""
 
     def __init__(
         self,
@@ -252,7 +252,11 @@ class NodeDoor(NodeServiceServicer):
             return
         match message.WhichOneof("kind"):
             case "status":
+                change = changed(attached.node, attached.status, message.status)
                 attached.status = message.status
+                if change is not None:
+                    self._intake.submit(change)
+                    self._changed()
             case "log":
                 self.logs.chunk(attached.node, message.log)
             case "workers":

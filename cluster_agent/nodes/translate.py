@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bdw_fed.v1 import model_pb2, node_pb2
+from bdw_fed.v1 import control_plane_pb2, model_pb2, node_pb2
 from cluster_agent.coordinator.messages import (
     Event,
     FetchEnded,
+    NodeChanged,
     NodeJoined,
     Place,
     PoolTold,
@@ -31,14 +32,28 @@ def joined(hello: node_pb2.NodeHello, stream: int) -> NodeJoined:
         units=tuple((runs.of(key), key.unit) for key in hello.units),
         fetching=tuple((runs.of(key), key.unit) for key in hello.fetching),
         stream=stream,
+        cordoned=hello.status.cordoned,
     )
 
 
 def pool_told(node: str, message: node_pb2.WorkersChanged) -> PoolTold:
     """The workers of a pool on a node."""
     return PoolTold(
-        node, message.step, message.starting, message.idle, message.busy, message.start_seconds, message.error
+        node,
+        message.step,
+        message.starting,
+        message.idle,
+        message.busy,
+        message.start_seconds,
+        message.error,
+        message.full,
     )
+
+
+def changed(node: str, before: control_plane_pb2.NodeStatus, now: control_plane_pb2.NodeStatus) -> NodeChanged | None:
+    """What matters of a node's new status; None if that is as it was."""
+    room = (now.cpus, now.memory, now.cordoned)
+    return NodeChanged(node, *room) if room != (before.cpus, before.memory, before.cordoned) else None
 
 
 def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:

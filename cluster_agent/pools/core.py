@@ -14,7 +14,8 @@ one start-up ahead.
 moment of that time. So a pool that follows a demand which swings faster than that does not swing with it.
 
 *Where.* For what a node was given, there; then where workers are warm already; then where the producers of what will
-come run; then where most is free. A node on which the last start failed gets no more before its back-off is over.
+come run; then where most is free. A node on which the last start failed gets no more before its back-off is over, and
+one that has no place for another worker none until it says otherwise.
 
 Pure: times are passed in, in seconds of the monotonic clock.
 """
@@ -76,18 +77,26 @@ class Autoscaler:
         *,
         start_seconds: float = 0.0,
         error: str = "",
+        full: bool = False,
     ) -> None:
-        """A node told of its workers, and of one that came up after so many seconds, or could not."""
+        """A node told of its workers, and of one that came up after so many seconds, or could not.
+
+        `full`: there is no place for another one, until it tells otherwise.
+        """
         pool = self._pools.get(definition)
         if pool is None:
             return
         known = pool.nodes.setdefault(node, Node())
         before = known.there
         known.starting, known.idle, known.busy = starting, idle, busy
+        known.short |= known.full and not full and known.there < known.target
+        known.full = full
         if start_seconds > 0:
             pool.start.add(start_seconds)
             known.failed = 0
-        if error:
+        if full:
+            pool.reason = f"no place for another worker on {node}: {error}" if error else pool.reason
+        elif error:
             if not known.backoff.waits(now):  # what fails together fails once
                 known.failed += 1
             known.error = error
@@ -139,6 +148,12 @@ class Autoscaler:
         if known is None or not known.have:
             return pool.start.mean
         return 0.0 if known.warm else max(0.0, known.raised + pool.start.mean - now)
+
+    def most(self, definition: str, node: str) -> int | None:
+        """How many workers a node has, if it has no place for another one; else None."""
+        pool = self._pools.get(definition)
+        known = pool.nodes.get(node) if pool is not None else None
+        return known.there if known is not None and known.full else None
 
     def hopeless(self, definition: str, rooms: Mapping[str, Room]) -> str:
         """Why no worker can be started, in its own words; empty as long as one is there or may come up."""

@@ -91,6 +91,7 @@ class Node:
     backoff: Backoff = field(default_factory=Backoff)
     failed: int = 0  # starts in a row
     error: str = ""  # of the last
+    full: bool = False  # it has no place for another one, as it says
     short: bool = False  # it has lost workers, and starts others when it is told again
 
     @property
@@ -105,8 +106,8 @@ class Node:
 
     @property
     def have(self) -> int:
-        """All that it has, or will have when it has done what it was told."""
-        return max(self.target, self.there)
+        """All that it has, or will have when it has done what it was told, as far as it can."""
+        return self.there if self.full else max(self.target, self.there)
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ def wanted(pool: Pool, rooms: Mapping[str, Room], now: float) -> tuple[dict[str,
     ceiling: dict[str, int] = {}
     for name, room in rooms.items():
         node = pool.nodes[name]
-        ceiling[name] = fit(limits, room)
+        ceiling[name] = min(fit(limits, room), node.there) if node.full else fit(limits, room)
         if node.backoff.waits(now):
             ceiling[name] = min(ceiling[name], node.warm)
             due.append(node.backoff.until)

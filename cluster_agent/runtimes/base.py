@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -221,13 +221,30 @@ class Worker(abc.ABC):
         raise NotImplementedError
 
 
+class Room(NamedTuple):
+    """What a node has for its workers (bytes of memory; 0 = not counted), and whether it is to take no new tasks."""
+
+    cpus: float
+    memory: int
+    cordoned: bool = False
+
+
 class Runtime(abc.ABC):
     """Starts workers. `open` first, `close` last.
 
+    `room` is what the node has, known once it is open; None where whoever has started the daemon says it.
     `small_programs`: whether workers of commands take small jobs, where their programs have no limits.
     """
 
     small_programs: bool = True
+
+    @property
+    def room(self) -> Room | None:
+        """See above."""
+        return None
+
+    def follow_room(self, changed: Callable[[Room], None]) -> None:  # noqa: B027 - of most it does not change
+        """Call this whenever `room` has become another."""
 
     def left(self) -> Sequence[LeftRow]:
         """The rows that were under way when an earlier daemon was killed; asked before `open`, which forgets them."""

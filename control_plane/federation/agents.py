@@ -338,5 +338,5 @@ class Agents:
         return told
 
 
-def _worth_storing(status: cp.ClusterStatus) -> list[tuple[str, bool, str, float, int]]:
-    return [(node.name, node.ready, node.data_address, node.cpus, node.memory) for node in status.nodes]
+def _worth_storing(status: cp.ClusterStatus) -> list[tuple[object, ...]]:
+    return [(node.name, node.ready, node.data_address, node.cpus, node.memory, node.cordoned) for node in status.nodes]

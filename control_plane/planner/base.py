@@ -105,12 +105,15 @@ class World:
         return status.state if status is not None else "never-seen"
 
     def nodes(self, cluster: str) -> list[tuple[float, int]]:
-        """CPUs and bytes of memory (0 = not limited) of each node: those that are there, else those declared.
+        """CPUs and bytes of memory (0 = not limited) of each node: of those that take tasks, else those declared.
 
         Empty where neither is known, as with a Kubernetes cluster that was never seen.
         """
         status = self._states.get(cluster)
-        present = [(node.cpus, node.memory) for node in status.nodes if node.ready] if status else []
+        ready = [node for node in status.nodes if node.ready] if status else []
+        present = [
+            (node.cpus, node.memory) for node in ready if not node.cordoned or all(each.cordoned for each in ready)
+        ]
         return present or [(node.cpus, node.memory) for node in self.clusters[cluster].nodes]
 
     def running(self, cluster: str) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator import messages, records
-from tests.coordinator.desk import RUN, Desk, outputs, unit_ids
+from cluster_agent.coordinator.messages import Place
+from tests.coordinator.desk import RUN, Desk, Said, outputs, unit_ids
 from tests.coordinator.workflows import EACH, Use, output, source
 
 FLIGHTS = source("flights", ["edge1"])
@@ -181,3 +182,79 @@ def test_after_a_restart_of_the_agent_running_tasks_go_on() -> None:
     assert said.starts == []
     assert said.to_nodes("cancel") == []
     assert [started.step for started in desk.done(task).starts] == ["tidy"]
+
+
+def changed(node: str, *, cordoned: bool, cpus: float = 2.0) -> messages.NodeChanged:
+    return messages.NodeChanged(node, cpus, 1 << 30, cordoned)
+
+
+def nodes_of(said: Said) -> list[str]:
+    return [node for node, _ in said.to_nodes("start")]
+
+
+def test_a_cordoned_node_keeps_what_it_has_begun_and_gets_nothing_new_until_it_is_uncordoned() -> None:
+    desk = Desk(STEPS, {"inputs.flights": {"edge1": 6}}, nodes=["n1"])
+    (first,) = desk.read("inputs.flights", 0).starts
+    desk.do(changed("n1", cordoned=True))
+    assert desk.read("inputs.flights", 1).starts == [], "it may still open what lies there"
+    assert desk.done(first).starts == []
+    assert {started.step for started in desk.do(changed("n1", cordoned=False)).starts} == {"clean", "tidy"}
+
+
+def test_a_node_that_joins_cordoned_gets_nothing() -> None:
+    desk = Desk(STEPS, PARTS, nodes=[])
+    joined = messages.NodeJoined("n1", b"1", 2.0, 1 << 30, Place("edge1", "n1", "n1:1", "n1"), cordoned=True)
+    desk.do(joined)
+    assert desk.read("inputs.flights").starts == []
+    assert len(desk.do(changed("n1", cordoned=False)).starts) == 1
+
+
+def test_a_cordoned_nodes_workers_idle_out() -> None:
+    desk = Desk(STEPS, PARTS)
+    (task,) = desk.read("inputs.flights").starts
+    desk.do(messages.PoolTold("n1", "clean@1", 0, 0, 1, 0.1))
+    desk.do(changed("n1", cordoned=True))
+    desk.do(messages.PoolTold("n1", "clean@1", 0, 1, 0))
+    sizes = {}
+    for _ in range(20):
+        desk.now += 30
+        for _, size in desk.do(messages.Tick()).to_nodes("pool"):
+            assert isinstance(size, node_pb2.SizePool)
+            sizes[size.definition] = size.workers
+    assert sizes["clean@1"] == 0
+    assert task.step == "clean"
+
+
+def test_what_a_node_gives_back_is_tried_elsewhere_without_being_counted() -> None:
+    desk = Desk(STEPS, PARTS, nodes=["n1", "n2"])
+    (task,) = desk.read("inputs.flights", node="n1").starts
+    desk.do(messages.PoolTold("n1", "clean@1", 0, 0, 0, 0.0, "Insufficient cpu", True))
+    said = desk.failed(task, "n1", "room")
+    assert said.published == [], "nothing has happened to it"
+    assert said.wake is not None
+    said = desk.at(said.wake)
+    fetch = said.to_nodes("fetch")
+    assert [node for node, _ in fetch] == ["n2"]
+    assert desk.progress("clean").failed == 0
+    assert desk.status().failures == []
+
+
+def test_a_full_node_is_given_as_much_as_its_workers_take_and_all_again_when_it_has_room() -> None:
+    desk = Desk(STEPS, {"inputs.flights": {"edge1": 4}}, cpus=4.0)
+    desk.do(messages.PoolTold("n1", "clean@1", 0, 1, 0, 0.1, "", True))
+    started = [task for part in range(4) for task in desk.read("inputs.flights", part).starts]
+    assert len(started) == 1
+    assert len(desk.do(messages.PoolTold("n1", "clean@1", 0, 0, 1)).starts) == 3
+
+
+def test_a_run_waits_while_all_nodes_are_full_and_does_not_fail() -> None:
+    desk = Desk(STEPS, PARTS)
+    (task,) = desk.read("inputs.flights").starts
+    for attempt in range(1, 6):
+        desk.do(messages.PoolTold("n1", "clean@1", 0, 0, 0, 0.0, "Insufficient cpu", True))
+        assert task.key.attempt == attempt
+        desk.failed(task, "n1", "room")
+        said = desk.at(desk.now + 60)
+        assert said.starts == []
+        (task,) = desk.do(messages.PoolTold("n1", "clean@1", 0, 0, 0)).starts
+    assert desk.status().failures == []

@@ -68,7 +68,7 @@ class Node:
     async def daemon(self, **changes: Any) -> KubernetesRuntime:
         """A runtime as the node's daemon has it."""
         client = await Client.connect(self.server.source)
-        made = Runtime(client, self.settings, Keeps(self.state / "rows"))
+        made = Runtime(client, self.settings, Keeps(self.state / "rows"), **changes)
         await made.open()
         self.runtimes.append(made)
         return made

@@ -68,7 +68,8 @@ async def edge(fake: FakeServer, machine: Machine) -> AsyncIterator[Cluster]:
     directory = Path(tempfile.mkdtemp(prefix="bdw-"))  # the path of a socket has room for little
     config = KubernetesConfig("fake", str(fake.kubeconfig), "team", starter_image="bdw-fed:1", worker_image=PYTHON)
     async with cluster(directory) as made:
-        made.options |= {"kubernetes": config, "cpus": 4.0}  # no more pods are kept warm than there are processors
+        fake.kubelet.node("n1", cpu="4")  # no more pods are kept warm than there are processors
+        made.options |= {"kubernetes": config, "cpus": 0.0}
         yield made
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -127,7 +128,7 @@ async def test_a_daemon_that_is_started_again_goes_on_with_the_pods_of_its_prede
     assert len(machine.started) == 1
 
 
-async def test_a_task_waits_for_another_worker_while_the_quota_is_used_up(
+async def test_tasks_beyond_what_the_quota_allows_are_given_back_and_the_rest_is_done(
     edge: Cluster, machine: Machine, fake: FakeServer
 ) -> None:
     quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}, "status": {"used": {"pods": "0"}}}
@@ -139,9 +140,34 @@ async def test_a_task_waits_for_another_worker_while_the_quota_is_used_up(
         told = order("echo", spec, outputs=["unit"], parameters={"n": number}, number=number)
         keys.append(told.key)
         edge.agent.start(told)
-    ends = [await edge.agent.result(key) for key in keys]
-    assert [end.failure for end in ends] == [None] * 6
+    ends = [(await edge.agent.result(key)).failure for key in keys]
+    assert None in ends
+    for failure in filter(None, ends):
+        assert failure.kind == "room"
+        assert "no room for another pod: quota 'few' has 0 pods left of 1" in failure.message
     assert machine.most == 1
+    workers = await edge.agent.hear("workers", lambda changed: changed.full)
+    assert "quota 'few'" in workers.error
+
+
+async def test_what_the_node_has_is_told_and_that_it_is_cordoned(edge: Cluster, fake: FakeServer) -> None:
+    fake.kubelet.node("n1", cpu="3", memory="2Gi")
+    await edge.start()
+    (hello,) = edge.agent.all("hello")
+    assert (hello.status.cpus, hello.status.memory, hello.status.cordoned) == (3.0, 2 << 30, False)
+    await fake.watched()
+    fake.kubelet.cordon("n1")
+    await edge.agent.hear("status", lambda status: status.cordoned)
+    told = order("echo", command("true"))
+    edge.agent.start(told)
+    failure = (await edge.agent.result(told.key)).failure
+    assert failure is not None
+    assert (failure.kind, failure.message) == ("room", "the node is cordoned: it takes no new tasks")
+    fake.kubelet.cordon("n1", False)
+    await edge.agent.hear("status", lambda status: not status.cordoned)
+    told = order("echo", command("true"), number=1)
+    edge.agent.start(told)
+    assert (await edge.agent.result(told.key)).failure is None
 
 
 async def test_a_step_without_a_pod_fails_with_the_clusters_words(edge: Cluster, machine: Machine) -> None:

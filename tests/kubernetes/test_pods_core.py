@@ -308,10 +308,25 @@ def test_a_pod_that_no_node_can_take_just_now_is_told_as_that_for_the_pool_to_ma
     made = begun()
     condition = PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message="Insufficient cpu")
     assert not given_up(made, pod("w-1", node="", condition=condition), 1.0)
-    assert given_up(made, pod("w-1", node="", condition=condition), 31.0)
-    actions = made.handle(messages.Explained("w-1", None), 31.0)
+    assert given_up(made, pod("w-1", node="", condition=condition), 6.0)
+    actions = made.handle(messages.Explained("w-1", None), 6.0)
     words = "no node can take the pod: Insufficient cpu"
     assert actions == [messages.Delete("w-1"), messages.Fail(1, words, "", True)]
+
+
+def test_room_that_spares_take_and_pods_that_are_going_is_waited_for() -> None:
+    made = begun()
+    made.handle(messages.Seen(running("left-1", "b")), 0.0)
+    condition = PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message="Insufficient cpu")
+    assert messages.Delete("left-1") in made.handle(messages.Seen(pod("w-1", node="", condition=condition)), 1.0)
+    for at in (6.0, 12.0, 18.0):
+        made.handle(messages.Tick(), at)
+        assert not made._pods["w-1"].given_up
+    made.handle(messages.Gone("left-1"), 20.0)
+    made.handle(messages.Tick(), 24.9)
+    assert not made._pods["w-1"].given_up, "the scheduler has had no time yet"
+    made.handle(messages.Tick(), 25.0)
+    assert made._pods["w-1"].given_up
 
 
 def test_a_pod_that_was_left_and_can_never_come_up_is_not_kept() -> None:
@@ -330,7 +345,7 @@ def test_trouble_that_passes_is_forgotten() -> None:
     made = begun()
     condition = PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message="Insufficient cpu")
     assert not given_up(made, pod("w-1", node="", condition=condition), 1.0)
-    assert not given_up(made, pod("w-1"), 29.0)
+    assert not given_up(made, pod("w-1"), 5.0)
     assert not given_up(made, waiting("w-1", "ErrImagePull", "i/o timeout"), 80.0)
 
 

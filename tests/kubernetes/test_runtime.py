@@ -18,9 +18,9 @@ import pytest
 
 from cluster_agent.runtimes.base import Job, Outcome, SmallWork, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError
-from cluster_agent.runtimes.kubernetes import core
+from cluster_agent.runtimes.kubernetes import core, judging
 from cluster_agent.runtimes.kubernetes.api.objects.kinds import PODS
-from cluster_agent.runtimes.kubernetes.api.reasons import Reason
+from cluster_agent.runtimes.kubernetes.api.reasons import Cause, Reason
 from cluster_agent.runtimes.kubernetes.core import State
 from cluster_agent.runtimes.kubernetes.runtime import KubernetesRuntime
 from cluster_agent.runtimes.kubernetes.worker import Fate
@@ -209,6 +209,37 @@ async def test_room_that_our_own_pods_are_about_to_leave_is_waited_for(node: Nod
     await stopping
     assert len(node.names) == 1
     await second.stop()
+
+
+async def test_pods_that_nobody_uses_leave_their_room_to_one_that_is_asked_for(
+    node: Node, runtime: KubernetesRuntime
+) -> None:
+    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}, "status": {"used": {"pods": "0"}}}
+    node.server.put("resourcequotas", quota)
+    node.machine.holding = True
+    starting = asyncio.create_task(runtime.start(command(*TRUE)))
+    await node.until(lambda: node.names)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    node.machine.holding = False
+    worker = await asyncio.wait_for(runtime.start(command("false")), DEADLINE)
+    assert len(node.names) == 1
+    await worker.stop()
+
+
+async def test_a_node_without_room_says_so_soon_and_the_pod_does_not_stay(
+    node: Node, runtime: KubernetesRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(judging._PATIENCE, Cause.UNSCHEDULABLE, 0.2)
+    node.machine.cpus["n1"] = 1.0
+    worker = await runtime.start(command(*TRUE, cpus=1.0))
+    with pytest.raises(StartError, match=r"no node can take the pod: .*Insufficient cpu") as refused:
+        await asyncio.wait_for(runtime.start(command(*TRUE, cpus=1.0)), DEADLINE)
+    assert refused.value.no_room
+    await node.until(lambda: len(node.names) == 1)
+    await worker.stop()
+    again = await asyncio.wait_for(runtime.start(command(*TRUE, cpus=1.0)), DEADLINE)
+    await again.stop()
 
 
 async def test_a_quota_that_others_fill_meanwhile_is_told_likewise(node: Node, runtime: KubernetesRuntime) -> None:

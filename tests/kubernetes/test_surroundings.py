@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster_agent.runtimes.base import WorkerSpec
+from cluster_agent.runtimes.base import Room, WorkerSpec
 from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.kubernetes.api.objects.meta import ObjectMeta, OwnerReference
 from cluster_agent.runtimes.kubernetes.api.objects.pod import Container, Pod, PodSpec
@@ -94,7 +94,7 @@ def test_names_and_labels_are_such_as_kubernetes_takes(definition: str) -> None:
 async def test_a_pod_that_is_not_there_is_told(fake: FakeServer, tmp_path: Path) -> None:
     config = KubernetesConfig("fake", str(fake.kubeconfig), pod="we")
     with pytest.raises(StartError, match=r"our own pod can't be read, .*: can't get pods/we in team"):
-        await make_runtime(config, "edge1", "n1", STATE, None, Keeps(tmp_path / "rows"))
+        await make_runtime(config, "edge1", "n1", STATE, None, Keeps(tmp_path / "rows"), Room(0.0, 0))
     with pytest.raises(StartError, match="there is no kubeconfig at /nowhere"):
         await make_runtime(
             KubernetesConfig(kubeconfig="/nowhere"), "edge1", "n1", STATE, None, Keeps(tmp_path / "rows")

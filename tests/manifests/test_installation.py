@@ -230,3 +230,22 @@ def test_where_clusters_join_the_hub_is_rendered_with_its_second_door(tmp_path: 
     assert secret in [volume.get("secret", {}).get("secretName") for volume in pod["volumes"]]
     (policy,) = objects["NetworkPolicy", "bdw-fed-hub"]["spec"]["ingress"]
     assert [port["port"] for port in policy["ports"]] == ["hub", "join"]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="NO KUBECTL: what the overlays make is not tested")
+def test_the_one_right_in_the_whole_cluster_is_to_read_the_nodes_that_work_and_is_each_federations_own(
+    tmp_path: Path,
+) -> None:
+    installation = Installation(tmp_path)
+    installation.hub(HubPlace(image="b:1"))
+    place = replace(PLACE, pods=True, namespace="team", cpus=0.0, memory=0)
+    made = [item for item in yaml.safe_load_all(render(installation.agent(place))) if item]
+    roles = [item for item in made if item["kind"].startswith("ClusterRole")]
+    role, binding = sorted(roles, key=lambda item: str(item["kind"]))
+    assert role["metadata"]["name"] == binding["metadata"]["name"] == binding["roleRef"]["name"] == "bdw-fed-node-team"
+    (rule,) = role["rules"]
+    assert (rule["resources"], set(rule["verbs"])) == (["nodes"], {"get", "list", "watch"})
+    assert rule["resourceNames"] == ["w1", "w2"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "bdw-fed-node", "namespace": "team"}]
+    (config,) = [item for item in made if item["kind"] == "ConfigMap" and "bdw-fed-node" in item["metadata"]["name"]]
+    assert (config["data"]["WORKER_CPUS"], config["data"]["WORKER_MEMORY"]) == ("0", "0"), "what each node has"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cluster_agent.node import messages
-from cluster_agent.node.core import FULL_SECONDS, LINGER_SECONDS, TURN_STARTS, NodeCore
+from cluster_agent.node.core import FULL_SECONDS, FULL_SECONDS_MOST, LINGER_SECONDS, TURN_STARTS, NodeCore
 from cluster_agent.node.messages import Phase, PoolSpec, TaskKey
 
 CPUS, MEMORY = 3.0, 1000
@@ -70,7 +70,7 @@ class Node(RuleBasedStateMachine):
                 case messages.Abort(task):
                     assert task in self.executing
                     self.aborted.add(task)
-                case messages.FailToStart(task):
+                case messages.FailToStart(task) | messages.GiveBack(task):
                     assert task not in self.executing
                     assert task in self.wanted
                     self.results.add(task)
@@ -79,7 +79,7 @@ class Node(RuleBasedStateMachine):
                 case messages.Forget(tasks):
                     self.results.difference_update(tasks)
                 case messages.WakeAt(at):
-                    assert at <= self.now + LINGER_SECONDS
+                    assert at <= self.now + max(LINGER_SECONDS, FULL_SECONDS_MOST)
                     self.wake_at = min(self.wake_at, at)
 
     def _execute(self, task: TaskKey, worker: int | None, small: bool) -> None:
@@ -229,6 +229,10 @@ class Node(RuleBasedStateMachine):
         count = [*self.starting.values(), *self.idle.values(), *self.busy.values()].count(pool)
         self.bounds[pool.key] = max(workers, count) if bounded else 99
         self.do(messages.PoolSized(pool, workers, bounded))
+
+    @rule(cordoned=st.booleans())
+    def change_room(self, cordoned: bool) -> None:
+        self.do(messages.RoomChanged(CPUS, MEMORY, cordoned))
 
     @rule()
     def void_sizes(self) -> None:
@@ -474,29 +478,117 @@ def test_a_pool_that_was_sized_has_no_more_workers_than_told_but_one_for_who_wai
     assert [action for action in actions if isinstance(action, messages.StartWorker)] == [messages.StartWorker(2, pool)]
 
 
-def test_a_task_for_whose_worker_there_is_no_place_waits_for_another_and_more_are_tried_later() -> None:
+def given_back(actions: list[messages.Action]) -> list[TaskKey]:
+    return sorted(action.key for action in actions if isinstance(action, messages.GiveBack))
+
+
+def started(actions: list[messages.Action]) -> list[int]:
+    return [action.worker for action in actions if isinstance(action, messages.StartWorker)]
+
+
+def test_a_pool_with_no_place_for_more_workers_gives_back_what_has_none_and_makes_do() -> None:
     node = NodeCore(4.0, 0)
     pool = PoolSpec("p", "p@1")
     node.handle(messages.PoolSized(pool, 3), 0)
     node.handle(messages.WorkerReady(1, 0.1), 0)
-    assert executions(node.handle(wanted(pool, 1, 2, 3), 0)) == {1: [key(1)]}
+    assert executions(node.handle(wanted(pool, 1, 2, 3, 4), 0)) == {1: [key(1)]}
     actions = node.handle(messages.WorkerFailed(2, "the quota is used up", no_room=True), 0)
     assert [action.error for action in actions if isinstance(action, messages.PoolChanged)] == ["the quota is used up"]
-    assert not [action for action in actions if isinstance(action, messages.FailToStart | messages.StartWorker)]
-    assert node.phase(key(3)) is Phase.QUEUED
-    node.handle(messages.WorkerFailed(3, "the quota is used up", no_room=True), 1)
-    assert node.phase(key(2)) is Phase.QUEUED
-    assert executions(node.handle(messages.TasksEnded(1, (key(1),)), 2)) == {1: [key(2)]}
-    actions = node.handle(messages.Tick(), 1 + FULL_SECONDS)
-    assert [action.worker for action in actions if isinstance(action, messages.StartWorker)] == [4]
+    assert given_back(actions) == [key(3), key(4)], "one worker is still on its way"
+    assert node.is_full("p")
+    assert given_back(node.handle(messages.WorkerFailed(3, "the quota is used up", no_room=True), 0)) == [key(2)]
+    assert node.phase(key(1)) is Phase.GIVEN
+    node.handle(wanted(pool, 5), 1)
+    assert executions(node.handle(messages.TasksEnded(1, (key(1),)), 2)) == {1: [key(5)]}
 
 
-def test_a_task_whose_pool_has_no_worker_fails_if_there_is_no_place_for_one() -> None:
-    """So that its coordinator hears of it, and can send it elsewhere."""
+def test_whether_there_is_room_again_is_tried_by_one_worker_each_time_later() -> None:
     node = NodeCore(4.0, 0)
-    node.handle(wanted(PoolSpec("p", "p@1"), 1), 0)
-    actions = node.handle(messages.WorkerFailed(1, "the quota is used up", no_room=True), 0)
-    assert [action.key for action in actions if isinstance(action, messages.FailToStart)] == [key(1)]
+    pool = PoolSpec("p", "p@1")
+    assert started(node.handle(messages.PoolSized(pool, 2), 0)) == [1, 2]
+    for worker in (1, 2):
+        assert started(node.handle(messages.WorkerFailed(worker, "full", no_room=True), 0)) == []
+    now, wait = 0.0, FULL_SECONDS
+    for worker in range(3, 8):
+        assert started(node.handle(messages.Tick(), now + wait - 0.1)) == []
+        assert node.is_full("p")
+        now += wait
+        assert started(node.handle(messages.Tick(), now)) == []
+        assert not node.is_full("p"), "the coordinator may ask for one again"
+        assert started(node.handle(messages.PoolSized(pool, 2), now)) == [worker]
+        assert started(node.handle(messages.WorkerFailed(worker, "full", no_room=True), now)) == []
+        wait = min(2 * wait, FULL_SECONDS_MOST)
+    now += wait
+    node.handle(messages.Tick(), now)
+    assert started(node.handle(messages.PoolSized(pool, 2), now)) == [8]
+    assert started(node.handle(messages.WorkerReady(8, 0.1), now)) == [9], "there is room, so the others follow"
+
+
+def test_a_task_whose_pool_can_have_no_worker_at_all_is_given_back_at_once() -> None:
+    node = NodeCore(4.0, 0)
+    pool = PoolSpec("p", "p@1")
+    node.handle(wanted(pool, 1), 0)
+    actions = node.handle(messages.WorkerFailed(1, "Insufficient cpu\0detail", no_room=True), 0)
+    assert [action for action in actions if isinstance(action, messages.GiveBack)] == [
+        messages.GiveBack(key(1), "Insufficient cpu")
+    ]
+    assert given_back(node.handle(wanted(pool, 2), 1)) == [key(2)]
+
+
+def test_a_cordoned_node_goes_on_with_what_has_begun_and_gives_back_the_rest_until_it_is_not() -> None:
+    node = NodeCore(1.0, 0)
+    pool = PoolSpec("p", "p@1")
+    node.handle(messages.PoolSized(pool, 1), 0)
+    node.handle(messages.WorkerReady(1, 0.1), 0)
+    node.handle(wanted(pool, 1, 2), 0)
+    actions = node.handle(messages.RoomChanged(1.0, 0, cordoned=True), 1)
+    assert given_back(actions) == [key(2)]
+    assert node.phase(key(1)) is Phase.GIVEN
+    assert executions(node.handle(messages.TasksWanted(None, [messages.Wanted(key(9))]), 1)) == {None: [key(9)]}
+    node.handle(messages.TasksEnded(1, (key(1),)), 2)
+    assert given_back(node.handle(wanted(pool, 3), 2)) == [key(3)]
+    assert started(node.handle(messages.PoolSized(pool, 2), 2)) == []
+    assert started(node.handle(messages.RoomChanged(1.0, 0), 3)) == [2]
+    assert executions(node.handle(wanted(pool, 4), 3)) == {1: [key(4)]}
+
+
+def test_a_node_that_grows_tries_at_once_what_there_was_no_place_for() -> None:
+    node = NodeCore(1.0, 0, held=True)
+    pool = PoolSpec("p", "p@1")
+    assert started(node.handle(messages.PoolSized(pool, 2), 0)) == [1]
+    node.handle(messages.WorkerFailed(1, "full", no_room=True), 0)
+    assert started(node.handle(messages.RoomChanged(4.0, 0), 1)) == [2]
+    assert started(node.handle(messages.WorkerReady(2, 0.1), 2)) == [3]
+
+
+def test_after_a_refusal_as_many_are_tried_at_once_as_have_come_up_before() -> None:
+    node = NodeCore(40.0, 0)
+    pool = PoolSpec("p", "p@1")
+    first = started(node.handle(messages.PoolSized(pool, 20), 0))
+    for worker in first:
+        node.handle(messages.WorkerFailed(worker, "full", no_room=True), 0)
+    node.handle(messages.Tick(), FULL_SECONDS)
+    tried = started(node.handle(messages.PoolSized(pool, 20), FULL_SECONDS))
+    steps = []
+    while tried:
+        steps.append(len(tried))
+        tried = [new for worker in tried for new in started(node.handle(messages.WorkerReady(worker, 0.1), 20))]
+    assert steps == [1, 2, 4, 8, 5]
+
+
+def test_room_that_a_task_lacks_is_not_taken_to_warm_others_and_enough_idle_ones_go_at_once() -> None:
+    node = NodeCore(8.0, 0, held=True)
+    small, large = PoolSpec("s", "s@1"), PoolSpec("l", "l@1", cpus=2.0)
+    node.handle(messages.PoolSized(small, 3), 0)
+    for worker in (1, 2, 3):
+        node.handle(messages.WorkerReady(worker, 0.1), 0)
+    assert started(node.handle(wanted(large, 1), 1)) == [4]
+    actions = node.handle(messages.WorkerFailed(4, "Insufficient cpu", no_room=True), 2)
+    assert [action.worker for action in actions if isinstance(action, messages.StopWorker)] == [1, 2]
+    assert started(actions) == [5]
+    assert started(node.handle(messages.PoolSized(small, 3), 3)) == [], "what they leave is not for those"
+    node.handle(messages.WorkerReady(5, 0.1), 4)
+    assert started(node.handle(messages.PoolSized(small, 3), 5)) == [6, 7]
 
 
 def test_where_idle_workers_hold_what_they_ask_for_one_makes_room_for_one_that_is_needed() -> None:

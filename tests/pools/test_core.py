@@ -205,3 +205,19 @@ def test_a_target_never_leaves_its_bounds_and_falls_to_nothing_in_the_end(
         changes, again = pools.resize(STEP, rooms(0, 0, 0), now)
         told |= {change.node: change.workers for change in changes}
     assert not any(told.values())
+
+
+def test_a_node_without_place_for_another_worker_is_asked_for_none_until_it_says_that_it_has() -> None:
+    pools = Autoscaler()
+    pools.need(STEP, "run", 6, LIMITS)
+    assert {change.node: change.workers for change in pools.resize(STEP, rooms(0, 0), 0.0)[0]} == {"n0": 3, "n1": 3}
+    pools.told(STEP, "n0", 0, 1, 0, 1.0, error="Insufficient cpu", full=True)
+    assert pools.most(STEP, "n0") == 1
+    assert [each.reason for each in pools.figures()] == ["no place for another worker on n0: Insufficient cpu"]
+    told, _ = pools.resize(STEP, rooms(0, 0), 1.0)
+    assert told == [Resize("n1", 4)], "as many as fit there"
+    assert pools.hopeless(STEP, rooms(0, 0)) == ""
+    pools.told(STEP, "n0", 0, 1, 0, 11.0)
+    assert pools.most(STEP, "n0") is None
+    told, _ = pools.resize(STEP, rooms(0, 0), 11.0)
+    assert Resize("n0", 3) in told, "what it was told is said again"

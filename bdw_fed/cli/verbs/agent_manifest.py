@@ -32,7 +32,10 @@ def command(
     closed: Annotated[
         bool, Option(("--closed",), "Open no port of the nodes: nobody outside can fetch the outputs that lie here.")
     ] = False,
-    cpus: Annotated[float, Option(("--cpus",), "Processors that workers get on each node.", "NUMBER")] = 2.0,
+    cpus: Annotated[
+        float,
+        Option(("--cpus",), "Processors for workers on each node. 0: what each has; for processes, 2.", "NUMBER"),
+    ] = 0.0,
     cpu_requests: Annotated[
         float,
         Option(
@@ -41,7 +44,9 @@ def command(
             "PART",
         ),
     ] = 1.0,
-    memory: Annotated[str, Option(("--memory",), "Memory that workers get on each node.", "SIZE")] = "2Gi",
+    memory: Annotated[
+        str, Option(("--memory",), "Memory for workers on each node. 0: what each has; for processes, 2Gi.", "SIZE")
+    ] = "0",
     disk: Annotated[str, Option(("--disk",), "Disk that a node's store may take; 0: what is free.", "SIZE")] = "0",
     topology: Annotated[
         Path | None,
@@ -84,6 +89,7 @@ def command(
         raise RefusedError(str(error)) from error
     kind = runtime or RuntimeName(said.kind if said else RuntimeName.KUBERNETES)
     space = said.kubernetes.namespace if said and said.kubernetes else NAMESPACE
+    pods = kind is RuntimeName.KUBERNETES
     place = AgentPlace(
         cluster=cluster,
         hub=hub,
@@ -91,11 +97,11 @@ def command(
         image=image or default_image(),
         namespace=kubernetes_namespace or space,
         advertise_peers=advertise_peers,
-        cpus=cpus,
-        memory=bytes_from("--memory", memory),
+        cpus=cpus or (0.0 if pods else AgentPlace.cpus),
+        memory=bytes_from("--memory", memory) or (0 if pods else AgentPlace.memory),
         cpu_requests=part_from("--cpu-requests", cpu_requests),
         disk=bytes_from("--disk", disk),
-        pods=kind is RuntimeName.KUBERNETES,
+        pods=pods,
         data_door=not closed,
     )
     try:

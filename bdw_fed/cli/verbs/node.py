@@ -45,8 +45,8 @@ def command(
     advertise_data: Annotated[
         str, Option(("--advertise-data",), "Where other nodes find that, if it differs.", "ADDRESS")
     ] = "",
-    cpus: Annotated[float, Option(("--cpus",), "Processors that workers may use; 0: all.", "NUMBER")] = 0.0,
-    memory: Annotated[str, Option(("--memory",), "Memory that workers may use; 0: all.", "SIZE")] = "0",
+    cpus: Annotated[float, Option(("--cpus",), "Processors for workers; 0: all that the node has.", "NUMBER")] = 0.0,
+    memory: Annotated[str, Option(("--memory",), "Memory for workers; 0: all that the node has.", "SIZE")] = "0",
     disk: Annotated[str, Option(("--disk",), "Disk that the store may take; 0: what is free.", "SIZE")] = "0",
     memory_directory: Annotated[
         str, Option(("--memory-directory",), "Where small tasks have their files. Default: shared memory.", "DIRECTORY")
@@ -113,7 +113,7 @@ def command(
         credentials=found,
         listen_data=listen_data,
         advertise_data=advertise_data,
-        cpus=cpus or float(os.cpu_count() or 1),
+        cpus=cpus or (0.0 if kubernetes else float(os.cpu_count() or 1)),
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),
         memory_directory=Path(memory_directory) if memory_directory else None,

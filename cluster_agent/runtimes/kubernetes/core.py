@@ -5,8 +5,9 @@
 
 All pods that bear our label are known here, whoever has made them. One that nobody uses is *spare*: the daemon before
 us has left it, its interpreter died, or its request was withdrawn. A spare is given to the next request for the same
-template; if none comes for a while it is deleted. So warm pods outlive their daemon and are never duplicated, and what
-nobody asks for is collected. A pod that has come to its end is deleted, and its directory cleared once it is gone.
+template; if none comes for a while, or there is no room for another pod, it is deleted. So warm pods outlive their
+daemon and are never duplicated, and what nobody asks for is collected. A pod that has come to its end is deleted, and
+its directory cleared once it is gone.
 
 `handle(event, now)` returns actions; the driver does them and says what came of it. `now` is monotonic seconds.
 """
@@ -46,6 +47,7 @@ from cluster_agent.runtimes.kubernetes.messages import (
     Listed,
     Refused,
     Released,
+    RoomNeeded,
     Seen,
     Tick,
     Unlinked,
@@ -176,6 +178,10 @@ class PodsCore:
             return
         del self._pods[event.name]
         self._actions.append(Clear(event.name))
+        for other in self._pods.values():
+            if _lacks_room(other):
+                other.troubled_since = now  # what was left is room, of which the scheduler will hear
+                self._wake_for(other, now)
         self._failed(held, held.given_up or reason.text, "", now)
 
     def _want(self, event: Wanted, now: float) -> None:
@@ -252,6 +258,11 @@ class PodsCore:
         else:
             self._delete(held, now)
 
+    def _need_room(self, _event: RoomNeeded, now: float) -> None:
+        for held in list(self._pods.values()):
+            if held.state is State.SPARE:
+                self._delete(held, now)
+
     def _leave(self, _event: Leave, _now: float) -> None:
         self._leaving = True
 
@@ -317,6 +328,10 @@ class PodsCore:
             return
         if held.pod is not None:
             self._note(held, held.pod, now)
+        if _lacks_room(held):
+            self._need_room(RoomNeeded(), now)
+            if any(self.names(State.LEAVING)):
+                held.troubled_since = now
         trouble = held.trouble
         if trouble is not None and held.troubled_since + patience(trouble) <= now + _ROUNDING:
             self._give_up(held, trouble.text, now)
@@ -371,8 +386,8 @@ class PodsCore:
             self._serve(wanted, now)
             return
         del self._requests[request]
-        no_room = held.trouble is not None and held.trouble.cause is Cause.UNSCHEDULABLE
-        self._actions.append(Fail(request, message, words, no_room))
+        lacks_room = held.trouble is not None and held.trouble.cause is Cause.UNSCHEDULABLE
+        self._actions.append(Fail(request, message, words, lacks_room))
 
     def _wake_for(self, held: _Held, now: float) -> None:
         due = float("inf")
@@ -391,6 +406,11 @@ class PodsCore:
             self._actions.append(WakeAt(self._wake_at))
 
 
+def _lacks_room(held: _Held) -> bool:
+    """Whether it is a pod that the scheduler has found no place for."""
+    return held.state is State.STARTING and held.trouble is not None and held.trouble.cause is Cause.UNSCHEDULABLE
+
+
 _TAKE: Final[Mapping[type, Callable[[PodsCore, Any, float], None]]] = {
     Listed: PodsCore._list,
     Unlisted: PodsCore._unlist,
@@ -403,6 +423,7 @@ _TAKE: Final[Mapping[type, Callable[[PodsCore, Any, float], None]]] = {
     Unlinked: PodsCore._unlink,
     Explained: PodsCore._explain,
     Released: PodsCore._release,
+    RoomNeeded: PodsCore._need_room,
     Leave: PodsCore._leave,
     Tick: PodsCore._tick,
 }

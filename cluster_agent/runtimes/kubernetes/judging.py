@@ -15,7 +15,7 @@ from cluster_agent.runtimes.kubernetes.api.reasons import Cause, Reason, reason_
 LINK_SECONDS: Final = 30.0  # from a container that runs to its starter's answer
 START_SECONDS: Final = 900.0  # for all of it; large images take their time
 _PATIENCE: Final = {
-    Cause.UNSCHEDULABLE: 30.0,  # other pods may leave
+    Cause.UNSCHEDULABLE: 5.0,  # the scheduler may not have heard yet of a pod that is gone
     Cause.VOLUME: 30.0,
     Cause.CONFIGURATION: 10.0,  # the kubelet tries again
     Cause.IMAGE: 60.0,  # three or four pulls

@@ -96,6 +96,11 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomNeeded:
+    """There is no room for a pod that is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The daemon is about to end: what is released from now on is for the next one."""
 
@@ -117,6 +122,7 @@ Event: TypeAlias = (
     | Unlinked
     | Explained
     | Released
+    | RoomNeeded
     | Leave
     | Tick
 )

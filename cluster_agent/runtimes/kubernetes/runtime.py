@@ -15,7 +15,7 @@ import itertools
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import structlog
 
-from cluster_agent.runtimes.base import LeftRow, Runtime, Worker, WorkerSpec
+from cluster_agent.runtimes.base import LeftRow, Room, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError, TemplateError
 from cluster_agent.runtimes.kubernetes import messages
 from cluster_agent.runtimes.kubernetes.admission import Limits, Refusal
@@ -47,6 +47,7 @@ from cluster_agent.runtimes.kubernetes.manifest import (
     place_of,
     template,
 )
+from cluster_agent.runtimes.kubernetes.room import NodeRoom
 from cluster_agent.runtimes.kubernetes.worker import Fate, PodWorker
 from cluster_agent.runtimes.process.argv import check
 from cluster_agent.runtimes.process.command import CommandWorker
@@ -87,10 +88,13 @@ class KubernetesRuntime(Runtime):
 
     small_programs = False
 
-    def __init__(self, client: Client, settings: Settings, keeps: Keeps | None = None) -> None:
+    def __init__(
+        self, client: Client, settings: Settings, keeps: Keeps | None = None, room: NodeRoom | None = None
+    ) -> None:
         self._client = client
         self._settings = settings
         self._keeps = keeps
+        self._room = room
         self._core = PodsCore()
         self._limits = Limits(client, settings.namespace)
         self._watcher: Watcher[Pod] = Watcher(
@@ -110,7 +114,17 @@ class KubernetesRuntime(Runtime):
     def left(self) -> Sequence[LeftRow]:
         return self._keeps.left if self._keeps is not None else ()
 
+    @property
+    def room(self) -> Room | None:
+        return self._room.room if self._room is not None else None
+
+    def follow_room(self, changed: Callable[[Room], None]) -> None:
+        if self._room is not None:
+            self._own(self._room.follow(changed))
+
     async def open(self) -> None:
+        if self._room is not None:
+            await self._room.read()
         if self._keeps is not None:
             self._keeps.open()
         (self._settings.state / "workers").mkdir(parents=True, exist_ok=True)
@@ -291,7 +305,11 @@ class KubernetesRuntime(Runtime):
         while True:
             leaving, gone = any(self._core.names(State.LEAVING)), self._gone
             refusal = await self._limits.refusal(made.asking)
-            if refusal is None or not refusal.no_room or not leaving:
+            if refusal is None or not refusal.no_room:
+                return refusal
+            spare = any(self._core.names(State.SPARE))
+            self._handle(messages.RoomNeeded())
+            if not (leaving or spare):
                 return refusal
             try:
                 async with asyncio.timeout(_GONE_SECONDS):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from cluster_agent.runtimes.base import Room
 from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.kubernetes.api.client import Client
 from cluster_agent.runtimes.kubernetes.api.configuration import Source
@@ -18,6 +19,7 @@ from cluster_agent.runtimes.kubernetes.api.errors import ApiError
 from cluster_agent.runtimes.kubernetes.api.objects.kinds import PODS
 from cluster_agent.runtimes.kubernetes.api.objects.pod import Pod
 from cluster_agent.runtimes.kubernetes.manifest import Settings, place_of
+from cluster_agent.runtimes.kubernetes.room import NodeRoom
 from cluster_agent.runtimes.kubernetes.runtime import KubernetesRuntime
 from cluster_agent.runtimes.process.keep import Keeps
 
@@ -39,9 +41,9 @@ class KubernetesConfig:
 
 
 async def make_runtime(
-    config: KubernetesConfig, cluster: str, node: str, state: Path, memory: Path | None, keeps: Keeps
+    config: KubernetesConfig, cluster: str, node: str, state: Path, memory: Path | None, keeps: Keeps, told: Room
 ) -> KubernetesRuntime:
-    """The runtime of a node's daemon, not opened yet. StartError says what is missing."""
+    """The runtime of a node's daemon, not opened yet. `told`: see NodeRoom. StartError says what is missing."""
     try:
         client = await Client.connect(Source(config.context, config.kubeconfig))
     except ApiError as error:
@@ -56,7 +58,7 @@ async def make_runtime(
     except BaseException:
         await client.close()
         raise
-    return KubernetesRuntime(client, settings, keeps)
+    return KubernetesRuntime(client, settings, keeps, NodeRoom(client, node, told, own, settings.tolerations))
 
 
 def settings_of(

@@ -32,9 +32,18 @@ class Kubelet:
         manifest["status"] = {**status, "conditions": conditions}
         key = Key("nodes", "", name)
         if key in self._store.objects:
-            self._store.change(key, lambda node: node["status"].update(conditions=conditions))
+            self._store.change(key, lambda node: node["status"].update(manifest["status"]))
         else:
             self._store.create(key, manifest)
+
+    def cordon(self, name: str, cordoned: bool = True) -> None:
+        """As `kubectl cordon`, and `uncordon`."""
+        self._store.change(Key("nodes", "", name), lambda node: node["spec"].update(unschedulable=cordoned))
+
+    def taint(self, name: str, *taints: tuple[str, str]) -> None:
+        """A node has these taints, by key and effect, and no others."""
+        wanted = [{"key": key, "effect": effect} for key, effect in taints]
+        self._store.change(Key("nodes", "", name), lambda node: node["spec"].update(taints=wanted))
 
     def schedule(self, pod: str, node: str = "n1") -> None:
         """The scheduler has found a node."""
