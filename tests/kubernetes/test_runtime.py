@@ -125,6 +125,30 @@ async def test_what_the_image_says_is_found_and_what_the_cluster_adds_is_not(
     await worker.stop()
 
 
+async def test_modules_of_the_images_own_python_path_are_found_and_none_of_the_working_directory(
+    node: Node, runtime: KubernetesRuntime, tmp_path: Path
+) -> None:
+    for folder in ("image", "code", "task/relative"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "image" / "placed.py").write_text("WORDS = 'of the image'")
+    (tmp_path / "image" / "steps.py").write_text("raise ImportError('the bundle comes first')")
+    (tmp_path / "task" / "relative" / "astray.py").write_text("")
+    (tmp_path / "task" / "alsoastray.py").write_text("")
+    (tmp_path / "code" / "steps.py").write_text(
+        "import importlib.util, placed\n"
+        "def main(out):\n"
+        "    found = [importlib.util.find_spec(name) for name in ('astray', 'alsoastray', 'worker')]\n"
+        "    print(placed.WORDS, found)\n"
+    )
+    node.machine.images[PYTHON] |= {"PYTHONPATH": f":{tmp_path / 'image'}:relative:."}
+    worker = await runtime.start(WorkerSpec("s@1", function="steps:main", bundle=tmp_path / "code"))
+    said = Said()
+    ended = await outcome(worker, Job(tmp_path / "task", {}, {}), said=said)
+    assert ended.kind == ""
+    assert said.streams[1] == b"of the image [None, None, None]\n"
+    await worker.stop()
+
+
 async def test_python_without_an_interpreter_is_explained_and_the_pod_is_not_wasted(
     node: Node, runtime: KubernetesRuntime, bundle: Path
 ) -> None:

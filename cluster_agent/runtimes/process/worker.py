@@ -745,8 +745,10 @@ def _load(warm: Message) -> Callable[..., Any]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (warm["disk"], warm["disk"]))
     if warm["memory"]:
         _limit_memory(warm["memory"] + IMPORT_BYTES)
-    if warm["bundle"]:
-        sys.path.insert(0, warm["bundle"])
+    # -I keeps all of the environment away from us. Of PYTHONPATH, where an image may have its modules, the step has the
+    # absolute folders: any other would be one of its working directory.
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [*filter(None, [warm["bundle"]]), *filter(os.path.isabs, folders)]
     sys.argv = [warm["function"]]
     module_name, _, function_name = warm["function"].partition(":")
     found: Any = importlib.import_module(module_name)
