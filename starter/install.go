@@ -8,11 +8,15 @@ import (
 	"path/filepath"
 )
 
-// workerFile is what an interpreter executes; it lies beside this program.
-const workerFile = "worker.py"
+// workerFile is what an interpreter executes, and programsFile what it loads for the small jobs of a command; both lie
+// beside this program.
+const (
+	workerFile   = "worker.py"
+	programsFile = "programs.py"
+)
 
-// install copies this program and the worker beside it into a directory: an init container whose image holds these
-// two files alone has no other program that could.
+// install copies this program and what lies beside it into a directory: an init container whose image holds these
+// files alone has no other program that could.
 func install(directory string) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -21,12 +25,17 @@ func install(directory string) error {
 	if err := copyFile(self, filepath.Join(directory, "starter"), 0o755); err != nil {
 		return fmt.Errorf("install: %w", err)
 	}
-	worker := filepath.Join(filepath.Dir(self), workerFile)
-	err = copyFile(worker, filepath.Join(directory, workerFile), 0o644)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("install: expected %s beside this program, at %s", workerFile, worker)
+	for _, name := range []string{workerFile, programsFile} {
+		beside := filepath.Join(filepath.Dir(self), name)
+		err = copyFile(beside, filepath.Join(directory, name), 0o644)
+		if errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("install: expected %s beside this program, at %s", name, beside)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // copyFile makes a copy that is there whole or not at all.

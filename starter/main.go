@@ -32,7 +32,7 @@ import (
 const usage = `starter executes what the node daemon orders, in a pod made of any image.
 
   starter [OPTIONS] SOCKET     listen on this path and serve one daemon after another
-  starter install DIRECTORY    copy this program, and the worker.py beside it, into a directory
+  starter install DIRECTORY    copy this program, and worker.py and programs.py beside it, into a directory
 
 Options:
 `

@@ -164,7 +164,7 @@ class Tasks:
 
     def learn(self, told: ToldWork) -> None:
         """What tasks that will be named have in common."""
-        self._works[told.number] = read_work(told, self._works, small_programs=self._runtime.small_programs)
+        self._works[told.number] = read_work(told, self._works)
 
     def start(self, orders: Orders) -> None:
         """Take on tasks."""
@@ -388,6 +388,10 @@ class Tasks:
         if action.small:
             assert action.worker is not None
             tasks = [(given, self._assignments[given.key]) for given in action.tasks]
+            if not self._workers[action.worker].takes_small:  # of a command whose image has no interpreter
+                keys = [given.key for given in action.tasks]
+                self._handle(messages.TasksReturned(action.worker, keys, heavy=True))
+                return
             self._small.execute(action.worker, self._workers[action.worker], tasks, action.ahead)
             return
         (given,) = action.tasks

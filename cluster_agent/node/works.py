@@ -80,11 +80,8 @@ def follower(work: Work, unit: UnitInfo) -> Assignment:
     return assignment(work, Order(task, 1, ((unit,),)))
 
 
-def read_work(told: messages.Work, known: Mapping[int, Work], *, small_programs: bool = True) -> Work:
-    """A work as the coordinator says it, after those that follow it. ValueError if it can't be understood.
-
-    `small_programs`: whether programs may be small jobs, too.
-    """
+def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
+    """A work as the coordinator says it, after those that follow it. ValueError if it can't be understood."""
     start = node_pb2.StartTask.FromString(told.start)
     kind = start.execution.WhichOneof("kind") or ""
     pool = pool_spec(start.definition, start.execution, start.resources) if kind in ("python", "command") else None
@@ -98,8 +95,7 @@ def read_work(told: messages.Work, known: Mapping[int, Work], *, small_programs:
     }
     small = None
     limited = start.timeout or start.resources.disk or (kind == "command" and start.resources.memory)
-    may = kind == "python" or (kind == "command" and small_programs)
-    if may and not (limited or any(port.many for port in inputs)):
+    if pool is not None and not (limited or any(port.many for port in inputs)):
         small = _small(environment, inputs, start.outputs, parameters, values)
     return Work(
         start.key.namespace,

@@ -5,8 +5,9 @@ task writes to its standard streams goes to the job's `Sink` as it comes. Cancel
 the task and all its processes before it returns. A worker whose `alive` is false after a job is not used again; `gone`
 tells when one dies between jobs.
 
-A worker that is an interpreter also takes small jobs, many at a time: bytes in, bytes out, and no file that the daemon
-touches. They are executed in the order in which they were given, and what becomes of them is told to a `Listener`.
+A worker that is, or has, an interpreter also takes small jobs, many at a time: bytes in, bytes out, and no file that
+the daemon touches. They are executed in the order in which they were given, and what becomes of them is told to a
+`Listener`.
 
 Small jobs may be a *row*: each but the first is linked, its input is an output of the one before. What a row has done
 when daemon and worker die is found by the next runtime, see `Runtime.left`.
@@ -192,12 +193,17 @@ class Worker(abc.ABC):
         """End it, and wait until it has."""
 
     @property
+    def takes_small(self) -> bool:
+        """Whether it can be given small jobs."""
+        return False
+
+    @property
     def takes_rows(self) -> bool:
         """Whether it can be given a row just now."""
         return False
 
     def give(self, jobs: Sequence[SmallJob], listener: Listener, row: Row | None = None) -> None:
-        """Have these executed, too, after those that were given before. For workers that are interpreters.
+        """Have these executed, too, after those that were given before. For workers that take small jobs.
 
         With a `row`, which only a worker that has no job takes, the jobs are one; of a former row nothing is found
         again then. OSError: they were not given.
@@ -233,10 +239,7 @@ class Runtime(abc.ABC):
     """Starts workers. `open` first, `close` last.
 
     `room` is what the node has, known once it is open; None where whoever has started the daemon says it.
-    `small_programs`: whether workers of commands take small jobs, where their programs have no limits.
     """
-
-    small_programs: bool = True
 
     @property
     def room(self) -> Room | None:

@@ -27,6 +27,7 @@ import pytest
 
 from cluster_agent.runtimes.base import Job, Outcome, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError
+from cluster_agent.runtimes.process import programs as programs_module
 from cluster_agent.runtimes.process import worker as worker_module
 from cluster_agent.runtimes.process.command import CommandWorker
 from cluster_agent.runtimes.process.link import SpawnerLink
@@ -492,7 +493,7 @@ async def test_what_is_no_order_ends_that_conversation_alone(runtime: Pod, tmp_p
     assert (await outcome(runtime, job(tmp_path), "true")).kind == ""
 
 
-def test_an_image_of_these_two_files_can_install_them(program: Path, tmp_path: Path) -> None:
+def test_an_image_of_these_files_alone_can_install_them(program: Path, tmp_path: Path) -> None:
     shutil.copy(program, tmp_path / "starter")
     to = tmp_path / "to"
     to.mkdir()
@@ -500,8 +501,11 @@ def test_an_image_of_these_two_files_can_install_them(program: Path, tmp_path: P
     missing = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert missing.returncode == 2
     assert f"at {tmp_path}/worker.py" in missing.stderr
-    shutil.copy(worker_module.__file__, tmp_path)
+    beside = [Path(module.__file__) for module in (programs_module, worker_module)]
+    for path in beside:
+        shutil.copy(path, tmp_path)
     subprocess.run(command, check=True, timeout=DEADLINE)
-    assert sorted(path.name for path in to.iterdir()) == ["starter", "worker.py"]
+    assert sorted(path.name for path in to.iterdir()) == ["programs.py", "starter", "worker.py"]
     assert (to / "starter").stat().st_mode & 0o777 == 0o755
-    assert (to / "worker.py").read_bytes() == Path(worker_module.__file__).read_bytes()
+    for path in beside:
+        assert (to / path.name).read_bytes() == path.read_bytes()

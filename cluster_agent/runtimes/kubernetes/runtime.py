@@ -11,6 +11,7 @@ in `close`. Pods are not ended by it: the next daemon of this node adopts them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 import shutil
@@ -85,8 +86,6 @@ class _Up:
 
 class KubernetesRuntime(Runtime):
     """Workers as pods of one node. `client` is closed with it."""
-
-    small_programs = False
 
     def __init__(
         self, client: Client, settings: Settings, keeps: Keeps | None = None, room: NodeRoom | None = None
@@ -200,7 +199,10 @@ class KubernetesRuntime(Runtime):
     async def _inside(self, link: StarterLink, spec: WorkerSpec, places: Places | None) -> Worker:
         env = link.environment()
         if spec.argv:
-            return await CommandWorker.start(link, spec, env)  # an image of a command need not have an interpreter
+            with contextlib.suppress(StartError):  # the image need not have an interpreter, or one that will do
+                if link.hello.python:
+                    return await CommandWorker.start(link, spec, env, places)
+            return await CommandWorker.start(link, spec, env)
         return await PythonWorker.start(link, spec, env, places, self._keeps)
 
     async def _release(self, name: str, reusable: bool) -> None:

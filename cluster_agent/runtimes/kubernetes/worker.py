@@ -97,6 +97,10 @@ class PodWorker(Worker):
     # ------------------------------------------------------------------------------------------------ small jobs
 
     @property
+    def takes_small(self) -> bool:
+        return self._inner.takes_small
+
+    @property
     def takes_rows(self) -> bool:
         return self.alive and self._inner.takes_rows
 

@@ -69,6 +69,10 @@ class CommandWorker(Worker):
     def alive(self) -> bool:
         return self._link.alive and (self._interpreter is None or self._interpreter.alive)
 
+    @property
+    def takes_small(self) -> bool:
+        return self._small is not None
+
     def give(self, jobs: Sequence[SmallJob], listener: Listener, row: Row | None = None) -> None:
         assert self._small is not None and row is None
         self._small.give(jobs, listener)

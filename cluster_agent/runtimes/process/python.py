@@ -117,6 +117,10 @@ class PythonWorker(Worker):
             self._streams.sink = LastWords()
 
     @property
+    def takes_small(self) -> bool:
+        return self._places is not None
+
+    @property
     def takes_rows(self) -> bool:
         return self._small.takes_rows
 

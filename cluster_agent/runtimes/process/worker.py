@@ -1,6 +1,7 @@
 """The worker's side of a `python` step: a warm interpreter that calls one function for task after task.
 
-Stands alone, on the standard library: the spawner forks it, or `python -I worker.py FD` starts it. Frames go both ways
+Stands alone, on the standard library: the spawner forks it, or `python -I worker.py FD` starts it, in a pod, where
+`programs.py` lies beside it. Frames go both ways
 over a socket with the daemon; a frame is the lengths of a JSON list and of the bytes behind it, the list, the bytes.
 
     daemon ── warm ──────────────▶ worker ── ready | failed ─▶ daemon
@@ -36,7 +37,7 @@ import ctypes
 import errno
 import fcntl
 import gc
-import importlib
+import importlib.util
 import inspect
 import json
 import mmap
@@ -59,6 +60,7 @@ from typing import Any
 
 DETAIL_BYTES = 4096
 IMPORT_BYTES = 4 << 30  # of address space beyond its memory that a step may need to import its modules
+PROGRAMS = "bdw_fed_programs"  # see there
 WORKS_KNOWN = 256  # places for works; the daemon gives a place to another work when it has no free one
 # Words of the shared memory: the job begun last, the last that may begin, the size of the answers that were not sent
 # (they are behind the words), how often any were.
@@ -751,6 +753,8 @@ def _load(warm: Message) -> Callable[..., Any]:
     sys.path[:0] = [*filter(None, [warm["bundle"]]), *filter(os.path.isabs, folders)]
     sys.argv = [warm["function"]]
     module_name, _, function_name = warm["function"].partition(":")
+    if module_name == PROGRAMS and module_name not in sys.modules:
+        _load_programs()
     found: Any = importlib.import_module(module_name)
     for name in (function_name or "main").split("."):
         found = getattr(found, name)
@@ -759,6 +763,14 @@ def _load(warm: Message) -> Callable[..., Any]:
     gc.collect()
     gc.freeze()
     return found  # type: ignore[no-any-return]
+
+
+def _load_programs() -> None:
+    """What lies beside us, under a name that is nobody else's."""
+    spec = importlib.util.spec_from_file_location(PROGRAMS, Path(__file__).with_name("programs.py"))
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[PROGRAMS] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def _size_tells(empty: str) -> bool:
