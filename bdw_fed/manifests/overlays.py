@@ -35,10 +35,11 @@ class HubPlace:
 class AgentPlace:
     """What a cluster's overlay is made from. `nodes` are Kubernetes' names of those that get credentials.
 
-    `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does. `data_door`: people
-    can fetch from the nodes what lies there; other clusters that dial have to, anyway. `memory` and `disk` are bytes;
-    `disk` 0 = not limited. `pods`: workers are pods of the users' images, which ask for the part `cpu_requests` of
-    their steps' processors; then `cpus` and `memory` of 0 are what each node has.
+    `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does; `trusted`: they find a
+    door without TLS, too, for links that the topology calls so. `data_door`: people can fetch from the nodes what lies
+    there; other clusters that dial have to, anyway. `memory` and `disk` are bytes; `disk` 0 = not limited. `pods`:
+    workers are pods of the users' images, which ask for the part `cpu_requests` of their steps' processors; then `cpus`
+    and `memory` of 0 are what each node has.
     """
 
     cluster: str
@@ -47,6 +48,7 @@ class AgentPlace:
     image: str
     namespace: str = NAMESPACE
     advertise_peers: str = ""
+    trusted: bool = False
     cpus: float = 2.0
     memory: int = 2 << 30
     cpu_requests: float = 1.0
@@ -97,6 +99,7 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
     components = {
         "data-door": place.data_door or place.advertise_peers,
         "open-doors": place.advertise_peers,
+        "trusted-door": place.advertise_peers and place.trusted,
         "worker-pods": place.pods,
     }
     if wanted := [f"{bases}/components/{name}" for name, needed in components.items() if needed]:

@@ -78,6 +78,7 @@ class NodeConfig:
     credentials: Credentials
     listen_data: str  # host:port; port 0 = any
     advertise_data: str = ""  # host:port where others find it, where that differs
+    plain_port: int = 0  # where to serve it without TLS, as links allow that; 0 = any
     cpus: float = 1.0
     memory: int = 0
     disk: int = 0
@@ -160,7 +161,9 @@ class NodeDaemon:
         self._data = DataWork(store, client, self._tell)
         server_context = ssl_server_context(config.credentials)
         self._contexts = (server_context, client_context)
-        self._server = DataServer(store, self._data.arrivals, server_context, self._revocations)
+        self._server = DataServer(
+            store, self._data.arrivals, server_context, self._revocations, config.plain_port
+        )
         self._routes = routes
         self._standing = Standing(routes, self._may_call, self._server.let_in)
         self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)

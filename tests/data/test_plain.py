@@ -79,6 +79,19 @@ async def test_when_the_link_is_trusted_no_more_the_port_is_closed(network: Netw
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+async def test_the_port_is_the_one_that_was_asked_for_each_time_it_is_opened(network: Network) -> None:
+    """So that a door for it can be made beforehand."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    there = await network.peer("cloud/n1")
+    there.server._plain_wanted = port
+    for _ in range(2):
+        await there.server.trust(EDGE)
+        assert (await ask(port, "POST /v1/plain HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 401 ")
+        await there.server.trust(frozenset())
+
+
 @pytest.mark.parametrize("reachable", [True, False])
 async def test_a_pull_goes_on_when_token_or_port_are_not_good(network: Network, reachable: bool) -> None:
     """With another token, or with TLS where a firewall has the port."""

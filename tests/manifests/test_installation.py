@@ -249,3 +249,25 @@ def test_the_one_right_in_the_whole_cluster_is_to_read_the_nodes_that_work_and_i
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "bdw-fed-node", "namespace": "team"}]
     (config,) = [item for item in made if item["kind"] == "ConfigMap" and "bdw-fed-node" in item["metadata"]["name"]]
     assert (config["data"]["WORKER_CPUS"], config["data"]["WORKER_MEMORY"]) == ("0", "0"), "what each node has"
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="NO KUBECTL: what the overlays make is not tested")
+@pytest.mark.parametrize("trusted", [False, True])
+def test_the_door_without_tls_is_open_only_where_it_is_asked_for_and_has_one_number_inside_and_outside(
+    tmp_path: Path, trusted: bool
+) -> None:
+    installation = Installation(tmp_path)
+    installation.hub(HubPlace(image="b:1"))
+    place = replace(PLACE, advertise_peers="edge1:30445", trusted=trusted)
+    made = [item for item in yaml.safe_load_all(render(installation.agent(place))) if item]
+    (daemons,) = [item for item in made if item["kind"] == "DaemonSet"]
+    (container,) = daemons["spec"]["template"]["spec"]["containers"]
+    words = [word.replace("$(WORKER_CPUS)", "2") for word in container["args"][1:]]
+    ports = {port["name"]: (port["containerPort"], port.get("hostPort")) for port in container["ports"]}
+    told = parse(load("node").command, words)["plain_port"]
+    assert (told, ports.get("plain")) == ((7448, (7448, 7448)) if trusted else (0, None))
+    policies = {item["metadata"]["name"]: item for item in made if item["kind"] == "NetworkPolicy"}
+    open_to_all = [rule for rule in policies["bdw-fed-node"]["spec"]["ingress"] if "from" not in rule]
+    assert [rule["ports"] for rule in open_to_all] == [[{"port": "data"}], [{"port": "plain"}]][: 1 + trusted]
+    without = agent_overlay(replace(PLACE, trusted=True), "bases")["components"]
+    assert "bases/components/trusted-door" not in without, "no door without the other"

@@ -32,6 +32,12 @@ def command(
     closed: Annotated[
         bool, Option(("--closed",), "Open no port of the nodes: nobody outside can fetch the outputs that lie here.")
     ] = False,
+    trusted: Annotated[
+        bool,
+        Option(
+            ("--trusted",), "With --advertise-peers: open port 7448 of each node, too, for links that are `trusted`."
+        ),
+    ] = False,
     cpus: Annotated[
         float,
         Option(("--cpus",), "Processors for workers on each node. 0: what each has; for processes, 2.", "NUMBER"),
@@ -83,6 +89,8 @@ def command(
         raise UsageError("--node: name at least one node, as 'kubectl get nodes' shows it")
     if closed and advertise_peers:
         raise UsageError("--closed: other clusters dial this one, as --advertise-peers says; leave one of them out")
+    if trusted and not advertise_peers:
+        raise UsageError("--trusted opens a door for clusters that dial this one: say --advertise-peers, too")
     try:
         said = declared(topology, cluster).runtime if topology else None
     except ManifestError as error:
@@ -97,6 +105,7 @@ def command(
         image=image or default_image(),
         namespace=kubernetes_namespace or space,
         advertise_peers=advertise_peers,
+        trusted=trusted,
         cpus=cpus or (0.0 if pods else AgentPlace.cpus),
         memory=bytes_from("--memory", memory) or (0 if pods else AgentPlace.memory),
         cpu_requests=part_from("--cpu-requests", cpu_requests),

@@ -45,6 +45,9 @@ def command(
     advertise_data: Annotated[
         str, Option(("--advertise-data",), "Where other nodes find that, if it differs.", "ADDRESS")
     ] = "",
+    plain_port: Annotated[
+        int, Option(("--plain-port",), "Where to serve it without TLS to clusters by trusted links; 0: any.", "PORT")
+    ] = 0,
     cpus: Annotated[float, Option(("--cpus",), "Processors for workers; 0: all that the node has.", "NUMBER")] = 0.0,
     memory: Annotated[str, Option(("--memory",), "Memory for workers; 0: all that the node has.", "SIZE")] = "0",
     disk: Annotated[str, Option(("--disk",), "Disk that the store may take; 0: what is free.", "SIZE")] = "0",
@@ -113,6 +116,7 @@ def command(
         credentials=found,
         listen_data=listen_data,
         advertise_data=advertise_data,
+        plain_port=plain_port,
         cpus=cpus or (0.0 if kubernetes else float(os.cpu_count() or 1)),
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),

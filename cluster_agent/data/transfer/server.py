@@ -78,11 +78,17 @@ class _Request:
 class DataServer:
     """Serves `store`, and hands pushes to `arrivals`. Without TLS it serves the clusters that `trust` names.
 
-    Whose certificate is among the `revocations` is refused, with each request.
+    Whose certificate is among the `revocations` is refused, with each request. What goes without TLS does so at
+    `plain_port`, 0 = any; whoever is told of the port dials it where it has found the other one.
     """
 
     def __init__(
-        self, store: Store, arrivals: Arrivals, context: ssl.SSLContext, revocations: Revocations | None = None
+        self,
+        store: Store,
+        arrivals: Arrivals,
+        context: ssl.SSLContext,
+        revocations: Revocations | None = None,
+        plain_port: int = 0,
     ) -> None:
         self._store = store
         self._arrivals = arrivals
@@ -92,7 +98,7 @@ class DataServer:
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="serve")
         self._listener: Listener | None = None
         self._plain: Listener | None = None
-        self._plain_port = 0
+        self._plain_port = self._plain_wanted = plain_port
         self._passes = Passes()
 
     async def start(self, host: str, port: int) -> int:
@@ -112,7 +118,7 @@ class DataServer:
         self._passes.trusted = clusters
         if clusters and self._plain is None:
             plain = Listener(None, self._executor, self._answer)
-            self._plain_port = plain.start(self._host, 0)
+            self._plain_port = plain.start(self._host, self._plain_wanted)
             self._plain = plain
         elif not clusters and self._plain is not None:
             plain, self._plain = self._plain, None
