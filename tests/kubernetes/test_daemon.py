@@ -144,10 +144,10 @@ async def test_tasks_beyond_what_the_quota_allows_are_given_back_and_the_rest_is
     assert None in ends
     for failure in filter(None, ends):
         assert failure.kind == "room"
-        assert "no room for another pod: quota 'few' has 0 pods left of 1" in failure.message
+        assert "no room" in failure.message, "found before, or by the API server where others were quicker"
     assert machine.most == 1
     workers = await edge.agent.hear("workers", lambda changed: changed.full)
-    assert "quota 'few'" in workers.error
+    assert "quota" in workers.error
 
 
 async def test_what_the_node_has_is_told_and_that_it_is_cordoned(edge: Cluster, fake: FakeServer) -> None:

@@ -246,7 +246,8 @@ async def test_pods_that_nobody_uses_leave_their_room_to_one_that_is_asked_for(
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
     node.machine.holding = False
-    worker = await asyncio.wait_for(runtime.start(command("false")), DEADLINE)
+    await asyncio.sleep(0.6)  # what was read of quotas is used for half a second
+    worker = await asyncio.wait_for(runtime.start(command(*TRUE, memory=1 << 28)), DEADLINE)
     assert len(node.names) == 1
     await worker.stop()
 

@@ -97,5 +97,5 @@ async def test_a_pod_that_is_not_there_is_told(fake: FakeServer, tmp_path: Path)
         await make_runtime(config, "edge1", "n1", STATE, None, Keeps(tmp_path / "rows"), Room(0.0, 0))
     with pytest.raises(StartError, match="there is no kubeconfig at /nowhere"):
         await make_runtime(
-            KubernetesConfig(kubeconfig="/nowhere"), "edge1", "n1", STATE, None, Keeps(tmp_path / "rows")
+            KubernetesConfig(kubeconfig="/nowhere"), "edge1", "n1", STATE, None, Keeps(tmp_path / "rows"), Room(0.0, 0)
         )

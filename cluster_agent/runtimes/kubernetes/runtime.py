@@ -335,12 +335,12 @@ class KubernetesRuntime(Runtime):
     async def _connect(self, name: str, up: _Up) -> None:
         """Link up with a starter once it is there, and tell when the link is over."""
         try:
-            link = await self._linked(up.place)
+            link = up.link = await self._linked(up.place)  # from now on it is closed with the pod, whatever comes
             up.places = await asyncio.to_thread(_places, up.place)
         except (StartError, OSError) as error:
             self._handle(messages.Unlinked(name, str(error)))
             return
-        up.link, up.fate = link, Fate()
+        up.fate = Fate()
         self._handle(messages.Linked(name))
         await link.gone.wait()
         self._handle(messages.Unlinked(name, "the pod's starter is gone"))
