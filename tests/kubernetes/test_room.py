@@ -35,6 +35,7 @@ def node(*taints: Taint, unschedulable: bool = False, cpu: str = "4", memory: st
 def test_workers_get_what_the_node_has_but_for_what_the_daemon_asks_for() -> None:
     assert room_of(node(), ALL, asked(OWN), ()) == Room(3.75, 7 * GI)
     assert room_of(node(cpu="7910m", memory="30Gi"), ALL, {}, ()) == Room(7.91, 30 * GI)
+    assert room_of(node(), ALL, asked(OWN), (), part=0.5) == Room(7.5, 7 * GI), "pods ask for half of their processors"
 
 
 def test_what_is_told_counts_each_by_itself() -> None:

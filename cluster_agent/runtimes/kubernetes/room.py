@@ -35,15 +35,21 @@ Tolerations = Sequence[Mapping[str, Any]]
 
 
 class NodeRoom:
-    """The room of one node. `told` is what the operator has said, 0 = as much as there is; `own` is our own pod."""
+    """The room of one node. `told` is what the operator has said, 0 = as much as there is; `own` is our own pod.
 
-    def __init__(self, client: Client, node: str, told: Room, own: Pod | None, tolerations: Tolerations) -> None:
+    `part`: of their steps' processors workers' pods ask for so much, so there is room for more of them.
+    """
+
+    def __init__(
+        self, client: Client, node: str, told: Room, own: Pod | None, tolerations: Tolerations, part: float = 1.0
+    ) -> None:
         self.room = told
         self._client = client
         self._node = node
         self._told = told
         self._beside = asked(own) if own is not None else {}
         self._tolerations = tolerations
+        self._part = part
 
     async def read(self) -> None:
         """Find out what there is. StartError if that is needed and can't be had."""
@@ -79,13 +85,15 @@ class NodeRoom:
         await watcher.run(deliver)
 
     def _room(self, node: Node) -> Room:
-        return room_of(node, self._told, self._beside, self._tolerations)
+        return room_of(node, self._told, self._beside, self._tolerations, self._part)
 
 
-def room_of(node: Node, told: Room, beside: Mapping[str, Fraction], tolerations: Tolerations) -> Room:
-    """What a node has for workers: as told, else all but what is asked for `beside` them."""
+def room_of(
+    node: Node, told: Room, beside: Mapping[str, Fraction], tolerations: Tolerations, part: float = 1.0
+) -> Room:
+    """What a node has for workers, see NodeRoom: as told, else all but what is asked for `beside` them."""
     there = amounts(node.status.allocatable)
-    cpus = float(there.get("cpu", _NOTHING) - beside.get("cpu", _NOTHING))
+    cpus = float(there.get("cpu", _NOTHING) - beside.get("cpu", _NOTHING)) / part
     memory = int(there.get("memory", _NOTHING) - beside.get("memory", _NOTHING))
     closed = node.spec.unschedulable or any(_forbids(taint, tolerations) for taint in node.spec.taints)
     return Room(told.cpus or max(cpus, 0.0), told.memory or max(memory, 1), closed)

@@ -58,7 +58,8 @@ async def make_runtime(
     except BaseException:
         await client.close()
         raise
-    return KubernetesRuntime(client, settings, keeps, NodeRoom(client, node, told, own, settings.tolerations))
+    room = NodeRoom(client, node, told, own, settings.tolerations, config.cpu_requests)
+    return KubernetesRuntime(client, settings, keeps, room)
 
 
 def settings_of(
