@@ -350,7 +350,8 @@ class Tasks:
             started = await self._runtime.start(_worker_spec(made_of, bundle))
             await self._settle(worker, started)
         except StartError as error:
-            _log.warning("a worker could not start", step=pool.definition, error=str(error))
+            say = _log.info if error.no_room else _log.warning
+            say("a worker could not start", step=pool.definition, error=str(error))
             self._handle(messages.WorkerFailed(worker, f"{error}\0{error.detail}", error.no_room))
             return
         except OSError as error:

@@ -261,7 +261,7 @@ class NodeDoor(NodeServiceServicer):
                 self.logs.chunk(attached.node, message.log)
             case "workers":
                 self._intake.submit(pool_told(attached.node, message.workers))
-                if message.workers.error:
+                if message.workers.error and not message.workers.full:
                     _log.warning(
                         "a worker could not start",
                         node=attached.node,
