@@ -11,10 +11,12 @@ import grpc.aio
 import pytest
 
 from bdw_fed.v1 import node_pb2 as n
+from bdw_fed.v1.control_plane_pb2 import NodeStatus
 from cluster_agent.coordinator.messages import (
     Action,
     Event,
     FetchEnded,
+    NodeChanged,
     NodeJoined,
     NodeLost,
     NodeSaid,
@@ -89,6 +91,24 @@ async def test_a_node_joins_when_all_its_results_are_heard(members: Members, tmp
             assert said == [NodeSaid("n1", what) for what in (*results, STARTED)]
             assert isinstance(joined, NodeJoined)
             assert isinstance(read, SourceRead)
+
+
+async def test_of_a_nodes_status_the_core_hears_what_room_it_has_and_that_it_is_cordoned(
+    members: Members, tmp_path: Path
+) -> None:
+    async with (
+        running(members, tmp_path / "edge", "edge", NOWHERE) as agent,
+        FakeNode(agent.node_door, "edge", "n1", members.issue(Role.NODE, "edge/n1")) as node,
+    ):
+        for status in (
+            NodeStatus(cpus=4, running=3),
+            NodeStatus(cpus=4, cordoned=True),
+            NodeStatus(cpus=4, cordoned=True, workers=2),
+            NodeStatus(cpus=8, memory=9),
+        ):
+            await node.say(n.NodeMessage(status=status))
+        await until(lambda: len(agent.core.events) == 3)
+        assert agent.core.events[1:] == [NodeChanged("n1", 4.0, 0, True), NodeChanged("n1", 8.0, 9, False)]
 
 
 async def test_each_message_becomes_its_event_in_order(members: Members, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bdw_fed.v1 import control_plane_pb2 as cp
-from control_plane.planner.base import Measured
+from control_plane.planner.base import Measured, World
 from control_plane.planner.core import plan
 from tests.planner.conftest import Case
 from wire.errors import ProblemError
@@ -201,6 +201,16 @@ def test_a_cluster_is_told_by_what_its_agent_sees_where_that_differs_from_the_de
     planned = plan(request)
     step = next(each for each in planned.plan.steps if each.step == "one")
     assert "edge-a" in {share.cluster for share in step.shares}
+
+
+def test_a_cordoned_node_counts_for_no_slot_while_there_is_another(case: CaseOf) -> None:
+    request = case(TOPOLOGY + STEP + workflow("[{name: one, use: s@1, in: {x: inputs.rows}}]")).request()
+    status = request.clusters["edge-a"]  # type: ignore[index]
+    status.nodes.append(cp.NodeStatus(name="big", ready=True, cpus=16, cordoned=True))
+    world = World(request.topology, request.clusters)  # type: ignore[arg-type]
+    assert world.slots("edge-a", 1.0, 0, 0) == 16, "it may be uncordoned before the run gets there"
+    status.nodes.append(cp.NodeStatus(name="small", ready=True, cpus=2))
+    assert world.slots("edge-a", 1.0, 0, 0) == 2
 
 
 def test_pairing_by_cluster_after_gathering_is_refused(case: CaseOf) -> None:
