@@ -15,10 +15,11 @@ const mark = "BDW_FED_WORKER"
 // child is a process that a daemon has ordered; it leads a session and a group. One that had to set limits first has
 // the end of a pipe that tells why it could not become what it should.
 type child struct {
-	number int
-	why    int // -1: none
-	name   string
-	path   string
+	number    int
+	why       int // -1: none
+	name      string
+	path      string
+	directory string // of a program
 }
 
 // slot is a place for programs, one after another: their standard output and error, and what is common to their
@@ -43,6 +44,8 @@ type children struct {
 	finder  finder
 	listing *listing
 	null    int
+	giveTo  *owner
+	home    string // the directory that all of theirs lie in
 }
 
 func newChildren(made image) (*children, error) {
@@ -77,6 +80,7 @@ func (c *children) serve(talk *conversation) {
 	for !c.none {
 		c.changed.Wait()
 	}
+	c.giveTo.take(c.home)
 }
 
 // endAll lets all processes end, and kills those that have not after some time. Nothing is started any more.
@@ -95,6 +99,7 @@ func (c *children) endAll(grace time.Duration) {
 	for !c.none {
 		c.changed.Wait()
 	}
+	c.giveTo.take(c.home)
 }
 
 func (c *children) obey(told order, descriptors []int) error {
@@ -142,6 +147,7 @@ func (c *children) startProgram(told order, place slot) (int, child, error) {
 	}
 	env := merged(place.env, told.Env, told.ID)
 	directory := string(told.Directory)
+	made.directory = directory
 	made.name = string(told.Argv[0])
 	path, err := c.finder.find(made.name, pathOf(place.env, told.Env), directory)
 	if err != nil {

@@ -70,6 +70,7 @@ func run(arguments []string) error {
 	python := flags.String("python", "", "the interpreter's `path`; by default python3 or python on PATH")
 	peers := flags.String("peers", "", "`users` by number, with commas, who may order besides root and our own user")
 	group := flags.Int("group", -1, "`group` by number that may open the socket; by default only our own user may")
+	give := flags.String("give", "", "`owner` by number, USER:GROUP, who gets what programs make; for a starter that is root")
 	grace := flags.Duration("grace", 5*time.Second, "`time` that processes have to end when the pod does")
 	if err := flags.Parse(arguments); err != nil {
 		return err
@@ -84,10 +85,15 @@ func run(arguments []string) error {
 	if err := settle(); err != nil {
 		return err
 	}
+	giveTo, err := ownerOf(*give)
+	if err != nil {
+		return err
+	}
 	children, err := newChildren(image{interpreters: interpreters(*python), worker: *worker})
 	if err != nil {
 		return err
 	}
+	children.giveTo, children.home = giveTo, filepath.Dir(flags.Arg(0))
 	door, err := open(flags.Arg(0), allowed, *group)
 	if err != nil {
 		return err

@@ -66,6 +66,7 @@ func (c *children) ended(pid int) {
 		}
 	}
 	answer.Strays = c.endStrays(known.number)
+	c.giveTo.take(known.directory)
 	c.say(answer)
 }
 

@@ -161,6 +161,7 @@ class Execution(Model):
     command: Many[str] | None = None
     bundle: str | None = Field(default=None, min_length=1)  # a directory, relative to the file that names it
     image: str | None = Field(default=None, min_length=1)
+    user: Literal["root"] | None = None  # of the command in its pod; else one without rights
     env: dict[Variable, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -174,6 +175,12 @@ class Execution(Model):
             )
         if self.command is not None and not (self.command and self.command[0]):
             raise WrongValue("the command is empty", "name the program to start", ("command",))
+        if self.user and not (self.command and self.image):
+            raise WrongValue(
+                "only a command in an image of its own can be root",
+                "leave user out, or say command and image",
+                ("user",),
+            )
         return self
 
 

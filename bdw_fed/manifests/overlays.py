@@ -38,8 +38,8 @@ class AgentPlace:
     `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does; `trusted`: they find a
     door without TLS, too, for links that the topology calls so. `data_door`: people can fetch from the nodes what lies
     there; other clusters that dial have to, anyway. `memory` and `disk` are bytes; `disk` 0 = not limited. `pods`:
-    workers are pods of the users' images, which ask for the part `cpu_requests` of their steps' processors; then `cpus`
-    and `memory` of 0 are what each node has.
+    workers are pods of the users' images, which ask for the part `cpu_requests` of their steps' processors, and are
+    root where their steps want it and `allow_root` is set; then `cpus` and `memory` of 0 are what each node has.
     """
 
     cluster: str
@@ -56,6 +56,7 @@ class AgentPlace:
     durability: str = "power"
     log_level: str = "warning"
     pods: bool = False
+    allow_root: bool = False
     data_door: bool = True
 
 
@@ -101,6 +102,7 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
         "open-doors": place.advertise_peers,
         "trusted-door": place.advertise_peers and place.trusted,
         "worker-pods": place.pods,
+        "root-steps": place.pods and place.allow_root,
     }
     if wanted := [f"{bases}/components/{name}" for name, needed in components.items() if needed]:
         content["components"] = wanted

@@ -486,9 +486,12 @@ class Execution(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     BUNDLE_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
     bundle: _builtins.bytes
     """digest of the bundle's archive; empty: none"""
     image: _builtins.str
+    user: _builtins.str
+    """of a command in its pod: root; empty: the node daemon's"""
     @_builtins.property
     def python(self) -> Global___Execution.Python: ...
     @_builtins.property
@@ -509,10 +512,11 @@ class Execution(_message.Message):
         output: Global___Execution.Output | None = ...,
         bundle: _builtins.bytes = ...,
         image: _builtins.str = ...,
+        user: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "kind", b"kind", "output", b"output", "python", b"python", "source", b"source", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "command", b"command", "image", b"image", "kind", b"kind", "output", b"output", "python", b"python", "source", b"source", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "command", b"command", "image", b"image", "kind", b"kind", "output", b"output", "python", b"python", "source", b"source", "split", b"split", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["python", "command", "split", "source", "output"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015

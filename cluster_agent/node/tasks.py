@@ -485,5 +485,6 @@ def _worker_spec(pool: _Pool, bundle: Path | None) -> WorkerSpec:
         memory=pool.spec.memory,
         disk=pool.disk,
         image=execution.image,
+        user=execution.user,
         cpus=pool.spec.cpus,
     )

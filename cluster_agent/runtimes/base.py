@@ -36,8 +36,8 @@ class Sink(Protocol):
 class WorkerSpec:
     """A step version as one worker runs it. Exactly one of `function` ("module:name") and `argv` is set.
 
-    `bundle` is the directory of its code; `memory` and `disk` are bytes, 0 = no limit. `image` and `cpus` are of no
-    matter where workers are processes of the node.
+    `bundle` is the directory of its code; `memory` and `disk` are bytes, 0 = no limit. `image`, `user` (root, or
+    empty: the daemon's) and `cpus` are of no matter where workers are processes of the node.
     """
 
     definition: str
@@ -48,6 +48,7 @@ class WorkerSpec:
     memory: int = 0
     disk: int = 0
     image: str = ""
+    user: str = ""
     cpus: float = 0.0
 
 

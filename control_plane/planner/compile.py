@@ -168,7 +168,7 @@ def _step(use: StepUse, definition: Definition, parameters: Mapping[str, Value])
 
 
 def _execution(run: WrittenExecution, bundle: bytes) -> m.Execution:
-    execution = m.Execution(bundle=bundle, image=run.image or "")
+    execution = m.Execution(bundle=bundle, image=run.image or "", user=run.user or "")
     if run.python is not None:
         execution.python.CopyFrom(m.Execution.Python(function=run.python, env=run.env))
     else:

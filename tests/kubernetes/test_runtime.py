@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,49 @@ async def test_a_killed_interpreter_is_replaced_in_the_same_pod(
         assert not worker.alive
         await worker.stop()
     assert len(node.machine.started) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ root
+
+
+async def test_who_wants_to_be_root_is_refused_unless_the_operator_allows_it(
+    node: Node, runtime: KubernetesRuntime
+) -> None:
+    words = r"step s@1 wants to be root in its pod, .*leave run\.user out.*--allow-root"
+    with pytest.raises(StartError, match=words):
+        await runtime.start(command(*TRUE, user="root"))
+    assert node.names == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="NOT ROOT: that a root's files are given away is not tested")
+async def test_what_root_makes_becomes_the_daemons_and_its_pod_has_no_more_rights_than_needed(
+    node: Node, tmp_path: Path
+) -> None:
+    node.settings = replace(node.settings, user=65532, group=65532, allow_root=True)
+    runtime = await node.daemon()
+    await (await runtime.start(command(*TRUE))).stop()
+    script = "umask 077; mkdir out/deep; echo x >out/deep/file; ln -s /etc/hostname out/link; id -u"
+    worker = await runtime.start(command("sh", "-c", script, user="root", image=PYTHON))
+    [pod] = node.machine.pods
+    assert pod["spec"]["securityContext"]["runAsUser"] == 65532
+    [init] = pod["spec"]["initContainers"]
+    assert "runAsUser" not in init["securityContext"], "what puts our program there is nobody's root"
+    [worked] = pod["spec"]["containers"]
+    assert worked["securityContext"] == {
+        "runAsUser": 0,
+        "runAsNonRoot": False,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"]},
+    }
+    assert not worker.takes_small
+    outside = Path("/etc/hostname").stat().st_uid
+    made, said = job(tmp_path), Said()
+    assert (await outcome(worker, made, said=said)).kind == ""
+    assert said.streams[1] == b"0\n"
+    paths = [made.directory, *made.directory.rglob("*")]
+    assert {path.lstat().st_uid for path in paths} == {path.lstat().st_gid for path in paths} == {65532}
+    assert Path("/etc/hostname").stat().st_uid == outside, "links are not followed"
+    await worker.stop()
 
 
 # ------------------------------------------------------------------------------------------- what does not come up

@@ -53,6 +53,9 @@ def command(
     memory: Annotated[
         str, Option(("--memory",), "Memory for workers on each node. 0: what each has; for processes, 2Gi.", "SIZE")
     ] = "0",
+    allow_root: Annotated[
+        bool, Option(("--allow-root",), "Steps that say run.user: root are root in their pods. Read the manual before.")
+    ] = False,
     disk: Annotated[str, Option(("--disk",), "Disk that a node's store may take; 0: what is free.", "SIZE")] = "0",
     topology: Annotated[
         Path | None,
@@ -111,6 +114,7 @@ def command(
         cpu_requests=part_from("--cpu-requests", cpu_requests),
         disk=bytes_from("--disk", disk),
         pods=pods,
+        allow_root=allow_root,
         data_door=not closed,
     )
     try:

@@ -76,6 +76,9 @@ def command(
     cpu_requests: Annotated[
         float, Option(("--cpu-requests",), "Of kubernetes: part of its step's processors that a pod asks for.", "PART")
     ] = 1.0,
+    allow_root: Annotated[
+        bool, Option(("--allow-root",), "Of kubernetes: steps that ask for it are root in their pods.")
+    ] = False,
     listen_health: ListenHealth = "",
     log_level: LogLevel = "warning",
 ) -> None:
@@ -100,6 +103,7 @@ def command(
             worker_image=worker_image,
             starter_image=starter_image,
             cpu_requests=part_from("--cpu-requests", cpu_requests),
+            allow_root=allow_root,
         )
     token = token_in(token_file) if token_file else ""
     if join and not token:

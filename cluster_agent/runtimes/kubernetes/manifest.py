@@ -33,6 +33,7 @@ STARTER_IN_IMAGE: Final = "/opt/bdw-fed/starter/starter"  # in our own; worker.p
 _INSTALLED: Final = "/.bdw-fed"
 _BUNDLE: Final = "bdw-fed.io/bundle"
 _SOCKET: Final = "socket"
+_OF_ROOT: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 _GRACE_SECONDS: Final = 10
 _TASKS_END_SECONDS: Final = 5
 # What a container may take beyond the memory of its step: the starter, and the interpreter with its modules.
@@ -55,6 +56,7 @@ class Settings:
     memory: Path | None = None
     tolerations: tuple[Mapping[str, Any], ...] = ()
     pull_secrets: tuple[str, ...] = ()
+    allow_root: bool = False  # steps may ask to be root in their pods
     cpu_requests: float = 1.0  # the part of a step's processors that its pod asks for
     owner: Mapping[str, Any] | None = None  # with whose deletion Kubernetes deletes the pods
 
@@ -204,9 +206,9 @@ def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
                 "name": WORKER,
                 "image": spec.image or settings.worker_image,
                 "imagePullPolicy": "IfNotPresent",
-                "command": [f"{_INSTALLED}/starter", "-grace", f"{_TASKS_END_SECONDS}s"],
+                "command": [f"{_INSTALLED}/starter", "-grace", f"{_TASKS_END_SECONDS}s", *_as_root(settings, spec)],
                 "resources": _resources(spec, settings.cpu_requests),
-                "securityContext": _confined(),
+                "securityContext": _root() if spec.user else _confined(),
                 "volumeMounts": mounts,
             }
         ],
@@ -235,6 +237,24 @@ def _resources(spec: WorkerSpec, cpu_requests: float) -> dict[str, Any]:
 
 def _confined() -> dict[str, Any]:
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def _root() -> dict[str, Any]:
+    """Root within the image, with what installing and handing over needs, and nothing of the node's."""
+    return {
+        "runAsUser": 0,
+        "runAsNonRoot": False,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"], "add": list(_OF_ROOT)},
+    }
+
+
+def _as_root(settings: Settings, spec: WorkerSpec) -> list[str]:
+    """How a starter that is root serves a daemon that is not: it opens to it, and gives it what programs make."""
+    if not spec.user:
+        return []
+    whose = f"{settings.user}:{settings.group}"
+    return ["-peers", str(settings.user), "-group", str(settings.group), "-give", whose]
 
 
 def _only(node: str) -> dict[str, Any]:

@@ -130,6 +130,11 @@ class KubernetesRuntime(Runtime):
         self._own(self._watch())
 
     async def start(self, spec: WorkerSpec) -> Worker:
+        if spec.user and not self._settings.allow_root:
+            raise StartError(
+                f"step {spec.definition} wants to be {spec.user} in its pod, which the operator of this cluster does "
+                "not allow: leave run.user out if any user can execute the image, or have node daemons get --allow-root"
+            )
         if spec.argv:
             try:
                 check(spec.argv)
@@ -200,7 +205,7 @@ class KubernetesRuntime(Runtime):
         env = link.environment()
         if spec.argv:
             with contextlib.suppress(StartError):  # the image need not have an interpreter, or one that will do
-                if link.hello.python:
+                if link.hello.python and not spec.user:
                     return await CommandWorker.start(link, spec, env, places)
             return await CommandWorker.start(link, spec, env)
         return await PythonWorker.start(link, spec, env, places, self._keeps)

@@ -38,6 +38,7 @@ class KubernetesConfig:
     starter_image: str = ""
     worker_image: str = ""
     cpu_requests: float = 1.0
+    allow_root: bool = False
 
 
 async def make_runtime(
@@ -87,6 +88,7 @@ def settings_of(
         memory=memory / "workers" if memory is not None else None,
         tolerations=_tolerations(own) if own is not None else (),
         cpu_requests=config.cpu_requests,
+        allow_root=config.allow_root,
         pull_secrets=tuple(each["name"] for each in own.spec.image_pull_secrets) if own is not None else (),
         owner=_owner(own) if own is not None else None,
     )
