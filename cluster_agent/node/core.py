@@ -492,7 +492,7 @@ class NodeCore:
 
     def _is_tight(self, pool: Pool) -> bool:
         """Whether another pool lacks room: then what that leaves is for its tasks, and no worker is warmed."""
-        return self._held and any(other.refusals for other in self._pools.values() if other is not pool)
+        return self._held and any(other.lacks_room for other in self._pools.values() if other is not pool)
 
     def _made_way(self, pool: Pool) -> bool:
         """Stop idle workers of others, as many as hold what one of this pool asks for; whether there were any."""

@@ -108,6 +108,11 @@ class Pool:
         """Whether there is, or may be, a worker for another task."""
         return len(self.waiting) < len(self.idle) + len(self.starting) or self.workers < self.most
 
+    @property
+    def lacks_room(self) -> bool:
+        """Whether it wants a worker for which there was no place the last time."""
+        return self.refusals > 0 and (bool(self.waiting or self.queue) or self.workers < self.target)
+
     def refused(self, why: str) -> None:
         """There was no place for another worker."""
         self.refusals += 1

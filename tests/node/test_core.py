@@ -591,6 +591,16 @@ def test_room_that_a_task_lacks_is_not_taken_to_warm_others_and_enough_idle_ones
     assert started(node.handle(messages.PoolSized(small, 3), 5)) == [6, 7]
 
 
+def test_what_lacked_room_and_is_not_wanted_any_more_holds_up_no_warming() -> None:
+    node = NodeCore(8.0, 0, held=True)
+    small, large = PoolSpec("s", "s@1"), PoolSpec("l", "l@1", cpus=2.0)
+    node.handle(messages.PoolSized(large, 1), 0)
+    node.handle(messages.WorkerFailed(1, "Insufficient cpu", no_room=True), 1)
+    assert started(node.handle(messages.PoolSized(small, 2), 2)) == []
+    node.handle(messages.PoolSized(large, 0), 3)
+    assert started(node.handle(messages.PoolSized(small, 2), 3)) == [2, 3]
+
+
 def test_where_idle_workers_hold_what_they_ask_for_one_makes_room_for_one_that_is_needed() -> None:
     node = NodeCore(2.0, 0, held=True)
     idle, needed = PoolSpec("i", "i@1"), PoolSpec("n", "n@1")
