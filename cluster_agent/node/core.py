@@ -13,8 +13,8 @@ a worker in it is given back, for other nodes to take. Where workers hold what t
 of other pools are stopped for one that is needed, and none is kept warm beyond what fits. But one that is the last of
 its pool, or would only make room for a further one of another, is kept idle for as long as its start took: as a rule
 its next task is about to come, and to stop and start workers by turns takes longer than what they do. Meanwhile tasks
-of other pools pass the one that waits, though not for ever. A node that is *cordoned* gives back all that has not begun.
-Built-in tasks need neither worker nor room.
+of other pools pass the one that waits, though not for ever. A node that is *cordoned* gives back all that has not
+begun. Built-in tasks need neither worker nor room.
 
 Where a pool's tasks have been short and small so far, further light ones are *given ahead* to its busy workers, as
 many as are done within some milliseconds: they need no processor but the one that the worker has. A worker that stops

@@ -161,9 +161,7 @@ class NodeDaemon:
         self._data = DataWork(store, client, self._tell)
         server_context = ssl_server_context(config.credentials)
         self._contexts = (server_context, client_context)
-        self._server = DataServer(
-            store, self._data.arrivals, server_context, self._revocations, config.plain_port
-        )
+        self._server = DataServer(store, self._data.arrivals, server_context, self._revocations, config.plain_port)
         self._routes = routes
         self._standing = Standing(routes, self._may_call, self._server.let_in)
         self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)
