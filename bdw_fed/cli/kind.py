@@ -1,4 +1,4 @@
-"""The kind environment for people: the steps as they go, the example, and how things stand.
+"""The kind environment for people: the steps as they go, the examples, and how things stand.
 
 Progress goes to standard error, so that standard output holds nothing but the answer.
 """
@@ -81,7 +81,7 @@ def _done(steps: Sequence[Step]) -> dict[str, float]:
                 under_way.remove(name)
                 took[name] = round(event.seconds, 2)
                 line = f"{len(took):>2}/{len(steps)} {event.seconds:6.1f} s  {name:<24} {event.said}".rstrip()
-                console.print(line, markup=False)
+                console.print(line, markup=False, soft_wrap=True)
                 sys.stderr.flush()
             if status is not None:
                 status.update(", ".join(under_way))

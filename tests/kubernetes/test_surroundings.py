@@ -91,6 +91,17 @@ def test_names_and_labels_are_such_as_kubernetes_takes(definition: str) -> None:
         assert not value or (value[0].isalnum() and value[-1].isalnum())
 
 
+def test_a_pod_asks_for_the_part_of_its_step_s_processors_that_the_operator_lets_it() -> None:
+    for part, asked in ((1.0, "500m"), (0.4, "200m"), (1e-6, "1m")):
+        made = template(
+            settings(KubernetesConfig(cpu_requests=part), OWN),
+            WorkerSpec("s@1", argv=("true",), cpus=0.5, memory=1 << 30),
+        ).manifest("0" * 12)
+        (worker,) = made["spec"]["containers"]
+        (starter,) = made["spec"]["initContainers"]
+        assert worker["resources"]["requests"] == starter["resources"]["requests"] == {"cpu": asked, "memory": "1Gi"}
+
+
 async def test_a_pod_that_is_not_there_is_told(fake: FakeServer, tmp_path: Path) -> None:
     config = KubernetesConfig("fake", str(fake.kubeconfig), pod="we")
     with pytest.raises(StartError, match=r"our own pod can't be read, .*: can't get pods/we in team"):

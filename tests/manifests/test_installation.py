@@ -12,6 +12,7 @@ import yaml
 from cryptography import x509
 
 from bdw_fed.cli.arguments import parse
+from bdw_fed.cli.exits import UsageError
 from bdw_fed.cli.verbs import load
 from bdw_fed.manifests.declared import declared
 from bdw_fed.manifests.errors import ManifestError
@@ -271,3 +272,18 @@ def test_the_door_without_tls_is_open_only_where_it_is_asked_for_and_has_one_num
     assert [rule["ports"] for rule in open_to_all] == [[{"port": "data"}], [{"port": "plain"}]][: 1 + trusted]
     without = agent_overlay(replace(PLACE, trusted=True), "bases")["components"]
     assert "bases/components/trusted-door" not in without, "no door without the other"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cpu-requests", "0"], "--cpu-requests: 0 is not a part"),
+        (["--cpu-requests", "1.5"], "--cpu-requests: 1.5 is not a part"),
+        (["--closed", "--advertise-peers", "edge1:30445"], "--closed: other clusters dial this one"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        printed(["--cluster", "c", *words], tmp_path, monkeypatch)
