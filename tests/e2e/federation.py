@@ -40,6 +40,7 @@ class Federation:
 
     state: Path
     topology: Path
+    patience: float = PATIENCE
 
     @classmethod
     def start(cls, directory: Path, topology: Path) -> Federation:
@@ -59,7 +60,7 @@ class Federation:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=self.patience,
             stdin=subprocess.DEVNULL,
             check=False,
         )
@@ -83,7 +84,7 @@ class Federation:
 
     def insist(self, *words: str) -> str:
         """The same, said again for as long as the hub can't be reached: it is being started."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline:
             try:
                 return self.call(*words)

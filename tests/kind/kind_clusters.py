@@ -24,7 +24,7 @@ EXAMPLE = ROOT / "examples" / "flights"
 CHAIN = ROOT / "examples" / "thesis-chain"
 NAMES = ("edge1", "edge2", "cloud1")
 UP_SECONDS = 1200
-PATIENCE = 120.0
+PATIENCE = 300.0  # six nodes of Kubernetes on one machine, with images and caches that are cold at first
 Done = dict[str, int]
 
 
@@ -38,7 +38,7 @@ class Clusters:
     @classmethod
     def of(cls, state: Path, surroundings: Path) -> Clusters:
         """The one whose state is in a directory, of the topology and data that are laid out in another."""
-        return cls(Federation(state, lay_out(surroundings)), state)
+        return cls(Federation(state, lay_out(surroundings), PATIENCE), state)
 
     def up(self) -> None:
         """Make what is missing."""
