@@ -148,7 +148,7 @@ def done_of(run: model.Run, cluster: str = "") -> Done:
 
 def lacking() -> str:
     """What the tests need and this machine has not; empty if all is there."""
-    for program in ("docker", "kind", "kubectl", "go"):
+    for program in ("docker", "kind", "kubectl"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
