@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from bdw_fed.v1 import membership_pb2 as bdw__fed_dot_v1_dot_membership__pb2
 from bdw_fed.v1 import node_pb2 as bdw__fed_dot_v1_dot_node__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -45,10 +44,10 @@ class NodeServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_node__pb2.FetchBundleRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_node__pb2.FetchBundleResponse.FromString,
                 _registered_method=True)
-        self.Certify = channel.unary_unary(
-                '/bdw_fed.v1.NodeService/Certify',
-                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyRequest.SerializeToString,
-                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyResponse.FromString,
+        self.Renew = channel.unary_unary(
+                '/bdw_fed.v1.NodeService/Renew',
+                request_serializer=bdw__fed_dot_v1_dot_node__pb2.RenewRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_node__pb2.RenewResponse.FromString,
                 _registered_method=True)
 
 
@@ -67,7 +66,7 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Certify(self, request, context):
+    def Renew(self, request, context):
         """The node's next certificate, which the agent asks the hub for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -87,10 +86,10 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     request_deserializer=bdw__fed_dot_v1_dot_node__pb2.FetchBundleRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_node__pb2.FetchBundleResponse.SerializeToString,
             ),
-            'Certify': grpc.unary_unary_rpc_method_handler(
-                    servicer.Certify,
-                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyRequest.FromString,
-                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.CertifyResponse.SerializeToString,
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=bdw__fed_dot_v1_dot_node__pb2.RenewRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_node__pb2.RenewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -158,7 +157,7 @@ class NodeService:
             _registered_method=True)
 
     @staticmethod
-    def Certify(request,
+    def Renew(request,
             target,
             options=(),
             channel_credentials=None,
@@ -171,9 +170,9 @@ class NodeService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/bdw_fed.v1.NodeService/Certify',
-            bdw__fed_dot_v1_dot_membership__pb2.CertifyRequest.SerializeToString,
-            bdw__fed_dot_v1_dot_membership__pb2.CertifyResponse.FromString,
+            '/bdw_fed.v1.NodeService/Renew',
+            bdw__fed_dot_v1_dot_node__pb2.RenewRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_node__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

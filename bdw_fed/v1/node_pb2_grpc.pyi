@@ -7,7 +7,6 @@ The stream carries batches. Nothing in it is numbered: after a reconnection the 
 results are not acknowledged yet, and the coordinator goes on from there.
 """
 
-from bdw_fed.v1 import membership_pb2 as _membership_pb2
 from bdw_fed.v1 import node_pb2 as _node_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
@@ -38,7 +37,7 @@ class NodeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     Attach: _grpc.StreamStreamMultiCallable[_node_pb2.AttachRequest, _node_pb2.AttachResponse]
     FetchBundle: _grpc.UnaryStreamMultiCallable[_node_pb2.FetchBundleRequest, _node_pb2.FetchBundleResponse]
-    Certify: _grpc.UnaryUnaryMultiCallable[_membership_pb2.CertifyRequest, _membership_pb2.CertifyResponse]
+    Renew: _grpc.UnaryUnaryMultiCallable[_node_pb2.RenewRequest, _node_pb2.RenewResponse]
     """The node's next certificate, which the agent asks the hub for."""
 
 @_typing.type_check_only
@@ -46,7 +45,7 @@ class NodeServiceAsyncStub(NodeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Attach: _aio.StreamStreamMultiCallable[_node_pb2.AttachRequest, _node_pb2.AttachResponse]  # type: ignore[assignment]
     FetchBundle: _aio.UnaryStreamMultiCallable[_node_pb2.FetchBundleRequest, _node_pb2.FetchBundleResponse]  # type: ignore[assignment]
-    Certify: _aio.UnaryUnaryMultiCallable[_membership_pb2.CertifyRequest, _membership_pb2.CertifyResponse]  # type: ignore[assignment]
+    Renew: _aio.UnaryUnaryMultiCallable[_node_pb2.RenewRequest, _node_pb2.RenewResponse]  # type: ignore[assignment]
     """The node's next certificate, which the agent asks the hub for."""
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,11 +64,11 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_node_pb2.FetchBundleResponse], _abc.AsyncIterator[_node_pb2.FetchBundleResponse]]: ...
 
     @_abc_1.abstractmethod
-    def Certify(
+    def Renew(
         self,
-        request: _membership_pb2.CertifyRequest,
+        request: _node_pb2.RenewRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_membership_pb2.CertifyResponse, _abc.Awaitable[_membership_pb2.CertifyResponse]]:
+    ) -> _typing.Union[_node_pb2.RenewResponse, _abc.Awaitable[_node_pb2.RenewResponse]]:
         """The node's next certificate, which the agent asks the hub for."""
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

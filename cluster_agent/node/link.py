@@ -18,7 +18,6 @@ import grpc.aio
 import structlog
 
 from bdw_fed.v1 import node_pb2
-from bdw_fed.v1.membership_pb2 import CertifyRequest
 from bdw_fed.v1.node_pb2_grpc import NodeServiceStub
 from cluster_agent.membership.errors import NotNowError
 from cluster_agent.orders.messages import Downward, Upward, decode_downward, encode
@@ -80,7 +79,9 @@ class AgentLink:
     async def certify(self, request: bytes) -> bytes:
         """Our next certificate, which the agent has made. NotNowError."""
         try:
-            return (await self._stub.Certify(CertifyRequest(request=request), timeout=_CERTIFY_SECONDS)).certificate
+            return (
+                await self._stub.Renew(node_pb2.RenewRequest(request=request), timeout=_CERTIFY_SECONDS)
+            ).certificate
         except grpc.aio.AioRpcError as error:
             raise NotNowError(f"the agent brings no certificate just now: {error.details()}") from error
 

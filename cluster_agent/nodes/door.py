@@ -19,7 +19,6 @@ import structlog
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
 from bdw_fed.v1.federation_pb2 import PeerDirectory
-from bdw_fed.v1.membership_pb2 import CertifyRequest, CertifyResponse
 from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer
 from cluster_agent.bundles import BundleCache, BundleError
 from cluster_agent.coordinator.intake import Intake
@@ -167,11 +166,11 @@ class NodeDoor(NodeServiceServicer):
             while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
                 yield node_pb2.FetchBundleResponse(chunk=chunk)
 
-    async def Certify(self, request: CertifyRequest, context: _Context) -> CertifyResponse:
+    async def Renew(self, request: node_pb2.RenewRequest, context: _Context) -> node_pb2.RenewResponse:
         """The next certificate of the node that asks."""
         node = await self._node_of(context)
         try:
-            return CertifyResponse(certificate=await self._certify(request.request, node))
+            return node_pb2.RenewResponse(certificate=await self._certify(request.request, node))
         except NotNowError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         except JoinError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message_factory import GetMessageClass
 
 from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import control_plane_pb2 as cp
@@ -51,7 +52,7 @@ async def answer_to(stub: ControlPlaneServiceStub, method: str, request: Any = N
     """How a call ends, with its words. Without a request: one that names nothing."""
     described = SERVICE.methods_by_name[method]
     if request is None:
-        request = getattr(cp, described.input_type.name)()
+        request = GetMessageClass(described.input_type)()
     call = getattr(stub, method)
     try:
         if described.client_streaming:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.x509 import load_pem_x509_certificate
 
-from bdw_fed.v1.membership_pb2 import CertifyRequest
+from bdw_fed.v1.node_pb2 import RenewRequest
 from cluster_agent.agent import AgentConfig, serve
 from cluster_agent.membership.errors import NotNowError
 from cluster_agent.membership.renewal import Renewal
@@ -132,8 +132,7 @@ async def test_a_node_is_renewed_by_the_hub_through_its_agent(
         await until(lambda: agent.link._stub)
         async with FakeNode(agent.node_door, "edge1", "n1", credentials) as node:
             request = asking.begin(credentials.key.parent)
-            answer = await within(node.stub.Certify(CertifyRequest(request=request, node="n2")))
+            answer = await within(node.stub.Renew(RenewRequest(request=request)))
             asking.install(credentials.key.parent, answer.certificate, credentials.ca.read_bytes())
-        # It is whom its certificate says, not whom it names.
         assert str(asking.identity_in(credentials)) == "node edge1/n1"
         assert [str(each) for each in hub.certified] == ["node edge1/n1"]

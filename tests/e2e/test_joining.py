@@ -71,7 +71,7 @@ class Place:
             *("server", "--directory", f"{self.directory}/hub", "--credentials", f"{self.keys}/hub"),
             *("--etcd", etcd, "--etcd-credentials", f"{self.keys}/etcd-client", "--listen", self.at["hub"]),
             *("--authority", f"{self.directory}/ca", "--listen-join", self.at["join"]),
-            *("--certificate-life", "6s", "--certificate-grace", "1h"),
+            *("--certificate-life", "6s", "--certificate-grace", "1h", "--admin", "me"),
         ]
 
     def agent(self, name: str) -> list[str]:
