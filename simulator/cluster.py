@@ -129,7 +129,8 @@ class Node:
                 ended = RunKey(command.end_run.namespace, command.end_run.run)
                 for attempt in [each for each in (*self._waiting, *self._running) if each[0] == ended]:
                     self._drop(attempt)
-                self._store = {each: None for each in self._store if each[0] != ended}
+                kept = set(command.end_run.keep)
+                self._store = {each: None for each in self._store if each[0] != ended or each[1] in kept}
                 self._go_on()
             case "fetch":
                 fetch = command.fetch

@@ -8,7 +8,7 @@ at any moment (`crash_hub`, `Cluster.crash`, `cut`), as they may in production.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bdw_fed.v1 import federation_pb2, model_pb2
@@ -33,6 +33,7 @@ from control_plane.reservations.core import (
 )
 from control_plane.runs import core, forms
 from control_plane.runs import messages as told
+from control_plane.runs.replacing import objection, verdict
 from simulator.clock import Clock
 from simulator.cluster import Cluster
 from simulator.links import LINK_SECONDS, Links
@@ -104,6 +105,8 @@ class Federation:
         self._session_numbers = itertools.count(1)
         self._sessions = {cluster: next(self._session_numbers) for cluster in clusters}  # 0 while the link is cut
         self._lives = 0
+        self._looks = False  # it will look again for clusters that are lost
+        self._silent: dict[str, float] = {}  # cluster that the hub does not hear -> since when
         self._queue = Queue(TIME_TO_LIVE / 2)
         for cluster in self.clusters.values():
             cluster.know()
@@ -144,6 +147,7 @@ class Federation:
     def crash_hub(self) -> None:
         """Another hub takes its place; agents connect to it."""
         self._lives += 1
+        self._silent = dict.fromkeys(self._silent, self.clock.now)
         self._queue = Queue(TIME_TO_LIVE / 2)
         for run in self.runs.values():
             if run.state not in forms.ENDED:
@@ -152,10 +156,19 @@ class Federation:
             if session:
                 self._connect(cluster)
 
+    def crash(self, cluster: str) -> None:
+        """An agent dies, is started again and, if its link is there, connects."""
+        self.clusters[cluster].crash()
+        if self._sessions[cluster]:
+            self._connect(cluster)
+
     def cut(self, cluster: str, seconds: float) -> None:
-        """The link between hub and agent breaks for so long."""
+        """The link between hub and agent breaks for so long, or until a former cut would have ended."""
         self._sessions[cluster] = 0
+        self._silent.setdefault(cluster, self.clock.now)
+        self.clusters[cluster].give(messages.HubGone())
         self.clock.after(seconds, lambda: self._connect(cluster))
+        self._look()
 
     @property
     def ended(self) -> bool:
@@ -164,11 +177,39 @@ class Federation:
 
     # ------------------------------------------------------------------------------------------------ the hub
 
-    def _plan(self, name: Name, denied: Mapping[str, str]) -> Planned:
+    def _plan(self, name: Name, denied: Mapping[str, str], *, lost: Collection[str] = (), revision: int = 1) -> Planned:
         self._revision += 1
         statuses = {cluster: each.status() for cluster, each in self.clusters.items()}
+        for cluster in lost:
+            statuses[cluster].state = "unknown"
         request = replace(self.jobs[name].request, run=name[1], clusters=statuses, denied=denied, epoch=self._revision)
-        return plan(request)
+        return plan(replace(request, revision=revision))
+
+    def _look(self) -> None:
+        """The hub's task that has runs begin again without clusters that are lost."""
+        now = self.clock.now
+        silence = {cluster: now - since for cluster, since in self._silent.items()}
+        for name, run in list(self.runs.items()):
+            found = verdict(run, silence)
+            if found.lost or found.stopped:
+                self._begin_again(name, found.lost)
+        if self._silent and not self.ended and not self._looks:
+            self._looks = True
+            self.clock.after(1.0, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looks = False
+        self._look()
+
+    def _begin_again(self, name: Name, lost: tuple[str, ...]) -> None:
+        revision = self.runs[name].plan_revision + 1
+        try:
+            fragments = self._plan(name, {}, lost=lost, revision=revision).fragments
+        except ProblemError:
+            return
+        if objection(lost, fragments, self._silent) is None:
+            event = told.Replaced(lost, revision, b"plan", tuple(fragments.values()), self.clock.now)
+            self._happened(name, event)
 
     def _happened(self, name: Name, event: told.Event) -> None:
         """The writer of runs: the actions of one event are one transaction."""
@@ -249,6 +290,8 @@ class Federation:
             case "ended":
                 status = model_pb2.FragmentStatus.FromString(message)
                 self._happened((status.namespace, status.run), told.FragmentEnded(status, 0, now, ()))
+                if self.runs[status.namespace, status.run].stopped:
+                    self._look()
             case _:
                 pass
 
@@ -263,6 +306,8 @@ class Federation:
     def _connect(self, cluster: str) -> None:
         """A new session: all that is wanted is told, and what the agent has in its outbox."""
         self._sessions[cluster] = next(self._session_numbers)
+        self._silent.pop(cluster, None)
+        self.clusters[cluster].give(messages.HubHeard())
         wanted = federation_pb2.AssignmentSet(
             assignments=[each for (where, _), each in sorted(self.assignments.items()) if where == cluster]
         )

@@ -3,6 +3,8 @@
 An agent is `ready` while its heartbeats come, `not-ready` when some are missing or its stream just broke, `unknown`
 when that has lasted, and `never-seen` before it first connected. The registry of links feeds this in and wakes at
 `next_change`, so that a silence becomes a state without anybody asking.
+
+A hub that stood still itself has heard nobody by its own fault: `Attention` knows since when it listens.
 """
 
 from __future__ import annotations
@@ -11,6 +13,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["ready", "not-ready", "unknown", "never-seen", "revoked"]
+
+
+_GAP = 5.0  # seconds that a look may be late before it is taken for a pause of this hub
+
+
+class Attention:
+    """Since when this hub has listened without a gap, told by looks that come when they should."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._due = now
+
+    def listened(self, now: float) -> float:
+        """A look: for how many seconds silence has been the silence of others."""
+        if now > self._due + _GAP:
+            self._since = now
+        self._due = now
+        return now - self._since
+
+    def next_at(self, due: float) -> None:
+        """When the next look comes, if nothing keeps this hub from it."""
+        self._due = due
 
 
 @dataclass(slots=True)

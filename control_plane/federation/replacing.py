@@ -17,6 +17,7 @@ import structlog
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.federation.agents import Agents
+from control_plane.federation.liveness import Attention
 from control_plane.federation.marks import Marks
 from control_plane.patience import persistently
 from control_plane.runs import messages
@@ -60,9 +61,11 @@ class Replacements:
 
     async def keep(self) -> None:
         """Look at the runs whenever a silence may have become a loss."""
+        attention = Attention(time.monotonic())
         while True:
             wait = _LOOK_SECONDS
-            silence = self._agents.silence()
+            listened = attention.listened(time.monotonic())
+            silence = {cluster: min(seconds, listened) for cluster, seconds in self._agents.silence().items()}
             overdue = self._marks.overdue()
             for run in self._board.live():
                 found = verdict(run, silence, overdue)
@@ -73,7 +76,9 @@ class Replacements:
                 elif waits(run):
                     await self._happened(run, messages.Irreplaceable(""))
             self._again = {name: at for name, at in self._again.items() if at > time.monotonic()}
-            await asyncio.sleep(max(wait, _SOON_SECONDS))
+            wait = max(wait, _SOON_SECONDS)
+            attention.next_at(time.monotonic() + wait)
+            await asyncio.sleep(wait)
 
     async def _replace(self, run: m.Run, lost: tuple[str, ...], overdue: Collection[str]) -> None:
         name = (run.namespace, run.name)

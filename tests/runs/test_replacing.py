@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from bdw_fed.v1 import model_pb2 as m
+from control_plane.federation.liveness import Attention
 from control_plane.kinds import Kinds
 from control_plane.runs import core, messages
 from control_plane.runs.driver import Runs
@@ -141,6 +142,16 @@ def test_a_run_whose_parts_have_all_stopped_can_be_cancelled() -> None:
     for cluster in "abc":
         run = after(run, has_stopped(run, cluster))
     assert after(run, messages.CancelRequested("enough", 9.0)).state == m.RUN_STATE_CANCELLED
+
+
+def test_a_hub_that_stood_still_takes_nobody_for_lost_by_its_own_silence() -> None:
+    attention = Attention(100.0)
+    for now in range(100, 160):
+        assert attention.listened(float(now)) == now - 100.0
+        attention.next_at(now + 1.0)
+    assert attention.listened(400.0) == 0.0, "it has heard nobody for four minutes because it stood still"
+    attention.next_at(401.0)
+    assert attention.listened(402.0) == 2.0
 
 
 def test_a_plan_that_needs_a_lost_or_silent_cluster_replaces_none() -> None:
