@@ -113,7 +113,9 @@ async def _serve(
         "nodes": _bind(node_server, config.listen_nodes, config, grpc_server_credentials(config.credentials)),
         "peers": _bind(peer_server, config.listen_peers, config, grpc_server_credentials(config.credentials)),
     }
-    doors = RelayDoors(config.credentials, addresses["peers"])
+    doors = RelayDoors(config.credentials, addresses["peers"], revoked.refusal)
+    doors.revoke(revoked.signed)
+    revoked.listeners.append(lambda _: doors.revoke(revoked.signed))
     roles = Roles()
 
     def learned(directory: PeerDirectory) -> None:

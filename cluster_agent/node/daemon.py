@@ -227,7 +227,8 @@ class NodeDaemon:
         await self._link.close()
 
     def _may_call(self, caller: Identity) -> bool:
-        return caller.role is Role.NODE and self._routes.leads_to(caller.cluster)
+        known = caller.role is Role.NODE and self._routes.leads_to(caller.cluster)
+        return known and not self._revocations.refusal(caller)
 
     def _renewed(self) -> None:
         """Our certificate is another: connections from now on show it, to the agent, from and to other nodes."""

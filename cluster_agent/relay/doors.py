@@ -14,10 +14,11 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 import structlog
 
+from bdw_fed.v1.membership_pb2 import SignedRevocations
 from cluster_agent.relay.dialling import Relay, Routes
 from cluster_agent.relay.pipe import Pipe
 from cluster_agent.relay.standing import Standing
@@ -30,9 +31,13 @@ _PEER = struct.Struct("3i")  # process, user and group at the other end of a loc
 
 
 class RelayDoors:
-    """The agent's ways out and in. `own` is where its peers' door listens. Use as an async context manager."""
+    """The agent's ways out and in. `own` is where its peers' door listens, `refusal` says why somebody may not come.
 
-    def __init__(self, credentials: Credentials, own: str) -> None:
+    Use as an async context manager.
+    """
+
+    def __init__(self, credentials: Credentials, own: str, refusal: Callable[[Identity], str] = lambda _: "") -> None:
+        self._refusal = refusal
         self._routes = Routes(lambda: ssl_client_context(credentials))
         self._standing = Standing(self._routes, self._may_call, self._let_in)
         host, _, port = own.rpartition(":")
@@ -58,6 +63,10 @@ class RelayDoors:
         self._routes.know(relays)
         self._standing.know(self._routes.relays)
 
+    def revoke(self, signed: SignedRevocations) -> None:
+        """Tell the relays which certificates are revoked."""
+        self._standing.revoke(signed)
+
     def over(self, cluster: str) -> str:
         """The name of the relay over which a cluster is reached; empty if it needs none."""
         return self._routes.now(cluster)
@@ -76,7 +85,8 @@ class RelayDoors:
             sock.close()
 
     def _may_call(self, caller: Identity) -> bool:
-        return caller.role is Role.AGENT and self._routes.leads_to(caller.cluster)
+        known = caller.role is Role.AGENT and self._routes.leads_to(caller.cluster)
+        return known and not self._refusal(caller)
 
     def _let_in(self, caller: socket.socket) -> None:
         self._own_task(self._enter(caller))

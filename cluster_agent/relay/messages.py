@@ -3,6 +3,7 @@
     member                                       relay
     Stand  on a connection that then stays   ─▶  Standing, and later Called for each who wants to speak to the member
     Decline  of a call, on the same          ─▶
+    Revoked  certificates, on the same       ─▶
     Dial TO  on a connection for it alone    ─▶  Through, or Refused
     Answer TOKEN  the called one, likewise   ─▶  Through, or Refused
 
@@ -21,9 +22,9 @@ from msgspec import Struct
 
 VERSION: Final = 1
 HEAD: Final = struct.Struct(">BH")
-_MOST_BYTES: Final = 4096
+MOST_BYTES: Final = 60_000
 
-Code = Literal["forbidden", "away", "declined", "busy", "late", "gone"]
+Code = Literal["forbidden", "revoked", "away", "declined", "busy", "late", "gone"]
 
 
 class Stand(Struct, frozen=True, tag="stand"):
@@ -49,6 +50,13 @@ class Decline(Struct, frozen=True, tag="decline"):
     why: str
 
 
+class Revoked(Struct, frozen=True, tag="revoked"):
+    """These certificates are revoked, as the authority has signed: what a `bdw_fed.v1.SignedRevocations` says."""
+
+    list: bytes
+    signature: bytes
+
+
 class Standing(Struct, frozen=True, tag="standing"):
     """You will be called here."""
 
@@ -71,7 +79,7 @@ class Refused(Struct, frozen=True, tag="refused"):
     why: str
 
 
-FromMember = Stand | Dial | Answer | Decline
+FromMember = Stand | Dial | Answer | Decline | Revoked
 FromRelay = Standing | Called | Through | Refused
 
 _from_member: Final = msgspec.msgpack.Decoder(FromMember)
@@ -89,8 +97,8 @@ def length(head: bytes) -> int:
     version, count = HEAD.unpack(head)
     if version != VERSION:
         raise ValueError(f"the other end speaks version {version} of the relay's words, we speak {VERSION}")
-    if count > _MOST_BYTES:
-        raise ValueError(f"a word of {count} bytes, where {_MOST_BYTES} are the most")
+    if count > MOST_BYTES:
+        raise ValueError(f"a word of {count} bytes, where {MOST_BYTES} are the most")
     return int(count)
 
 

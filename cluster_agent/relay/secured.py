@@ -31,6 +31,7 @@ class Secured:
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str = "") -> None:
         self.sock = sock
+        self.member: Identity | None = None  # at the other end, once it has shown its certificate
         self._loop = asyncio.get_running_loop()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=not name, server_hostname=name or None)
@@ -40,7 +41,8 @@ class Secured:
     async def handshake(self) -> Identity:
         """Who is at the other end. UnknownPeerError if its certificate names nobody of ours."""
         await self._until_done(self._tls.do_handshake)
-        return identity_of_tls(self._tls.getpeercert())
+        self.member = identity_of_tls(self._tls.getpeercert())
+        return self.member
 
     async def hear(self, decode: Callable[[bytes], T]) -> T:
         """The next word of the other end."""

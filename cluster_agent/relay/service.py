@@ -4,9 +4,9 @@
                                ├─▶ Dial    waits until the called one is there ─▶ pipe ─▶ counted
                                └─▶ Answer  hands its socket to the one that waits
 
-It knows the federation's authority and nothing else: no topology, no hub, no state on disk. All that it has been told
-is told again by whoever connects anew, so it may be killed at any moment. What it passes on is the TLS of the two
-members, whose keys it never sees.
+It knows the federation's authority and nothing else: no topology, no hub, no state on disk. Which certificates are
+revoked agents tell it, with the authority's signature. All that it has been told is told again by whoever connects
+anew, so it may be killed at any moment. What it passes on is the TLS of the two members, whose keys it never sees.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from bdw_fed.v1.membership_pb2 import SignedRevocations
 from cluster_agent.relay import messages as say
 from cluster_agent.relay.core import Action, Connect, Hangup, Limits, Refuse, Ring, Switchboard
 from cluster_agent.relay.counts import Counts
@@ -29,6 +30,7 @@ from cluster_agent.relay.messages import from_member
 from cluster_agent.relay.pipe import IDLE_SECONDS, Pipe
 from cluster_agent.relay.secured import Secured
 from wire.identity import Credentials, Identity, UnknownPeerError, ssl_server_context
+from wire.identity.revocations import Revocations, believed
 from wire.service import allow_many_files
 
 _log = structlog.get_logger(__name__)
@@ -87,6 +89,8 @@ class RelayService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._greeting = 0
+        self._revocations = Revocations()
+        self._present: dict[asyncio.Task[None], tuple[Identity, ...]] = {}  # who is at the ends of a task's connections
         self._calls: dict[int, asyncio.Queue[say.Called | None]] = {}  # of those that stand
         self._waiting: dict[int, asyncio.Future[Secured]] = {}  # of those that have dialled
         self._timer: asyncio.TimerHandle | None = None
@@ -149,6 +153,7 @@ class RelayService:
                     first = await secured.hear(from_member)
             finally:
                 self._greeting -= 1
+            self._stay((member,))
             await self._take(next(self._numbers), secured, member, first)
         except _RefusedError as refused:
             self._counts.refused(refused.code)
@@ -164,6 +169,7 @@ class RelayService:
             else:
                 _log.info("a connection broke", member=str(member), error=words)
         finally:
+            self._present.pop(_this_task(), None)
             secured.close()
 
     async def _take(self, number: int, secured: Secured, member: Identity, first: say.FromMember) -> None:
@@ -174,8 +180,8 @@ class RelayService:
                 await self._dial(number, secured, member, to)
             case say.Answer(token):
                 await self._answer(number, secured, member, token)
-            case say.Decline():
-                raise ValueError("Decline was said where nobody has called")
+            case say.Decline() | say.Revoked():
+                raise ValueError(f"{type(first).__name__} was said on a connection that does not stand")
 
     async def _stand(self, number: int, secured: Secured, member: Identity) -> None:
         calls = self._calls[number] = asyncio.Queue()
@@ -194,10 +200,13 @@ class RelayService:
 
     async def _hear(self, secured: Secured, member: Identity) -> None:
         while True:
-            said = await secured.hear(from_member)
-            if not isinstance(said, say.Decline):
-                raise ValueError(f"{type(said).__name__} was said where only Decline is expected")
-            self._do(self._board.declined(member, said.token, said.why))
+            match await secured.hear(from_member):
+                case say.Decline(token, why):
+                    self._do(self._board.declined(member, token, why))
+                case say.Revoked(told, signature):
+                    self._revoked(SignedRevocations(list=told, signature=signature), member)
+                case said:
+                    raise ValueError(f"{type(said).__name__} was said on a connection that stands")
 
     async def _dial(self, number: int, secured: Secured, member: Identity, to: str) -> None:
         called = self._waiting[number] = self._loop.create_future()
@@ -220,12 +229,34 @@ class RelayService:
 
     async def _pass(self, secured: Secured, called: Secured, by: Identity, to: Identity) -> None:
         """Let both through, and pass bytes until they part."""
+        assert called.member is not None
+        self._stay((by, called.member))
         await _both(_let_through(secured), _let_through(called))
         pipe = Pipe(secured.sock, called.sock, idle=self._config.idle)
         with self._counts.counted(by.cluster, to.cluster, pipe):
             await pipe.run()
 
     # ------------------------------------------------------------------------------------------------- inside
+
+    def _stay(self, members: tuple[Identity, ...]) -> None:
+        """These are at the ends of this task's connections. _RefusedError if one is revoked, or when it comes to be."""
+        for member in members:
+            if refusal := self._revocations.refusal(member):
+                raise _RefusedError("revoked", refusal)
+        self._present[_this_task()] = members
+
+    def _revoked(self, signed: SignedRevocations, teller: Identity) -> None:
+        """A member passes a list on: end what those that are on it have here."""
+        told = believed(signed, self._config.credentials.ca.read_bytes())
+        if told is None:
+            _log.warning("a list of revocations is not the authority's; it is dropped", sender=str(teller))
+            return
+        if not (news := self._revocations.learn(told)):
+            return
+        _log.warning("certificates were revoked", clusters=sorted(news), told_by=str(teller))
+        for task, members in self._present.items():
+            if any(self._revocations.refusal(member) for member in members):
+                task.cancel()
 
     def _do(self, actions: Sequence[Action], asking: int = 0) -> None:
         """What the switchboard says. _RefusedError if it refuses the connection that asks."""
@@ -259,6 +290,12 @@ class RelayService:
 
     def _late(self) -> None:
         self._do(self._board.late(self._loop.time()))
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 async def _first_of(*works: Coroutine[None, None, None]) -> None:

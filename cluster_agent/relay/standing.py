@@ -10,11 +10,13 @@ in the TLS that follows, so the relay has to be trusted with nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Iterable
 
 import structlog
 
+from bdw_fed.v1.membership_pb2 import SignedRevocations
 from cluster_agent.link.backoff import Backoff
 from cluster_agent.relay import messages as say
 from cluster_agent.relay.dialling import NotThroughError, Relay, Routes
@@ -24,6 +26,7 @@ from wire.identity import Identity, UnknownPeerError
 _log = structlog.get_logger(__name__)
 _GREETING_SECONDS = 10.0
 _ANSWERS_AT_ONCE = 64
+_ROOM = 100  # bytes of a word for its form
 
 
 class Standing:
@@ -37,6 +40,9 @@ class Standing:
         self._let_in = let_in
         self._kept: dict[Relay, asyncio.Task[None]] = {}
         self._answers: set[asyncio.Task[None]] = set()
+        self._there: set[Secured] = set()
+        self._revoked: say.Revoked | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         self.at: set[str] = set()
         """The names of the relays over which we can be called just now."""
 
@@ -48,9 +54,26 @@ class Standing:
         for relay in wanted - set(self._kept):
             self._kept[relay] = asyncio.create_task(self._keep(relay), name=f"stand at {relay.name}")
 
+    def revoke(self, signed: SignedRevocations) -> None:
+        """Tell all relays which certificates are revoked, now and whenever we come to one."""
+        if not signed.list or len(signed.list) + len(signed.signature) > say.MOST_BYTES - _ROOM:
+            return
+        self._revoked = say.Revoked(signed.list, signed.signature)
+        for secured in self._there:
+            task = asyncio.create_task(self._tell(secured))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, secured: Secured) -> None:
+        """What is revoked. If it can't be said, it is on the next connection."""
+        if self._revoked is not None:
+            with contextlib.suppress(OSError):
+                async with asyncio.timeout(_GREETING_SECONDS):
+                    await secured.say(self._revoked)
+
     async def close(self) -> None:
         """Leave all relays."""
-        tasks = [*self._kept.values(), *self._answers]
+        tasks = [*self._kept.values(), *self._answers, *self._telling]
         self._kept.clear()
         for task in tasks:
             task.cancel()
@@ -77,12 +100,15 @@ class Standing:
                     said.why if isinstance(said, say.Refused) else "it does not speak as a relay does"
                 )
             backoff.reset()
+            self._there.add(secured)
+            await self._tell(secured)
             self.at.add(relay.name)
             while isinstance(called := await secured.hear(say.from_relay), say.Called):
                 await self._called(relay, called, secured)
             raise NotThroughError(f"it said {type(called).__name__} where only Called is expected")
         finally:
             self.at.discard(relay.name)
+            self._there.discard(secured)
             secured.close()
 
     async def _called(self, relay: Relay, called: say.Called, secured: Secured) -> None:

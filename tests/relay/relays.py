@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from bdw_fed.v1.membership_pb2 import SignedRevocations
 from cluster_agent.relay.core import Limits
 from cluster_agent.relay.counts import Counts
 from cluster_agent.relay.dialling import Relay, Routes
@@ -18,6 +19,7 @@ from cluster_agent.relay.service import RelayConfig, serve
 from cluster_agent.relay.standing import Standing
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
 from wire.identity.authority import Authority
+from wire.identity.revocations import Revocations, statement
 
 DEADLINE = 20.0
 
@@ -145,8 +147,14 @@ class Federation:
         self.authority = Authority.create(directory / "ca")
         self._stack = stack
 
-    def credentials(self, role: Role, name: str) -> Credentials:
-        return self.authority.issue(Identity(role, name), self.directory / role / name.replace("/", "-"))
+    def credentials(self, role: Role, name: str, generation: int = 0) -> Credentials:
+        place = self.directory / role / f"{name.replace('/', '-')}-{generation}"
+        return self.authority.issue(Identity(role, name, generation), place)
+
+    def signed(self, **revoked: int) -> SignedRevocations:
+        """A list of revocations, as agents have it from the hub."""
+        told = statement(Revocations(revoked))
+        return SignedRevocations(list=told, signature=self.authority.sign(told))
 
     async def relay(
         self, name: str = "r1", *, limits: Limits | None = None, greeting: int = 512, idle: float = 60.0
@@ -156,8 +164,8 @@ class Federation:
         self._stack.push_async_callback(relay.stop)
         return relay
 
-    def member(self, role: Role, name: str) -> Member:
-        member = Member(Identity(role, name), self.credentials(role, name))
+    def member(self, role: Role, name: str, generation: int = 0) -> Member:
+        member = Member(Identity(role, name), self.credentials(role, name, generation))
         self._stack.push_async_callback(member.close)
         return member
 

@@ -10,6 +10,7 @@ import ssl
 
 import pytest
 
+from bdw_fed.v1.membership_pb2 import SignedRevocations
 from cluster_agent.relay import messages as say
 from cluster_agent.relay.core import Limits
 from cluster_agent.relay.dialling import NotThroughError
@@ -183,6 +184,64 @@ async def test_a_stranger_is_refused(members: Federation) -> None:
             await _say(relay, context, say.Dial(B.uri))
     assert relay.refused("stranger") == 2
     assert not b.came
+
+
+async def test_a_cluster_whose_certificates_are_revoked_is_cut_off_and_comes_back_with_others(
+    members: Federation,
+) -> None:
+    relay = await members.relay()
+    a, b = await members.two(relay)
+    c = members.member(Role.NODE, "edge3/n1")
+    c.know({"edge1": (relay.place,), "edge2": (relay.place,)})
+    await c.stands_at(relay)
+    ends: list[socket.socket] = []
+    b.standing._let_in = ends.append
+    with await a.routes.dial(B) as speaking:
+        await until(lambda: ends)
+        c.standing.revoke(SignedRevocations(list=members.signed(edge1=1).list, signature=b"forged"))
+        c.standing.revoke(members.signed(edge1=1))
+        await until(lambda: not a.standing.at and not relay.now("pairs"))
+        speaking.settimeout(DEADLINE)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.to_thread(speaking.recv, 1) == b""
+    ends.pop().close()
+    with pytest.raises(NotThroughError, match="certificates of cluster edge1 were revoked"):
+        await a.routes.dial(B)
+    with pytest.raises(NotThroughError, match="edge1/n1 is not connected to this relay"):
+        await c.routes.dial(A)
+    again = members.member(Role.NODE, "edge1/n1", 1)
+    again.know({"edge2": (relay.place,), "edge3": (relay.place,)})
+    await again.stands_at(relay)
+    (await again.routes.dial(B)).close()
+    await until(lambda: ends)
+    ends.pop().close()
+    assert await c.ask(A, b"and is called") == b"and is called"
+
+
+async def test_nobody_but_the_authority_has_somebody_cut_off(members: Federation) -> None:
+    relay = await members.relay()
+    a, b = await members.two(relay)
+    forged = members.signed(edge1=1)
+    forged.signature = b"x" + forged.signature[1:]
+    b.standing.revoke(forged)
+    other = Authority.create(members.directory / "elsewhere")
+    b.standing.revoke(SignedRevocations(list=forged.list, signature=other.sign(forged.list)))
+    assert await a.ask(B, b"still heard") == b"still heard"
+    assert await b.ask(A, b"still called") == b"still called"
+    assert relay.refused("revoked") == 0
+
+
+async def test_a_relay_that_is_started_again_is_told_what_is_revoked(members: Federation) -> None:
+    relay = await members.relay()
+    a, b = await members.two(relay)
+    b.standing.revoke(members.signed(edge1=1))
+    await until(lambda: not a.standing.at)
+    await relay.stop()
+    await relay.start()
+    await b.stands_at(relay)
+    await until(lambda: relay.refused("revoked") > 0)
+    with pytest.raises(NotThroughError, match="revoked"):
+        await a.routes.dial(B)
 
 
 async def test_a_relay_with_anothers_name_is_not_spoken_to(members: Federation) -> None:

@@ -190,5 +190,5 @@ class _Issuing(Members):
     """Certificates of the relays' authority."""
 
     def __init__(self, members: Federation) -> None:
-        self._directory = members.directory
-        self._authority = members.authority
+        self.directory = members.directory
+        self.authority = members.authority
