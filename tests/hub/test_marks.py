@@ -14,7 +14,7 @@ from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
 from tests.hub.agent import FakeAgent
 from tests.hub.hub import SECONDS, RunningHub
-from tests.hub.test_replacing import Agents, agents, begun, begun_again
+from tests.hub.test_replacing import Agents, agents, begun, begun_again, told_to_forget
 from tests.hub.test_runs import submit, until
 from wire.identity import Role
 
@@ -88,7 +88,7 @@ async def test_a_run_begins_again_without_a_cluster_that_should_be_empty(
     run, old = await begun(person, agents)
     await mark(person, "fog1", DRAINED, empty_by=time.time())
     new = await begun_again(agents, run, {cluster: old[cluster] for cluster in ("edge", "fog2", "cloud")})
-    await agents["fog1"].assigned(run, m.DESIRED_STATE_FORGOTTEN)
+    await told_to_forget(agents["fog1"], run)
     assert not (await mark(person, "fog1")).runs
     for cluster, fragment in new.items():
         await agents[cluster].end(fragment)
