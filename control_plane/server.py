@@ -280,6 +280,7 @@ class Hub:
             agents=self._agents,
             statuses=self._shown,
             users=self._users,
+            credentials=self._config.credentials,
             directories=self._directories,
             marks=self._marks,
             blobs=self._blobs,

@@ -12,10 +12,13 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bdw_fed.client.errors import NoProfile
 from wire.identity.credentials import Credentials
+
+if TYPE_CHECKING:  # it takes time to import, and only downloads need it
+    import ssl
 
 PROFILE_FILE = "profile.json"
 TOKEN_FILE = "token"  # noqa: S105 - its name
@@ -55,6 +58,19 @@ class Profile:
         if not path.is_file():
             raise NoProfile(f"{path}: no such file; it says whom to believe to be the hub")
         return path
+
+    def tls_context(self) -> ssl.SSLContext:
+        """For connections to the nodes' data servers: with the certificate, if there is one."""
+        from wire.identity.credentials import ssl_client_context
+
+        if not self.token():
+            return ssl_client_context(self.load_credentials())
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_verify_locations(self.authority())
+        return context
 
     def write(self, state: Path) -> None:
         """Put it into `state` as profile.json, whole or not at all."""

@@ -16,21 +16,25 @@ from pathlib import Path, PurePosixPath
 
 from bdw_fed.client.errors import DownloadFailed
 from bdw_fed.v1 import control_plane_pb2 as pb
+from wire import permits
 from wire.digests import content_digest
 
+PERMIT_SECONDS = permits.SECONDS / 2  # then another is asked for
 _READ_BYTES = 1 << 20
 _TIMEOUT = 20.0
 _PAUSE = 0.5
+_WORDS_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Source:
-    """One output, where it lies, and the TLS context to fetch it with."""
+    """One output, where it lies, the TLS context to fetch it with, and the hub's permit to be shown there."""
 
     located: pb.OutputsResponse.Located
     namespace: str
     run: str
     context: ssl.SSLContext
+    permit: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -116,13 +120,16 @@ def _continue(source: Source, address: str, partial: Path) -> int:
         start = 0
     connection = _Connection(address, source.located.server_name, source.context)
     try:
-        headers = {"Range": f"bytes={start}-"} if start else {}
+        headers = {"Authorization": permits.header(source.permit)}
+        if start:
+            headers["Range"] = f"bytes={start}-"
         connection.request("GET", f"/v1/{source.namespace}/{source.run}/{unit.id.hex()}", headers=headers)
         response = connection.getresponse()
         if response.status == http.client.OK:
             start = 0
         elif response.status != http.client.PARTIAL_CONTENT:
-            raise http.client.HTTPException(f"{response.status} {response.reason}")
+            why = response.read(_WORDS_BYTES).decode("utf-8", "replace") or response.reason
+            raise http.client.HTTPException(f"{response.status} {why}")
         received = 0
         with partial.open("r+b" if partial.exists() else "wb") as file:
             file.truncate(start)

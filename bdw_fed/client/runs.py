@@ -15,7 +15,6 @@ from bdw_fed.client.membership import Membership
 from bdw_fed.client.objects import CALL_TIMEOUT, _aclose
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
-from wire.identity.credentials import ssl_client_context
 
 if TYPE_CHECKING:
     from bdw_fed.client.outputs import Downloaded
@@ -184,9 +183,12 @@ class Runs(Membership):
 
     async def outputs(self, run: str) -> Sequence[pb.OutputsResponse.Located]:
         """The run's results and where their bytes lie. Raises Conflict while the run has none yet."""
+        return list((await self._outputs(run)).outputs)
+
+    async def _outputs(self, run: str) -> pb.OutputsResponse:
         request = pb.OutputsRequest(namespace=self.namespace, run=run)
         response: pb.OutputsResponse = await self._transport.call("Outputs", request, CALL_TIMEOUT)
-        return list(response.outputs)
+        return response
 
     async def download(
         self, run: str, to: Path, *, names: Sequence[str] = (), patience: float = PATIENCE
@@ -196,21 +198,29 @@ class Runs(Membership):
         What is there already and right is kept, what is there in part is continued, and a file appears under its
         name only when its BLAKE3 digest is the one that the run recorded. Raises NotFound, DownloadFailed.
         """
-        from bdw_fed.client.outputs import Source, download, places  # brings http.client, for this alone
+        from bdw_fed.client.outputs import (  # brings http.client, for this alone
+            PERMIT_SECONDS,
+            Source,
+            download,
+            places,
+        )
 
-        located = await self.outputs(run)
-        unknown = set(names) - {item.output.name for item in located}
+        answer = await self._outputs(run)
+        unknown = set(names) - {item.output.name for item in answer.outputs}
         if unknown:
-            known = ", ".join(sorted({item.output.name for item in located})) or "none yet"
+            known = ", ".join(sorted({item.output.name for item in answer.outputs})) or "none yet"
             raise NotFound(f"run {run} has no output {', '.join(sorted(unknown))} (it has: {known})")
         deadline = time.monotonic() + patience
-        while not all(item.addresses for item in located) and time.monotonic() < deadline:
+        while not all(item.addresses for item in answer.outputs) and time.monotonic() < deadline:
             await self._transport.blocking(partial(time.sleep, _FIRST_PAUSE))  # the node that has it may be coming back
-            located = await self.outputs(run)
-        wanted = [item for item in located if not names or item.output.name in names]
-        context = ssl_client_context(self._transport.profile.load_credentials())
+            answer = await self._outputs(run)
+        wanted = [item for item in answer.outputs if not names or item.output.name in names]
+        context = self._transport.profile.tls_context()
+        permit, asked = answer.permit, time.monotonic()
         saved = []
         for item, path in places(wanted, to):
-            source = Source(item, self.namespace, run, context)
+            if time.monotonic() > asked + PERMIT_SECONDS:  # it would run out
+                permit, asked = (await self._outputs(run)).permit, time.monotonic()
+            source = Source(item, self.namespace, run, context, permit)
             saved.append(await self._transport.blocking(partial(download, source, path, patience)))
         return saved

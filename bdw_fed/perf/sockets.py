@@ -25,10 +25,12 @@ from blake3 import blake3
 
 from bdw_fed.perf.base import PerfError
 from bdw_fed.perf.floor import write_csv
+from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
 from cluster_agent.data.transfer.client import Source, TransferClient
+from cluster_agent.data.transfer.readers import Readers
 from cluster_agent.data.transfer.server import DataServer
 from wire.digests import bytes_digest
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
@@ -140,7 +142,10 @@ def _content(number: int) -> bytes:
 async def _serve(root: Path, size: int, credentials: Credentials, told: int) -> None:
     store = DiskStore(root)
     client = TransferClient(ssl_client_context(credentials))
-    server = DataServer(store, Arrivals(store, client, lambda _: None), ssl_server_context(credentials))
+    readers = Readers(_SENDER.cluster, credentials.ca)
+    run = node_pb2.RunMembers(namespace="default", run="perf", clusters=[_RECEIVER.cluster])
+    readers.told(node_pb2.Members(runs=[run]))
+    server = DataServer(store, Arrivals(store, client, lambda _: None), ssl_server_context(credentials), readers)
     port = await server.start("127.0.0.1", 0)
     for number in range(size):
         store.put(_key(number), _content(number))

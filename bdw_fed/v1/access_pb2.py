@@ -24,15 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x64w_fed/v1/access.proto\x12\nbdw_fed.v1\"y\n\x0bRoleBinding\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x1e\n\x04role\x18\x03 \x01(\x0e\x32\x10.bdw_fed.v1.Role\x12\x12\n\ngranted_at\x18\x04 \x01(\x01\x12\x12\n\ngranted_by\x18\x05 \x01(\t*t\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x0f\n\x0bROLE_EXPERT\x10\x02\x12\x11\n\rROLE_ENGINEER\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04\x12\x0e\n\nROLE_ADMIN\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x64w_fed/v1/access.proto\x12\nbdw_fed.v1\"y\n\x0bRoleBinding\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x1e\n\x04role\x18\x03 \x01(\x0e\x32\x10.bdw_fed.v1.Role\x12\x12\n\ngranted_at\x18\x04 \x01(\x01\x12\x12\n\ngranted_by\x18\x05 \x01(\t\"E\n\x06Permit\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\t\x12\r\n\x05until\x18\x04 \x01(\x01\"G\n\x0cSignedPermit\x12\x0e\n\x06permit\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x03 \x03(\x0c*t\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x0f\n\x0bROLE_EXPERT\x10\x02\x12\x11\n\rROLE_ENGINEER\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04\x12\x0e\n\nROLE_ADMIN\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bdw_fed.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=162
-  _globals['_ROLE']._serialized_end=278
+  _globals['_ROLE']._serialized_start=306
+  _globals['_ROLE']._serialized_end=422
   _globals['_ROLEBINDING']._serialized_start=39
   _globals['_ROLEBINDING']._serialized_end=160
+  _globals['_PERMIT']._serialized_start=162
+  _globals['_PERMIT']._serialized_end=231
+  _globals['_SIGNEDPERMIT']._serialized_start=233
+  _globals['_SIGNEDPERMIT']._serialized_end=304
 # @@protoc_insertion_point(module_scope)

@@ -5,8 +5,10 @@ Who may do what. Each call of the people's service states the role that it needs
 role, and where, is said by role bindings.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -88,3 +90,63 @@ class RoleBinding(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoleBinding: _TypeAlias = RoleBinding  # noqa: Y015
+
+@_typing.final
+class Permit(_message.Message):
+    """The hub's word to a node that a user may read a run's units. It is shown as `Authorization: Permit BASE64`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    namespace: _builtins.str
+    run: _builtins.str
+    until: _builtins.float
+    """Unix time"""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        until: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "run", b"run", "until", b"until", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Permit: _TypeAlias = Permit  # noqa: Y015
+
+@_typing.final
+class SignedPermit(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERMIT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    permit: _builtins.bytes
+    signature: _builtins.bytes
+    """ECDSA with SHA-256, see wire/permits.py"""
+    @_builtins.property
+    def certificates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """the hub's, and what is between it and the authority; DER"""
+
+    def __init__(
+        self,
+        *,
+        permit: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        certificates: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates", "permit", b"permit", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedPermit: _TypeAlias = SignedPermit  # noqa: Y015

@@ -1260,16 +1260,20 @@ class OutputsResponse(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    PERMIT_FIELD_NUMBER: _builtins.int
+    permit: _builtins.bytes
+    """a SignedPermit, to be shown to the data servers"""
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputsResponse.Located]: ...
     def __init__(
         self,
         *,
         outputs: _abc.Iterable[Global___OutputsResponse.Located] | None = ...,
+        permit: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outputs", b"outputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outputs", b"outputs", "permit", b"permit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -540,6 +540,7 @@ class NodeCommand(_message.Message):
     LOGS_FIELD_NUMBER: _builtins.int
     STOP_LOGS_FIELD_NUMBER: _builtins.int
     END_RUN_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___NodeWelcome: ...
     @_builtins.property
@@ -560,6 +561,8 @@ class NodeCommand(_message.Message):
     def stop_logs(self) -> Global___StopLogs: ...
     @_builtins.property
     def end_run(self) -> Global___EndRun: ...
+    @_builtins.property
+    def members(self) -> Global___Members: ...
     def __init__(
         self,
         *,
@@ -573,12 +576,13 @@ class NodeCommand(_message.Message):
         logs: Global___ReadLogs | None = ...,
         stop_logs: Global___StopLogs | None = ...,
         end_run: Global___EndRun | None = ...,
+        members: Global___Members | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "cancel", "fetch", "expect", "push", "open", "pool", "logs", "stop_logs", "end_run"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "cancel", "fetch", "expect", "push", "open", "pool", "logs", "stop_logs", "end_run", "members"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -975,6 +979,58 @@ class StopLogs(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StopLogs: _TypeAlias = StopLogs  # noqa: Y015
+
+@_typing.final
+class Members(_message.Message):
+    """Which clusters take part in which runs. A node gives a run's units to these, and to no others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    """there are no others: what was said before is void"""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunMembers]: ...
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___RunMembers] | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Members: _TypeAlias = Members  # noqa: Y015
+
+@_typing.final
+class RunMembers(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    @_builtins.property
+    def clusters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        clusters: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "namespace", b"namespace", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunMembers: _TypeAlias = RunMembers  # noqa: Y015
 
 @_typing.final
 class EndRun(_message.Message):

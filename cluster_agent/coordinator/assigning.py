@@ -60,6 +60,8 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
     book.commit(records.FragmentTaken(event.fragment, event.desired))
     _say_accepted(book, key, proto.epoch, proto.revision)
     live = book.lives[key]
+    for node in book.nodes:
+        book.tell(node, commands.members([live.graph]))
     placement.expect_nodes(book, live)
     book.publish(live, "run.started", "", b"", {"workflow": live.graph.workflow, "epoch": live.graph.epoch})
     name = ending.run_name(key.namespace, key.run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bdw_fed.v1 import node_pb2
-from cluster_agent.coordinator.fragment import EACH, Step
+from cluster_agent.coordinator.fragment import EACH, Graph, Step
 from cluster_agent.coordinator.live import LiveRun, unit_proto
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import Part, Unit
@@ -19,6 +19,15 @@ def work(live: LiveRun, step: Step) -> bytes:
     for edge in step.inputs:
         message.inputs.add(port=edge.port, format=edge.format, many=edge.pairing != EACH, form=edge.form)
     return message.SerializeToString()
+
+
+def members(runs: Iterable[Graph], *, every: bool = False) -> bytes:
+    """Which clusters take part in these runs; `every`: and there are no others."""
+    command = node_pb2.NodeCommand()
+    command.members.all = every
+    for graph in runs:
+        command.members.runs.add(namespace=graph.namespace, run=graph.run, clusters=sorted(graph.epochs))
+    return command.SerializeToString()
 
 
 def cancel(run: RunKey, task: bytes, attempt: int) -> bytes:

@@ -48,6 +48,8 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     node.fetching = 0
     node.works.clear()
     book.slots_known.clear()
+    going = [live.graph for live in book.lives.values() if not live.run.swept]
+    book.tell(node.name, commands.members(going, every=True))
     holding.node_came(book, node)
     pooling.node_changed(book, event.node)
     running: dict[RunKey, dict[bytes, int]] = {}

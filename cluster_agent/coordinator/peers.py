@@ -35,6 +35,8 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
         if message.revision > book.state.forgotten.get(name, -1):
             book.commit(records.MessageKept(key, cluster, serialised))
         return
+    if cluster not in live.graph.epochs:
+        book.publish(live, "peer.refused", "", b"", {"peer": cluster, "why": "it does not take part in the run"})
     if cluster not in live.graph.epochs or message.epoch < live.graph.epochs[cluster]:
         _say_superseded(book, live, cluster, message)
         return

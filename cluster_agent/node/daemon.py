@@ -27,6 +27,7 @@ from bdw_fed.v1 import control_plane_pb2, node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.client import TransferClient
+from cluster_agent.data.transfer.readers import Readers
 from cluster_agent.data.transfer.server import DataServer
 from cluster_agent.membership.renewal import Renewal
 from cluster_agent.node import revoked, rows
@@ -161,7 +162,10 @@ class NodeDaemon:
         self._data = DataWork(store, client, self._tell)
         server_context = ssl_server_context(config.credentials)
         self._contexts = (server_context, client_context)
-        self._server = DataServer(store, self._data.arrivals, server_context, self._revocations, config.plain_port)
+        self._readers = Readers(config.cluster, config.credentials.ca)
+        self._server = DataServer(
+            store, self._data.arrivals, server_context, self._readers, self._revocations, config.plain_port
+        )
         self._routes = routes
         self._standing = Standing(routes, self._may_call, self._server.let_in)
         self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)
@@ -327,6 +331,8 @@ class NodeDaemon:
                 await self._server.trust(frozenset(command.welcome.trusted))
                 self._routes.know({each.cluster: relays_of(each.relays) for each in command.welcome.relayed})
                 self._standing.know(self._routes.relays)
+            case "members":
+                self._readers.told(command.members)
             case "cancel":
                 self._tasks.cancel(task_key(command.cancel.key))
             case "fetch":
@@ -346,6 +352,7 @@ class NodeDaemon:
             case "end_run":
                 order = command.end_run
                 await self._data.stop_run(order.namespace, order.run)
+                self._readers.run_ended(order.namespace, order.run)
                 await self._tasks.end_run(order.namespace, order.run)
                 await self._data.end_run(order.namespace, order.run, order.keep)
                 await self._logs.end_run(order.namespace, order.run)

@@ -22,6 +22,9 @@ _log = structlog.get_logger(__name__)
 class Streams(Protocol):
     """Who is told of streams and what they bring."""
 
+    def knows(self, cluster: str) -> bool:
+        """Whether it is a peer of ours."""
+
     def opened(self, cluster: str, queue: FrameQueue, *, by_us: bool) -> int:
         """A stream is there."""
 

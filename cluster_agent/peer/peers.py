@@ -80,6 +80,7 @@ class Peers:
         self._peers: dict[str, _Peer] = {}
         self._dirty: set[_Peer] = set()
         self._addresses: dict[str, str] = {}
+        self._members: frozenset[str] = frozenset()
         self._paths = itertools.count(RELAY + 1)
         self._dials: asyncio.TaskGroup | None = None
         self._restore(log)
@@ -139,6 +140,7 @@ class Peers:
         self._revoked.take(directory.revocations, "hub")
         self._learned(directory)
         self._addresses = to_dial(self._cluster, directory)
+        self._members = frozenset(peer.cluster for peer in directory.peers)
         if self._doors is not None:
             over = relayed(directory)
             self._doors.know(over)
@@ -172,6 +174,9 @@ class Peers:
         if cluster == self._cluster or frame.cluster != cluster:
             _log.warning("a relayed frame is not its sender's", sender=cluster, frame_says=frame.cluster)
             return
+        if not self.knows(cluster):
+            _log.warning("a relayed frame is of a cluster that we have no topology with", sender=cluster)
+            return
         if frame.messages and self._intake.full:
             return
         peer = self._peer(cluster)
@@ -179,6 +184,10 @@ class Peers:
         self._take(peer, RELAY, frame)
 
     # ------------------------------------------------------------------------------- the streams' side
+
+    def knows(self, cluster: str) -> bool:
+        """Whether some topology has the cluster and us, as the hub said last."""
+        return cluster in self._members
 
     def opened(self, cluster: str, queue: FrameQueue, *, by_us: bool) -> int:
         """A stream to or from `cluster` is there; its frames go into `queue`. Returns its path."""

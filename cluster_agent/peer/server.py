@@ -12,6 +12,7 @@ from bdw_fed.v1.membership_pb2 import SignedRevocations
 from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceServicer
 from cluster_agent.peer.client import Streams
+from cluster_agent.peer.core import PROTOCOL
 from cluster_agent.peer.stream import FrameQueue
 from wire.identity import Role, refuse, require
 
@@ -19,7 +20,10 @@ _Context = grpc.aio.ServicerContext[ExchangeRequest, ExchangeResponse]
 
 
 class PeerDoor(PeerServiceServicer):
-    """Takes streams of agents of other clusters; the certificate must be that of the cluster that the frames name."""
+    """Takes streams of agents of other clusters.
+
+    The certificate must be that of the cluster that the frames name, and some topology must have it and us.
+    """
 
     def __init__(self, cluster: str, streams: Streams) -> None:
         self._cluster = cluster
@@ -33,6 +37,7 @@ class PeerDoor(PeerServiceServicer):
             await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
         if cluster == self._cluster:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{cluster} has dialled itself")
+        await self._judge(cluster, context)
         queue = FrameQueue()
         path = self._streams.opened(cluster, queue, by_us=False)
         reader = asyncio.create_task(self._read(cluster, path, request_iterator, context))
@@ -61,7 +66,20 @@ class PeerDoor(PeerServiceServicer):
                     grpc.StatusCode.PERMISSION_DENIED,
                     f"a frame says that it is of {request.frame.cluster[:80]!r}, the certificate {cluster!r}",
                 )
+            if request.frame.protocol != PROTOCOL:
+                spoken = f"{cluster} speaks protocol {request.frame.protocol}, {self._cluster} {PROTOCOL}"
+                words = f"{spoken}: upgrade the older of the two"
+                await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, words)
+            await self._judge(cluster, context)
             await self._streams.heard(cluster, path, request.frame)
+
+    async def _judge(self, cluster: str, context: _Context) -> None:
+        if not self._streams.knows(cluster):
+            await refuse(
+                context,
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{self._cluster} knows of no topology that has both of us: none has, or the hub has yet to say so",
+            )
 
 
 async def _write(queue: FrameQueue, context: _Context) -> None:

@@ -31,7 +31,8 @@ from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import Refused
 from control_plane.runs.expiry import delete_run
-from wire.identity import Identity, Role, server_name
+from wire import permits
+from wire.identity import Credentials, Identity, Role, server_name
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -58,6 +59,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         users: Users,
         members: Members,
         joining: Joining,
+        credentials: Credentials,
     ) -> None:
         self._version = version
         self._objects = objects
@@ -73,6 +75,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         self._users = users
         self._members = members
         self._joining = joining
+        self._credentials = credentials
 
     # ------------------------------------------------------------------------------------- objects
 
@@ -219,8 +222,8 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         return cp.DescribeRunResponse(run=run, plan=plan, tasks=tasks, unreachable=unreachable)
 
     @answers
-    async def Outputs(self, request: cp.OutputsRequest, _: Caller) -> cp.OutputsResponse:
-        """A run's results and where their bytes lie."""
+    async def Outputs(self, request: cp.OutputsRequest, caller: Caller) -> cp.OutputsResponse:
+        """A run's results, where their bytes lie, and what to show there."""
         run = await self._run(request.namespace, request.run)
         if run.state != m.RUN_STATE_SUCCEEDED:
             state = m.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
@@ -229,7 +232,9 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         if run.outputs_left_out:
             outputs = await persistently(lambda: self._runs.outputs(run))
         statuses = self._agents.statuses()
-        return cp.OutputsResponse(outputs=[_located(each, statuses.get(each.cluster)) for each in outputs])
+        permit = permits.issue(self._credentials, caller.name, run.namespace, run.name, now=time.time())
+        located = [_located(each, statuses.get(each.cluster)) for each in outputs]
+        return cp.OutputsResponse(outputs=located, permit=permit)
 
     # ------------------------------------------------------------------------------------- clusters
 

@@ -36,7 +36,7 @@ def test_a_newer_epoch_replaces_the_fragment_and_starts_anew() -> None:
     desk = Desk(STEPS, PARTS)
     desk.read("inputs.flights")
     said = desk.assign(epoch=2)
-    assert [kind for _, kind, _ in said.nodes if kind != "pool"] == ["end_run", "open"]
+    assert [kind for _, kind, _ in said.nodes if kind != "pool"] == ["end_run", "members", "open"]
     assert next(iter(desk.core.inventory()))[2] == 2
     assert desk.status().steps[0].done == 0
 

@@ -8,10 +8,12 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
 from cluster_agent.data.transfer.client import Source, TransferClient
+from cluster_agent.data.transfer.readers import Readers
 from cluster_agent.data.transfer.server import DataServer
 from wire.identity import Credentials, Identity, Role, server_name, ssl_client_context, ssl_server_context
 from wire.identity.authority import Authority
@@ -38,6 +40,7 @@ class Peer:
     client: TransferClient
     arrivals: Arrivals
     server: DataServer
+    readers: Readers
     credentials: Credentials
     address: str = ""
     told: list[Arrived] = field(default_factory=list)
@@ -89,9 +92,13 @@ class Network:
             changed.set()
 
         arrivals = Arrivals(store, client, tell)
-        server = DataServer(store, arrivals, ssl_server_context(credentials), self.revocations)
+        readers = Readers(name.partition("/")[0], credentials.ca)
+        everybody = node_pb2.RunMembers(namespace="default", run="run1", clusters=["edge1", "edge2", "cloud"])
+        readers.told(node_pb2.Members(runs=[everybody], all=True))
+        server = DataServer(store, arrivals, ssl_server_context(credentials), readers, self.revocations)
         port = await server.start("127.0.0.1", 0)
         self._stack.push_async_callback(store.close)
         self._stack.push_async_callback(arrivals.close)
         self._stack.push_async_callback(server.stop)
-        return Peer(name, store, client, arrivals, server, credentials, f"127.0.0.1:{port}", told, changed)
+        address = f"127.0.0.1:{port}"
+        return Peer(name, store, client, arrivals, server, readers, credentials, address, told, changed)

@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from cluster_agent.data.errors import TransferError
+from cluster_agent.data.transfer import many
 from cluster_agent.data.transfer.client import Source
 from cluster_agent.data.transfer.partial import CHUNK_BYTES, PartialFile
 from cluster_agent.orders.messages import SMALL
@@ -271,7 +272,9 @@ async def test_ranges_as_http_has_them(network: Network) -> None:
     [
         (Role.NODE, "edge1/n1", 200, 404),
         (Role.AGENT, "edge1", 200, 403),
-        (Role.USER, "anna", 200, 403),
+        (Role.NODE, "edge9/n1", 403, 404),
+        (Role.AGENT, "edge9", 403, 403),
+        (Role.USER, "anna", 403, 403),
         (Role.HUB, "hub", 403, 403),
         (Role.ETCD, "etcd", 403, 403),
     ],
@@ -316,13 +319,23 @@ async def test_nobody_without_a_certificate_of_ours_is_served_and_it_is_logged(
     foreign = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     foreign.load_verify_locations(there.credentials.ca)
     foreign.load_cert_chain(stranger.certificate, stranger.key)
-    for context in (bare, foreign):
-        with capture_logs() as logs:
-            with pytest.raises((aiohttp.ClientError, OSError)):
-                await request(there, context, "GET", f"/v1/default/run1/{key().unit.hex()}")
-            async with asyncio.timeout(DEADLINE):
-                while not any(entry["event"] == "a connection was refused" for entry in logs):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)  # a thread of the server says it
+    await there.put(b"x")
+    with capture_logs() as logs:
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            await request(there, foreign, "GET", f"/v1/default/run1/{key().unit.hex()}")
+        async with asyncio.timeout(DEADLINE):
+            while not any(entry["event"] == "a connection was refused" for entry in logs):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # a thread of the server says it
+    for method, path, body in (
+        ("GET", f"/v1/default/run1/{key().unit.hex()}", b""),
+        ("GET", f"/v1/default/run1/{key(2).unit.hex()}", b""),
+        ("PUT", f"/v1/default/run1/{key(2).unit.hex()}", b"y"),
+        ("POST", "/v1/units", many.encode_request([key()])),
+        ("POST", "/v1/plain", b""),
+    ):
+        headers = {"Content-Range": "bytes 0-0/1"} if method == "PUT" else {}
+        status, _, answer = await request(there, bare, method, path, data=body, headers=headers)
+        assert (status, len(answer) < 200) in ((401, True), (403, True), (404, True)), (method, path)
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,13 @@ class Channel:
         return self._sock.fileno()
 
     @property
+    def is_tls(self) -> bool:
+        """Whether what is sent is encrypted."""
+        return isinstance(self._sock, ssl.SSLSocket)
+
+    @property
     def certificate(self) -> Mapping[str, object] | None:
-        """What the other end has shown, as `ssl` gives it; None without TLS."""
+        """What the other end has shown, as `ssl` gives it; None if it has shown none."""
         return self._sock.getpeercert() if isinstance(self._sock, ssl.SSLSocket) else None
 
     @property

@@ -34,11 +34,14 @@ def decode_request(data: bytes) -> list[UnitKey]:
     return _names.decode(data)
 
 
-def answer(store: Store, keys: Sequence[UnitKey]) -> bytes:
-    """The answer to a request."""
+def answer(store: Store, keys: Sequence[UnitKey | None]) -> bytes:
+    """The answer to a request; None stands for a unit that is not given to who asks."""
     found: Answer = []
     room = ANSWER_BYTES
-    for key in keys[:AT_ONCE]:
+    for key in keys:
+        if key is None:
+            found.append(None)
+            continue
         try:
             content = store.find(key)
         except DataError:

@@ -6,9 +6,10 @@
     POST      /v1/units                          many small units in one answer, see `many`
     POST      /v1/plain                          a port without TLS and a token for it, see `plain`
 
-Both ends show certificates of the federation; nodes, agents and users may read, nodes may write what is expected of
-their cluster. Nothing of a request becomes a path: names are looked up in the store's index, on the event loop, which
-owns it; threads send what was found and receive what comes (see `listener`).
+Members show certificates of the federation; nodes may write what is expected of their cluster, and who may read is said
+in `readers`: a user without a certificate, too, if the hub permits it. Nothing of a request becomes a path: names are
+looked up in the store's index, on the event loop, which owns it; threads send what was found and receive what comes
+(see `listener`).
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ from cluster_agent.data.transfer.channel import BrokenError, Channel, head
 from cluster_agent.data.transfer.client import UPLOAD_OFFSET
 from cluster_agent.data.transfer.listener import Listener
 from cluster_agent.data.transfer.plain import Passes
+from cluster_agent.data.transfer.readers import ReaderRefusedError, Readers
 from wire.digests import ID_BYTES
 from wire.identity.peers import UnknownPeerError, identity_of_tls
 from wire.identity.revocations import Revocations
 from wire.identity.roles import Identity, Role
 
 _THREADS = 64
-_log = structlog.get_logger(__name__)
+_REFUSALS = (401, 403)
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
-_READERS = frozenset([Role.NODE, Role.AGENT, Role.USER])
-_WRITERS = frozenset([Role.NODE])
 
 T = TypeVar("T")
+_log = structlog.get_logger(__name__)
 
 
 class _AnswerError(Exception):
@@ -76,7 +77,7 @@ class _Request:
 
 
 class DataServer:
-    """Serves `store`, and hands pushes to `arrivals`. Without TLS it serves the clusters that `trust` names.
+    """Serves `store` to `readers`, and hands pushes to `arrivals`. Without TLS it serves the clusters of `trust`.
 
     Whose certificate is among the `revocations` is refused, with each request. What goes without TLS does so at
     `plain_port`, 0 = any; whoever is told of the port dials it where it has found the other one.
@@ -87,12 +88,15 @@ class DataServer:
         store: Store,
         arrivals: Arrivals,
         context: ssl.SSLContext,
+        readers: Readers,
         revocations: Revocations | None = None,
         plain_port: int = 0,
     ) -> None:
         self._store = store
         self._arrivals = arrivals
+        self._readers = readers
         self._context = context
+        context.verify_mode = ssl.CERT_OPTIONAL  # one that is shown must be good; who shows none needs a permit
         self._revocations = revocations or Revocations()
         self._host = ""
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="serve")
@@ -142,6 +146,8 @@ class DataServer:
         try:
             self._handle(_parsed(channel, first, headers))
         except _AnswerError as error:
+            if error.status in _REFUSALS:
+                _log.warning("a caller was refused", sender=channel.sender, code=int(error.status), reason=str(error))
             unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
             more = {"Connection": "close", **error.headers} if unread else error.headers
             _send(channel, error.status, more, str(error).encode(), method=first.partition(" ")[0])
@@ -166,8 +172,12 @@ class DataServer:
                 raise _AnswerError(404, "there is no such address")
 
     def _get(self, request: _Request, key: UnitKey) -> None:
-        self._caller(request, _READERS)
+        caller = self._caller(request)
         found, offset = self._on_loop(self._find(key))
+        if found is not None or offset is not None:
+            self._may_read(request, caller, key, found)
+        elif caller is None:
+            raise _AnswerError(401, "who shows no certificate shows the hub's permit")
         if found is None:
             if request.method == "GET" or offset is None:
                 raise _AnswerError(404, "the unit is not here")
@@ -206,7 +216,9 @@ class DataServer:
         return (content, file), None
 
     def _put(self, request: _Request, key: UnitKey) -> None:
-        caller = self._caller(request, _WRITERS)
+        caller = self._caller(request)
+        if caller is None or caller.role is not Role.NODE:
+            raise _AnswerError(403, f"{caller or 'nobody known'} may not do this: it is for node")
         told = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", ""))
         if told is None:
             raise _AnswerError(400, "Content-Range: expected bytes START-END/TOTAL")
@@ -229,7 +241,9 @@ class DataServer:
             yield piece
 
     def _many(self, request: _Request) -> None:
-        self._caller(request, _READERS)
+        caller = self._caller(request)
+        if caller is None:
+            raise _AnswerError(401, "who shows no certificate is served one unit at a time")
         if request.length > many.REQUEST_BYTES:
             raise _AnswerError(413, "too many units for one request")
         try:
@@ -237,36 +251,63 @@ class DataServer:
         except ValueError as error:
             raise _AnswerError(400, str(error)) from None
 
+        given = [key if self._is_given(request, caller, key) else None for key in wanted[: many.AT_ONCE]]
+
         async def collect() -> bytes:
-            return many.answer(self._store, wanted)
+            return many.answer(self._store, given)
 
         _send(request.channel, 200, {"Content-Type": "application/msgpack"}, self._on_loop(collect()))
 
     def _offer_plain(self, request: _Request) -> None:
-        caller = self._caller(request, _READERS)
-        token = self._passes.issue(caller) if request.channel.certificate is not None and self._plain else ""
+        caller = self._caller(request)
+        certified = caller is not None and request.channel.certificate is not None
+        token = self._passes.issue(caller) if caller is not None and certified and self._plain else ""
         if not token:
             raise _AnswerError(404, "the topology has no trusted link between us")
         _send(request.channel, 200, {"Content-Type": "text/plain"}, f"{self._plain_port} {token}".encode())
 
-    def _caller(self, request: _Request, allowed: frozenset[Role]) -> Identity:
-        certificate = request.channel.certificate
+    def _is_given(self, request: _Request, caller: Identity, key: UnitKey) -> bool:
         try:
-            if certificate is None:
-                identity = self._passes.holder(request.headers.get("authorization", ""))
-            else:
-                identity = identity_of_tls(dict(certificate))
-        except (UnknownPeerError, ValueError) as error:
-            raise self._refused(request, 401, str(error)) from None
-        if refusal := self._revocations.refusal(identity):
-            raise self._refused(request, 401, refusal)
-        if identity.role not in allowed:
-            raise self._refused(request, 403, f"{identity} may not do this: it is for {', '.join(sorted(allowed))}")
-        return identity
+            self._judge(caller, request.headers.get("authorization", ""), key.namespace, key.run)
+        except _AnswerError as error:
+            if error.status in _REFUSALS:
+                _log.warning(
+                    "a caller was refused", sender=request.channel.sender, code=int(error.status), reason=str(error)
+                )
+            return False  # asked for by itself, it is said why
+        return True
 
-    def _refused(self, request: _Request, status: int, reason: str) -> _AnswerError:
-        _log.warning("a caller was refused", sender=request.channel.sender, code=status, reason=reason)
-        return _AnswerError(status, reason)
+    def _may_read(
+        self, request: _Request, caller: Identity | None, key: UnitKey, found: tuple[Content, int] | None
+    ) -> None:
+        try:
+            self._judge(caller, request.headers.get("authorization", ""), key.namespace, key.run)
+        except _AnswerError:
+            if found is not None and found[1] >= 0:
+                os.close(found[1])
+            raise
+
+    def _judge(self, caller: Identity | None, authorization: str, namespace: str, run: str) -> None:
+        try:
+            self._readers.judge(caller, authorization, namespace, run)
+        except ReaderRefusedError as refused:
+            raise _AnswerError(refused.status, str(refused)) from None
+
+    def _caller(self, request: _Request) -> Identity | None:
+        """Who asks, by certificate or, without TLS, by the token for that; None: somebody over TLS without either."""
+        channel = request.channel
+        if channel.is_tls and not channel.certificate:
+            return None
+        try:
+            if channel.certificate:
+                identity = identity_of_tls(dict(channel.certificate))
+            else:
+                identity = self._passes.holder(request.headers.get("authorization", ""))
+        except (UnknownPeerError, ValueError) as error:
+            raise _AnswerError(401, str(error)) from None
+        if refusal := self._revocations.refusal(identity):
+            raise _AnswerError(401, refusal)
+        return identity
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         """Done by the event loop, while this thread waits."""
