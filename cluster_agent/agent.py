@@ -50,6 +50,7 @@ from wire.identity import (
     join_server_options,
     server_options,
 )
+from wire.service import allow_many_files
 
 _JOINS_AT_A_TIME = 64
 _log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class AgentConfig:
 
 async def serve(config: AgentConfig, ready: Callable[[dict[str, str]], None], stop: asyncio.Event) -> None:
     """Run the agent until `stop` is set. `ready` gets the addresses of its doors: nodes, peers and join."""
+    allow_many_files()
     log = CoordinatorLog.open(config.state, durability=config.durability)
     try:
         await _serve(config, log, ready, stop)

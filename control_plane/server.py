@@ -69,6 +69,7 @@ from wire.identity import (
     server_options,
 )
 from wire.identity.authority import Authority, authority_hash
+from wire.service import allow_many_files
 
 if TYPE_CHECKING:
     from control_plane.access.tokens import Issuer
@@ -119,6 +120,7 @@ async def serve(config: HubConfig, ready: Callable[[str], None], stop: asyncio.E
 
     Raises OSError where the address can't be bound, and RuntimeError where a part of the hub has broken.
     """
+    allow_many_files()
     tls = Tls(
         ca=config.etcd_credentials.ca,
         certificate=config.etcd_credentials.certificate,

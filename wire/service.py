@@ -66,7 +66,7 @@ def run_service(
 
 
 def allow_many_files() -> None:
-    """Let this process have as many descriptors as it may."""
+    """Raise this process's limit: each connection is a file, also one of who only wants to use them up."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -46,6 +46,8 @@ def checked_subject(subject: str) -> str:
                 f"{subject[:80]!r} names nobody: expected {prefix}NAME with at most {_LONGEST} printable characters"
             )
     try:
+        if "/" in subject:  # only nodes' names have one
+            raise ValueError(subject)
         return Identity(Role.USER, subject).name
     except ValueError:
         raise InvalidSubject(

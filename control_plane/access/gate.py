@@ -4,11 +4,13 @@
 
 It is an interceptor, so a call that is added to the service is behind it from the first day; one whose contract states
 no role is let through to nobody. A stream's caller is looked at again before each answer: with the role, or with the
-token's time, the stream ends. Calls to other services pass, for these look at their callers themselves.
+token's time, the stream ends; so it does where nobody reads it. Calls to other services pass, for these look at their
+callers themselves.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ from control_plane.access.errors import IssuerUnavailable, NotWritten, TokenRefu
 from control_plane.access.rules import SERVICE, Asked, asked, objects_of, place, role_name
 from control_plane.access.users import Users
 from control_plane.models import models_imported
+from control_plane.store.errors import InvalidName
+from control_plane.store.keys import checked_name
 from wire.errors import ProblemError
 from wire.identity import Role, UnknownPeerError, identity_of
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 _Code = grpc.StatusCode
+_STALLED_SECONDS = 300.0  # a person may stop a terminal for a while
 _PREFIX = f"/{SERVICE}/"
 _log = structlog.get_logger(__name__)
 
@@ -53,6 +58,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._users = users
         self._audit = audit
         self._tokens = tokens
+        self._ending: set[asyncio.Task[None]] = set()  # streams that end as soon as what they were told is read
 
     async def intercept_service(
         self,
@@ -88,11 +94,27 @@ class Gate(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             caller, wanted = await self._admit(method, request, context)
             answers = handler.unary_stream(request, context)
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            assert task is not None
+
+            def give_up() -> None:
+                _log.warning("a stream was ended: it is not read", call=method, by=caller.name, peer=context.peer())
+                words = f"nothing was read for {_STALLED_SECONDS:.0f} seconds: ask again"
+                ending = loop.create_task(context.abort(_Code.ABORTED, words))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ended)
+                loop.call_soon(task.cancel)
+
+            stalled: asyncio.TimerHandle | None = None
             try:
                 async for answer in answers:
                     await self._look_again(caller, wanted, context)
-                    yield answer
+                    stalled = loop.call_later(_STALLED_SECONDS, give_up)
+                    yield answer  # returns once there is room for another
+                    stalled.cancel()
             finally:
+                if stalled is not None:
+                    stalled.cancel()
                 await answers.aclose()
 
         return grpc.unary_stream_rpc_method_handler(
@@ -121,6 +143,11 @@ class Gate(grpc.aio.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
 
+    def _ended(self, ending: asyncio.Task[None]) -> None:
+        self._ending.discard(ending)
+        if not ending.cancelled():
+            ending.exception()  # an abort always raises
+
     # ------------------------------------------------------------------------------- the decision
 
     async def _admit(self, method: str, request: Any, context: Context) -> tuple[Caller, Asked]:
@@ -134,6 +161,7 @@ class Gate(grpc.aio.ServerInterceptor):
             caller = await self._caller(context)
             who = caller.name
             self._judge(caller, wanted)
+            _check_namespace(wanted)
             if wanted.changes:
                 self._note(who, wanted, context, allowed=True)
         except NotWritten as error:
@@ -206,6 +234,14 @@ class Gate(grpc.aio.ServerInterceptor):
             self._note(who, wanted, context, allowed=False, reason_refused=words)
         except NotWritten:
             return  # it is refused anyway, and the log of the hub has both
+
+
+def _check_namespace(wanted: Asked) -> None:
+    try:
+        if wanted.namespace:
+            checked_name(wanted.namespace)
+    except InvalidName as error:
+        raise _Refused(_Code.INVALID_ARGUMENT, f"namespace {error}") from error
 
 
 def _certified(context: Context) -> Caller:

@@ -258,5 +258,5 @@ def _namespace(namespace: str) -> str:
 
 def _kind(kind: str) -> str:
     if kind not in OBJECT_KINDS:
-        raise Wrong(f"{kind!r} is not a kind of object here: expected {', '.join(OBJECT_KINDS)}")
+        raise Wrong(f"{kind[:80]!r} is not a kind of object here: expected {', '.join(OBJECT_KINDS)}")
     return kind

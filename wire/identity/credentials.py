@@ -26,6 +26,7 @@ NEXT_KEY = "next-key.pem"  # waits for its certificate, see `requests`
 _JOIN_BYTES = 64 << 10
 _KEEPALIVE_MS = 10_000
 _KEEPALIVE_TIMEOUT_MS = 5_000
+_HANDSHAKE_MS = 10_000
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def server_options() -> list[tuple[str, Any]]:
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),  # who opens a connection and says nothing is let go
         ("grpc.so_reuseport", 0),
     ]
 

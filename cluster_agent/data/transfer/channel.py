@@ -12,10 +12,12 @@ import os
 import select
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 
 BUFFER_BYTES = 256 << 10  # stays in a core's cache between being received, hashed and written
 _HEAD_BYTES = 16 << 10
+_HEAD_SECONDS = 30.0
 _SENDFILE_BYTES = 8 << 20
 _FINISH_SECONDS = 1.0
 _FINISH_BYTES = 64 << 20
@@ -60,9 +62,12 @@ class Channel:
     def receive_head(self) -> tuple[str, dict[str, str]] | None:
         """The first line and the headers by their names in lower case; None if the other end has closed."""
         received = self._rest
+        deadline = time.monotonic() + _HEAD_SECONDS
         while (end := received.find(b"\r\n\r\n")) < 0:
             if len(received) > _HEAD_BYTES:
                 raise BrokenError("the head is too long")
+            if time.monotonic() > deadline:  # however little comes, it would come for ever
+                raise BrokenError("the head takes too long")
             more = self._sock.recv(_HEAD_BYTES)
             if not more:
                 if received:
