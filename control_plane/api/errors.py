@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 _Code = grpc.StatusCode
+_MOST_WORDS = 900  # what was asked may be in them, and may be long
 
 
 class NotFound(Exception):
@@ -79,7 +80,8 @@ async def abort(context: Context, error: Exception) -> NoReturn:
     if isinstance(error, EtcdError):
         await context.abort(_Code.UNAVAILABLE, f"the store is away, nothing was done or all of it was: {error}")
     code = next((code for kind, code in _CODES if isinstance(error, kind)), _Code.INTERNAL)
-    await context.abort(code, str(error))
+    words = str(error)
+    await context.abort(code, words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…")
 
 
 def _sentence(problem: Problem) -> str:

@@ -147,9 +147,12 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     @streams
     async def GetBlob(self, request: cp.GetBlobRequest, _: Caller) -> AsyncGenerator[cp.GetBlobResponse]:
         """A blob in pieces."""
-        async with self._blobs.get(request.digest) as chunks:
-            async for chunk in chunks:
-                yield cp.GetBlobResponse(chunk=chunk)
+        try:
+            async with self._blobs.get(request.digest) as chunks:
+                async for chunk in chunks:
+                    yield cp.GetBlobResponse(chunk=chunk)
+        except ValueError as error:
+            raise Wrong(str(error)) from error
 
     # ------------------------------------------------------------------------------------- runs
 

@@ -176,7 +176,7 @@ async def running(
     peers = Peers(cluster, log, intake, bus, credentials, link.relay, revoked)
     driver = Driver(core, log, intake, bus, nodes, peers, link, link, durability=durability)
     driver.start()
-    peers.directory(known or PeerDirectory(peers=[PeerDirectory.Peer(cluster=name) for name in ("a", "b")]))
+    peers.directory(known or PeerDirectory(peers=[PeerDirectory.Peer(cluster=name) for name in ("a", "b", "c")]))
 
     def node_service(server: grpc.aio.Server) -> None:
         add_NodeServiceServicer_to_server(nodes, server)

@@ -24,6 +24,10 @@ from wire.identity import Credentials, Identity, Role, channel_options, grpc_cha
 HELLO = ExchangeRequest(frame=PeerFrame(cluster="b", log_id=b"b", hello=True, protocol=1))
 
 
+def named(cluster: str) -> list[f.PeerDirectory.Peer]:
+    return [f.PeerDirectory.Peer(cluster=cluster)]
+
+
 def revoking(signed: SignedRevocations, *directory: f.PeerDirectory.Peer) -> f.PeerDirectory:
     return f.PeerDirectory(peers=directory, revocations=signed)
 
@@ -98,10 +102,12 @@ async def test_the_word_goes_from_peer_to_peer_without_a_hub(members: Members, t
         running(members, tmp_path / "b", "b", NOWHERE) as b,
         running(members, tmp_path / "c", "c", NOWHERE) as c,
     ):
-        b.peers.directory(dial("a", a.peer_door.address))
+        b.peers.directory(f.PeerDirectory(peers=[*dial("a", a.peer_door.address).peers, *named("c")]))
         b.peers.expect(["a"])
         await until(lambda: a.peers.is_direct("b"))
-        a.peers.directory(revoking(members.signed(x=2)))  # on a stream that is there: dialled by the other side
+        a.peers.directory(
+            revoking(members.signed(x=2), f.PeerDirectory.Peer(cluster="b"))
+        )  # on a stream that is there: dialled by the other side
         await until(lambda: b.peers._revoked.revocations.valid_from("x") == 2)
         c.peers.directory(dial("b", b.peer_door.address))
         c.peers.expect(["b"])  # on a stream that is opened later, by who does not know

@@ -53,7 +53,7 @@ async def test_a_stream_that_should_not_be_is_refused(
         frame = PeerFrame(cluster=says, log_id=b"A", hello=True, seq=1, protocol=protocol)
         with capture_logs() as logs:
             assert await exchange(members, b.peer_door.address, cluster, frame) is code
-        assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["a peer's stream was refused"]
+        assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["a caller was refused"]
         assert b.core.events == []
 
 

@@ -30,6 +30,7 @@ def log(tmp_path: Path) -> Iterator[Path]:
     configure("hub", "hub", level="debug", path=path)
     structlog.configure(cache_logger_on_first_use=False)  # else the loggers would keep to the file
     yield path
+    structlog.get_config()["logger_factory"]._file.close()
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 

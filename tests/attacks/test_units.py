@@ -28,7 +28,7 @@ def take_part(peer: Peer, run: str, *clusters: str) -> None:
 
 
 def refused(logs: list[MutableMapping[str, Any]]) -> list[str]:
-    return [log["reason"] for log in logs if log["event"] in ("a request was refused", "a unit was refused")]
+    return [log["reason"] for log in logs if log["event"] == "a caller was refused"]
 
 
 @pytest.mark.parametrize("content", [b"small", b"large" * 20_000])
