@@ -17,11 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.arrivals import Arrivals
 from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.data.transfer.partial import PartialFile
+from cluster_agent.data.transfer.readers import Readers
 from cluster_agent.data.transfer.server import DataServer
 from cluster_agent.relay.dialling import Relay, Routes
 from cluster_agent.relay.standing import Standing
@@ -39,7 +41,10 @@ async def give(directory: Path, relay: str, size: int) -> None:
     context = ssl_client_context(credentials)
     store = DiskStore(directory / "store1")
     async with TransferClient(context) as client:
-        server = DataServer(store, Arrivals(store, client, lambda _: None), ssl_server_context(credentials))
+        readers = Readers("edge1", credentials.ca)
+        run = node_pb2.RunMembers(namespace=KEY.namespace, run=KEY.run, clusters=["edge2"])
+        readers.told(node_pb2.Members(runs=[run]))
+        server = DataServer(store, Arrivals(store, client, lambda _: None), ssl_server_context(credentials), readers)
         port = await server.start("127.0.0.1", 0)
         content = store.partial / "unit"
         content.write_bytes(os.urandom(1 << 20) * (size >> 20))
