@@ -197,6 +197,11 @@ class Hub:
 
     async def start(self, group: asyncio.TaskGroup) -> tuple[list[grpc.aio.Server], str]:
         """Read what is stored, begin to follow it, open the doors. Returns the servers and the first one's address."""
+        await self.begin(group)
+        return await self._open(group)
+
+    async def begin(self, group: asyncio.TaskGroup) -> None:
+        """Read what is stored, and begin to follow it."""
         hubs, runs, fragments, topologies, bindings, members = await asyncio.gather(
             self._hubs.load(),
             self._board.load(),
@@ -229,6 +234,8 @@ class Hub:
             models_imported(),
         ):
             self._tasks.append(group.create_task(part))
+
+    async def _open(self, group: asyncio.TaskGroup) -> tuple[list[grpc.aio.Server], str]:
         if self._own:
             self._tasks.append(group.create_task(self._own.keep()))
         server = grpc.aio.server(interceptors=[self._gate()], options=server_options())

@@ -96,7 +96,7 @@ class Day:
             str, list[tuple[float, int, int]]
         ] = {}  # time, units at the step, and with those on their way
         self.longest_start = start * 1.2
-        self._random = Random(seed)  # noqa: S311 - a trace, no secret
+        self._random = Random(seed)
         self._start = start
         self._cpus = cpus
         self._pools = [_Pool(step, [_Place() for _ in range(nodes)]) for step in steps]
@@ -273,7 +273,7 @@ class Day:
 
 def bursts(*, hours: float, quiet: float, busy: float, every: float, size: int, seed: int) -> list[float]:
     """Arrivals over a day: some all the time (`quiet` a second, `busy` at noon), and a burst of `size` now and then."""
-    random = Random(seed)  # noqa: S311 - a trace, no secret
+    random = Random(seed)
     end = hours * 3600.0
     arrivals = []
     at = 0.0

@@ -85,8 +85,8 @@ def on_report(book: Book, live: LiveRun, cluster: str, message: peer_pb2.StepRep
             live.key,
             step.index,
             cluster,
-            {port: (digest.count, digest.sum) for port, digest in message.consumed.items()},
-            {port: (digest.count, digest.sum) for port, digest in message.produced.items()},
+            {port: (digest.count, digest.sum) for port, digest in sorted(message.consumed.items())},
+            {port: (digest.count, digest.sum) for port, digest in sorted(message.produced.items())},
             message.tasks,
             message.source_done,
         )
@@ -152,7 +152,7 @@ def on_closed(book: Book, live: LiveRun, message: peer_pb2.StepClosed) -> None:
     if step is None or live.run.steps[step.index].closed:
         return
     produced = {
-        port: {cluster: (digest.count, digest.sum) for cluster, digest in made.by_cluster.items()}
+        port: {cluster: (digest.count, digest.sum) for cluster, digest in sorted(made.by_cluster.items())}
         for port, made in message.produced.items()
     }
     book.commit(records.Closed(live.key, step.index, {port: produced[port] for port in sorted(produced)}))

@@ -57,7 +57,7 @@ class _Gathered:
     records: list[object] = field(default_factory=list)
     commands: dict[tuple[str, int], list[bytes | Downward]] = field(default_factory=dict)  # node, stream
     events: list[Publish] = field(default_factory=list)
-    progress: set[RunKey] = field(default_factory=set)
+    progress: dict[RunKey, None] = field(default_factory=dict)
     loads: dict[str, bytes] = field(default_factory=dict)  # cluster -> our newest load
     actions: int = 0
 
@@ -224,7 +224,7 @@ class Driver:
                 case Publish():
                     gathered.events.append(action)
                 case ProgressChanged(run=run):
-                    gathered.progress.add(run)
+                    gathered.progress[run] = None
                 case TellLoad(cluster=cluster, load=load):
                     gathered.loads[cluster] = load
                 case SendHub(kind=kind, message=message):

@@ -131,7 +131,7 @@ def read(serialised: bytes, cluster: str) -> Graph:
         cluster=cluster,
         epoch=fragment.epoch,
         revision=fragment.revision,
-        epochs=dict(fragment.epochs),
+        epochs=dict(sorted(fragment.epochs.items())),
         workflow=fragment.workflow,
         reserve=fragment.policy.reserve,
         stop_after=fragment.policy.stop_after,

@@ -20,7 +20,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -226,10 +226,7 @@ class HubLink:
 
     async def _session(self, address: str, backoff: Backoff) -> None:
         """One connection, until it ends."""
-        credentials = grpc_channel_credentials(self._config.credentials)
-        options = channel_options(Identity(Role.HUB, "hub"))
-        async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
-            stub = FederationServiceStub(channel)
+        async with self._service_at(address) as stub:
             call: grpc.aio.StreamStreamCall[SessionRequest, SessionResponse] = stub.Session()
             async with asyncio.timeout(_WELCOME_SECONDS):
                 await call.write(SessionRequest(hello=self._hello()))
@@ -250,6 +247,14 @@ class HubLink:
                 self._out.close()
                 self._peers.relay_down()
                 self._intake.submit(HubGone())
+
+    @asynccontextmanager
+    async def _service_at(self, address: str) -> AsyncIterator[FederationServiceAsyncStub]:
+        """The hub's service over a connection of our own."""
+        credentials = grpc_channel_credentials(self._config.credentials)
+        options = channel_options(Identity(Role.HUB, "hub"))
+        async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
+            yield FederationServiceStub(channel)
 
     def _hello(self) -> AgentHello:
         return AgentHello(

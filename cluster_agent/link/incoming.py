@@ -78,7 +78,7 @@ class Incoming:
         bundles of our steps here, so that the hub is not needed any more."""
         for assignment in assignments:
             if self._peers is not None:
-                self._peers.expect(assignment.fragment.epochs)
+                self._peers.expect(sorted(assignment.fragment.epochs))
             if self._bundles is not None and assignment.desired == DESIRED_STATE_RUNNING:
                 for step in assignment.fragment.steps:
                     if step.execution.bundle and any(share.cluster == self._cluster for share in step.executors):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -27,7 +27,7 @@ from cluster_agent.coordinator.ports import peer as named
 from cluster_agent.events import EventBus
 from cluster_agent.log import CoordinatorLog
 from cluster_agent.membership.revoked import Revoked
-from cluster_agent.peer.client import dial
+from cluster_agent.peer.client import Streams, dial
 from cluster_agent.peer.core import RELAY, Peering
 from cluster_agent.peer.directory import relayed, to_dial
 from cluster_agent.peer.stream import FrameQueue
@@ -35,6 +35,7 @@ from cluster_agent.relay.doors import RelayDoors
 from wire.identity import Credentials, Identity, Role
 
 _log = structlog.get_logger(__name__)
+Dial = Callable[[Streams, Identity, str, Credentials], Coroutine[None, None, None]]
 
 
 @dataclass(eq=False)
@@ -51,7 +52,7 @@ class Peers:
     """The carrier of what peers say to each other. `relay` sends a frame to a cluster through the hub.
 
     `learned` hears what the hub says about the other clusters. `doors` lead over relays. Who is `revoked` has no
-    stream, and what we know of that is the first that is said on each.
+    stream, and what we know of that is the first that is said on each. `dial` keeps a stream open (see `client`).
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Peers:
         revoked: Revoked,
         learned: Callable[[PeerDirectory], None] = lambda _: None,
         doors: RelayDoors | None = None,
+        dial: Dial = dial,
     ) -> None:
         self._cluster = cluster
         self._log_id = log.log_id
@@ -76,9 +78,10 @@ class Peers:
         revoked.listeners.append(self._cut_off)
         self._learned = learned
         self._doors = doors
+        self._dialled = dial
         self._relay_up = False
         self._peers: dict[str, _Peer] = {}
-        self._dirty: set[_Peer] = set()
+        self._dirty: dict[_Peer, None] = {}  # in the order in which they were told of
         self._addresses: dict[str, str] = {}
         self._members: frozenset[str] = frozenset()
         self._paths = itertools.count(RELAY + 1)
@@ -106,20 +109,20 @@ class Peers:
         peer = self._peer(destination.removeprefix("peer/"))
         peer.session.pushed(messages)
         self._want(peer)
-        self._dirty.add(peer)
+        self._dirty[peer] = None
 
     def load(self, cluster: str, load: bytes) -> None:
         """Tell a cluster how busy we are: goes with what is sent anyway, and gives way to what is newer."""
         peer = self._peer(cluster)
         peer.session.load(load)
         self._want(peer)
-        self._dirty.add(peer)
+        self._dirty[peer] = None
 
     def durable(self, source: str, log_id: bytes, seq: int) -> None:
         """What the peer said up to `seq` is in the log."""
         peer = self._peer(source.removeprefix("peer/"))
         peer.session.durable(log_id, seq)
-        self._dirty.add(peer)
+        self._dirty[peer] = None
 
     def renumbered(self, destination: str, messages: Sequence[tuple[int, bytes]], following: int) -> None:
         """The outbox has these numbers now."""
@@ -129,7 +132,7 @@ class Peers:
 
     def flush(self) -> None:
         """Send what the tick made ready."""
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty, {}
         for peer in dirty:
             self._send(peer)
 
@@ -325,5 +328,6 @@ class Peers:
             peer.dialling = None
         if peer.wanted and address and peer.dialling is None and self._dials is not None:
             meant = Identity(Role.AGENT, peer.cluster, generation)
-            task = self._dials.create_task(dial(self, meant, address, self._credentials), name=f"dial {peer.cluster}")
+            work = self._dialled(self, meant, address, self._credentials)
+            task = self._dials.create_task(work, name=f"dial {peer.cluster}")
             peer.dialling = address, generation, task

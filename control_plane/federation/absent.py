@@ -26,7 +26,7 @@ async def give_up_on_absent(board: Board, runs: Runs, agents: Agents) -> None:
         for run in board.live():
             if run.state != m.RUN_STATE_STOPPING:
                 continue
-            for cluster, fragment in run.fragments.items():
+            for cluster, fragment in sorted(run.fragments.items()):
                 if fragment.state not in forms.FRAGMENT_ENDED and agents.out_of_touch(cluster):
                     event = messages.OutOfTouch(cluster, time.time())
                     try:

@@ -130,7 +130,7 @@ class Board:
             await asyncio.sleep(_FLUSH_SECONDS)
             self._something_dirty.clear()
             names, self._dirty = self._dirty, set()
-            for namespace, run in names & self._live.keys():
+            for namespace, run in sorted(names & self._live.keys()):
                 told = tuple(self._progress.get((namespace, run), {}).values())
                 try:
                     await self._runs.happened(namespace, run, messages.Progress(told), seconds=_FLUSH_SECONDS)

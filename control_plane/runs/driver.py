@@ -132,9 +132,9 @@ class Runs:
                 await self._kinds.commit([wanting(self._kinds, stored, desired)])
         for name, run in runs.items():
             if run.state == m.RUN_STATE_PENDING:
-                await self._abandon(run, run.fragments.keys() - handed_out.get(name, set()), at)
+                await self._abandon(run, sorted(run.fragments.keys() - handed_out.get(name, set())), at)
 
-    async def _abandon(self, run: m.Run, never_handed_out: set[str], at: float) -> None:
+    async def _abandon(self, run: m.Run, never_handed_out: Sequence[str], at: float) -> None:
         reason = "the hub ended while it handed this run out: submit it again"
         await self.happened(run.namespace, run.name, messages.Abandoned(reason, at))
         for cluster in never_handed_out:

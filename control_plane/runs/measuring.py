@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 def observed(steps: Iterable[m.Step], run: m.Run) -> dict[str, s.StepMeasured]:
     """What a run that has succeeded shows of each definition in it. Bytes in count what drives a step, not lookups."""
     told: dict[str, list[m.StepProgress]] = {}
-    for fragment in run.fragments.values():
+    for _, fragment in sorted(run.fragments.items()):
         for progress in fragment.steps:
             told.setdefault(progress.step, []).append(progress)
     bytes_out = {step: sum(each.bytes_out for each in parts) for step, parts in told.items()}

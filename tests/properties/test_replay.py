@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.core import Coordinator
+from simulator.audit import audit
 from tests.coordinator.federation import Faults
-from tests.properties.audit import audit
 from tests.properties.recording import RECORDED, Recorded
 from tests.properties.worlds import RecordedCoordinator, World
 from wire.digests import bytes_digest

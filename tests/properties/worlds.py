@@ -12,10 +12,10 @@ from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.orders.messages import Output
+from simulator.audit import audit
 from tests.coordinator.federation import Agent, Faults, Federation, made
 from tests.coordinator.workflows import Use
 from tests.fixtures import words
-from tests.properties.audit import audit
 from tests.properties.graphs import Parts, random_dag
 
 CLUSTERS = {"edge1": {"n1": 2.0}, "edge2": {"n1": 1.0, "n2": 2.0}, "cloud": {"n1": 4.0, "n2": 2.0}}

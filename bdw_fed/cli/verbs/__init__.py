@@ -9,7 +9,7 @@ import importlib
 from types import ModuleType
 
 GROUPS = {
-    "A federation on this machine": ["up", "down", "status", "demo", "doctor", "perf", "fake-agent"],
+    "A federation on this machine": ["up", "down", "status", "demo", "doctor", "perf", "simulate", "fake-agent"],
     "A federation on kind": ["kind up", "kind status", "kind partition", "kind heal", "kind link", "kind down"],
     "Definitions": ["apply", "diff", "get", "describe", "delete"],
     "Runs": [

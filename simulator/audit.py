@@ -62,9 +62,9 @@ def audit_uses(live: LiveRun) -> None:
         for edge, units in zip(live.graph.steps[held.step].inputs, held.inputs, strict=True):
             if edge.pairing != SAME_CLUSTER:
                 needed.update(unit for unit in units if (edge.index, unit) not in foreign)
-    for unit in run.units.values():
-        assert unit.uses == needed[unit.id], f"a unit has {unit.uses} uses, and {needed[unit.id]} things need it"
-        assert unit.uses or not unit.copies, "a unit that nothing needs keeps its bytes"
+    for kept in run.units.values():
+        assert kept.uses == needed[kept.id], f"a unit has {kept.uses} uses, and {needed[kept.id]} things need it"
+        assert kept.uses or not kept.copies, "a unit that nothing needs keeps its bytes"
 
 
 def audit_queues(live: LiveRun) -> None:

@@ -1,0 +1,189 @@
+"""An agent as a simulated process: the production core, driver, log, sessions and doors, wired as the agent wires them.
+
+What is played is below them: the streams of gRPC, the database's file, and bundles, which no trial has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc.aio
+
+from bdw_fed.v1.federation_pb2 import PeerDirectory
+from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse
+from cluster_agent.bundles import BundleCache
+from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.core import Coordinator
+from cluster_agent.coordinator.driver import LAMPORT, Driver
+from cluster_agent.coordinator.intake import Intake
+from cluster_agent.events import EventBus
+from cluster_agent.link.backoff import Backoff
+from cluster_agent.link.hub import HubLink, LinkConfig
+from cluster_agent.link.incoming import DIRECTORY
+from cluster_agent.nodes.door import NodeDoor
+from cluster_agent.peer.client import Streams
+from cluster_agent.peer.peers import Peers
+from cluster_agent.peer.stream import FrameQueue
+from simulator.trials.disk import LogDisk
+from simulator.trials.hub import CREDENTIALS, NAME
+from simulator.trials.loop import Process
+from simulator.trials.network import End, Network
+from wire.identity import Credentials
+
+if TYPE_CHECKING:
+    from bdw_fed.v1.federation_pb2_grpc import FederationServiceAsyncStub
+
+MakeCore = Callable[[str, Policy], Coordinator]
+
+
+def agent_name(cluster: str) -> str:
+    """The place of a cluster's agent in the network."""
+    return f"agent/{cluster}"
+
+
+class SimulatedAgent:
+    """One life of an agent."""
+
+    def __init__(
+        self,
+        process: Process,
+        network: Network,
+        cluster: str,
+        disk: LogDisk,
+        make_core: MakeCore,
+        *,
+        durability: str,
+    ) -> None:
+        self.cluster = cluster
+        self._process = process
+        self._network = network
+        self._durability = durability
+        log = disk.open()
+        self.core = make_core(cluster, Policy())
+        intake = Intake()
+        bus = EventBus(cluster, log.log_id, lamport=int.from_bytes(log.meta(LAMPORT) or b"", "big"))
+        config = LinkConfig(cluster, [NAME], CREDENTIALS, "simulated")
+        self.link = _Link(config, self.core, log, intake, bus, process, network)
+        bundles = cast(BundleCache, _NoBundles())
+        self.nodes = _NodeDoor(
+            cluster, intake, bundles, data_root="/", durability=durability, changed=self.link.nodes_changed
+        )
+        self.peers = Peers(cluster, log, intake, bus, CREDENTIALS, self.link.relay, self.nodes.trust, self._dial)
+        self.driver = Driver(
+            self.core, log, intake, bus, self.nodes, self.peers, self.link, self.link, durability=durability
+        )
+        self.log = log
+        self.intake = intake
+        self.link.connect(self.peers, bundles, self.nodes.logs, self.nodes.statuses, agent_name(cluster))
+
+    async def main(self) -> None:
+        """Until it is killed, or its log can't be written."""
+        self.driver.start()
+        if (known := self.log.meta(DIRECTORY)) is not None:
+            self.peers.directory(PeerDirectory.FromString(known))
+        self._network.serve(self._process, "attach", self._attach)
+        self._network.serve(self._process, "exchange", self._exchange)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.driver.run())
+            tasks.create_task(self.peers.run())
+            tasks.create_task(self.link.run())
+
+    def unheard(self) -> list[str]:
+        """Who has not acknowledged all that was said to it."""
+        sessions = {name: peer.session.unacked for name, peer in self.peers._peers.items()}
+        sessions[NAME] = self.link._out.session.unacked
+        return [name for name, unacked in sessions.items() if unacked]
+
+    async def _attach(self, end: End) -> None:
+        await self.nodes.Attach(end, cast(Any, end))
+
+    async def _exchange(self, end: End) -> None:
+        """A peer has dialled us: see PeerDoor."""
+        cluster = end.there.removeprefix("agent/")
+        queue = FrameQueue()
+        path = self.peers.opened(cluster, queue, by_us=False)
+        await _talk(end, queue, self.peers, cluster, path)
+
+    async def _dial(self, streams: Streams, cluster: str, address: str, _credentials: Credentials) -> None:
+        """We dial a peer: see `cluster_agent.peer.client.dial`."""
+        backoff = Backoff()
+        while True:
+            queue = FrameQueue()
+            path = streams.opened(cluster, queue, by_us=True)
+            try:
+                end = await self._network.dial(self._process, address, "exchange")
+            except grpc.aio.AioRpcError:
+                queue.close()
+                streams.closed(cluster, path)
+            else:
+                await _talk(end, queue, streams, cluster, path, backoff)
+            await backoff.wait()
+
+
+async def _talk(
+    end: End, queue: FrameQueue, streams: Streams, cluster: str, path: int, backoff: Backoff | None = None
+) -> None:
+    """Frames both ways, until the stream ends."""
+    answering = backoff is None
+
+    async def write() -> None:
+        async for frame in queue:
+            await end.write(ExchangeResponse(frame=frame) if answering else ExchangeRequest(frame=frame))
+
+    writer = asyncio.ensure_future(write())
+    try:
+        async for message in end:
+            if backoff is not None:
+                backoff.reset()
+            await streams.heard(cluster, path, message.frame)
+    except grpc.aio.AioRpcError:
+        pass
+    finally:
+        streams.closed(cluster, path)
+        queue.close()
+        end.cancel()
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+
+
+class _Link(HubLink):
+    """The link to the hub, over the played network."""
+
+    def __init__(self, *arguments: Any) -> None:
+        *own, self._process, self._network = arguments
+        super().__init__(*own)
+
+    @asynccontextmanager
+    async def _service_at(self, address: str) -> AsyncIterator[FederationServiceAsyncStub]:
+        end = await self._network.dial(self._process, address, "session")
+        try:
+            yield cast("FederationServiceAsyncStub", _Service(end))
+        finally:
+            end.cancel()
+
+
+class _Service:
+    """The hub's service, of which one session is opened."""
+
+    def __init__(self, end: End) -> None:
+        self._end = end
+
+    def Session(self) -> End:
+        return self._end
+
+
+class _NodeDoor(NodeDoor):
+    """The door for nodes, which are who they say."""
+
+    async def _node_of(self, context: Any) -> str:
+        return str(context.there.rpartition("/")[2])
+
+
+class _NoBundles:
+    """No trial has steps with code."""
+
+    def expect(self, _namespace: str, _digest: bytes) -> None:
+        pass

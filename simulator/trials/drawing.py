@@ -1,0 +1,148 @@
+"""A scenario from a seed: a federation of one to four clusters, a workflow or two over it, and what goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from simulator.trials.faults import drawn
+from simulator.trials.scenario import Scenario, Submission, dumped
+from simulator.trials.world import places_of
+
+_NAMES = ("edge1", "edge2", "edge3", "cloud")
+_DURING = 9.0  # virtual seconds in which faults begin
+_MOST_FAULTS = 8
+
+
+def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
+    """What a seed stands for."""
+    random = Random(seed)
+    clusters = _clusters(random)
+    reserve = random.choice(("none", "none", "none", "hold", "lend"))
+    documents = [_topology(random, clusters), _step("work", 1.0), _step("light", 0.5)]
+    documents.append(_workflow(random, list(clusters), reserve))
+    submissions = []
+    for number in range(random.choice((1, 1, 2, 3))):
+        at = round(random.uniform(0.5, 3.0), 3)
+        then: list[tuple[str, float]] = []
+        chance = random.random()
+        if chance < 0.1:
+            then.append(("cancel", round(at + random.uniform(0.1, 8.0), 3)))
+        elif chance < 0.2:
+            begin = at + random.uniform(0.1, 4.0)
+            then += [("suspend", round(begin, 3)), ("resume", round(begin + random.uniform(0.5, 10.0), 3))]
+        submissions.append(Submission(f"run{number + 1}", "flow", at, tuple(then)))
+    scenario = Scenario(
+        name=f"seed-{seed}",
+        seed=seed,
+        objects=dumped(documents),
+        submissions=tuple(submissions),
+        durability=random.choice(("process", "process", "power")),
+        seconds={name: random.choice((0.02, 0.2, 1.0, 2.0)) for name in ("first", "second", "third", "last")},
+    )
+    if faults:
+        power = scenario.durability == "power"
+        wrong = drawn(random, places_of(scenario), most=_MOST_FAULTS, during=_DURING, power=power)
+        scenario = replace(scenario, faults=tuple(wrong))
+    return replace(scenario, expected=_ends(scenario))
+
+
+def _ends(scenario: Scenario) -> dict[str, tuple[str, ...]]:
+    """How runs may end besides well: a full disk fails the task that meets it, and so, in time, its run."""
+    full = any(fault.kind == "disk-full" and fault.on.startswith("node/") for fault in scenario.faults)
+    expected = {}
+    for submission in scenario.submissions:
+        ends = ["succeeded"]
+        if full:
+            ends.append("failed")
+        if any(action == "cancel" for action, _ in submission.then):
+            ends.append("cancelled")
+        if len(ends) > 1:
+            expected[submission.run] = tuple(ends)
+    return expected
+
+
+def _clusters(random: Random) -> dict[str, dict[str, float]]:
+    names = random.sample(_NAMES, random.choice((1, 2, 2, 3, 3, 4)))
+    return {
+        name: {f"n{number + 1}": float(random.choice((1, 2, 2))) for number in range(random.choice((1, 1, 2)))}
+        for name in sorted(names)
+    }
+
+
+def _topology(random: Random, clusters: dict[str, dict[str, float]]) -> dict[str, object]:
+    zones = [{"name": f"z-{name}", "tier": "cloud" if name == "cloud" else "edge"} for name in clusters]
+    links = []
+    names = list(clusters)
+    for at, one in enumerate(names):
+        for other in names[at + 1 :]:
+            link: dict[str, object] = {"between": [f"z-{one}", f"z-{other}"], "bandwidth": "100Mbit", "latency": "5ms"}
+            if dial := random.choice(("", "", f"z-{one}", f"z-{other}")):
+                link["dial"] = dial
+            links.append(link)
+    holders = random.sample(names, random.randint(1, min(3, len(names))))
+    parts = [{"at": name, "path": f"{name}.csv", "size": "1MiB"} for name in sorted(holders)]
+    return {
+        "kind": "Topology",
+        "metadata": {"name": "t"},
+        "spec": {
+            "zones": zones,
+            "clusters": [
+                {
+                    "name": name,
+                    "zone": f"z-{name}",
+                    "runtime": "process",
+                    "nodes": [{"name": node, "cpus": cpus, "memory": "4Gi"} for node, cpus in nodes.items()],
+                }
+                for name, nodes in clusters.items()
+            ],
+            "links": links,
+            "datasets": [{"name": "rows", "parts": parts}],
+        },
+    }
+
+
+def _step(name: str, cpus: float) -> dict[str, object]:
+    return {
+        "kind": "Step",
+        "metadata": {"name": name, "version": "1"},
+        "spec": {
+            "run": {"python": "code:main"},
+            "inputs": {"rows": {}},
+            "outputs": {"rows": {}},
+            "resources": {"cpus": cpus},
+        },
+    }
+
+
+def _workflow(random: Random, clusters: list[str], reserve: str) -> dict[str, object]:
+    """A chain over units, which may be split before, branch, and be gathered in the end."""
+    rows: object = "inputs.rows"
+    if random.random() < 0.8:
+        rows = {"from": "inputs.rows", "split": {"count": random.randint(2, 5)}}
+    steps = [_use(random, "first", rows, clusters)]
+    for name in ("second", "third")[: random.randint(0, 2)]:
+        steps.append(_use(random, name, f"{steps[-1]['name']}.rows", clusters))
+    outputs = {"rows": f"{steps[-1]['name']}.rows"}
+    if random.random() < 0.6:
+        last = _use(random, "last", {"from": f"{steps[-1]['name']}.rows", "gather": "all"}, clusters)
+        last["place"] = {"clusters": [random.choice(clusters)]}
+        steps.append(last)
+        outputs = {"report": "last.rows"}
+    return {
+        "kind": "Workflow",
+        "metadata": {"name": "flow"},
+        "spec": {
+            "inputs": {"rows": {"dataset": "rows"}},
+            "steps": steps,
+            "policy": {"reserve": reserve},
+            "outputs": outputs,
+        },
+    }
+
+
+def _use(random: Random, name: str, rows: object, clusters: list[str]) -> dict[str, object]:
+    use: dict[str, object] = {"name": name, "use": f"{random.choice(('work', 'light'))}@1", "in": {"rows": rows}}
+    if random.random() < 0.4:
+        use["place"] = {"clusters": sorted(random.sample(clusters, random.randint(1, len(clusters))))}
+    return use

@@ -1,0 +1,63 @@
+"""What must hold once all has come to rest: nothing is held, owed or waited for, and the two ends agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bdw_fed.v1 import model_pb2 as m
+from cluster_agent.coordinator.messages import RunKey
+from control_plane.runs import forms
+from simulator.audit import audit
+
+if TYPE_CHECKING:
+    from simulator.trials.world import World
+
+
+def judge(world: World) -> list[str]:
+    """What is not at rest, or is wrong."""
+    problems: list[str] = []
+    for cluster, agent in world.agents.items():
+        if not agent._process.alive:
+            problems.append(f"{cluster}'s agent is down")
+            continue
+        problems += [f"{cluster} has said things to {other} that it has not heard" for other in agent.unheard()]
+        if held := agent.core.reserved():
+            problems.append(f"{cluster} holds slots of {', '.join(sorted(each.run for each in held))}")
+        try:
+            audit(agent.core)
+        except AssertionError as error:
+            problems.append(f"the books of {cluster} are wrong: {error}")
+        for name, node in agent.core._book.nodes.items():
+            if node.tasks:
+                problems.append(f"{cluster} thinks that {name} has {len(node.tasks)} tasks")
+    for name, daemon in world.daemons.items():
+        if not daemon._process.alive:
+            problems.append(f"{name} is down")
+        elif daemon.core.running():
+            problems.append(f"{name} executes {daemon.core.running()} tasks")
+        elif daemon.outbox.keys():
+            problems.append(f"{name} has {len(daemon.outbox.keys())} results that nobody has heard")
+    for run in world.runs().values():
+        if run.state in forms.ENDED:
+            problems += _agreed(world, run)
+    return problems
+
+
+def _agreed(world: World, run: m.Run) -> list[str]:
+    """The hub's counters of a run are those of its clusters."""
+    problems = []
+    for cluster, stored in run.fragments.items():
+        agent = world.agents[cluster]
+        try:
+            there = agent.core.status(RunKey(run.namespace, run.name))
+        except KeyError:
+            if run.state == m.RUN_STATE_SUCCEEDED:
+                problems.append(f"{cluster} does not know {run.name}")
+            continue
+        if run.state != m.RUN_STATE_SUCCEEDED:
+            continue
+        counters = {step.step: (step.done, step.failed) for step in there.steps}
+        told = {step.step: (step.done, step.failed) for step in stored.steps}
+        if counters != told:
+            problems.append(f"of {run.name} on {cluster} the hub knows {told}, the agent {counters}")
+    return problems

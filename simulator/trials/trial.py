@@ -1,0 +1,159 @@
+"""A trial: a scenario lived through, from its beginning until all has come to rest, and judged.
+
+Scenario ─▶ World, driven ─▶ Verdict: what was violated, how the runs ended, what all of it came to
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from bdw_fed.v1 import model_pb2 as m
+from control_plane.runs import forms
+from simulator.trials.judging import judge
+from simulator.trials.ledger import Ledger
+from simulator.trials.loop import VirtualLoop, virtual
+from simulator.trials.scenario import Scenario
+from simulator.trials.world import World
+
+Note = Callable[[float, str, object], None]
+PATIENCE_SECONDS = 400.0  # virtual, after the last fault: by then every run has ended
+REST_SECONDS = 120.0  # after the last end: by then nothing is owed any more
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a trial came out. `digest` is the same whenever the same scenario is lived through."""
+
+    violations: tuple[str, ...]
+    ends: dict[str, str]
+    outputs: dict[str, tuple[tuple[str, bytes], ...]]
+    virtual_seconds: float
+    commits: int
+    events: int
+    digest: str
+    messages: dict[str, str]
+
+
+def tried(scenario: Scenario, *, note: Note | None = None) -> Verdict:
+    """Live through a scenario; and through the same without faults, whose outputs must be the same."""
+    verdict = live(scenario, note=note)
+    wrong = []
+    for submission in scenario.submissions:
+        allowed = scenario.expected.get(submission.run, ("succeeded",))
+        end = verdict.ends.get(submission.run, "not there")
+        if not verdict.violations and end not in allowed:
+            why = verdict.messages.get(submission.run, "")
+            wrong.append(f"{submission.run} is {end}, expected was {' or '.join(allowed)}: {why}")
+    if not verdict.violations and "succeeded" in verdict.ends.values():
+        undisturbed = live(_undisturbed(scenario)).outputs
+        for run, end in verdict.ends.items():
+            if end == "succeeded" and verdict.outputs[run] != undisturbed[run]:
+                here, there = set(verdict.outputs[run]), set(undisturbed[run])
+                wrong.append(
+                    f"{run} has other outputs than without faults: {len(here - there)} more, {len(there - here)} less,"
+                    f" {len(verdict.outputs[run])} instead of {len(undisturbed[run])}"
+                )
+    return replace(verdict, violations=(*verdict.violations, *wrong))
+
+
+def _undisturbed(scenario: Scenario) -> Scenario:
+    """The same with nothing going wrong, nobody changing his mind, and quick tasks."""
+    submissions = tuple(replace(each, then=()) for each in scenario.submissions)
+    quick = dict.fromkeys(scenario.seconds, 0.01)
+    return replace(scenario, submissions=submissions, faults=(), durability="process", seconds=quick)
+
+
+def live(scenario: Scenario, *, note: Note | None = None) -> Verdict:
+    """Live through a scenario. `note` hears everything that happens: time, where, what."""
+    with virtual(scenario.seed) as loop, _quiet(loop, note):
+        ledger = Ledger(loop.time)
+        if note is not None:
+            hears = note
+            ledger.note = lambda where, what: hears(loop.time(), where, what)
+        world = World(loop, scenario, ledger)
+        try:
+            loop.run_until_complete(_go(world))
+        finally:
+            world.close()
+            loop.run_until_complete(_ended())
+        for message, error in loop.errors:
+            ledger.violated(f"an error that nobody has taken: {message} {error!r}")
+        runs = world.runs()
+        ends = {name: m.RunState.Name(run.state).removeprefix("RUN_STATE_").lower() for name, run in runs.items()}
+        outputs = {name: tuple(sorted((each.name, each.unit.id) for each in run.outputs)) for name, run in runs.items()}
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (ends, outputs, ledger.commits, world.etcd.revision, round(loop.time(), 6), ledger.violations):
+            digest.update(repr(part).encode())
+        told = {name: run.message for name, run in runs.items()}
+        return Verdict(
+            tuple(ledger.violations), ends, outputs, loop.time(), ledger.commits, loop.events, digest.hexdigest(), told
+        )
+
+
+async def _go(world: World) -> None:
+    """Until all has come to rest, or something is wrong."""
+    ledger, loop = world.ledger, world.loop
+    deadline = max(world.scenario.quiet_from, 10.0) + PATIENCE_SECONDS
+    while not world.ended():
+        if _over(world):
+            return
+        if loop.time() > deadline:
+            going = [
+                f"{name} is {m.RunState.Name(run.state)}"
+                for name, run in world.runs().items()
+                if run.state not in forms.ENDED
+            ]
+            told = ", ".join(going) or "they are not there"
+            ledger.violated(f"after {PATIENCE_SECONDS:g} s without faults not all runs have ended: {told}")
+            return
+        await asyncio.sleep(0.5)
+    deadline = max(loop.time(), world.scenario.quiet_from) + REST_SECONDS
+    while problems := judge(world):
+        if _over(world):
+            return
+        if loop.time() > deadline:
+            for problem in problems:
+                ledger.violated(f"{REST_SECONDS:g} s after all has ended: {problem}")
+            return
+        await asyncio.sleep(0.5)
+
+
+async def _ended() -> None:
+    """All tasks of the processes that were killed are over."""
+    me = asyncio.current_task()
+    while tasks := [task for task in asyncio.all_tasks() if task is not me]:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1.0)
+
+
+def _over(world: World) -> bool:
+    for what in world.failed:
+        world.ledger.violated(what)
+    return bool(world.ledger.violations)
+
+
+class _quiet:
+    """What the parts log is a part of the story, and printed nowhere."""
+
+    def __init__(self, loop: VirtualLoop, note: Callable[[float, str, object], None] | None) -> None:
+        self._loop = loop
+        self._note = note
+        self._before = structlog.get_config()
+
+    def __enter__(self) -> None:
+        structlog.configure(processors=[self._take])
+
+    def __exit__(self, *_: object) -> None:
+        structlog.configure(**self._before)
+
+    def _take(self, _logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+        if self._note is not None:
+            self._note(self._loop.time(), method, dict(event))
+        raise structlog.DropEvent

@@ -1,0 +1,57 @@
+"""Whole federations under faults: what is promised holds for every seed, and the same seed is the same trial."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from simulator.trials.drawing import scenario_of
+from simulator.trials.sweep import sweep
+from simulator.trials.trial import tried
+
+QUICK = 40
+ALL = 2_000
+
+
+def wrong(first: int, count: int) -> list[str]:
+    """Seeds that went wrong, and how."""
+    return [
+        f"seed {one.seed}: {one.verdict.violations[0]}"
+        for one in sweep(first, count, processes=2 if count > QUICK else 1, stop_after=3)
+        if one.verdict.violations
+    ]
+
+
+def test_whatever_goes_wrong_each_unit_is_consumed_once_and_every_run_ends() -> None:
+    assert not wrong(1, QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_two_thousand_sets_of_faults_change_no_output() -> None:
+    assert not wrong(1, ALL)
+
+
+def test_a_seed_is_the_same_trial_in_every_process() -> None:
+    """Where sets and maps are hashed otherwise, too."""
+    code = (
+        "from simulator.trials.drawing import scenario_of; from simulator.trials.trial import tried\n"
+        "for seed in range(1, 13): print(tried(scenario_of(seed)).digest)"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": salt}, check=True, capture_output=True
+        ).stdout
+        for salt in ("1", "2")
+    ]
+    assert told[0] == told[1]
+    assert len(set(told[0].split())) == 12
+
+
+def test_a_trial_without_faults_needs_no_patience() -> None:
+    verdict = tried(scenario_of(1, faults=False))
+    assert not verdict.violations
+    assert set(verdict.ends.values()) == {"succeeded"}
