@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc.aio
 
 from bdw_fed.v1.federation_pb2 import PeerDirectory
-from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse
+from bdw_fed.v1.membership_pb2 import SignedRevocations
+from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse, PeerFrame
 from cluster_agent.bundles import BundleCache
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
@@ -23,6 +24,7 @@ from cluster_agent.events import EventBus
 from cluster_agent.link.backoff import Backoff
 from cluster_agent.link.hub import HubLink, LinkConfig
 from cluster_agent.link.incoming import DIRECTORY
+from cluster_agent.membership.revoked import Revoked
 from cluster_agent.nodes.door import NodeDoor
 from cluster_agent.peer.client import Streams
 from cluster_agent.peer.peers import Peers
@@ -31,7 +33,8 @@ from simulator.trials.disk import LogDisk
 from simulator.trials.hub import CREDENTIALS, NAME
 from simulator.trials.loop import Process
 from simulator.trials.network import End, Network
-from wire.identity import Credentials
+from wire.identity import Credentials, Identity
+from wire.identity.revocations import Revocations
 
 if TYPE_CHECKING:
     from bdw_fed.v1.federation_pb2_grpc import FederationServiceAsyncStub
@@ -68,10 +71,20 @@ class SimulatedAgent:
         config = LinkConfig(cluster, [NAME], CREDENTIALS, "simulated")
         self.link = _Link(config, self.core, log, intake, bus, process, network)
         bundles = cast(BundleCache, _NoBundles())
+        revoked = _Revoked(intake)
         self.nodes = _NodeDoor(
-            cluster, intake, bundles, data_root="/", durability=durability, changed=self.link.nodes_changed
+            cluster,
+            intake,
+            bundles,
+            revoked,
+            self.link.certify,
+            data_root="/",
+            durability=durability,
+            changed=self.link.nodes_changed,
         )
-        self.peers = Peers(cluster, log, intake, bus, CREDENTIALS, self.link.relay, self.nodes.trust, self._dial)
+        self.peers = Peers(
+            cluster, log, intake, bus, CREDENTIALS, self.link.relay, revoked, self.nodes.directory, dial=self._dial
+        )
         self.driver = Driver(
             self.core, log, intake, bus, self.nodes, self.peers, self.link, self.link, durability=durability
         )
@@ -107,8 +120,9 @@ class SimulatedAgent:
         path = self.peers.opened(cluster, queue, by_us=False)
         await _talk(end, queue, self.peers, cluster, path)
 
-    async def _dial(self, streams: Streams, cluster: str, address: str, _credentials: Credentials) -> None:
+    async def _dial(self, streams: Streams, peer: Identity, address: str, _credentials: Credentials) -> None:
         """We dial a peer: see `cluster_agent.peer.client.dial`."""
+        cluster = peer.cluster
         backoff = Backoff()
         while True:
             queue = FrameQueue()
@@ -130,8 +144,9 @@ async def _talk(
     answering = backoff is None
 
     async def write() -> None:
-        async for frame in queue:
-            await end.write(ExchangeResponse(frame=frame) if answering else ExchangeRequest(frame=frame))
+        async for said in queue:
+            assert isinstance(said, PeerFrame), "nobody is revoked"
+            await end.write(ExchangeResponse(frame=said) if answering else ExchangeRequest(frame=said))
 
     writer = asyncio.ensure_future(write())
     try:
@@ -180,6 +195,16 @@ class _NodeDoor(NodeDoor):
 
     async def _node_of(self, context: Any) -> str:
         return str(context.there.rpartition("/")[2])
+
+
+class _Revoked(Revoked):
+    """Nobody's certificate is revoked, for nobody has one."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self.revocations = Revocations(None)
+        self.listeners = []
+        self.signed = SignedRevocations()
 
 
 class _NoBundles:

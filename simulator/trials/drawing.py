@@ -48,12 +48,14 @@ def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
 
 
 def _ends(scenario: Scenario) -> dict[str, tuple[str, ...]]:
-    """How runs may end besides well: a full disk fails the task that meets it, and so, in time, its run."""
-    full = any(fault.kind == "disk-full" and fault.on.startswith("node/") for fault in scenario.faults)
+    """How runs may end besides well: a full disk fails the task that meets it, a lost one may hold what can't be made
+    again because others were told to free what it was made of."""
+    bad_disk = any(fault.kind == "disk-full" and fault.on.startswith("node/") for fault in scenario.faults)
+    bad_disk |= any(fault.kind == "disk-lost" for fault in scenario.faults)
     expected = {}
     for submission in scenario.submissions:
         ends = ["succeeded"]
-        if full:
+        if bad_disk:
             ends.append("failed")
         if any(action == "cancel" for action, _ in submission.then):
             ends.append("cancelled")

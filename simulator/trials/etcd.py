@@ -51,6 +51,11 @@ class Etcd:
         """All keys with their values."""
         return {key: versions[-1].value for key, versions in self._keys.items() if versions[-1].version}
 
+    def value(self, key: bytes) -> bytes:
+        """Of a key; empty if there is none."""
+        found = self._at(key, self.revision)
+        return found.value if found is not None else b""
+
     def fill(self, contents: dict[bytes, bytes]) -> None:
         """Write all of this, each at a revision of its own."""
         for key, value in contents.items():
@@ -231,15 +236,22 @@ class _Endpoint:
         self._random = random
 
     async def call(self, _method: Method[Answer], request: Message, timeout: float) -> Answer:
-        await asyncio.sleep(self._random.uniform(*_SECONDS))
-        if self._etcd.away:
-            raise Unavailable("etcd is away")
-        answer = self._etcd.answer(request)
+        handled: asyncio.Future[Message] = self._etcd.loop.create_future()
+        self._etcd.loop.call_later(self._random.uniform(*_SECONDS), self._handle, request, handled)
+        answer = await handled  # who is killed meanwhile has asked for it all the same
         if self._etcd.lost and self._random.random() < self._etcd.lost:
             await asyncio.sleep(timeout)
             raise Uncertain("the answer was lost")
         await asyncio.sleep(self._random.uniform(*_SECONDS))
         return cast(Answer, answer)
+
+    def _handle(self, request: Message, handled: asyncio.Future[Message]) -> None:
+        if not self._etcd.away:
+            answer = self._etcd.answer(request)
+            if not handled.done():
+                handled.set_result(answer)
+        elif not handled.done():
+            handled.set_exception(Unavailable("etcd is away"))
 
     def stream(self, _method: Method[Answer]) -> WatchStream:
         return WatchStream(self._etcd, self._random)

@@ -22,7 +22,7 @@ class Kind:
 
 KINDS: Final[Mapping[str, Kind]] = {
     "crash-hub": Kind("hub", weight=1.5),
-    "crash-agent": Kind("agent", ("now", "before-commit", "after-commit"), weight=3.0),
+    "crash-agent": Kind("agent", ("now", "before-commit", "after-commit"), weight=4.0),
     "crash-node": Kind("node", weight=1.5),
     "power": Kind("agent", weight=1.0),
     "cut": Kind("link", weight=1.5),
@@ -35,7 +35,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "clock-jump": Kind("process", weight=0.7),
     "slow-node": Kind("node", weight=0.7),
     "workers-die": Kind("node", weight=1.0),
-    "disk-lost": Kind("node", weight=0.0),
+    "disk-lost": Kind("node", weight=0.5),
 }
 """By name. `power` takes a whole cluster down, with what was not synced; it is drawn only where durability is power."""
 

@@ -13,7 +13,7 @@ from control_plane.store.repository import Store
 from simulator.trials.etcd import Etcd, EtcdClient
 from simulator.trials.loop import Process
 from simulator.trials.network import End, Network
-from wire.identity import Credentials
+from wire.identity import Credentials, Identity, Role
 
 NAME = "hub"
 CREDENTIALS = Credentials.at(Path("nowhere"))  # the network is played, and nobody proves who they are
@@ -48,4 +48,5 @@ class SimulatedHub:
     async def _session(self, end: End) -> None:
         first = await end.read()
         if isinstance(first, f.SessionRequest) and first.HasField("hello"):
-            await self.hub._agents.serve(first.hello, end)
+            identity = Identity(Role.AGENT, first.hello.cluster)
+            await self.hub._agents.serve(first.hello, identity, end)

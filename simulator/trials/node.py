@@ -46,7 +46,6 @@ from simulator.trials.hub import CREDENTIALS
 from simulator.trials.loop import Process
 from simulator.trials.network import End, Network
 from wire.digests import bytes_digest, unit_id
-from wire.identity import Credentials
 
 if TYPE_CHECKING:
     from bdw_fed.v1.node_pb2_grpc import NodeServiceAsyncStub
@@ -420,13 +419,9 @@ class _Link(AgentLink):
             agent_name(cluster), cluster, CREDENTIALS, hello, of_tasks, news, handle, ordered, lambda: None
         )
 
-    def _service_at(
-        self, address: str, _cluster: str, _credentials: Credentials
-    ) -> tuple[NodeServiceAsyncStub, Callable[[], Awaitable[None]]]:
-        async def nothing() -> None:
-            pass
-
-        return cast("NodeServiceAsyncStub", _Service(self._process, self._network, address)), nothing
+    def _open(self) -> None:
+        self._stub = cast("NodeServiceAsyncStub", _Service(self._process, self._network, self._address))
+        self._stale = False
 
 
 class _Service:

@@ -17,6 +17,8 @@ from simulator.trials.scenario import Scenario
 from simulator.trials.trial import Verdict, tried
 
 _LINES = 60
+_ROUNDING = 0.001
+_TIMED = re.compile(r"\d+\.\d+: ")
 _ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
@@ -35,7 +37,8 @@ def story(scenario: Scenario, verdict: Verdict, most: int = _LINES) -> list[str]
             lines.append((when, f"{when:10.3f}  {where:<9} {_shown(what)}"))
         elif isinstance(what, str):
             lines.append((when, f"{when:10.3f}  {where:<9} {what}"))
-    lines.sort(key=lambda line: line[0])
+    noticed = float(violation.partition(":")[0]) if _TIMED.match(violation) else float("inf")
+    lines = sorted((line for line in lines if line[0] <= noticed + _ROUNDING), key=lambda line: line[0])
     shown = [line for _, line in lines[-most:]]
     left_out = len(lines) - len(shown)
     return ([f"({left_out} earlier lines are left out)"] if left_out else []) + shown

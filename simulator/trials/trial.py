@@ -82,6 +82,7 @@ def live(scenario: Scenario, *, note: Note | None = None) -> Verdict:
         finally:
             world.close()
             loop.run_until_complete(_ended())
+            world.clear()
         for message, error in loop.errors:
             ledger.violated(f"an error that nobody has taken: {message} {error!r}")
         runs = world.runs()

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Coroutine
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,7 +38,8 @@ from simulator.trials.ledger import Ledger, WatchedCoordinator
 from simulator.trials.loop import Process, VirtualLoop
 from simulator.trials.network import Network
 from simulator.trials.node import Daemon, Pace, node_name
-from simulator.trials.scenario import Scenario
+from simulator.trials.promises import Promises
+from simulator.trials.scenario import Scenario, Submission
 from wire.errors import ProblemError
 
 NAMESPACE = "default"
@@ -68,7 +70,8 @@ class World:
         self._journals: dict[str, Journal] = {}
         self._paces: dict[str, Pace] = {}
         self._lives = 0
-        self._state = Path(tempfile.gettempdir()) / "bdw-fed-simulated"
+        self._state = Path(_blobs().name)
+        self.network.watch = Promises(ledger, self.etcd, lambda cluster: self.agents[cluster].log).sent
         self._make()
 
     @property
@@ -78,7 +81,7 @@ class World:
 
     def _make(self) -> None:
         scenario = self.scenario
-        records = self.random.choice((20, 60, 200, 10_000))
+        records = self.random.choice((5, 20, 60, 10_000))
         for cluster, nodes in scenario.clusters.items():
             name = agent_name(cluster)
             disk = self._disks[name] = LogDisk(self.random.randbytes(16), records)
@@ -96,15 +99,17 @@ class World:
             self._start(name)
         for fault in scenario.faults:
             self.loop.call_at(fault.at, self._strike, fault)
+        users = self.processes["users"] = Process(self.loop, "users")
         for submission in scenario.submissions:
-            self._user(submission.at, partial(self._submit, submission.run, submission.workflow))
-            for action, at in submission.then:
-                self._user(at, partial(self._act, action, submission.run))
+            users.run_part(self._user(submission))
 
     def close(self) -> None:
-        """Kill all that lives, and let the loop see it end."""
+        """Kill all that lives; the loop must then see it end."""
         for process in self.processes.values():
             process.kill()
+
+    def clear(self) -> None:
+        """Nothing lives any more: what outlived it goes too."""
         for disk in self._disks.values():
             disk.close()
 
@@ -175,13 +180,13 @@ class World:
 
     # ------------------------------------------------------------------------------------------------ users
 
-    def _user(self, at: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        async def later() -> None:
-            await asyncio.sleep(at)
-            await work()
-
-        process = self.processes.setdefault("users", Process(self.loop, "users"))
-        process.run_part(later())
+    async def _user(self, submission: Submission) -> None:
+        """One person, who does one thing after the other."""
+        await asyncio.sleep(submission.at)
+        await self._submit(submission.run, submission.workflow)
+        for action, at in submission.then:
+            await asyncio.sleep(max(0.0, at - self.loop.time()))
+            await self._act(action, submission.run)
 
     async def _persistently(self, attempt: Callable[[SimulatedHub], Coroutine[Any, Any, object]]) -> None:
         """As a client that repeats its call until the hub has answered."""
@@ -223,7 +228,7 @@ class World:
         def event() -> messages.Event:
             match action:
                 case "cancel":
-                    return messages.CancelRequested("cancelled by the user", self.loop.time())
+                    return messages.CancelRequested("cancelled by the user", time.time())
                 case "suspend":
                     return messages.SuspendRequested()
                 case "resume":
@@ -355,6 +360,12 @@ def places_of(scenario: Scenario) -> Places:
     links += [f"{one} {other}" for at, one in enumerate(agents) for other in agents[at + 1 :]]
     links += [f"{node} agent/{node.split('/')[1]}" for node in nodes]
     return Places(agents, nodes, links)
+
+
+@lru_cache(maxsize=1)
+def _blobs() -> tempfile.TemporaryDirectory[str]:
+    """A directory for the hubs' blobs, of which no trial has any; it goes with this process."""
+    return tempfile.TemporaryDirectory(prefix="bdw-fed-simulated-")
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,269 @@
+"""Bugs, planted into the production classes one at a time: a simulator that finds none of them proves nothing.
+
+Each is a promise broken in a few lines, as somebody might break it: `PLANTED` has them by name, and `planted(name)`
+is the time during which one is there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+from bdw_fed.v1 import federation_pb2 as f
+from cluster_agent.coordinator import assigning, closing, committing, live, offering, receiving, records, retrying
+from cluster_agent.coordinator.messages import RunKey, SendPeer
+from cluster_agent.log import Batch, CoordinatorLog
+from cluster_agent.log.batch import Sent
+from cluster_agent.peer.core import Heard, Peering
+from control_plane.federation.intake import Intake
+from control_plane.federation.session import AgentSession
+from wire.session.core import Session
+
+Plant = Callable[[ExitStack], None]
+
+
+def ack_before_the_write(stack: ExitStack) -> None:
+    """A peer's message is acknowledged as it comes, and not when it is in the log."""
+    heard = Peering.heard
+
+    def hasty(self: Peering, path: int, frame: Any) -> Heard:
+        found = heard(self, path, frame)
+        for seq, _ in found.messages:
+            self.durable(self.log_id, seq)
+        return found
+
+    _method(stack, Peering, "heard", hasty)
+
+
+def hub_acks_before_it_stores(stack: ExitStack) -> None:
+    """The hub acknowledges what an agent says before it is in etcd."""
+
+    async def hasty(self: AgentSession) -> None:
+        while True:
+            frame = await self._taken.get()
+            self._stored = frame.seq
+            self._something.set()
+            await self._office.take(self.cluster, frame)
+            self._credits_owed += 1
+            self._something.set()
+
+    _method(stack, AgentSession, "_take", hasty)
+
+
+def outbox_trimmed_on_send(stack: ExitStack) -> None:
+    """What went onto the connection counts as heard."""
+    ready = Session.ready
+
+    def hasty(self: Session[Any]) -> list[tuple[int, Any]]:
+        sent = ready(self)
+        if sent:
+            self.acked(sent[-1][0])
+        return sent
+
+    _method(stack, Session, "ready", hasty)
+
+
+def gap_is_no_matter(stack: ExitStack) -> None:
+    """What comes after a message that is missing is taken all the same."""
+
+    def credulous(self: Session[Any], seq: int) -> bool:
+        new = seq > self._received
+        self._received = max(self._received, seq)
+        return new
+
+    _method(stack, Session, "received", credulous)
+
+
+def duplicate_committed(stack: ExitStack) -> None:
+    """A result counts whenever it comes, also that of an attempt that was given up, or of a task that is done."""
+
+    def any_attempt(of: live.LiveRun | None, _node: str, task: bytes, _attempt: int) -> Any:
+        return of.run.tasks.get(task) if of is not None and of.going else None
+
+    _everywhere(stack, committing.current, any_attempt)
+
+
+def records_after_the_messages(stack: ExitStack) -> None:
+    """A grant leaves before its record is in the log: records are written with the next batch."""
+    commit = CoordinatorLog.commit
+
+    def lazy(self: CoordinatorLog, batch: Batch) -> list[Sent]:
+        held = self.__dict__.pop("held", (b"", 0))
+        self.__dict__["held"] = batch.records, batch.count
+        return commit(self, replace(batch, records=held[0], count=held[1]))
+
+    _method(stack, CoordinatorLog, "commit", lazy)
+
+
+def grant_that_is_in_no_log(stack: ExitStack) -> None:
+    """The receiver is granted a unit that the sender still thinks of as offered."""
+
+    def forgetful(book: Any, of: Any, cluster: str, message: Any) -> None:
+        reply = type(message)  # the same words as the true one, without its record
+        assert reply
+        found = offering._out(of, message.edge, message.unit, cluster)
+        if found is not None:
+            grant = offering.peer_pb2.PeerMessage.FromString(of.header)
+            grant.grant.edge = message.edge
+            grant.grant.unit = message.unit
+            book.actions.append(SendPeer(cluster, grant.SerializeToString()))
+
+    _everywhere(stack, offering.on_accept, forgetful)
+
+
+def offer_executed_without_a_grant(stack: ExitStack) -> None:
+    """The receiver takes an offer for a grant, also one that is withdrawn later."""
+    on_offer = receiving.on_offer
+
+    def hasty(book: Any, of: Any, cluster: str, message: Any) -> None:
+        on_offer(book, of, cluster, message)
+        edge = of.graph.edge_by_id.get(message.edge)
+        incoming = of.run.incoming.get(message.unit.id)
+        if edge is not None and incoming is not None and incoming.edges.get(edge.index) == receiving.ACCEPTED:
+            book.commit(records.GrantTaken(of.key, edge.index, message.unit.id))
+
+    _everywhere(stack, on_offer, hasty)
+
+
+def step_closed_with_tasks_open(stack: ExitStack) -> None:
+    """A step's counter closes it as soon as its producers are closed, whatever was consumed."""
+    _everywhere(stack, closing._accounted, lambda *_: True)
+
+
+def slot_leaks(stack: ExitStack) -> None:
+    """A task that leaves its node leaves its processors taken."""
+    give_room = live.give_room
+
+    def leaky(nodes: Any, of: Any, task: Any) -> None:
+        before = nodes[task.node].used_cpus
+        give_room(nodes, of, task)
+        nodes[task.node].used_cpus = before
+
+    _everywhere(stack, give_room, leaky)
+
+
+def epoch_not_checked(stack: ExitStack) -> None:
+    """A fragment is taken anew whenever the hub names it, whatever its epoch."""
+    on_assigned = assigning.on_assigned
+
+    def credulous(book: Any, event: Any) -> None:
+        proto = assigning.model_pb2.Fragment.FromString(event.fragment)
+        known = book.lives.get(RunKey(proto.namespace, proto.run))
+        if known is not None and proto.steps:
+            known.graph.epoch = -1
+        on_assigned(book, event)
+
+    _handler(stack, on_assigned, credulous)
+
+
+def effect_apart_from_its_number(stack: ExitStack) -> None:
+    """The hub notes that it has had a frame before the frame has had its effect."""
+    happened = Intake._happened
+
+    async def apart(self: Intake, cluster: str, frame: f.SessionRequest, number: Any) -> int:
+        revision = await self._kinds.commit([number])
+        record = type(self._stored[cluster].value)()
+        record.CopyFrom(self._stored[cluster].value)
+        record.received = frame.seq
+        self._stored[cluster] = replace(self._stored[cluster], value=record, revision=revision)
+        nothing = self._kinds.agents.updating(number.key, record, revision)
+        return await happened(self, cluster, frame, nothing)
+
+    _method(stack, Intake, "_happened", apart)
+
+
+def snapshot_that_is_old(stack: ExitStack) -> None:
+    """A snapshot is that of the time before, and the records since are dropped all the same."""
+    take_snapshot = CoordinatorLog.take_snapshot
+    before: dict[bytes, bytes] = {}
+
+    def stale(self: CoordinatorLog, body: bytes) -> None:
+        take_snapshot(self, before.get(self.log_id, body))
+        before[self.log_id] = body
+
+    _method(stack, CoordinatorLog, "take_snapshot", stale)
+
+
+def inventories_are_believed_equal(stack: ExitStack) -> None:
+    """The hub does not compare what a connecting agent has with what is wanted of it."""
+
+    def trusting(self: AgentSession, assignments: list[Any]) -> None:
+        for assignment in assignments:
+            self._delivered.put_nowait(assignment)
+
+    _method(stack, AgentSession, "_want_all", trusting)
+
+
+def nothing_goes_again(stack: ExitStack) -> None:
+    """After a change of path, what the old one lost is not sent again."""
+    again = Peering._again
+
+    def once(self: Peering) -> None:
+        if self._session._in_flight == 0 and not self.__dict__.get("been"):
+            self.__dict__["been"] = True
+            again(self)
+        elif self._ready:
+            self._session._connected = True
+
+    _method(stack, Peering, "_again", once)
+
+
+def retries_end_with_a_restart(stack: ExitStack) -> None:
+    """An agent that starts again forgets the tasks that wait to be tried again."""
+    _everywhere(stack, retrying.resume, lambda *_: None)
+
+
+PLANTED: Mapping[str, Plant] = {
+    plant.__name__: plant
+    for plant in (
+        ack_before_the_write,
+        hub_acks_before_it_stores,
+        outbox_trimmed_on_send,
+        gap_is_no_matter,
+        duplicate_committed,
+        records_after_the_messages,
+        grant_that_is_in_no_log,
+        offer_executed_without_a_grant,
+        step_closed_with_tasks_open,
+        slot_leaks,
+        epoch_not_checked,
+        effect_apart_from_its_number,
+        snapshot_that_is_old,
+        inventories_are_believed_equal,
+        nothing_goes_again,
+        retries_end_with_a_restart,
+    )
+}
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """While this is entered the bug is there."""
+    with ExitStack() as stack:
+        PLANTED[name](stack)
+        yield
+
+
+def _method(stack: ExitStack, owner: type, name: str, instead: Any) -> None:
+    stack.enter_context(mock.patch.object(owner, name, instead))
+
+
+def _everywhere(stack: ExitStack, function: Any, instead: Any) -> None:
+    """In whichever module of the agent it is known, by its name."""
+    for module in [each for name, each in sys.modules.items() if name.startswith("cluster_agent.coordinator")]:
+        for name, value in list(vars(module).items()):
+            if value is function:
+                stack.enter_context(mock.patch.object(module, name, instead))
+
+
+def _handler(stack: ExitStack, function: Any, instead: Any) -> None:
+    """Where the core looks up who handles an event."""
+    from cluster_agent.coordinator import core
+
+    for event, handler in core._HANDLERS.items():
+        if handler is function:
+            stack.enter_context(mock.patch.dict(core._HANDLERS, {event: instead}))  # type: ignore[arg-type]

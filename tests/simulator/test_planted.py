@@ -1,0 +1,25 @@
+"""The simulator can fail: each of these bugs, planted into the production code, is found within a few seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulator.trials.sweep import sweep
+from tests.simulator.planted import PLANTED, planted
+
+WITHIN = 300
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found(name: str) -> None:
+    with planted(name):
+        found = next((one for one in sweep(1, WITHIN, processes=1) if one.verdict.violations), None)
+    assert found is not None, f"{WITHIN} seeds have not found it"
+
+
+def test_what_is_quickly_found_is_found_at_once() -> None:
+    for name in ("slot_leaks", "epoch_not_checked", "offer_executed_without_a_grant"):
+        with planted(name):
+            assert any(one.verdict.violations for one in sweep(1, 30, processes=1)), name
