@@ -20,6 +20,8 @@ from workflow.load import load
 ACTIONS = ("cancel", "suspend", "resume")
 ENDS = ("succeeded", "failed", "cancelled")
 DURABILITIES = ("process", "power")
+# As a file names a fault's fields: to YAML, `on` is a truth.
+_FAULT = {"at": "at", "kind": "kind", "where": "on", "how": "how", "amount": "amount", "seconds": "seconds"}
 
 
 class ScenarioError(ValueError):
@@ -88,8 +90,7 @@ def written(scenario: Scenario) -> str:
         for each in scenario.submissions
     ]
     head["faults"] = [
-        {name: value for name in ("at", "kind", "on", "how", "amount", "seconds") if (value := getattr(fault, name))}
-        for fault in scenario.faults
+        {name: value for name, field in _FAULT.items() if (value := getattr(fault, field))} for fault in scenario.faults
     ]
     head["expected"] = {run: list(ends) for run, ends in scenario.expected.items()}
     return dumped([head]) + "---\n" + scenario.objects
@@ -148,11 +149,11 @@ def _submission(at: _Field) -> Submission:
 
 
 def _fault(at: _Field) -> Fault:
-    at.only({"at", "kind", "on", "how", "amount", "seconds"})
+    at.only(set(_FAULT))
     kind = at.one_of("kind", tuple(KINDS))
     hows = KINDS[kind].how
     how = at.one_of("how", hows) if hows else ""
-    return Fault(kind, at.number("at"), at.number("seconds"), at.text("on", ""), how, at.number("amount", 0.0))
+    return Fault(kind, at.number("at"), at.number("seconds"), at.text("where", ""), how, at.number("amount", 0.0))
 
 
 def _check_places(scenario: Scenario, file: str) -> None:
@@ -166,7 +167,7 @@ def _check_places(scenario: Scenario, file: str) -> None:
         possible = places.of(KINDS[fault.kind].about)
         if fault.on not in possible:
             raise ScenarioError(
-                f"{file}: faults[{number}].on: {fault.on!r} can't have a {fault.kind}; expected one of "
+                f"{file}: faults[{number}].where: {fault.on!r} can't have a {fault.kind}; expected one of "
                 + ", ".join(possible)
             )
 

@@ -103,8 +103,6 @@ def grant_that_is_in_no_log(stack: ExitStack) -> None:
     """The receiver is granted a unit that the sender still thinks of as offered."""
 
     def forgetful(book: Any, of: Any, cluster: str, message: Any) -> None:
-        reply = type(message)  # the same words as the true one, without its record
-        assert reply
         found = offering._out(of, message.edge, message.unit, cluster)
         if found is not None:
             grant = offering.peer_pb2.PeerMessage.FromString(of.header)
@@ -154,7 +152,7 @@ def epoch_not_checked(stack: ExitStack) -> None:
         proto = assigning.model_pb2.Fragment.FromString(event.fragment)
         known = book.lives.get(RunKey(proto.namespace, proto.run))
         if known is not None and proto.steps:
-            known.graph.epoch = -1
+            known.graph.epoch = 0
         on_assigned(book, event)
 
     _handler(stack, on_assigned, credulous)

@@ -34,8 +34,9 @@ def test_a_kept_scenario_finds_the_bug_that_it_is_named_after(path: Path) -> Non
         assert any(tried(each).violations for each in tries)
 
 
-def test_each_planted_bug_has_a_scenario() -> None:
-    assert {path.stem.replace("-", "_") for path in FILES} == set(PLANTED)
+def test_scenarios_are_named_after_planted_bugs() -> None:
+    assert FILES
+    assert {path.stem.replace("-", "_") for path in FILES} <= set(PLANTED)
 
 
 @pytest.mark.parametrize("seed", range(1, 30))
@@ -69,13 +70,13 @@ def test_what_goes_wrong_is_made_small_and_told() -> None:
         ("- {run: run1,", "- {run: run1, then: [{pause: 2}],", "'pause' is nothing to do to a run; expected cancel"),
         (
             "faults:\n",
-            "faults:\n- {at: 1, kind: flood, on: hub, seconds: 1}\n",
+            "faults:\n- {at: 1, kind: flood, where: hub, seconds: 1}\n",
             "'flood' is not known; expected one of",
         ),
         (
             "faults:\n",
-            "faults:\n- {at: 0, kind: crash-agent, on: agent/mars, how: now, seconds: 1}\n",
-            "faults[0].on: 'agent/mars' can't have a crash-agent; expected one of agent/",
+            "faults:\n- {at: 0, kind: crash-agent, where: agent/mars, how: now, seconds: 1}\n",
+            "faults[0].where: 'agent/mars' can't have a crash-agent; expected one of agent/",
         ),
         ("expected:", "expected: {run9: failed} #", "expected.run9: there is no such run; the runs are run1"),
     ],
