@@ -175,8 +175,8 @@ async def test_nothing_that_a_task_started_outlives_it(edge: Cluster, tmp_path: 
         result = await edge.agent.result(task.key)
         pids.append(int(content(node, result.outputs[0].unit)))
     assert not any(alive(pid) for pid in pids)
-    started = [workers for workers in edge.agent.all("workers") if workers.start_seconds]
-    assert len(started) == 1
+    await edge.agent.hear("workers", lambda workers: workers.start_seconds > 0)
+    assert len([workers for workers in edge.agent.all("workers") if workers.start_seconds]) == 1
 
 
 async def test_a_step_that_writes_to_its_input_fails(edge: Cluster, tmp_path: Path) -> None:

@@ -30,8 +30,13 @@ disconnects = some(
         "lost_after": durations,
         "stop_after": durations,
         "replace": st.booleans(),
-        "keep": st.sampled_from(["original", "replacement", "furthest"]),
+        "keep": st.just("replacement"),
     },
+)
+policies = some(
+    {}, {"reserve": st.sampled_from(["none", "hold", "lend"]), "disconnect": disconnects}
+).filter(  # slots are reserved once, so such a run replaces no cluster
+    lambda policy: policy.get("reserve", "none") == "none" or not policy.get("disconnect", {}).get("replace")
 )
 places = some(
     {},
@@ -142,7 +147,7 @@ workflows = some(
                 "outputs": st.dictionaries(
                     identifiers, references | some({"from": references}, {"file": st.just("a.csv")}), max_size=2
                 ),
-                "policy": some({}, {"reserve": st.sampled_from(["none", "hold", "lend"]), "disconnect": disconnects}),
+                "policy": policies,
             },
         ),
     }

@@ -98,7 +98,7 @@ def test_what_the_workflow_says_lies_over_what_the_step_says() -> None:
 def test_what_the_workflow_says_of_disconnection_lies_over_the_clusters_words() -> None:
     shape = workflow({"a": []}, policy={"disconnect": {"replace": True}})
     policy = graph.disconnect(shape, Disconnect.model_validate({"lost_after": "1m", "replace": False}))
-    assert (policy.lost_after, policy.replace, policy.keep) == (60.0, True, "original")
+    assert (policy.lost_after, policy.replace, policy.keep) == (60.0, True, "replacement")
 
 
 def test_what_nobody_uses_is_warned_of() -> None:
