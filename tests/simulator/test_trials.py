@@ -12,7 +12,7 @@ from simulator.trials.drawing import scenario_of
 from simulator.trials.sweep import sweep
 from simulator.trials.trial import tried
 
-QUICK = 40
+QUICK = 16
 ALL = 2_000
 
 
@@ -39,7 +39,7 @@ def test_a_seed_is_the_same_trial_in_every_process() -> None:
     """Where sets and maps are hashed otherwise, too."""
     code = (
         "from simulator.trials.drawing import scenario_of; from simulator.trials.trial import tried\n"
-        "for seed in range(1, 13): print(tried(scenario_of(seed)).digest)"
+        "for seed in range(1, 6): print(tried(scenario_of(seed)).digest)"
     )
     told = [
         subprocess.run(
@@ -48,7 +48,7 @@ def test_a_seed_is_the_same_trial_in_every_process() -> None:
         for salt in ("1", "2")
     ]
     assert told[0] == told[1]
-    assert len(set(told[0].split())) == 12
+    assert len(set(told[0].split())) == 5
 
 
 def test_a_trial_without_faults_needs_no_patience() -> None:
