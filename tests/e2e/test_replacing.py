@@ -46,6 +46,7 @@ spec:
       - "{out.sum}"
   inputs: {rows: {}}
   outputs: {sum: {format: txt}}
+  pool: {idle: 1s}
 ---
 kind: Step
 metadata: {name: all-sums, version: "1"}
@@ -53,6 +54,7 @@ spec:
   run: {command: [sh, -c, 'o="$0"; cat "$@" | sort -n > "$o"', "{out.list}", "{in.sums}"]}
   inputs: {sums: {}}
   outputs: {list: {format: txt}}
+  pool: {idle: 1s}
 ---
 kind: Workflow
 metadata: {name: sums}
