@@ -6,6 +6,7 @@ so whoever compares waits until nothing more is held than before.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -25,16 +26,16 @@ def held(federation: Federation) -> Counter[str]:
         name, pid = process["name"], process["pid"]
         found[f"{name}: open files"] = len(_entries(Path(f"/proc/{pid}/fd")))
         found[f"{name}: processes"] = len(descendants(pid))
-    for place in ("units", "content", "partial"):
-        for directory in (federation.state).rglob(f"store/{place}"):
-            found[f"{directory.parent.parent.name}: files in {place}"] = sum(
-                path.is_file() for path in directory.rglob("*")
-            )
-    for directory in federation.state.rglob("tasks"):
-        found[f"{directory.parent.name}: tasks' files"] = sum(
-            path.is_file() for path in directory.rglob("*") if ".spare" not in path.parts
-        )
+    for node in federation.state.glob("node-*"):
+        for place in ("units", "content", "partial"):
+            found[f"{node.name}: files in {place}"] = _files(node / "store" / place)
+        found[f"{node.name}: tasks' files"] = _files(node / "tasks")
     return found
+
+
+def _files(directory: Path) -> int:
+    """Files below it; what vanishes meanwhile is none, nor are the directories kept for tasks to come."""
+    return sum(len(files) for place, _, files in os.walk(directory) if ".spare" not in Path(place).parts)
 
 
 def _entries(directory: Path) -> list[str]:
