@@ -428,6 +428,7 @@ class SourceOpened(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     ASKED_FIELD_NUMBER: _builtins.int
     FOLLOWED_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     step: _builtins.str
@@ -437,6 +438,8 @@ class SourceOpened(_message.Message):
     """the order that this answers named a work to go on with"""
     followed: _builtins.bool
     """and the node has gone on with it"""
+    epoch: _builtins.int
+    """of the fragment that it was opened for"""
     @_builtins.property
     def units(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProducedUnit]: ...
     def __init__(
@@ -450,10 +453,11 @@ class SourceOpened(_message.Message):
         error: _builtins.str = ...,
         asked: _builtins.bool = ...,
         followed: _builtins.bool = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "error", b"error", "followed", b"followed", "index", b"index", "namespace", b"namespace", "run", b"run", "step", b"step", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "epoch", b"epoch", "error", b"error", "followed", b"followed", "index", b"index", "namespace", b"namespace", "run", b"run", "step", b"step", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -873,6 +877,7 @@ class OpenSource(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     step: _builtins.str
@@ -882,6 +887,8 @@ class OpenSource(_message.Message):
     """The work that the part's unit may be given to as its first attempt, without waiting to be told; 0 = none. Only where
     the part becomes one unit.
     """
+    epoch: _builtins.int
+    """of the fragment, for the answer"""
     def __init__(
         self,
         *,
@@ -891,10 +898,11 @@ class OpenSource(_message.Message):
         index: _builtins.int = ...,
         path: _builtins.str = ...,
         follow: _builtins.int = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "index", b"index", "namespace", b"namespace", "path", b"path", "run", b"run", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "follow", b"follow", "index", b"index", "namespace", b"namespace", "path", b"path", "run", b"run", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

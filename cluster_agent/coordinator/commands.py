@@ -79,6 +79,7 @@ def open_source(live: LiveRun, part: Part, follow: int) -> bytes:
     message.index = part.index
     message.path = part.path
     message.follow = follow
+    message.epoch = live.graph.epoch
     return command.SerializeToString()
 
 

@@ -132,6 +132,7 @@ class SourceRead(Struct, frozen=True):
     error: str = ""
     asked: bool = False
     followed: bool = False
+    epoch: int = 0  # of the fragment that it was opened for; 0: of whichever there is
 
 
 class FetchEnded(Struct, frozen=True):

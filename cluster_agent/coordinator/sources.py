@@ -89,6 +89,10 @@ def on_read(book: Book, event: SourceRead) -> None:
     if found is None:
         return
     number, part = found
+    if event.epoch not in (0, live.graph.epoch):  # the node is about to forget what it opened for the former fragment
+        if event.followed:
+            following.call_back_from(book, live, event.node, step, event.outputs)
+        return
     awaited = part.state == OPENING and part.node == event.node
     asked = awaited and part.follow and event.asked
     if event.followed and not asked:

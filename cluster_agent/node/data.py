@@ -98,6 +98,7 @@ class DataWork:
     async def _open(self, order: node_pb2.OpenSource, follow: Follow | None) -> None:
         opened = node_pb2.SourceOpened(namespace=order.namespace, run=order.run, step=order.step, index=order.index)
         opened.asked = follow is not None
+        opened.epoch = order.epoch
         task = source_task_id(order.namespace, order.run, order.step, order.index)
         try:
             files = await asyncio.to_thread(resolve, self.data_root, order.path)

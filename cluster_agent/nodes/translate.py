@@ -78,6 +78,7 @@ def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
                 source.error,
                 source.asked,
                 source.followed,
+                source.epoch,
             )
     return None
 

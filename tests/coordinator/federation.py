@@ -217,7 +217,11 @@ class FakeNode:
         self.store[run, output.unit.id] = output.unit.digest
         held = self.ears.held.get(run, False)
         followed = follow is not None and not held and self.federation.chance(self.federation.follow)
-        self.say(messages.SourceRead(self.name, run, command.step, command.index, (output,), "", asked, followed))
+        self.say(
+            messages.SourceRead(
+                self.name, run, command.step, command.index, (output,), "", asked, followed, command.epoch
+            )
+        )
         if follow is not None and followed:
             task = follow(output.unit)
             self.running.setdefault((run, task.key.task, task.key.attempt), task)

@@ -210,6 +210,17 @@ def test_a_fragment_of_a_newer_epoch_has_no_part_gone_on_with_that_was_before() 
     assert [(each.key.task, each.key.attempt) for each in said.starts] == [(task.key.task, 2)]
 
 
+def test_what_was_opened_for_a_former_fragment_is_not_believed() -> None:
+    """The node has been told to forget that run, and does so after it has answered."""
+    desk, node, task, word = opened("n1")
+    desk.assign(epoch=2)
+    said = desk.do(msgspec.structs.replace(word, epoch=1))
+    assert [command.key.task for _, command in said.to_nodes("cancel")] == [task.key.task]  # type: ignore[attr-defined]
+    assert said.recorded(records.PartOpened) == []
+    said = desk.do(msgspec.structs.replace(desk.part("inputs.flights", 0, node), epoch=2))
+    assert [(each.key.task, each.key.attempt) for each in said.starts] == [(task.key.task, 2)]
+
+
 def test_a_node_goes_on_with_as_many_parts_as_it_has_room_for() -> None:
     desk = Desk(STEPS, {"inputs.flights": {"edge1": 5}}, nodes=["n1", "n2"])
     assert sorted(orders_to_follow(desk.first)) == [False] + [True] * 4
