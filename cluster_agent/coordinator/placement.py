@@ -103,7 +103,7 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
         served += 1
         if step.pool_max:
             nodes = _with_room(book, live, step, depth)
-        elif _is_full(book, node, step, depth) or not _has_room(live, step, node, depth):
+        elif not _has_room(book, live, step, node, depth):
             nodes.remove(node)
     return served
 
@@ -132,11 +132,9 @@ def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
         if not _can_hold(step, node):
             continue
         possible = True
-        if node.cordoned or _is_full(book, node, step, depth):
-            continue
         if bound and not node.running.get(step.definition):
             continue
-        if _has_room(live, step, node, depth):
+        if _has_room(book, live, step, node, depth):
             found.append(node)
     if not possible:
         _lacks(book, live, step)
@@ -151,9 +149,8 @@ def begins_at_once(book: Book, live: LiveRun, step: Step, node: Node, before: in
         return False
     if step.pool_max and sum(each.running.get(step.definition, 0) for each in book.nodes.values()) >= step.pool_max:
         return False
-    fitting = [each for each in book.nodes.values() if _can_hold(step, each) and not each.cordoned]
-    nodes = [each for each in fitting if not _is_full(book, each, step, 1) and _has_room(live, step, each, 1)]
-    if node not in nodes or _is_full(book, node, step, 1, before) or not _has_room(live, step, node, 1, before):
+    nodes = [each for each in book.nodes.values() if _can_hold(step, each) and _has_room(book, live, step, each, 1)]
+    if node not in nodes or not _has_room(book, live, step, node, 1, before):
         return False
     wait = book.pools.wait(step.definition, node.name, book.now)
     return all(wait <= book.pools.wait(step.definition, each.name, book.now) for each in nodes)
@@ -170,8 +167,10 @@ def _is_full(book: Book, node: Node, step: Step, depth: int, before: int = 0) ->
     return workers is not None and node.running.get(step.definition, 0) + before >= workers * depth
 
 
-def _has_room(live: LiveRun, step: Step, node: Node, depth: int, before: int = 0) -> bool:
+def _has_room(book: Book, live: LiveRun, step: Step, node: Node, depth: int, before: int = 0) -> bool:
     """Whether a connected node that can hold the step's tasks may be given one more, behind `before` others."""
+    if node.cordoned or _is_full(book, node, step, depth, before):
+        return False
     if node.holds:
         return holding.may_use(node, live.key, step, depth)
     if node.used_cpus + (before + 1) * step.cpus > node.cpus * depth + _EPSILON:

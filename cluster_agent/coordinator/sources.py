@@ -89,14 +89,13 @@ def on_read(book: Book, event: SourceRead) -> None:
     if found is None:
         return
     number, part = found
-    if event.epoch not in (0, live.graph.epoch):  # the node is about to forget what it opened for the former fragment
-        if event.followed:
-            following.call_back_from(book, live, event.node, step, event.outputs)
-        return
+    former = event.epoch not in (0, live.graph.epoch)
     awaited = part.state == OPENING and part.node == event.node
-    asked = awaited and part.follow and event.asked
+    asked = awaited and part.follow and event.asked and not former
     if event.followed and not asked:
         following.call_back_from(book, live, event.node, step, event.outputs)
+    if former:
+        return  # the node is about to forget what it opened for the former fragment
     if part.state == OPENED:
         for output in event.outputs:
             unit = live.run.units[output.unit.id]
