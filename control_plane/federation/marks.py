@@ -7,54 +7,35 @@ hubs follow them in the store; planner and agents get them as they get the topol
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from control_plane.federation.errors import NoSuchCluster, WrongTaint
 from control_plane.kinds import Kinds, writing
+from control_plane.mirror import Mirror
 from control_plane.patience import persistently
-from control_plane.store.base import Deleted, Listing
 
 CORDONED = "cordoned"
 DRAINING = "draining"
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
-class Marks:
+class Marks(Mirror[cp.ClusterMarks]):
     """The marks of all clusters. `keep` is run by the hub as long as it lives; `changed` is called when one has."""
 
     def __init__(self, kinds: Kinds) -> None:
+        super().__init__(kinds.marks)
         self._kinds = kinds
-        self._marks: dict[str, cp.ClusterMarks] = {}
-        self.changed: Callable[[], None] = lambda: None
 
     def taints(self, cluster: str) -> Sequence[cp.ClusterTaint]:
         """The taints that operators have put on a cluster."""
-        marks = self._marks.get(cluster)
+        marks = self._values.get(cluster)
         return marks.taints if marks is not None else ()
 
     def overdue(self) -> set[str]:
         """Clusters that should be empty by now."""
         now = time.time()
-        return {name for name, marks in self._marks.items() if marks.empty_by and marks.empty_by <= now}
-
-    async def load(self) -> Listing[cp.ClusterMarks]:
-        """Read all marks. Returns what `keep` goes on from."""
-        listing = await persistently(self._kinds.marks.list, None)
-        for stored in listing.items:
-            self._marks[stored.value.cluster] = stored.value
-        return listing
-
-    async def keep(self, listing: Listing[cp.ClusterMarks]) -> None:
-        """Follow the marks in the store."""
-        async with self._kinds.marks.watch(after=listing) as watch:
-            async for news in watch:
-                for event in news.events:
-                    if isinstance(event, Deleted):
-                        self._marks.pop(event.key.names[0], None)
-                    else:
-                        self._marks[event.value.cluster] = event.value
-                self.changed()
+        return {name for name, marks in self._values.items() if marks.empty_by and marks.empty_by <= now}
 
     async def mark(self, request: cp.MarkClusterRequest, by: str, known: Collection[str]) -> cp.ClusterMarks:
         """Change a cluster's marks. NoSuchCluster if it is not among those `known`, WrongTaint says what is wrong."""

@@ -7,14 +7,14 @@ it had. One that was only cut off from etcd for so long makes its key again when
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import structlog
 
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.kinds import Kinds, writing
+from control_plane.mirror import Mirror
 from control_plane.patience import persistently
-from control_plane.store.base import Deleted, Listing
 from control_plane.store.errors import StoreError
 from control_plane.store.etcd.errors import EtcdError
 
@@ -24,36 +24,18 @@ _AGAIN_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class LivingHubs:
+class LivingHubs(Mirror[s.HubRecord]):
     """The hubs by their ids. `keep` and `stand` are run by the hub as long as it lives; `changed` hears of changes."""
 
     def __init__(self, kinds: Kinds, hub_id: bytes, lease_seconds: float = _LEASE_SECONDS) -> None:
+        super().__init__(kinds.hubs)
         self._kinds = kinds
-        self._hubs: dict[str, s.HubRecord] = {}
         self._lease_seconds = lease_seconds
         self.own_id = hub_id
-        self.changed: Callable[[], None] = lambda: None
 
     def others(self) -> Mapping[bytes, s.HubRecord]:
         """All that live, apart from this one."""
-        return {hub.hub_id: hub for hub in self._hubs.values() if hub.hub_id != self.own_id}
-
-    async def load(self) -> Listing[s.HubRecord]:
-        """Read who lives. Returns what `keep` goes on from."""
-        listing = await persistently(self._kinds.hubs.list, None)
-        self._hubs = {stored.key.names[0]: stored.value for stored in listing.items}
-        return listing
-
-    async def keep(self, listing: Listing[s.HubRecord]) -> None:
-        """Follow the others."""
-        async with self._kinds.hubs.watch(after=listing) as watch:
-            async for news in watch:
-                for event in news.events:
-                    if isinstance(event, Deleted):
-                        self._hubs.pop(event.key.names[0], None)
-                    else:
-                        self._hubs[event.key.names[0]] = event.value
-                self.changed()
+        return {hub.hub_id: hub for hub in self._values.values() if hub.hub_id != self.own_id}
 
     async def stand(self, name: str, address: str) -> None:
         """Be one of them, as long as this is not cancelled."""
