@@ -46,17 +46,23 @@ def check(text: str, file: str, line: int = 1) -> list[Topology]:
     return [document.model for document in loaded.documents if isinstance(document.model, Topology)]
 
 
-def choose(path: Path | None, data_root: Path | None) -> Chosen:
-    """The topology in the file `path` (None: the built-in one). ProblemError, EmbeddedError with what to do."""
-    file = path or DEFAULT
+def read_one(file: Path, wrong: type[Exception]) -> tuple[str, Topology]:
+    """A file's text and the one topology in it. ProblemError, or `wrong` with what was expected."""
     try:
         text = file.read_text()
     except OSError as error:
-        raise EmbeddedError(f"{file}: {error.strerror}; expected a YAML file with a topology") from error
+        raise wrong(f"{file}: {error.strerror}; expected a YAML file with a topology") from error
     found = check(text, str(file))
     if len(found) != 1:
-        raise EmbeddedError(f"{file}: expected one document of kind Topology, found {len(found)}")
-    spec = found[0].spec
+        raise wrong(f"{file}: expected one document of kind Topology, found {len(found)}")
+    return text, found[0]
+
+
+def choose(path: Path | None, data_root: Path | None) -> Chosen:
+    """The topology in the file `path` (None: the built-in one). ProblemError, EmbeddedError with what to do."""
+    file = path or DEFAULT
+    text, topology = read_one(file, EmbeddedError)
+    spec = topology.spec
     _refuse_kubernetes(spec.clusters, str(file))
     root = (data_root or (path.parent if path else Path())).resolve()
     if not root.is_dir():
@@ -67,7 +73,7 @@ def choose(path: Path | None, data_root: Path | None) -> Chosen:
         for node in cluster.nodes
     )
     return Chosen(
-        name=found[0].metadata.name,
+        name=topology.metadata.name,
         file=str(file),
         text=with_sizes(text, root),
         digest=bytes_digest(text.encode()).hex(),

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bdw_fed.embedded.datasets import with_sizes
 from bdw_fed.embedded.errors import EmbeddedError
 from bdw_fed.embedded.ports import choose_ports
-from bdw_fed.embedded.topologies import check
+from bdw_fed.embedded.topologies import read_one
 from bdw_fed.kind import clusters, datasets
 from bdw_fed.kind.environment import Environment, as_made, environment_of, fitted, with_cpus
 from bdw_fed.kind.errors import KindError, NotMadeError
 from bdw_fed.kind.programs import require
 from bdw_fed.kind.state import Cluster, State, read_state
-
-if TYPE_CHECKING:
-    from topology.model import Topology
 
 DEFAULT = Path(__file__).with_name("examples.yaml")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -52,11 +48,8 @@ def prepare(directory: Path, wishes: Wishes) -> Ground:
     """Read the topology, compare it with what is there already, and write the state. KindError, ProblemError."""
     require()
     file = wishes.topology or DEFAULT
-    try:
-        text = file.read_text()
-    except OSError as error:
-        raise KindError(f"{file}: {error.strerror}; expected a YAML file with a topology") from error
-    environment = environment_of(_only(check(text, str(file)), str(file)))
+    text, topology = read_one(file, KindError)
+    environment = environment_of(topology)
     data_root = (wishes.data or _default_data(wishes.topology)).resolve()
     for member in environment.members:
         datasets.require(member, data_root, "" if wishes.topology else _MAKING_THE_DATA)
@@ -74,12 +67,6 @@ def prepare(directory: Path, wishes: Wishes) -> Ground:
         state.clusters = [Cluster(member.name, member.workers) for member in environment.members]
         state.save()
     return Ground(environment, state, with_sizes(as_made(text, environment), data_root))
-
-
-def _only(found: list[Topology], file: str) -> Topology:
-    if len(found) != 1:
-        raise KindError(f"{file}: expected one document of kind Topology, found {len(found)}")
-    return found[0]
 
 
 def _default_data(topology: Path | None) -> Path:

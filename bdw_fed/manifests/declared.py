@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bdw_fed.embedded.topologies import check
+from bdw_fed.embedded.topologies import read_one
 from bdw_fed.manifests.errors import ManifestError
 from topology.model import Cluster
 from topology.nearest import did_you_mean
@@ -12,14 +12,8 @@ from topology.nearest import did_you_mean
 
 def declared(file: Path, cluster: str) -> Cluster:
     """The cluster of that name in a file with one topology. ManifestError, ProblemError."""
-    try:
-        text = file.read_text()
-    except OSError as error:
-        raise ManifestError(f"{file}: {error.strerror}; expected a YAML file with a topology") from error
-    found = check(text, str(file))
-    if len(found) != 1:
-        raise ManifestError(f"{file}: expected one document of kind Topology, found {len(found)}")
-    clusters = {each.name: each for each in found[0].spec.clusters}
+    _, topology = read_one(file, ManifestError)
+    clusters = {each.name: each for each in topology.spec.clusters}
     if cluster not in clusters:
         remedy = did_you_mean(cluster, list(clusters), "its clusters are")
         raise ManifestError(f"{file}: there is no cluster {cluster}; {remedy}")
