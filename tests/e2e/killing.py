@@ -1,10 +1,12 @@
-"""Whom a test may kill: the processes of a federation by their kind, found through the kernel, never by a name."""
+"""Whom a test may kill or stop: processes of a federation by their kind, found through the kernel, never by a name."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from federation import Federation
@@ -36,6 +38,16 @@ def pids(federation: Federation, kind: str) -> list[int]:
     role = "node" if kind == "worker" else kind
     found = [process["pid"] for process in processes if process["role"] == role and process["pid"] in living]
     return [each for pid in found for each in descendants(pid)] if kind == "worker" else found
+
+
+@contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """The process neither does nor says anything meanwhile, as if it were cut off."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 def kill_one(federation: Federation, chance: random.Random, kind: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from federation import HERE, Federation, lay_out
-from killing import descendants
+from killing import descendants, stopped
 from leftovers import await_nothing_more, held
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
@@ -112,8 +112,7 @@ def test_a_transfer_cut_in_the_middle(broken: Federation, tmp_path: Path) -> Non
 def test_a_transfer_of_what_is_not_there(broken: Federation, tmp_path: Path, harm: str) -> None:
     """The receiver's node stands still until the file in the sender's store has come to harm."""
     receiver = daemon(broken, "node-cloud1.n1")
-    os.kill(receiver, signal.SIGSTOP)
-    try:
+    with stopped(receiver):
         run = broken.submit("heavy", pieces=3)
         until(lambda: done(broken, run, "make") == 1, "the units are made")
         for content in stored(broken, "edge1", "content"):
@@ -121,8 +120,6 @@ def test_a_transfer_of_what_is_not_there(broken: Federation, tmp_path: Path, har
                 spoil(content)
             else:
                 content.unlink()
-    finally:
-        os.kill(receiver, signal.SIGCONT)
     check(broken, run, 3, tmp_path)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from federation import HERE, Federation
+from killing import stopped
 
 from bdw_fed.embedded.layout import read_layout
 
@@ -115,11 +116,8 @@ def test_what_crosses_needs_no_hub(cut_off: Federation, tmp_path: Path) -> None:
     cut_off.wait_until_running(run)
     hub = process(cut_off, "hub")["pid"]
     before = passed(cut_off, "one")[BACK]
-    os.kill(hub, signal.SIGSTOP)
-    try:
+    with stopped(hub):
         until(lambda: passed(cut_off, "one")[BACK] > before + KILOBYTES * 1024, "units cross without a hub")
-    finally:
-        os.kill(hub, signal.SIGCONT)
     assert listed(cut_off, run, tmp_path) == WHOLE
 
 

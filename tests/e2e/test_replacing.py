@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from federation import Federation
+from killing import stopped
 from leftovers import await_nothing_more, held
 
 from bdw_fed import SyncClient
@@ -87,26 +85,15 @@ def fogs(tmp_path: Path) -> Iterator[Federation]:
         started.stop()
 
 
-@contextmanager
-def standing_still(federation: Federation, cluster: str) -> Iterator[None]:
-    """The cluster's agent is there, and says and does nothing."""
-    _, processes = federation.supervised()
-    [pid] = [each["pid"] for each in processes if each["role"] == "agent" and each["name"] == f"agent-{cluster}"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 def test_a_cluster_that_stands_still_is_replaced_and_stops_when_it_is_back(fogs: Federation, tmp_path: Path) -> None:
     before = held(fogs)
+    [agent] = [each["pid"] for each in fogs.supervised()[1] if each["name"] == "agent-fog1"]
     run = fogs.submit("sums")
     with SyncClient(state=fogs.state) as client:
         for seen in client.watch_run(run):
             if any(step.done for step in seen.fragments["fog1"].steps if step.step == "again"):
                 break
-        with standing_still(fogs, "fog1"):
+        with stopped(agent):
             for seen in client.watch_run(run):
                 if seen.replaced:
                     break

@@ -9,11 +9,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from federation import HERE, Federation, lay_out
+from killing import stopped
 
 from bdw_fed import SyncClient
 from bdw_fed.v1 import control_plane_pb2 as cp
@@ -68,16 +68,6 @@ def pid(federation: Federation, name: str) -> int:
     _, processes = federation.supervised()
     (found,) = [each["pid"] for each in processes if each["name"] == name]
     return int(found)
-
-
-@contextmanager
-def stopped(process: int) -> Iterator[None]:
-    """The process neither does nor says anything meanwhile, as if it were cut off."""
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
 
 
 def test_two_runs_that_want_each_others_slots_both_end_and_the_second_says_why_it_waits(reserving: Federation) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from federation import Federation
+from killing import stopped
 from thesis import EDGES, EXAMPLE, check_outputs, dataset_name, lay_out, told
 
 from bdw_fed.v1.federation_pb2 import SessionRequest
@@ -83,11 +82,8 @@ def test_the_hub_is_not_asked_once_after_the_fragments_came(chain: Federation) -
     name = chain.submit(apply_chain(chain, "echo", MANY, "finish"))
     chain.wait_until_running(name)
     hub = next(process["pid"] for process in chain.supervised()[1] if process["role"] == "hub")
-    os.kill(hub, signal.SIGSTOP)
-    try:
+    with stopped(hub):
         wait_until_all_have_ended(chain)
-    finally:
-        os.kill(hub, signal.SIGCONT)
     chain.call("wait", name)
     check_outputs(chain, name, MANY, "echo")
 

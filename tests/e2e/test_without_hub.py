@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from federation import CommandError, Federation
+from killing import pids, stopped
 
 from bdw_fed import SyncClient
 from bdw_fed.cli.exits import UNAVAILABLE
@@ -82,25 +80,13 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
         started.stop()
 
 
-@contextmanager
-def hub_standing_still(federation: Federation) -> Iterator[None]:
-    """The hub is there, and says and does nothing."""
-    _, processes = federation.supervised()
-    [pid] = [each["pid"] for each in processes if each["role"] == "hub"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 def test_ten_runs_end_while_the_hub_stands_still_and_it_knows_them_when_it_is_back(
     two: Federation, tmp_path: Path
 ) -> None:
     runs = [two.submit("passing") for _ in range(RUNS)]
     endless = two.submit("passing", seconds=600)
     two.wait_until_running(runs[-1])
-    with hub_standing_still(two):
+    with stopped(*pids(two, "hub")):
         for run in runs:
             for cluster in ("edge", "cloud"):
                 two.call("watch", run, "--agent", cluster)
