@@ -299,11 +299,19 @@ class KubernetesRuntime(Runtime):
                 self._handle(messages.Refused(name, refusal.text, refusal.no_room))
                 return
             await asyncio.to_thread(_make, place_of(self._settings, identity))
-            await self._create_once(made.manifest(identity))
+            try:
+                await self._create_once(made.manifest(identity))
+            except ApiError as error:
+                if not _is_quota(error):
+                    raise
+                self._limits.forget()  # it was older than that; and those of ours that are going leave room
+                if await self._refusal(made) is not None:
+                    raise
+                await self._create_once(made.manifest(identity))
         except ApiError as error:
             reason = reason_of_refusal(error)
             words = reason.text if reason is not None else f"no pod can be made: {error}"
-            self._handle(messages.Refused(name, words, reason is not None and reason.cause == "quota"))
+            self._handle(messages.Refused(name, words, _is_quota(error)))
         except OSError as error:
             self._handle(messages.Refused(name, f"the pod's directory could not be made: {error}"))
 
@@ -421,6 +429,11 @@ class KubernetesRuntime(Runtime):
                 for path in root.iterdir():
                     if path.name not in known:
                         await asyncio.to_thread(shutil.rmtree, path, True)
+
+
+def _is_quota(error: ApiError) -> bool:
+    reason = reason_of_refusal(error)
+    return reason is not None and reason.cause == "quota"
 
 
 def _make(place: Place) -> None:
