@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from topology.model import Cluster, Topology
 from topology.nearest import did_you_mean
@@ -116,7 +116,7 @@ def _cut_off(topology: Topology, where: Positions) -> Iterator[Problem]:
 
 
 def _datasets(topology: Topology, where: Positions) -> Iterator[Problem]:
-    clusters = [cluster.name for cluster in topology.spec.clusters]
+    clusters = dict.fromkeys(cluster.name for cluster in topology.spec.clusters)
     datasets = topology.spec.datasets
     yield from _unique("dataset", ("spec", "datasets"), [dataset.name for dataset in datasets], where)
     for index, dataset in enumerate(datasets):
@@ -148,7 +148,7 @@ def _unique(noun: str, path: Path, names: list[str], where: Positions) -> Iterat
             yield where.problem((*path, index, "name"), message, "give each its own name")
 
 
-def _unknown(noun: str, name: str, known: list[str], path: Path, where: Positions) -> Problem:
+def _unknown(noun: str, name: str, known: Iterable[str], path: Path, where: Positions) -> Problem:
     remedy = did_you_mean(name, known, f"the {noun}s are") or f"declare a {noun} first"
     return where.problem(path, f"there is no {noun} {name}", remedy)
 

@@ -8,6 +8,8 @@ from bdw_fed.cli.output import show_table
 from bdw_fed.cli.quantities import duration, share, size
 from bdw_fed.v1 import model_pb2 as model
 
+_NAMED = 5  # clusters in a row
+
 
 def show_plan(plan: model.Plan, *, wide: bool = False) -> None:
     """Print a plan; `wide` shows also the steps that the planner added (sources, splits, outputs) and all transfers."""
@@ -56,10 +58,15 @@ def _slots(count: int) -> str:
 
 
 def _show_filtered(steps: Sequence[model.StepPlan]) -> None:
-    rows = [[step.step, item.cluster, item.filter, item.reason] for step in steps for item in step.filtered]
+    rows = [[step.step, _named(item.clusters), item.filter, item.reason] for step in steps for item in step.filtered]
     if rows:
         print("\nNot there, because")
-        show_table(["STEP", "CLUSTER", "FILTER", "REASON"], rows)
+        show_table(["STEP", "CLUSTERS", "FILTER", "REASON"], rows)
+
+
+def _named(clusters: Sequence[str]) -> str:
+    few = ", ".join(clusters[:_NAMED])
+    return few if len(clusters) <= _NAMED else f"{few} and {len(clusters) - _NAMED} others"
 
 
 def _show_scores(steps: Sequence[model.StepPlan]) -> None:

@@ -24,6 +24,8 @@ from workflow.errors import ParameterError
 from workflow.model import Step, Value, Workflow
 from workflow.parameters import resolve, resolve_step
 
+_KEPT = 256  # workflows with what they stand on
+
 
 def prepared(
     *,
@@ -33,11 +35,10 @@ def prepared(
     topology: cp.Object,
     steps: Mapping[str, cp.Object],
     parameters_json: str,
-    clusters: Mapping[str, cp.ClusterStatus],
     measured: Mapping[str, Measured],
     epoch: int,
 ) -> tuple[Request, Mapping[str, Value]]:
-    """The planner's request, and the workflow's parameters as they hold."""
+    """The planner's request but for the clusters' states, and the workflow's parameters as they hold."""
     known = _checked(_Stored(workflow), _Stored(topology), tuple(_Stored(steps[name]) for name in sorted(steps)))
     model, definitions = known.workflow, known.definitions
     errors = [told(problem) for problem in known.problems]
@@ -73,7 +74,6 @@ def prepared(
         definitions=definitions,
         parameters=by_step,
         topology=known.topology,
-        clusters=clusters,
         measured=measured,
         epoch=epoch,
     )
@@ -101,7 +101,7 @@ class _Stored:
         object.__setattr__(self, "digest", self.value.digest)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=_KEPT)
 def _checked(workflow: _Stored, topology: _Stored, steps: tuple[_Stored, ...]) -> _Checked:
     model, where = _model(workflow), _model(topology)
     assert isinstance(model, Workflow)
@@ -115,7 +115,7 @@ def _checked(workflow: _Stored, topology: _Stored, steps: tuple[_Stored, ...]) -
     return _Checked(model, where, definitions, [problem for problem in problems if problem.severity == "error"])
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=2 * _KEPT)
 def _model(stored: _Stored) -> AnyObject:
     return from_canonical(stored.value.spec_json)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -41,11 +41,11 @@ _SUFFIX = "abcdefghijkmnpqrstuvwxyz23456789"
 _LONGEST_STEM = 57
 _SMALL_PLAN = 32 << 10  # bytes: such a plan needs no blob
 _RESERVING = ("hold", "lend")
-Statuses = Callable[[], Mapping[str, cp.ClusterStatus]]
+Statuses = Callable[[Iterable[str]], Mapping[str, cp.ClusterStatus]]
 
 
 class Submissions:
-    """Plans and makes runs. `statuses` gives the agents as they are now."""
+    """Plans and makes runs. `statuses` gives the agents of some clusters as they are now."""
 
     def __init__(self, kinds: Kinds, runs: Runs, blobs: BlobStore, statuses: Statuses) -> None:
         self._kinds = kinds
@@ -208,11 +208,12 @@ class Submissions:
             topology=grounds.topology.value,
             steps=grounds.steps,
             parameters_json=parameters_json,
-            clusters=_without(self._statuses(), lost),
             measured={name: _measured(known) for name, known in grounds.measured.items() if known.tasks},
             epoch=epoch,
         )
-        return plan(replace(request, denied=denied or {}, revision=revision)), json.dumps(parameters, sort_keys=True)
+        clusters = _without(self._statuses(each.name for each in request.topology.spec.clusters), lost)
+        request = replace(request, clusters=clusters, denied=denied or {}, revision=revision)
+        return plan(request), json.dumps(parameters, sort_keys=True)
 
 
 def _without(statuses: Mapping[str, cp.ClusterStatus], lost: Collection[str]) -> Mapping[str, cp.ClusterStatus]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from bdw_fed.v1 import control_plane_pb2 as cp
@@ -74,11 +74,14 @@ class Agents:
         self.changed: Callable[[], None] = lambda: None
         self.taints: Callable[[str], Sequence[cp.ClusterTaint]] = lambda _: ()
 
-    def statuses(self) -> dict[str, cp.ClusterStatus]:
-        """What each agent that was ever seen said last, and its state now."""
+    def statuses(self, clusters: Iterable[str] | None = None) -> dict[str, cp.ClusterStatus]:
+        """What each agent that was ever seen said last, and its state now: of these clusters, or of all."""
         now = time.monotonic()
         found = {}
-        for cluster, status in self._status.items():
+        for cluster in self._status if clusters is None else clusters:
+            status = self._status.get(cluster)
+            if status is None:
+                continue
             shown = cp.ClusterStatus()
             shown.CopyFrom(status)
             shown.state = self._state(cluster, now)

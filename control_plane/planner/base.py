@@ -41,7 +41,7 @@ class Request:
     definitions: Mapping[str, Definition]
     parameters: Mapping[str, Mapping[str, Value]]
     topology: Topology
-    clusters: Mapping[str, cp.ClusterStatus]
+    clusters: Mapping[str, cp.ClusterStatus] = field(default_factory=dict)
     measured: Mapping[str, Measured] = field(default_factory=dict)
     epoch: int = 1
     revision: int = 1

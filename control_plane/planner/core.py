@@ -11,7 +11,7 @@ move. Raises ProblemError, with all problems found, where a step has no cluster 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from bdw_fed.v1 import model_pb2 as m
@@ -26,6 +26,8 @@ from control_plane.planner.scores import scored
 from control_plane.planner.sources import Data
 from wire.errors import ProblemError
 from workflow import graph as shape
+
+_NAMED = 10  # clusters in a message
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def _place(vertex: Vertex, situation: Situation, estimate: Estimate, load: dict[
         return estimate.settle(vertex, _where_made(vertex, arriving, situation.executors), stays=True)
     left, filtered = verdicts(vertex, situation)
     bound = vertex.name in situation.graph.bound
-    missing = [verdict for verdict in filtered if bound and verdict.cluster in arriving]
+    missing = _among(arriving, filtered) if bound else []
     if not left or missing:
         raise ProblemError([_nowhere(vertex, filtered, missing)])
     world = situation.world
@@ -139,8 +141,19 @@ def _where_made(vertex: Vertex, arriving: Amounts, executors: Mapping[str, list[
     return [*shares, *(m.Share(cluster=cluster) for cluster in sorted(may - expected))]
 
 
+def _among(clusters: Container[str], verdicts: Sequence[m.FilterVerdict]) -> list[m.FilterVerdict]:
+    """The verdicts as far as they are on these clusters."""
+    found = []
+    for verdict in verdicts:
+        if of_them := [each for each in verdict.clusters if each in clusters]:
+            found.append(m.FilterVerdict(clusters=of_them, filter=verdict.filter, reason=verdict.reason))
+    return found
+
+
 def _nowhere(vertex: Vertex, filtered: Sequence[m.FilterVerdict], missing: Sequence[m.FilterVerdict]) -> Problem:
-    reasons = "; ".join(f"{verdict.cluster} {verdict.reason}" for verdict in (missing or filtered))
+    reasons = "; ".join(
+        f"{cluster} {verdict.reason}" for verdict in (missing or filtered) for cluster in _few(verdict.clusters)
+    )
     if missing:
         return Problem(
             field=f"spec.steps.{vertex.name}",
@@ -153,6 +166,13 @@ def _nowhere(vertex: Vertex, filtered: Sequence[m.FilterVerdict], missing: Seque
         message=f"no cluster is left for step {vertex.name}: {reasons}",
         remedy="relax the step's place or resources, or wait until the clusters are ready",
     )
+
+
+def _few(clusters: Sequence[str]) -> list[str]:
+    """All of them by name, or the first and how many there are besides."""
+    if len(clusters) <= _NAMED:
+        return list(clusters)
+    return [*clusters[: _NAMED - 1], f"each of {len(clusters) - _NAMED + 1} others"]
 
 
 def _warnings(graph: Graph, data: Data, estimate: Estimate, executors: dict[str, list[str]], world: World) -> list[str]:

@@ -29,17 +29,19 @@ class Situation:
 
 
 def verdicts(vertex: Vertex, situation: Situation) -> tuple[list[str], list[m.FilterVerdict]]:
-    """The clusters left, in the topology's order, and the verdict on each of the others."""
+    """The clusters left, in the topology's order, and the verdicts on the others, one for each reason."""
     left: list[str] = []
-    filtered: list[m.FilterVerdict] = []
+    filtered: dict[tuple[str, str], list[str]] = {}
     for cluster in situation.world.clusters:
         for name, judge in _FILTERS:
             if reason := judge(vertex, cluster, situation):
-                filtered.append(m.FilterVerdict(cluster=cluster, filter=name, reason=reason))
+                filtered.setdefault((name, reason), []).append(cluster)
                 break
         else:
             left.append(cluster)
-    return left, filtered
+    return left, [
+        m.FilterVerdict(clusters=clusters, filter=name, reason=reason) for (name, reason), clusters in filtered.items()
+    ]
 
 
 def _place(vertex: Vertex, cluster: str, situation: Situation) -> str | None:

@@ -29,17 +29,18 @@ def scored(
     scores: list[m.Score] = []
     seconds = {to: sum(_seconds(world, source, to, size) for source, size in arriving.items()) for to in clusters}
     slots = {cluster: free_slots(vertex, cluster, world) for cluster in clusters}
+    loads = {cluster: load.get(cluster, 0.0) for cluster in clusters}
+    quickest, busiest = _bounds(seconds), _bounds(loads)
+    roomiest = _bounds(slots)[1]
+    size = sum(arriving.values())
     for cluster in clusters:
-        moved = sum(size for source, size in arriving.items() if source != cluster)
-        scores.append(
-            _score(cluster, "transfer", _less(seconds[cluster], seconds.values()), _moved(moved, seconds[cluster]))
-        )
-        scores.append(
-            _score(cluster, "slots", _more(slots[cluster], slots.values()), f"{slots[cluster]} tasks fit there now")
-        )
-        here = load.get(cluster, 0.0)
-        loads = [load.get(each, 0.0) for each in clusters]
-        scores.append(_score(cluster, "spread", _less(here, loads), f"{here:g} steps of this plan are there"))
+        moved = size - arriving.get(cluster, 0.0)
+        takes, room, here = seconds[cluster], slots[cluster], loads[cluster]
+        scores += [
+            _score(cluster, "transfer", _less(takes, *quickest), _moved(moved, takes)),
+            _score(cluster, "slots", _more(room, roomiest), f"{room} tasks fit there now"),
+            _score(cluster, "spread", _less(here, *busiest), f"{here:g} steps of this plan are there"),
+        ]
         avoid = [
             taint.key
             for taint in world.clusters[cluster].taints
@@ -74,15 +75,17 @@ def _seconds(world: World, source: str, to: str, size: float) -> float:
     return world.seconds(source, to, size or _UNKNOWN_BYTES) if world.reachable(source, to) else 0.0
 
 
-def _less(value: float, values: Iterable[float]) -> float:
+def _bounds(values: Mapping[str, float]) -> tuple[float, float]:
+    return min(values.values(), default=0.0), max(values.values(), default=0.0)
+
+
+def _less(value: float, least: float, most: float) -> float:
     """100 for the least, towards -100 for the most."""
-    seen = list(values)
-    return 100.0 - 200.0 * (value - min(seen)) / max(seen) if max(seen, default=0.0) > 0 else 100.0
+    return 100.0 - 200.0 * (value - least) / most if most > 0 else 100.0
 
 
-def _more(value: float, values: Iterable[float]) -> float:
+def _more(value: float, most: float) -> float:
     """100 for the most, towards -100 for nothing."""
-    most = max(values, default=0.0)
     return 200.0 * value / most - 100.0 if most > 0 else 100.0
 
 

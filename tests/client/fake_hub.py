@@ -118,7 +118,7 @@ def a_plan() -> model.Plan:
                 step="clean",
                 shares=[model.Share(cluster="edge-jfk", share=0.6), model.Share(cluster="edge-lga", share=0.4)],
                 filtered=[
-                    model.FilterVerdict(cluster="cloud", filter="tier", reason="tier is cloud, the step wants edge")
+                    model.FilterVerdict(clusters=["cloud"], filter="tier", reason="tier is cloud, the step wants edge")
                 ],
                 scores=[
                     model.Score(cluster="edge-jfk", name="transfer", value=100, weight=2, reason="its input lies there")

@@ -55,7 +55,7 @@ def test_explain_says_why_the_edge_steps_stay_at_the_edges_and_what_that_saves(f
     steps = {step["step"]: step for step in plan["steps"]}
     for name in ("clean", "join", "aggregate"):
         assert {share["cluster"] for share in steps[name]["shares"]} == EDGES
-        verdicts = {verdict["cluster"]: verdict for verdict in steps[name]["filtered"]}
+        verdicts = {each: verdict for verdict in steps[name]["filtered"] for each in verdict["clusters"]}
         assert set(verdicts) == {"cloud"}
         assert verdicts["cloud"]["filter"] == "tier"
         assert "edge" in verdicts["cloud"]["reason"]

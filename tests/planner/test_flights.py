@@ -55,7 +55,7 @@ def test_what_pairs_by_cluster_or_is_to_stay_is_pinned_with_all_that_leads_to_it
 def test_edge_steps_stay_at_the_edges_with_a_reason_and_shares_as_the_data(planned: Planned) -> None:
     plans = {each.step: each for each in planned.plan.steps}
     for name in ("clean", "join", "aggregate"):
-        assert [(verdict.cluster, verdict.filter) for verdict in plans[name].filtered] == [("cloud", "tier")]
+        assert [(list(verdict.clusters), verdict.filter) for verdict in plans[name].filtered] == [(["cloud"], "tier")]
         assert plans[name].filtered[0].reason == "is of tier cloud, not edge"
         assert {share.cluster for share in plans[name].shares} == EDGES
     shares = {share.cluster: share.share for share in plans["clean"].shares}

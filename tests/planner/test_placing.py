@@ -83,7 +83,7 @@ def test_a_filter_tells_its_reason(case: CaseOf, extra: str, cluster: str, name:
     try:
         planned = plan(case(text).request())
         step = next(each for each in planned.plan.steps if each.step == "one")
-        found = {verdict.cluster: verdict for verdict in step.filtered}
+        found = {each: verdict for verdict in step.filtered for each in verdict.clusters}
         assert found[cluster].filter == name
         assert words in found[cluster].reason
     except ProblemError as error:
@@ -102,7 +102,7 @@ def test_an_agent_that_is_away_is_left_out_where_there_is_a_choice(case: CaseOf)
     text = TOPOLOGY + STEP + workflow("[{name: one, use: s@1, in: {x: inputs.rows}}]")
     planned = plan(case(text).request({"cloud": "unknown"}))
     step = next(each for each in planned.plan.steps if each.step == "one")
-    assert {verdict.cluster: verdict.filter for verdict in step.filtered}["cloud"] == "ready"
+    assert {each: verdict.filter for verdict in step.filtered for each in verdict.clusters}["cloud"] == "ready"
     assert {share.cluster for share in step.shares} == {"edge-a", "edge-b"}
 
 
