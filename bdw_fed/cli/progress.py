@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bdw_fed.cli.description import progress_of, show_failures
@@ -40,11 +40,11 @@ def follow(client: SyncClient, run: str, form: Format = Format.TABLE) -> int:
     return code_of(ended)
 
 
-def watched(client: SyncClient, run: str) -> model.Run:
-    """Show a run until it has ended, and return it."""
+def watched(client: SyncClient, run: str, on: View | None = None) -> model.Run:
+    """Show a run until it has ended, and return it; `on` that view, else on what there is."""
     expected = _expected_tasks(client, run)
     last = None
-    with _view() as view:
+    with _view() if on is None else nullcontext(on) as view:
         for state in client.watch_run(run):
             last = state
             view.show(state, expected)
@@ -73,12 +73,15 @@ def _expected_tasks(client: SyncClient, run: str) -> dict[str, float]:
         return {}
 
 
-class _View(Protocol):
-    def show(self, run: model.Run, expected: dict[str, float]) -> None: ...
+class View(Protocol):
+    """Where a run is shown, each time it has changed."""
+
+    def show(self, run: model.Run, expected: dict[str, float]) -> None:
+        """Show it as it is now, beside how many tasks the plan expects of each step."""
 
 
 @contextmanager
-def _view() -> Iterator[_View]:
+def _view() -> Iterator[View]:
     """A live table for a person, lines for a file."""
     if not is_terminal():
         yield _Lines()
@@ -137,10 +140,11 @@ class _Table:
 
     def show(self, run: model.Run, expected: dict[str, float]) -> None:
         """Draw the run as it is now."""
-        self._live.update(_drawn(run, expected))
+        self._live.update(drawn(run, expected))
 
 
-def _drawn(run: model.Run, expected: dict[str, float]) -> Any:
+def drawn(run: model.Run, expected: dict[str, float]) -> Any:
+    """The run as a table of rich."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,0 +1,102 @@
+"""What stands for data and parameters while a workflow's function is called: they have no value yet.
+
+A `Data` is a port of a step, or an input of the workflow, together with how the next step reads it; its methods give
+another one with one more word about that. A `Parameter` can be handed to a step and put into text; it can't be decided
+on, because its value is known only when somebody submits the workflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+from bdw_fed.dsl.errors import BuildError
+
+
+@dataclass(frozen=True)
+class Data:
+    """The units of a port: hand it to a step, or return it from the workflow's function as an output.
+
+    `reference` is STEP.PORT or inputs.NAME; `words` are the fields of the binding, as the workflow's YAML has them.
+    """
+
+    reference: str
+    words: Mapping[str, Any] = field(default_factory=dict)
+    saved_as: str = ""
+
+    def split(self, **measure: Any) -> Data:
+        """Cut each unit: `lines=100`, `size="4MiB"`, `count=8`, `header=True`; see docs/reference/workflow.md."""
+        return self.read(split=measure)
+
+    def gather(self, how: str = "all") -> Data:
+        """One task is to get everything, once all is there."""
+        return self.read(gather=how)
+
+    def same_cluster(self) -> Data:
+        """Each task is to get all units of this data that stem from the cluster of its own unit."""
+        return self.read(same="cluster")
+
+    def read(self, **words: Any) -> Data:
+        """With further fields of the binding, under the names that they have in YAML."""
+        return replace(self, words={**self.words, **words})
+
+    def file(self, name: str) -> Data:
+        """As an output of the workflow: the name to save it under."""
+        return replace(self, saved_as=name)
+
+    def __iter__(self) -> NoReturn:
+        raise BuildError(
+            f"{self.reference} can't be gone through while the workflow is built: its units exist only in a run; "
+            "hand it to a step, which has one task for each of them"
+        )
+
+    def __bool__(self) -> NoReturn:
+        raise BuildError(f"whether {self.reference} has units is known only in a run: a workflow can't decide on it")
+
+
+class Outputs:
+    """The ports of a use of a step that has several: `cleaned.rows`, `cleaned["rows"]`."""
+
+    def __init__(self, name: str, ports: Mapping[str, Data]) -> None:
+        self._name = name
+        self._ports = ports
+
+    def __getitem__(self, port: str) -> Data:
+        if port not in self._ports:
+            raise BuildError(f"{self._name} has no output {port}; it has {', '.join(self._ports)}")
+        return self._ports[port]
+
+    def __getattr__(self, port: str) -> Data:
+        if port.startswith("_"):
+            raise AttributeError(port)
+        return self[port]
+
+
+class Dataset(Data):
+    """The annotation of a workflow function's argument that stands for a dataset of the topology."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """A parameter of the workflow, without its value."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"{{param.{self.name}}}"
+
+    def __format__(self, form: str) -> str:
+        if form:
+            raise BuildError(f"{self.name} has no value yet, so it can't be written as {form!r}; leave the format out")
+        return str(self)
+
+    def _decided(self, *_: object) -> NoReturn:
+        raise BuildError(
+            f"the workflow decides on its parameter {self.name}, which has no value yet; "
+            f"decide inside a step, or say it while the workflow is built: WORKFLOW.of({self.name}=…)"
+        )
+
+    __bool__ = __iter__ = __lt__ = __gt__ = __le__ = __ge__ = _decided
+    __eq__ = _decided
+    __hash__ = object.__hash__

@@ -1,0 +1,128 @@
+"""A function that calls steps says what a YAML file would say, and what is wrong is said while it is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+
+from bdw_fed.dsl import BuildError, Data, Dataset, step, workflow
+from bdw_fed.dsl.workflows import Workflow
+from workflow.load import load, read
+
+
+class Sides(TypedDict):
+    left: str
+    right: str
+
+
+@step
+def count(text: str) -> dict[str, int]:
+    return dict.fromkeys(text.split(), 1)
+
+
+@step
+def add(counts: list[dict[str, int]], *, top: int = 10, title: str = "") -> str:
+    return f"{title}{len(counts)}{top}"
+
+
+@step
+def halve(text: str) -> Sides:
+    return {"left": text[::2], "right": text[1::2]}
+
+
+@workflow(policy={"reserve": "none"}, inputs={"more": "reviews"})
+def word_count(texts: Dataset, more: Dataset, *, top: int = 3) -> dict[str, Data]:
+    """Words, counted where they lie."""
+    counted = count.at(tier="edge")(texts.split(lines=1))
+    table = add.using(name="sum-up", retry={"attempts": 5})(counted.gather(), top=top, title=f"The {top} first: ")
+    return {"words": table.file("words.txt"), "others": count(more)}
+
+
+def test_the_model_says_what_the_function_says() -> None:
+    spec = word_count.model.spec
+    assert {name: given.dataset for name, given in spec.inputs.items()} == {"texts": "texts", "more": "reviews"}
+    first, second, third = spec.steps
+    assert (first.name, first.use, first.place.tier) == ("count", count.model.reference, "edge")
+    assert first.inputs["text"].split is not None
+    assert first.inputs["text"].split.lines == 1
+    assert (second.name, second.retry.attempts) == ("sum-up", 5)
+    assert second.inputs["counts"].gather == "all"
+    assert second.parameters == {"top": "{param.top}", "title": "The {param.top} first: "}
+    assert third.name == "count-2"
+    assert (spec.outputs["words"].source, spec.outputs["words"].file) == ("sum-up.result", "words.txt")
+
+
+def test_yaml_is_read_as_the_same_models() -> None:
+    loaded = load(word_count.yaml())
+    assert not loaded.problems
+    models = [document.model for document in loaded.documents]
+    assert models == [*(each.model for each in word_count.steps.values()), word_count.model]
+
+
+def test_what_is_saved_can_be_applied_as_files(tmp_path: Path) -> None:
+    place = word_count.save(tmp_path / "job")
+    assert not read(place / "word-count.yaml").problems
+    for each in word_count.steps.values():
+        bundle = each.model.spec.run.bundle
+        assert bundle is not None
+        assert (place / bundle / f"{each.function.__name__}_step.py").is_file()
+
+
+def test_a_documents_bundle_is_the_code() -> None:
+    assert [bool(document.bundle) for document in word_count.documents()] == [True, True, False]
+
+
+def test_loops_and_conditions_of_python_build_the_graph() -> None:
+    @workflow
+    def sweep(texts: Dataset, *, sides: list[str], top: int = 1) -> dict[str, Data]:
+        halves = halve(texts)
+        return {side: add(count(halves[side]).gather(), top=top) for side in sides if side != "none"}
+
+    built = sweep.of(sides=["left", "right", "none"])
+    assert list(built.model.spec.outputs) == ["left", "right"]
+    assert list(built.model.spec.parameters) == ["top"]
+    assert [use.name for use in built.model.spec.steps] == ["halve", "count", "add", "count-2", "add-2"]
+
+
+def _wrong(body: Any) -> Workflow:
+    def wrong(texts: Dataset, *, top: int = 3) -> Any:
+        return body(texts, top)
+
+    return workflow(wrong)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (lambda texts, top: count(top), "input text is given the parameter top, but takes data"),
+        (lambda texts, top: count("a text"), "input text is given a str, but takes data"),
+        (lambda texts, top: add(count(texts), top=texts), "parameter top is given data"),
+        (lambda texts, top: add(count(texts), best=1), "has no input or parameter best"),
+        (lambda texts, top: count(texts, texts), "2 inputs are given, but the step has 1"),
+        (lambda texts, top: count(texts) if top > 2 else texts, "decides on its parameter top"),
+        (lambda texts, top: [count(each) for each in texts], "can't be gone through"),
+        (lambda texts, top: f"{top:>5}", "no value yet"),
+        (lambda texts, top: None, "returns nothing"),
+        (lambda texts, top: {"both": halve(texts)}, "output both is not the data of one port"),
+        (lambda texts, top: halve(texts).middle, "has no output middle; it has left, right"),
+        (lambda texts, top: count.using(name="Big Name")(texts), "is not a name"),
+        (lambda texts, top: count(texts.split(lines=1, size="4MiB")), "exactly one of"),
+        (lambda texts, top: count.using(nome="x")(texts), "nome"),
+    ],
+)
+def test_what_is_wrong_is_said_while_it_is_built(body: Any, words: str) -> None:
+    with pytest.raises(BuildError, match=words):
+        _ = _wrong(body).model
+
+
+def test_a_workflow_is_not_built_within_another() -> None:
+    @workflow
+    def outer(texts: Dataset) -> Any:
+        _ = word_count.model.metadata
+        fresh = workflow(lambda texts: count(texts))
+        return fresh.model
+
+    with pytest.raises(BuildError, match="within another one's function"):
+        _ = outer.model
