@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -30,7 +31,8 @@ from control_plane.access.tokens import Issuer, Tokens
 from tests.access.issuer import CLIENT, LocalIssuer, local_issuer
 from tests.access.people import answer_to, audited
 from tests.fixtures.etcd import free_port
-from tests.hub.hub import RunningHub
+from tests.hub.hub import SECONDS, RunningHub, apply
+from tests.hub.objects import TOPOLOGY
 from wire.identity import Identity, Role, channel_options
 
 
@@ -204,6 +206,26 @@ async def test_users_with_tokens_are_served_at_a_door_of_their_own_with_the_role
             assert token not in hub.audit.read_text() or not token
     assert [line["allowed"] for line in audited(hub)[1:]] == [True, False, False, False, False]
     assert audited(hub)[1]["by"] == "oidc:ann"
+
+
+async def test_a_stream_ends_before_its_next_word_once_the_token_has_run_out(
+    hub: RunningHub, issuer: LocalIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.stop()
+    hub.listen_users = f"127.0.0.1:{free_port()}"
+    hub.issuer = Issuer(issuer.url, CLIENT, ca=issuer.ca)
+    await hub.start()
+    async with hub.person() as admin, with_token(hub, issuer.token("ann")) as ann, asyncio.timeout(SECONDS):
+        await admin.GrantRole(cp.GrantRoleRequest(subject="oidc:ann", role=access_pb2.ROLE_VIEWER))
+        watch = ann.Watch(cp.WatchRequest(kind="Topology", store_revision=1))
+        await apply(admin, TOPOLOGY)
+        assert (await watch.read()).object.name == "pair"  # type: ignore[union-attr]
+        clock = SimpleNamespace(time=lambda: time.time() + 7 * 86400)
+        monkeypatch.setattr("control_plane.access.gate.time", clock)
+        await apply(admin, TOPOLOGY.replace("5ms", "6ms"))
+        with pytest.raises(grpc.aio.AioRpcError, match="your token has run out: log in again") as caught:
+            await watch.read()
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_the_client_logs_in_with_a_token_which_may_be_renewed_while_it_works(
