@@ -22,10 +22,10 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
 from cluster_agent.link.backoff import Backoff
-from cluster_agent.link.hub import PROTOCOL, PROTOCOL_MIN
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
 from wire.inventory import inventory_digest
 from wire.session.core import OutOfOrderError, Session
+from wire.versions import SESSION
 
 _PROGRESS_SECONDS = 1.0
 _RUNNING = (m.DESIRED_STATE_RUNNING, m.DESIRED_STATE_SUSPENDED)
@@ -119,8 +119,8 @@ class FakeAgent:
         return f.AgentHello(
             cluster=self._cluster,
             version="fake",
-            protocol=PROTOCOL,
-            protocol_min=PROTOCOL_MIN,
+            protocol=SESSION.newest,
+            protocol_min=SESSION.oldest,
             log_id=self._log_id,
             received=self._session.received_seq,
             hub_id=self._hub_id,

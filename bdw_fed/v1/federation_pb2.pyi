@@ -8,6 +8,8 @@ cumulatively what it has made durable, the sender keeps them until then and send
 Soft ones (seq = 0) may be lost with the connection: their newest value replaces the one before.
 What the hub wants of an agent is a set of assignments, not a stream of commands: after a reconnection the two
 compare digests of that set, and the hub sends it whole where they differ.
+A sequenced frame of a kind that the receiver does not know is never acked: the session ends. So what a version adds is
+said only where that version is spoken.
 """
 
 from bdw_fed.v1 import access_pb2 as _access_pb2
@@ -89,8 +91,9 @@ class AgentHello(_message.Message):
     version: _builtins.str
     """of the program"""
     protocol: _builtins.int
-    """newest spoken"""
+    """newest version of this stream that is spoken"""
     protocol_min: _builtins.int
+    """oldest"""
     log_id: _builtins.bytes
     """made with the coordinator's log: another id means that the agent's state is new"""
     received: _builtins.int
@@ -137,6 +140,7 @@ class HubWelcome(_message.Message):
     RENEW_AFTER_FIELD_NUMBER: _builtins.int
     hub_id: _builtins.bytes
     protocol: _builtins.int
+    """the version that is spoken on this stream: the newest that both speak"""
     received: _builtins.int
     """highest sequenced frame of this log_id that is durable at the hub"""
     credits: _builtins.int

@@ -8,6 +8,8 @@ cumulatively what it has made durable, the sender keeps them until then and send
 Soft ones (seq = 0) may be lost with the connection: their newest value replaces the one before.
 What the hub wants of an agent is a set of assignments, not a stream of commands: after a reconnection the two
 compare digests of that set, and the hub sends it whole where they differ.
+A sequenced frame of a kind that the receiver does not know is never acked: the session ends. So what a version adds is
+said only where that version is spoken.
 """
 
 from bdw_fed.v1 import federation_pb2 as _federation_pb2

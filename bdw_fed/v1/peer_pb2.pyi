@@ -93,6 +93,7 @@ class PeerFrame(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     LAMPORT_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
+    PROTOCOL_MIN_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """of the first message; 0 = the frame carries none. In a hello: of the first message still kept"""
     ack: _builtins.int
@@ -105,10 +106,13 @@ class PeerFrame(_message.Message):
     """of the sender"""
     hello: _builtins.bool
     protocol: _builtins.int
+    """newest version that the sender speaks"""
     answer: _builtins.bool
     """the hello answers one"""
     lamport: _builtins.int
     """of the sender's newest event"""
+    protocol_min: _builtins.int
+    """oldest version that the sender speaks; 0 = the newest alone"""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerMessage]:
         """numbered seq, seq+1, …"""
@@ -131,10 +135,11 @@ class PeerFrame(_message.Message):
         answer: _builtins.bool = ...,
         lamport: _builtins.int = ...,
         load: Global___Load | None = ...,
+        protocol_min: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "cluster", b"cluster", "hello", b"hello", "lamport", b"lamport", "load", b"load", "log_id", b"log_id", "messages", b"messages", "peer_log_id", b"peer_log_id", "protocol", b"protocol", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "answer", b"answer", "cluster", b"cluster", "hello", b"hello", "lamport", b"lamport", "load", b"load", "log_id", b"log_id", "messages", b"messages", "peer_log_id", b"peer_log_id", "protocol", b"protocol", "protocol_min", b"protocol_min", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

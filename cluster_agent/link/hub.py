@@ -59,9 +59,8 @@ from cluster_agent.peer.peers import Peers
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
 from wire.inventory import inventory_digest
 from wire.session.core import OutOfOrderError
+from wire.versions import SESSION, Versions
 
-PROTOCOL = 1
-PROTOCOL_MIN = 1
 _BUNDLE_WAIT = 30.0
 _HEARTBEAT = 5.0
 _CERTIFY_SECONDS = 15.0
@@ -79,12 +78,13 @@ class LinkError(Exception):
 
 @dataclass(frozen=True)
 class LinkConfig:
-    """Who we are and where the hub is: addresses "host:port", of which any will do."""
+    """Who we are and where the hub is: addresses "host:port", of which any will do; which versions we speak with it."""
 
     cluster: str
     hub: Sequence[str]
     credentials: Credentials
     version: str
+    speaks: Versions = SESSION
 
 
 class HubLink:
@@ -260,8 +260,8 @@ class HubLink:
         return AgentHello(
             cluster=self._config.cluster,
             version=self._config.version,
-            protocol=PROTOCOL,
-            protocol_min=PROTOCOL_MIN,
+            protocol=self._config.speaks.newest,
+            protocol_min=self._config.speaks.oldest,
             log_id=self._log.log_id,
             received=self._out.session.received_seq,
             hub_id=self._hub_id,
@@ -271,9 +271,9 @@ class HubLink:
         )
 
     async def _welcomed(self, welcome: HubWelcome) -> None:
-        if not PROTOCOL_MIN <= welcome.protocol <= PROTOCOL:
+        if welcome.protocol not in self._config.speaks:
             raise LinkError(
-                f"the hub speaks protocol {welcome.protocol}, this agent {PROTOCOL_MIN} to {PROTOCOL}: "
+                f"the hub speaks version {welcome.protocol} of sessions, this agent {self._config.speaks}: "
                 "upgrade the older of the two"
             )
         if welcome.hub_id != self._hub_id:
@@ -323,7 +323,7 @@ class HubLink:
             while isinstance(response := await call.read(), SessionResponse):
                 self._take(response, answers)
                 await self._intake.room()
-        except (grpc.aio.AioRpcError, OutOfOrderError) as error:
+        except (grpc.aio.AioRpcError, OutOfOrderError, LinkError) as error:
             return error
         return LinkError("the hub ended it")
 
@@ -363,6 +363,8 @@ class HubLink:
             session.credit(response.credits)
         if response.ack or response.credits:
             self._out.wake()
+        if response.seq and response.WhichOneof("kind") is None:
+            raise LinkError("the hub says something reliably that this agent does not understand: upgrade the agent")
         if response.seq and not session.received(response.seq):
             self._out.say_ack_again()
             return

@@ -128,7 +128,8 @@ class NodeDoor(NodeServiceServicer):
                 f"the hello says {hello.cluster}/{hello.node}, the certificate {self._cluster}/{node}",
             )
         if hello.orders_version != VERSION:
-            await context.abort(
+            await refuse(
+                context,
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"node {node} speaks version {hello.orders_version} of the orders, its agent {VERSION}: "
                 "both must be of one release",

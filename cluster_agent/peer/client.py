@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+import grpc
 import grpc.aio
 import structlog
 
@@ -40,6 +41,9 @@ class Streams(Protocol):
     def refusal(self, identity: Identity) -> str:
         """Why this member may not open a stream; empty = it may."""
 
+    def unspoken(self, frame: PeerFrame) -> str:
+        """Why a frame is not understood: no version is spoken by both. Empty = it is."""
+
 
 async def dial(streams: Streams, peer: Identity, address: str, credentials: Credentials) -> None:
     """Keep a stream to the agent that is `peer` at `address` ("host:port") open, until cancelled."""
@@ -49,7 +53,8 @@ async def dial(streams: Streams, peer: Identity, address: str, credentials: Cred
         try:
             await _exchange(streams, peer, address, credentials, backoff)
         except grpc.aio.AioRpcError as error:
-            _log.info("no stream to a peer", peer=cluster, address=address, code=error.code().name)
+            say = _log.warning if error.code() is grpc.StatusCode.FAILED_PRECONDITION else _log.info
+            say("no stream to a peer", peer=cluster, address=address, code=error.code().name, reason=error.details())
         except asyncio.InvalidStateError:
             _log.info("a stream to a peer broke", peer=cluster, address=address)
         except OSError as error:  # our own credentials are being replaced
@@ -69,6 +74,9 @@ async def _exchange(streams: Streams, peer: Identity, address: str, credentials:
                 if response.HasField("revocations"):
                     streams.told(cluster, response.revocations)
                 if response.frame.cluster == cluster:
+                    if unspoken := streams.unspoken(response.frame):
+                        _log.warning("a peer is not spoken to", peer=cluster, address=address, reason=unspoken)
+                        return
                     backoff.reset()
                     await streams.heard(cluster, path, response.frame)
         finally:

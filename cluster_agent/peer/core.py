@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 
 from bdw_fed.v1.peer_pb2 import PeerFrame, PeerMessage
 from wire.session.core import OutOfOrderError, Session
+from wire.versions import PEERS, Versions
 
 RELAY = 0
-PROTOCOL = 1
 WINDOW = 2_048
 FRAME_BYTES = 64 * 1024
 _HELLO_SECONDS = 0.25  # after which a relayed hello is said again at first: the peer may just have come
@@ -63,12 +63,14 @@ class Peering:
         known: tuple[bytes, int] | None = None,
         window: int = WINDOW,
         frame_bytes: int = FRAME_BYTES,
+        versions: Versions = PEERS,
     ) -> None:
         self._cluster = cluster
         self._log_id = log_id
         self._peer_log_id, self._durable = known or (b"", 0)
         self._window = window
         self._frame_bytes = frame_bytes
+        self._versions = versions
         self._session = Session[bytes].restore(outbox, next_seq, self._durable, window=window)
         self._former: set[bytes] = set()
         self._ready: set[int] = set()
@@ -300,7 +302,8 @@ class Peering:
             log_id=self._log_id,
             peer_log_id=self._peer_log_id,
             cluster=self._cluster,
-            protocol=PROTOCOL,
+            protocol=self._versions.newest,
+            protocol_min=self._versions.oldest,
             lamport=lamport,
         )
 

@@ -33,6 +33,7 @@ from cluster_agent.peer.directory import relayed, to_dial
 from cluster_agent.peer.stream import FrameQueue
 from cluster_agent.relay.doors import RelayDoors
 from wire.identity import Credentials, Identity, Role
+from wire.versions import PEERS, Versions
 
 _log = structlog.get_logger(__name__)
 Dial = Callable[[Streams, Identity, str, Credentials], Coroutine[None, None, None]]
@@ -53,6 +54,7 @@ class Peers:
 
     `learned` hears what the hub says about the other clusters. `doors` lead over relays. Who is `revoked` has no
     stream, and what we know of that is the first that is said on each. `dial` keeps a stream open (see `client`).
+    `versions` are those that we speak.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Peers:
         learned: Callable[[PeerDirectory], None] = lambda _: None,
         doors: RelayDoors | None = None,
         dial: Dial = dial,
+        versions: Versions = PEERS,
     ) -> None:
         self._cluster = cluster
         self._log_id = log.log_id
@@ -79,6 +82,7 @@ class Peers:
         self._learned = learned
         self._doors = doors
         self._dialled = dial
+        self._versions = versions
         self._relay_up = False
         self._peers: dict[str, _Peer] = {}
         self._dirty: dict[_Peer, None] = {}  # in the order in which they were told of
@@ -180,6 +184,9 @@ class Peers:
         if not self.knows(cluster):
             _log.warning("a relayed frame is of a cluster that we have no topology with", sender=cluster)
             return
+        if unspoken := self.unspoken(frame):
+            _log.warning("a relayed frame is not understood", sender=cluster, reason=unspoken)
+            return
         if frame.messages and self._intake.full:
             return
         peer = self._peer(cluster)
@@ -223,6 +230,16 @@ class Peers:
         """Why this member may not open a stream; empty = it may."""
         return self._revoked.refusal(identity)
 
+    def unspoken(self, frame: PeerFrame) -> str:
+        """Why a frame is not understood; empty = it is. What is in it must not be acked then: it would be lost."""
+        theirs = Versions(frame.protocol_min or frame.protocol, frame.protocol)
+        if self._versions.common(theirs) is None:
+            spoken = f"{frame.cluster} speaks version {theirs} of what peers say, {self._cluster} {self._versions}"
+            return f"{spoken}: upgrade the older of the two"
+        if any(message.WhichOneof("kind") is None for message in frame.messages):
+            return f"{frame.cluster} says what {self._cluster} does not know: upgrade {self._cluster}"
+        return ""
+
     def is_direct(self, cluster: str) -> bool:
         """Whether a stream to the peer is in use."""
         return self._peer(cluster).session.direct
@@ -265,13 +282,14 @@ class Peers:
                 outbox=log.outbox(name),
                 next_seq=log.next_seq(name),
                 known=received.get(name),
+                versions=self._versions,
             )
             self._peers[cluster] = _Peer(cluster, session, wanted=name in received or session.unacked > 0)
 
     def _peer(self, cluster: str) -> _Peer:
         peer = self._peers.get(cluster)
         if peer is None:
-            peer = self._peers[cluster] = _Peer(cluster, Peering(self._cluster, self._log_id))
+            peer = self._peers[cluster] = _Peer(cluster, Peering(self._cluster, self._log_id, versions=self._versions))
             if self._relay_up:
                 peer.session.relay_up()
         return peer

@@ -12,7 +12,6 @@ from bdw_fed.v1.membership_pb2 import SignedRevocations
 from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceServicer
 from cluster_agent.peer.client import Streams
-from cluster_agent.peer.core import PROTOCOL
 from cluster_agent.peer.stream import FrameQueue
 from wire.identity import Role, refuse, require
 
@@ -66,10 +65,8 @@ class PeerDoor(PeerServiceServicer):
                     grpc.StatusCode.PERMISSION_DENIED,
                     f"a frame says that it is of {request.frame.cluster[:80]!r}, the certificate {cluster!r}",
                 )
-            if request.frame.protocol != PROTOCOL:
-                spoken = f"{cluster} speaks protocol {request.frame.protocol}, {self._cluster} {PROTOCOL}"
-                words = f"{spoken}: upgrade the older of the two"
-                await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, words)
+            if unspoken := self._streams.unspoken(request.frame):
+                await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, unspoken)
             await self._judge(cluster, context)
             await self._streams.heard(cluster, path, request.frame)
 

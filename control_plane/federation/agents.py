@@ -23,7 +23,7 @@ from control_plane.federation.errors import AgentInUse, AgentUnreachable, NoSuch
 from control_plane.federation.feed import Feed
 from control_plane.federation.intake import Intake
 from control_plane.federation.liveness import Liveness, State
-from control_plane.federation.session import CREDITS, PROTOCOL, AgentSession, Connection
+from control_plane.federation.session import CREDITS, AgentSession, Connection
 from control_plane.hubs.fellows import Fellows
 from control_plane.hubs.living import LivingHubs
 from control_plane.membership.members import Members
@@ -165,8 +165,8 @@ class Agents:
         for session in self._sessions.values():
             session.replaced()
 
-    async def serve(self, hello: f.AgentHello, identity: Identity, connection: Connection) -> None:
-        """Serve the session of an agent, which has shown this identity, until it ends."""
+    async def serve(self, hello: f.AgentHello, identity: Identity, connection: Connection, version: int) -> None:
+        """Serve the session of an agent, which has shown this identity, until it ends. `version` is what is spoken."""
         cluster = hello.cluster
         newest = self._newest[cluster] = object()
         if live := self._sessions.get(cluster):
@@ -194,7 +194,7 @@ class Agents:
             self._intake.roomier(cluster)
             welcome = f.HubWelcome(
                 hub_id=self._hub_id,
-                protocol=PROTOCOL,
+                protocol=version,
                 received=record.received,
                 credits=CREDITS,
                 heartbeat=self._heartbeat,

@@ -13,13 +13,13 @@ from bdw_fed.v1.federation_pb2_grpc import FederationServiceServicer
 from control_plane.blobs.base import BlobStore
 from control_plane.blobs.errors import BlobError
 from control_plane.federation.agents import Agents
-from control_plane.federation.session import PROTOCOL
 from control_plane.membership.errors import BadWish, JoinRefused, MembershipError
 from control_plane.membership.joining import Joining
 from control_plane.membership.members import Members
 from control_plane.store.errors import StoreError
 from control_plane.store.etcd.errors import EtcdError
 from wire.identity import Identity, Role, refuse, require
+from wire.versions import SESSION, Versions
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -49,13 +49,16 @@ class FederationService(FederationServiceServicer):
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"the certificate is that of {identity}, not of cluster {hello.cluster[:80]}",
             )
-        if not hello.protocol_min <= PROTOCOL <= hello.protocol:
-            await context.abort(
+        theirs = Versions(hello.protocol_min, hello.protocol)
+        version = SESSION.common(theirs)
+        if version is None:
+            await refuse(
+                context,
                 grpc.StatusCode.FAILED_PRECONDITION,
-                f"this hub speaks protocol {PROTOCOL}, the agent {hello.protocol_min} to {hello.protocol}: "
+                f"this hub speaks version {SESSION} of sessions, the agent of {hello.cluster} {theirs}: "
                 "upgrade the older of the two",
             )
-        await self._agents.serve(hello, identity, context)
+        await self._agents.serve(hello, identity, context, version)
 
     async def PullBundle(self, request: f.PullBundleRequest, context: Context) -> AsyncIterator[f.PullBundleResponse]:
         """A bundle's archive in pieces."""

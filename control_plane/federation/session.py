@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+import structlog
+
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.federation.feed import Subscription
@@ -24,12 +26,14 @@ from control_plane.federation.queries import Queries
 from wire.inventory import inventory_digest
 from wire.session.core import OutOfOrderError, Session
 
-PROTOCOL = 1
 CREDITS = 256
 _RELAYED_WAITING = 512
 _WINDOW = 256
 _SET_BYTES = 8 << 20
 _UNWANTED = (m.DESIRED_STATE_CANCELLED, m.DESIRED_STATE_FINISHED, m.DESIRED_STATE_FORGOTTEN)
+
+
+_log = structlog.get_logger(__name__)
 
 
 class Connection(Protocol):
@@ -130,6 +134,7 @@ class AgentSession:
             if frame.ack:
                 self._acked(frame.ack)
             if frame.seq:
+                self._check_known(frame)
                 await self._number(frame)
                 continue
             match frame.WhichOneof("kind"):
@@ -145,6 +150,12 @@ class AgentSession:
                         self._office.relay(frame.relay)
                 case _:
                     pass
+
+    def _check_known(self, frame: f.SessionRequest) -> None:
+        """What is not understood must not be acked: it would be lost."""
+        if frame.WhichOneof("kind") is None:
+            _log.error("an agent says what this hub does not understand: upgrade the hub", cluster=self.cluster)
+            raise SessionOver
 
     async def _number(self, frame: f.SessionRequest) -> None:
         try:

@@ -49,4 +49,4 @@ class SimulatedHub:
         first = await end.read()
         if isinstance(first, f.SessionRequest) and first.HasField("hello"):
             identity = Identity(Role.AGENT, first.hello.cluster)
-            await self.hub._agents.serve(first.hello, identity, end)
+            await self.hub._agents.serve(first.hello, identity, end, first.hello.protocol)

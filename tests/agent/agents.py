@@ -37,6 +37,7 @@ from cluster_agent.peer.peers import Peers
 from cluster_agent.peer.server import PeerDoor
 from tests.agent.federation import Members, Served, until
 from wire.identity import Credentials, Role
+from wire.versions import PEERS, SESSION, Versions
 
 Script = Callable[[Event], list[Action]]
 
@@ -153,14 +154,16 @@ async def running(
     durability: str = "process",
     known: PeerDirectory | None = None,
     shown: Credentials | None = None,
+    session: Versions = SESSION,
+    to_peers: Versions = PEERS,
 ) -> AsyncIterator[Agent]:
-    """All of an agent but the core, wired as `cluster_agent.agent` does it."""
+    """All of an agent but the core, wired as `cluster_agent.agent` does it. It speaks these versions."""
     core = core or NotingCore()
     credentials = shown or members.issue(Role.AGENT, cluster)
     log = CoordinatorLog.open(state, durability=durability)
     intake = Intake()
     bus = EventBus(cluster, log.log_id)
-    link = HubLink(LinkConfig(cluster, hubs, credentials, "test"), core, log, intake, bus)
+    link = HubLink(LinkConfig(cluster, hubs, credentials, "test", session), core, log, intake, bus)
     bundles = BundleCache(state / "bundles", link.pull_bundle)
     revoked = Revoked(credentials, intake, log.meta(REVOKED))
     nodes = NodeDoor(
@@ -173,7 +176,7 @@ async def running(
         durability=durability,
         changed=link.nodes_changed,
     )
-    peers = Peers(cluster, log, intake, bus, credentials, link.relay, revoked)
+    peers = Peers(cluster, log, intake, bus, credentials, link.relay, revoked, versions=to_peers)
     driver = Driver(core, log, intake, bus, nodes, peers, link, link, durability=durability)
     driver.start()
     peers.directory(known or PeerDirectory(peers=[PeerDirectory.Peer(cluster=name) for name in ("a", "b", "c")]))

@@ -32,6 +32,7 @@ from wire.identity import (
 from wire.identity.authority import Authority
 from wire.identity.requests import BadRequestError, requested_key
 from wire.identity.revocations import Revocations, statement
+from wire.versions import SESSION
 
 DEADLINE = 20.0
 T = TypeVar("T")
@@ -106,6 +107,7 @@ class FakeHub(FederationServiceServicer):
         self.hub_id = b"hub-1"
         self.received: dict[str, int] = {}
         self.credits = 1000
+        self.version = SESSION.newest
         self.auto_ack = True
         self.live: dict[str, FakeSession] = {}
         self.sessions: asyncio.Queue[FakeSession] = asyncio.Queue()
@@ -131,7 +133,7 @@ class FakeHub(FederationServiceServicer):
         session.say(
             welcome=f.HubWelcome(
                 hub_id=self.hub_id,
-                protocol=1,
+                protocol=self.version,
                 received=self.received.get(cluster, 0),
                 credits=self.credits,
                 heartbeat=5.0,

@@ -1,4 +1,4 @@
-"""An agent's session is that of its certificate and version, and what was heard once is not heard again."""
+"""An agent's session is that of its certificate, and what was heard once is not heard again."""
 
 from __future__ import annotations
 
@@ -38,13 +38,6 @@ async def test_a_session_that_is_played_again_changes_nothing(hub: RunningHub, p
         await again.say_soft(seq=len(spoken) + 1, freed=f.SlotsFreed())
         await again.until(lambda: any(frame.ack == len(spoken) + 1 for frame in again.frames), "for the ack")
         assert await until(person, run, m.RUN_STATE_SUCCEEDED) == ended
-
-
-@pytest.mark.parametrize("protocol", [0, 2])
-async def test_a_version_that_is_not_spoken_is_refused(hub: RunningHub, protocol: int) -> None:
-    with pytest.raises(grpc.aio.AioRpcError, match="upgrade the older") as caught:
-        await FakeAgent(hub, "edge").connect(protocol=protocol)
-    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_another_cluster_s_certificate_opens_no_session(hub: RunningHub) -> None:

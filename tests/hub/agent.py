@@ -16,13 +16,23 @@ from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
 from tests.hub.hub import SECONDS, RunningHub
 from wire.identity import Credentials, Role
 from wire.inventory import inventory_digest
+from wire.versions import SESSION, Versions
 
 
 class FakeAgent:
     """An agent whose durable state is in memory, so that it outlives its connections."""
 
-    def __init__(self, hub: RunningHub, cluster: str, *, log_id: bytes = b"", shown: Credentials | None = None) -> None:
+    def __init__(
+        self,
+        hub: RunningHub,
+        cluster: str,
+        *,
+        log_id: bytes = b"",
+        shown: Credentials | None = None,
+        speaks: Versions = SESSION,
+    ) -> None:
         self.cluster = cluster
+        self.speaks = speaks
         self.log_id = log_id or f"log of {cluster}".encode()
         self.held: dict[tuple[str, str], m.Assignment] = {}
         self.frames: list[f.SessionResponse] = []
@@ -59,7 +69,7 @@ class FakeAgent:
     def unacked(self) -> int:
         return len(self._unacked)
 
-    async def connect(self, *, as_cluster: str = "", protocol: int = 1) -> Self:
+    async def connect(self, *, as_cluster: str = "") -> Self:
         channel = await self._stack.enter_async_context(
             self._hub.members.channel(self._hub.address, Role.AGENT, self.cluster, self._shown)
         )
@@ -67,8 +77,8 @@ class FakeAgent:
         hello = f.AgentHello(
             cluster=as_cluster or self.cluster,
             version="test",
-            protocol=protocol,
-            protocol_min=protocol,
+            protocol=self.speaks.newest,
+            protocol_min=self.speaks.oldest,
             log_id=self.log_id,
             received=self._received,
             hub_id=self._hub_id,

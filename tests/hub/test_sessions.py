@@ -235,12 +235,6 @@ async def test_a_large_set_is_sent_in_parts_that_the_set_names(
         assert not sequenced[-1].assignments.assignments[0].fragment.steps
 
 
-async def test_an_agent_of_another_protocol_is_told_so(hub: RunningHub) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await FakeAgent(hub, "edge").connect(protocol=99)
-    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-
-
 async def test_an_agent_is_deleted_once_nothing_needs_it(hub: RunningHub, person: ControlPlaneServiceStub) -> None:
     await apply(person, ALL)
     delete = cp.DeleteRequest(kind="Agent", name="edge")
