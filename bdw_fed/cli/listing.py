@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bdw_fed.cli.marking import state_of
 from bdw_fed.cli.output import Format, plain, show_table, show_values, word
 from bdw_fed.cli.protojson import from_values
-from bdw_fed.cli.quantities import age, duration, size, wall_clock
+from bdw_fed.cli.quantities import age, ahead, duration, size, wall_clock
 from bdw_fed.client.errors import NotFound
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
@@ -148,7 +148,7 @@ def cluster_rows(clusters: Sequence[pb.ClusterStatus], wide: bool) -> tuple[list
     now = wall_clock()
     columns = ["CLUSTER", "ZONE", "TIER", "STATE", ">NODES", ">TASKS", ">RUNS", ">SEEN"]
     if wide:
-        columns += [">CPUS", ">MEMORY", ">STORED", "VERSION", "GATEWAY"]
+        columns += [">CPUS", ">MEMORY", ">STORED", ">CLOCK", "VERSION", "GATEWAY"]
     rows = []
     for cluster in clusters:
         ready = sum(node.ready for node in cluster.nodes)
@@ -159,6 +159,7 @@ def cluster_rows(clusters: Sequence[pb.ClusterStatus], wide: bool) -> tuple[list
             row.append(f"{sum(node.cpus for node in cluster.nodes):g}")
             row.append(size(sum(node.memory for node in cluster.nodes)))
             row.append(size(sum(node.stored_bytes for node in cluster.nodes)))
+            row.append(ahead(cluster.clock_ahead) if cluster.HasField("clock_ahead") else "-")
             row += [cluster.version or "-", cluster.gateway_address or "-"]
         rows.append(row)
     return columns, rows

@@ -51,6 +51,18 @@ def age(then: float, now: float) -> str:
     return duration(max(0.0, now - then)) if then else "-"
 
 
+def ahead(seconds: float) -> str:
+    """How far a clock is ahead of another one.
+
+    >>> ahead(0.004), ahead(-7265), ahead(90)
+    ('0.0 s', '-2h1m', '+1m30s')
+    """
+    if abs(seconds) < 0.05:
+        return "0.0 s"
+    apart = duration(abs(seconds)) if abs(seconds) >= 1 else f"{abs(seconds):.1f} s"
+    return f"{'-' if seconds < 0 else '+'}{apart}"
+
+
 def share(part: float) -> str:
     """A share from 0 to 1 in percent."""
     return f"{part:.0%}"

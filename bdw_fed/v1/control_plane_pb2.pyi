@@ -1368,6 +1368,7 @@ class ClusterStatus(_message.Message):
     POOLS_FIELD_NUMBER: _builtins.int
     TAINTS_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
+    CLOCK_AHEAD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     zone: _builtins.str
     tier: _builtins.str
@@ -1379,6 +1380,8 @@ class ClusterStatus(_message.Message):
     runs: _builtins.int
     gateway_address: _builtins.str
     pid: _builtins.int
+    clock_ahead: _builtins.float
+    """seconds that the agent's wall clock is ahead of its hub's; not there: not known"""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]: ...
     @_builtins.property
@@ -1420,12 +1423,15 @@ class ClusterStatus(_message.Message):
         pools: _abc.Iterable[Global___PoolStatus] | None = ...,
         taints: _abc.Iterable[Global___ClusterTaint] | None = ...,
         peers: _abc.Iterable[Global___PeerPath] | None = ...,
+        clock_ahead: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead", b"_clock_ahead", "clock_ahead", b"clock_ahead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "peers", b"peers", "pid", b"pid", "pools", b"pools", "runs", b"runs", "state", b"state", "steps", b"steps", "taints", b"taints", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead", b"_clock_ahead", "clock_ahead", b"clock_ahead", "gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "peers", b"peers", "pid", b"pid", "pools", b"pools", "runs", b"runs", "state", b"state", "steps", b"steps", "taints", b"taints", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__clock_ahead: _TypeAlias = _typing.Literal["clock_ahead"]  # noqa: Y015
+    _WhichOneofArgType__clock_ahead: _TypeAlias = _typing.Literal["_clock_ahead", b"_clock_ahead"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_ahead) -> _WhichOneofReturnType__clock_ahead | None: ...
 
 Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015
 

@@ -324,7 +324,7 @@ class Heartbeat(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     WALL_CLOCK_FIELD_NUMBER: _builtins.int
     wall_clock: _builtins.float
-    """Unix time here, to show the skew"""
+    """Unix time here: the hub shows how far it is from its own"""
     @_builtins.property
     def status(self) -> _control_plane_pb2.ClusterStatus: ...
     def __init__(

@@ -14,10 +14,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 
+import structlog
+
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
+from control_plane.federation.clocks import Clocks
 from control_plane.federation.elsewhere import Elsewhere
 from control_plane.federation.errors import AgentInUse, AgentUnreachable, NoSuchAgent
 from control_plane.federation.feed import Feed
@@ -29,9 +32,11 @@ from control_plane.hubs.living import LivingHubs
 from control_plane.membership.members import Members
 from control_plane.runs.board import Board
 from control_plane.store.base import Listing
+from wire.clocks import is_wrong
 from wire.identity import Credentials, Identity
 
 _LOOK_SECONDS = 1.0
+_log = structlog.get_logger(__name__)
 
 
 class Agents:
@@ -65,6 +70,7 @@ class Agents:
         self._heartbeat = heartbeat
         self._renew_after = renew_after
         self._liveness = Liveness(heartbeat)
+        self._clocks = Clocks()
         self._sessions: dict[str, AgentSession] = {}
         self._status: dict[str, cp.ClusterStatus] = {}
         self._elsewhere = Elsewhere(self._hub_id)
@@ -207,6 +213,7 @@ class Agents:
                 self._feed.unsubscribe(cluster, subscription)
                 del self._sessions[cluster]
                 self._liveness.broken(cluster)
+                self._clocks.forget(cluster)
                 self._intake.closed(cluster)
                 self.changed()
 
@@ -235,11 +242,25 @@ class Agents:
         status.CopyFrom(heartbeat.status)
         status.name = cluster
         status.last_seen = time.time()
+        if heartbeat.wall_clock:
+            self._compare_clocks(status, heartbeat.wall_clock)
         self._status[cluster] = status
         if before is None or _worth_storing(before) != _worth_storing(status):
             self._intake.note(status)
         if self.fellows.some:
             self.fellows.status(self._told(cluster))
+
+    def _compare_clocks(self, status: cp.ClusterStatus, theirs: float) -> None:
+        """Note how far the agent's clock is from ours; log when it goes wrong, and when it is right again."""
+        was_wrong = is_wrong(self._clocks.ahead(status.name))
+        self._clocks.heard(status.name, theirs, status.last_seen)
+        ahead = self._clocks.ahead(status.name)
+        assert ahead is not None
+        status.clock_ahead = ahead
+        if is_wrong(ahead) and not was_wrong:
+            _log.warning("an agent's clock is not ours", cluster=status.name, seconds_ahead=round(ahead, 1))
+        elif was_wrong and not is_wrong(ahead):
+            _log.info("an agent's clock is ours again", cluster=status.name, seconds_ahead=round(ahead, 1))
 
     def progress(self, status: m.FragmentStatus) -> None:
         """Counters of a live run."""

@@ -470,6 +470,7 @@ class FakeHub(services.ControlPlaneServiceServicer):
             last_seen=SUBMITTED + 99,
             runs=1,
             gateway_address="127.0.0.1:7445",
+            clock_ahead=-7265.0,
             peers=[
                 pb.PeerPath(cluster="cloud", path="direct"),
                 pb.PeerPath(cluster="edge-lga", path="relay", relay="r1"),

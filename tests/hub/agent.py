@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Self
@@ -55,6 +56,7 @@ class FakeAgent:
         self._writing = asyncio.Lock()
         self._beater: asyncio.Task[None] | None = None
         self.beats = True
+        self.clock_ahead = 0.0
         self.nodes: list[cp.NodeStatus] = []
         self.ended: BaseException | None = None
 
@@ -157,7 +159,7 @@ class FakeAgent:
         """Say how the nodes are; it is said again with each heartbeat."""
         self.nodes = list(nodes) or self.nodes
         status = cp.ClusterStatus(name=self.cluster, state="ready", version="test", nodes=self.nodes)
-        await self.say_soft(heartbeat=f.Heartbeat(status=status))
+        await self.say_soft(heartbeat=f.Heartbeat(status=status, wall_clock=time.time() + self.clock_ahead))
 
     async def _write(self, frame: f.SessionRequest) -> None:
         async with self._writing:

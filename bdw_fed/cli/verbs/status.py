@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from bdw_fed.cli.exits import NEGATIVE, OK, UNAVAILABLE
 from bdw_fed.cli.options import Namespace, Output, State, connect
 from bdw_fed.cli.output import Format, plain, show_table, show_values
-from bdw_fed.cli.quantities import age, size, wall_clock
+from bdw_fed.cli.quantities import age, duration, size, wall_clock
 
 if TYPE_CHECKING:
     from bdw_fed.embedded.control import Running
+    from bdw_fed.v1 import control_plane_pb2 as pb
 
 EXAMPLES = """\
   bdw-fed status
@@ -57,8 +58,19 @@ def command(output: Output = Format.TABLE, namespace: Namespace = None, state: S
         print(trouble)
         return UNAVAILABLE
     show_table(*cluster_rows(clusters, output is Format.WIDE))
+    _warn_of_clocks(clusters)
     print("\nready" if ready else "\nnot ready")
     return OK if ready else NEGATIVE
+
+
+def _warn_of_clocks(clusters: list[pb.ClusterStatus]) -> None:
+    from wire.clocks import is_wrong
+
+    for cluster in clusters:
+        if cluster.HasField("clock_ahead") and is_wrong(cluster.clock_ahead):
+            way = "ahead of" if cluster.clock_ahead > 0 else "behind"
+            apart = duration(abs(cluster.clock_ahead))
+            print(f"\n{cluster.name}: its clock is {apart} {way} the hub's: set the one that is wrong")
 
 
 def _processes(place: Path | None) -> tuple[Running | None, list[dict[str, Any]]]:
