@@ -31,6 +31,7 @@ from bdw_fed.v1.membership_pb2_grpc import add_JoinServiceServicer_to_server
 from bdw_fed.v1.model_pb2 import Run
 from control_plane.access.audit import AuditLog
 from control_plane.access.gate import Gate
+from control_plane.access.history import AuditHistory
 from control_plane.access.users import Users
 from control_plane.api.objects import Objects
 from control_plane.api.service import ControlPlaneService
@@ -45,6 +46,7 @@ from control_plane.federation.intake import Intake
 from control_plane.federation.marks import Marks
 from control_plane.federation.replacing import Replacements
 from control_plane.federation.service import FederationService
+from control_plane.hubs.audits import Audits
 from control_plane.hubs.living import LivingHubs
 from control_plane.hubs.service import HubService
 from control_plane.kinds import Kinds
@@ -191,7 +193,10 @@ class Hub:
         self._users = Users(kinds, config.admins)
         self._directories.people = self._users.with_certificates
         self._users.changed = self._directories.changed
-        self._audit = AuditLog(config.audit or config.state / "audit.jsonl")
+        audit = config.audit or config.state / "audit.jsonl"
+        self._audit = AuditLog(audit)
+        self._history = AuditHistory(audit, config.name)
+        self._audits = Audits(self._history, self._agents.fellows)
         self._kinds = kinds
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -242,7 +247,7 @@ class Hub:
         service = FederationService(self._agents, self._blobs, self._members, self._joining)
         add_FederationServiceServicer_to_server(service, server)
         add_ControlPlaneServiceServicer_to_server(self._service(), server)
-        add_HubServiceServicer_to_server(HubService(self._agents), server)
+        add_HubServiceServicer_to_server(HubService(self._agents, self._history), server)
         address = _bind(server, self._config.listen, grpc_server_credentials(self._credentials))
         if self._config.listen_users:  # who calls is said by a token
             _bind(server, self._config.listen_users, grpc_open_credentials(self._credentials))
@@ -295,6 +300,7 @@ class Hub:
             blobs=self._blobs,
             members=self._members,
             joining=self._joining,
+            audits=self._audits,
         )
 
     def _ended(self, run: Run) -> None:

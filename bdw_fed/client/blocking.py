@@ -123,6 +123,13 @@ class SyncClient:
         """See Client.roles."""
         return run_now(self._runs.roles(namespace=namespace))
 
+    def audit(
+        self, *, namespace: str | None = None, user: str = "", since: float = 0.0, refused: bool = False, limit: int = 0
+    ) -> pb.ReadAuditResponse:
+        """See Client.audit."""
+        asked = self._runs.audit(namespace=namespace, user=user, since=since, refused=refused, limit=limit)
+        return run_now(asked)
+
     def status(self, *, timeout: float = CALL_TIMEOUT) -> pb.StatusResponse:
         """See Client.status."""
         return run_now(self._runs.status(timeout=timeout))

@@ -39,3 +39,14 @@ class Roles:
         request = pb.ListRolesRequest(namespace=namespace or "")
         response: pb.ListRolesResponse = await self._transport.call("ListRoles", request, CALL_TIMEOUT)
         return list(response.bindings)
+
+    async def audit(
+        self, *, namespace: str | None = None, user: str = "", since: float = 0.0, refused: bool = False, limit: int = 0
+    ) -> pb.ReadAuditResponse:
+        """Who wanted to change what: the newest lines of the hubs' audit logs, the oldest of them first.
+
+        `since` is Unix time; a `limit` of 0 means 100. Raises Forbidden.
+        """
+        request = pb.ReadAuditRequest(namespace=namespace or "", user=user, since=since, refused=refused, limit=limit)
+        response: pb.ReadAuditResponse = await self._transport.call("ReadAudit", request, CALL_TIMEOUT)
+        return response

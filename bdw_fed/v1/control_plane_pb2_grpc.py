@@ -155,6 +155,11 @@ class ControlPlaneServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.FromString,
                 _registered_method=True)
+        self.ReadAudit = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/ReadAudit',
+                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditResponse.FromString,
+                _registered_method=True)
         self.CreateToken = channel.unary_unary(
                 '/bdw_fed.v1.ControlPlaneService/CreateToken',
                 request_serializer=bdw__fed_dot_v1_dot_membership__pb2.CreateTokenRequest.SerializeToString,
@@ -335,6 +340,13 @@ class ControlPlaneServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadAudit(self, request, context):
+        """Who wanted to change what. No namespace = changes in any, and those that concern all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateToken(self, request, context):
         """Who is a member.
         """
@@ -488,6 +500,11 @@ def add_ControlPlaneServiceServicer_to_server(servicer, server):
                     servicer.ListRoles,
                     request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.SerializeToString,
+            ),
+            'ReadAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadAudit,
+                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditResponse.SerializeToString,
             ),
             'CreateToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateToken,
@@ -1163,6 +1180,33 @@ class ControlPlaneService:
             '/bdw_fed.v1.ControlPlaneService/ListRoles',
             bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.SerializeToString,
             bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/ReadAudit',
+            bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

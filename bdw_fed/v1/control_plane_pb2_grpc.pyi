@@ -66,6 +66,8 @@ class ControlPlaneServiceStub:
     """Who has which role. No namespace = all of them."""
     RevokeRole: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]
     ListRoles: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ListRolesRequest, _control_plane_pb2.ListRolesResponse]
+    ReadAudit: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ReadAuditRequest, _control_plane_pb2.ReadAuditResponse]
+    """Who wanted to change what. No namespace = changes in any, and those that concern all."""
     CreateToken: _grpc.UnaryUnaryMultiCallable[_membership_pb2.CreateTokenRequest, _membership_pb2.CreateTokenResponse]
     """Who is a member."""
     ListTokens: _grpc.UnaryUnaryMultiCallable[_membership_pb2.ListTokensRequest, _membership_pb2.ListTokensResponse]
@@ -106,6 +108,8 @@ class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
     """Who has which role. No namespace = all of them."""
     RevokeRole: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]  # type: ignore[assignment]
     ListRoles: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ListRolesRequest, _control_plane_pb2.ListRolesResponse]  # type: ignore[assignment]
+    ReadAudit: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ReadAuditRequest, _control_plane_pb2.ReadAuditResponse]  # type: ignore[assignment]
+    """Who wanted to change what. No namespace = changes in any, and those that concern all."""
     CreateToken: _aio.UnaryUnaryMultiCallable[_membership_pb2.CreateTokenRequest, _membership_pb2.CreateTokenResponse]  # type: ignore[assignment]
     """Who is a member."""
     ListTokens: _aio.UnaryUnaryMultiCallable[_membership_pb2.ListTokensRequest, _membership_pb2.ListTokensResponse]  # type: ignore[assignment]
@@ -287,6 +291,14 @@ class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_plane_pb2.ListRolesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_plane_pb2.ListRolesResponse, _abc.Awaitable[_control_plane_pb2.ListRolesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReadAudit(
+        self,
+        request: _control_plane_pb2.ReadAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ReadAuditResponse, _abc.Awaitable[_control_plane_pb2.ReadAuditResponse]]:
+        """Who wanted to change what. No namespace = changes in any, and those that concern all."""
 
     @_abc_1.abstractmethod
     def CreateToken(

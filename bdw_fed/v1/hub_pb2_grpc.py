@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from bdw_fed.v1 import control_plane_pb2 as bdw__fed_dot_v1_dot_control__plane__pb2
 from bdw_fed.v1 import hub_pb2 as bdw__fed_dot_v1_dot_hub__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -44,6 +45,11 @@ class HubServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_hub__pb2.AskRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_hub__pb2.AskResponse.FromString,
                 _registered_method=True)
+        self.ReadAudit = channel.unary_unary(
+                '/bdw_fed.v1.HubService/ReadAudit',
+                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditResponse.FromString,
+                _registered_method=True)
 
 
 class HubServiceServicer:
@@ -63,6 +69,13 @@ class HubServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadAudit(self, request, context):
+        """What the audit log of the hub that is asked says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HubServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +88,11 @@ def add_HubServiceServicer_to_server(servicer, server):
                     servicer.Ask,
                     request_deserializer=bdw__fed_dot_v1_dot_hub__pb2.AskRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_hub__pb2.AskResponse.SerializeToString,
+            ),
+            'ReadAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadAudit,
+                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +149,33 @@ class HubService:
             '/bdw_fed.v1.HubService/Ask',
             bdw__fed_dot_v1_dot_hub__pb2.AskRequest.SerializeToString,
             bdw__fed_dot_v1_dot_hub__pb2.AskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.HubService/ReadAudit',
+            bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ What hubs that share an etcd say to each other, so that it does not matter to wh
 All that must not be lost is in etcd: what is told here is of the moment, and may be lost with the stream.
 """
 
+from bdw_fed.v1 import control_plane_pb2 as _control_plane_pb2
 from bdw_fed.v1 import hub_pb2 as _hub_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
@@ -37,6 +38,8 @@ class HubServiceStub:
     """Each hub tells each other one, over a stream that it opens."""
     Ask: _grpc.UnaryStreamMultiCallable[_hub_pb2.AskRequest, _hub_pb2.AskResponse]
     """A question to an agent that is connected to the hub that is asked."""
+    ReadAudit: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ReadAuditRequest, _control_plane_pb2.ReadAuditResponse]
+    """What the audit log of the hub that is asked says."""
 
 @_typing.type_check_only
 class HubServiceAsyncStub(HubServiceStub):
@@ -45,6 +48,8 @@ class HubServiceAsyncStub(HubServiceStub):
     """Each hub tells each other one, over a stream that it opens."""
     Ask: _aio.UnaryStreamMultiCallable[_hub_pb2.AskRequest, _hub_pb2.AskResponse]  # type: ignore[assignment]
     """A question to an agent that is connected to the hub that is asked."""
+    ReadAudit: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ReadAuditRequest, _control_plane_pb2.ReadAuditResponse]  # type: ignore[assignment]
+    """What the audit log of the hub that is asked says."""
 
 class HubServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -62,5 +67,13 @@ class HubServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_hub_pb2.AskResponse], _abc.AsyncIterator[_hub_pb2.AskResponse]]:
         """A question to an agent that is connected to the hub that is asked."""
+
+    @_abc_1.abstractmethod
+    def ReadAudit(
+        self,
+        request: _control_plane_pb2.ReadAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ReadAuditResponse, _abc.Awaitable[_control_plane_pb2.ReadAuditResponse]]:
+        """What the audit log of the hub that is asked says."""
 
 def add_HubServiceServicer_to_server(servicer: HubServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

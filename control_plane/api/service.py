@@ -23,6 +23,7 @@ from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
 from control_plane.federation.errors import NoSuchCluster
 from control_plane.federation.marks import Marks
+from control_plane.hubs.audits import Audits
 from control_plane.membership.joining import Joining
 from control_plane.membership.members import Members
 from control_plane.patience import persistently
@@ -59,6 +60,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         users: Users,
         members: Members,
         joining: Joining,
+        audits: Audits,
         credentials: Credentials,
     ) -> None:
         self._version = version
@@ -75,6 +77,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         self._users = users
         self._members = members
         self._joining = joining
+        self._audits = audits
         self._credentials = credentials
 
     # ------------------------------------------------------------------------------------- objects
@@ -285,6 +288,11 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     async def ListRoles(self, request: cp.ListRolesRequest, _: Caller) -> cp.ListRolesResponse:
         """Who has which role."""
         return cp.ListRolesResponse(bindings=self._users.bindings(request.namespace))
+
+    @answers
+    async def ReadAudit(self, request: cp.ReadAuditRequest, _: Caller) -> cp.ReadAuditResponse:
+        """Who wanted to change what, by all hubs' audit logs."""
+        return await self._audits.read(request)
 
     # ------------------------------------------------------------------------------------- members
 

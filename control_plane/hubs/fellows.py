@@ -27,6 +27,7 @@ from control_plane.hubs.news import News
 from control_plane.store.etcd.client import backoff
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
 
+_AUDIT_SECONDS = 15.0
 _STEADY_SECONDS = 5.0  # a stream that lasts so long was a good one
 
 _log = structlog.get_logger(__name__)
@@ -85,6 +86,19 @@ class Fellows:
         finally:
             call.cancel()
 
+    async def audits(self, request: cp.ReadAuditRequest) -> tuple[list[cp.ReadAuditResponse], list[str]]:
+        """What the audit logs of the others say, and the names of those that could not be asked."""
+        fellows = list(self._fellows.values())
+        calls = (fellow.stub.ReadAudit(request, timeout=_AUDIT_SECONDS) for fellow in fellows)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        told = [answer for answer in answers if isinstance(answer, cp.ReadAuditResponse)]
+        absent = [
+            fellow.name
+            for fellow, answer in zip(fellows, answers, strict=True)
+            if not isinstance(answer, cp.ReadAuditResponse)
+        ]
+        return told, absent
+
     async def close(self) -> None:
         """Speak to nobody any more."""
         tasks = [fellow.task for fellow in self._fellows.values()]
@@ -110,6 +124,11 @@ class _Fellow:
         self.news = News(own_id)
         self._open()
         self.task = asyncio.create_task(self._keep(), name=f"tell hub {record.name}")
+
+    @property
+    def name(self) -> str:
+        """What the hub calls itself."""
+        return self._record.name
 
     def _open(self) -> None:
         """Connect with the certificate that is there now; it may have been renewed."""

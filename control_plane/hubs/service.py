@@ -13,6 +13,7 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import hub_pb2 as h
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.hub_pb2_grpc import HubServiceServicer
+from control_plane.access.history import AuditHistory
 from control_plane.federation.errors import AgentUnreachable
 from wire.identity import Role, require
 
@@ -34,8 +35,9 @@ class Hearer(Protocol):
 class HubService(HubServiceServicer):
     """For hubs, and nobody else."""
 
-    def __init__(self, hearer: Hearer) -> None:
+    def __init__(self, hearer: Hearer, audit: AuditHistory) -> None:
         self._hearer = hearer
+        self._audit = audit
 
     async def Tell(self, request_iterator: AsyncIterator[h.TellRequest], context: Context) -> h.TellResponse:
         """Another hub's news, for as long as it has some."""
@@ -61,3 +63,8 @@ class HubService(HubServiceServicer):
                     yield h.AskResponse(reply=reply)
         except AgentUnreachable as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
+    async def ReadAudit(self, request: cp.ReadAuditRequest, context: Context) -> cp.ReadAuditResponse:
+        """What our audit log says. The hub that asks has seen to it that its user may know."""
+        await require(context, Role.HUB)
+        return await self._audit.read(request)

@@ -456,6 +456,23 @@ class FakeHub(services.ControlPlaneServiceServicer):
         ]
         return pb.ListRolesResponse(bindings=bindings)
 
+    def ReadAudit(self, request: pb.ReadAuditRequest, context: Any) -> pb.ReadAuditResponse:
+        self.asked.append(request)
+        eve = pb.AuditLine(
+            hub="hub1",
+            at=SUBMITTED,
+            by="eve",
+            address="ipv4:10.1.2.3:41022",
+            call="CancelRun",
+            namespace="flights",
+            about={"run": "delays-x7k2p", "reason": "wrong input"},
+        )
+        bob = pb.AuditLine(hub="hub2", at=SUBMITTED + 60, by="oidc:bob", address="ipv4:10.1.2.4:50111", namespace="all")
+        bob.call, bob.refused, bob.reason_refused = "RevokeCluster", True, "you are oidc:bob, with no role"
+        bob.about["cluster"] = "edge-jfk"
+        lines = [line for line in (eve, bob) if line.refused or not request.refused]
+        return pb.ReadAuditResponse(lines=lines, more=request.limit == 2, unreachable=["hub3"] * (request.limit == 2))
+
     def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:
         def node(name: str, ready: bool = True) -> pb.NodeStatus:
             return pb.NodeStatus(name=name, ready=ready, cpus=2, memory=2 << 30, running=1, pid=4711, workers=2)
