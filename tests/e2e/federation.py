@@ -12,7 +12,8 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class Federation:
     state: Path
     topology: Path
     patience: float = PATIENCE
+    within: tuple[str, ...] = ()  # words before those of each command
+    profile: Mapping[str, str] = field(default_factory=dict)  # environment that names a hub elsewhere
 
     @classmethod
     def start(cls, directory: Path, topology: Path) -> Federation:
@@ -56,7 +59,7 @@ class Federation:
     def call(self, *words: str, expect: tuple[int, ...] = (0,)) -> str:
         """What `bdw-fed WORDS` prints. CommandError with all that it said if its exit code is not among `expect`."""
         done = subprocess.run(
-            _verb(words),
+            self._verb(words),
             env=self._environment,
             capture_output=True,
             text=True,
@@ -74,7 +77,7 @@ class Federation:
     def begin(self, *words: str) -> subprocess.Popen[str]:
         """The command, which goes on; its output, errors among it, is in its pipe. The caller sees to its end."""
         return subprocess.Popen(
-            _verb(words),
+            self._verb(words),
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -147,17 +150,16 @@ class Federation:
     @property
     def _environment(self) -> dict[str, str]:
         """States where the federation is, so that every verb finds it without an option of its own."""
-        return {**os.environ, "BDW_FED_STATE": str(self.state), "NO_COLOR": "1"}
+        return {**os.environ, "BDW_FED_STATE": str(self.state), "NO_COLOR": "1", **self.profile}
+
+    def _verb(self, words: tuple[str, ...]) -> list[str]:
+        return [*self.within, sys.executable, "-m", "bdw_fed.cli", *words]
 
     def _last_words(self) -> str:
         logs = sorted((self.state / "logs").glob("*.log"))
         return "\n".join(
             f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs if log.stat().st_size
         )
-
-
-def _verb(words: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", "bdw_fed.cli", *words]
 
 
 def lay_out(directory: Path) -> Path:
