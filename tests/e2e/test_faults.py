@@ -33,6 +33,7 @@ from underway import LARGE, SMALL, Load, Outputs, apply_chain, fetched, lay_out_
 pytestmark = pytest.mark.fault
 
 FAULTS = int(os.environ.get("BDW_FED_FAULTS") or 60)
+PAUSE = 2.0  # seconds from one fault to the next, at most
 SHORTEST, LONGEST = 0.1, 20.0  # seconds of a fault
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 DELAYS = "delays"
@@ -185,7 +186,7 @@ def test_random_faults_of_the_network_and_of_processes_change_nothing(
         under_way: list[Future[None]] = [threads.submit(keep_up)]
         try:
             while happened.total() < FAULTS and not any(each.done() and each.exception() for each in under_way):
-                over.wait(chance.uniform(0.0, 2.0))  # the random moment
+                over.wait(chance.uniform(0.0, PAUSE))  # the random moment
                 kind, fault, seconds = faults.next()
                 happened[kind] += 1
                 under_way.append(threads.submit(suffer, fault, seconds))

@@ -76,10 +76,10 @@ def way(clusters: Clusters, cluster: str, peer: str) -> str:
 def test_two_clusters_cut_off_from_each_other_but_not_from_a_relay_finish_and_all_that_crosses_passes_it(
     relayed: Clusters, tmp_path: Path
 ) -> None:
-    until(lambda: way(relayed, "edge1", "edge2") == "relay", "edge1 does not reach edge2 over the relay")
     before = passed(relayed)
     run = relayed.federation.submit("crossing")
     check_total(relayed, run, tmp_path)
+    until(lambda: way(relayed, "edge1", "edge2") == "relay", "edge1 does not reach edge2 over the relay")
     fragments = relayed.federation.describe(run)["run"]["fragments"]
     crossed = {
         (traffic["fromCluster"], cluster): int(traffic["bytes"])
