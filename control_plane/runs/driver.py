@@ -116,11 +116,16 @@ class Runs:
         return await self._writer.happen(namespace, name, event_of, also)
 
     async def mend(self, at: float) -> None:
-        """Make what is wanted of all fragments fit their runs, where a crash came between. At the hub's start only."""
+        """Make what is wanted of all fragments fit their runs, where a crash came between. At the hub's start only.
+
+        Runs go on meanwhile, and are written before what is wanted of their fragments. So the fragments are read first:
+        what a run says then is as new, and a fragment that is written after it is left alone.
+        """
+        fragments = (await self._kinds.fragments.list()).items
         listing = await self._kinds.runs.list()
         runs = {(each.value.namespace, each.value.name): each.value for each in listing.items}
         handed_out: dict[tuple[str, str], set[str]] = {}
-        for stored in (await self._kinds.fragments.list()).items:
+        for stored in fragments:
             fragment = stored.value.fragment
             handed_out.setdefault((fragment.namespace, fragment.run), set()).add(fragment.cluster)
             run = runs.get((fragment.namespace, fragment.run))

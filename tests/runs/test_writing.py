@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.kinds import Kinds
+from control_plane.patience import persistently
 from control_plane.runs import messages
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import NoSuchRun, Refused, RunExists
@@ -204,6 +206,44 @@ async def test_a_crash_between_the_pieces_is_mended(kinds: Kinds, runs: Runs, na
         if (each := await kinds.fragments.get(kinds.fragments.key(cluster, namespace, run.name)))
     ]
     assert wanted == [m.DESIRED_STATE_SUSPENDED] * len(CLUSTERS)
+
+
+@pytest.mark.parametrize("what", ["submitted", "cancelled", "reserving"])
+async def test_what_begins_while_a_hub_starts_is_not_mended(
+    kinds: Kinds, runs: Runs, namespace: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Between the two readings of what there is a run may come, end, or order its slots."""
+    fragment = m.Fragment(namespace=namespace, run="r", cluster="c00", epoch=5, revision=1)
+    if what == "cancelled":
+        await submitted(runs, namespace)
+    if what == "reserving":
+        run = m.Run(namespace=namespace, name="r", workflow="w", idempotency_key="k", submitted_at=1.0)
+        await runs.submit(run, messages.Queued(1, b"p", "hold", ("c00",)))
+
+    async def happens() -> None:
+        match what:
+            case "submitted":
+                await submitted(runs, namespace)
+            case "cancelled":
+                await runs.happened(namespace, "r", messages.CancelRequested("", 4.0))
+            case "reserving":
+                await runs.happened(namespace, "r", messages.Reserving(1, 5, 1, b"p", (fragment,), {}, 10.0))
+
+    waiting = [happens]
+    for repository in (kinds.runs, kinds.fragments):
+        read = repository.list
+
+        async def list_all(*names: str, read: Any = read) -> Any:
+            listing = await read(*names)
+            if waiting:
+                await waiting.pop()()
+            return listing
+
+        monkeypatch.setattr(repository, "list", list_all)
+    await persistently(lambda: Runs(kinds).mend(9.0))
+    wanted = await kinds.fragments.get(kinds.fragments.key("c00", namespace, "r"))
+    assert wanted is not None
+    assert wanted.value.desired == (await runs.get(namespace, "r")).desired
 
 
 def test_a_conflict_names_its_key() -> None:

@@ -21,6 +21,7 @@ from cluster_agent.log.batch import Sent
 from cluster_agent.peer.core import Heard, Peering
 from control_plane.federation.intake import Intake
 from control_plane.federation.session import AgentSession
+from control_plane.runs.driver import Runs
 from wire.session.core import Session
 
 Plant = Callable[[ExitStack], None]
@@ -215,6 +216,18 @@ def retries_end_with_a_restart(stack: ExitStack) -> None:
     _everywhere(stack, retrying.resume, lambda *_: None)
 
 
+def mends_what_is_new(stack: ExitStack) -> None:
+    """A hub that starts mends what it sees by runs that it has read before."""
+    mend = Runs.mend
+
+    async def late(self: Runs, at: float) -> None:
+        listing = await self._kinds.runs.list()
+        with mock.patch.object(self._kinds.runs, "list", mock.AsyncMock(return_value=listing)):
+            await mend(self, at)
+
+    _method(stack, Runs, "mend", late)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -234,6 +247,7 @@ PLANTED: Mapping[str, Plant] = {
         inventories_are_believed_equal,
         nothing_goes_again,
         retries_end_with_a_restart,
+        mends_what_is_new,
     )
 }
 
