@@ -27,7 +27,7 @@ from bdw_fed.v1 import federation_pb2 as bdw__fed_dot_v1_dot_federation__pb2
 from bdw_fed.v1 import model_pb2 as bdw__fed_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62\x64w_fed/v1/hub.proto\x12\nbdw_fed.v1\x1a\x1e\x62\x64w_fed/v1/control_plane.proto\x1a\x1b\x62\x64w_fed/v1/federation.proto\x1a\x16\x62\x64w_fed/v1/model.proto\"\xa7\x01\n\x0bTellRequest\x12\x0b\n\x03hub\x18\x01 \x01(\x0c\x12+\n\x06status\x18\x02 \x01(\x0b\x32\x19.bdw_fed.v1.ClusterStatusH\x00\x12.\n\x08progress\x18\x03 \x01(\x0b\x32\x1a.bdw_fed.v1.FragmentStatusH\x00\x12&\n\x05relay\x18\x04 \x01(\x0b\x32\x15.bdw_fed.v1.PeerRelayH\x00\x42\x06\n\x04kind\"\x0e\n\x0cTellResponse\"?\n\nAskRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12 \n\x05query\x18\x02 \x01(\x0b\x32\x11.bdw_fed.v1.Query\"4\n\x0b\x41skResponse\x12%\n\x05reply\x18\x01 \x01(\x0b\x32\x16.bdw_fed.v1.QueryReply2\xcd\x01\n\nHubService\x12;\n\x04Tell\x12\x17.bdw_fed.v1.TellRequest\x1a\x18.bdw_fed.v1.TellResponse(\x01\x12\x38\n\x03\x41sk\x12\x16.bdw_fed.v1.AskRequest\x1a\x17.bdw_fed.v1.AskResponse0\x01\x12H\n\tReadAudit\x12\x1c.bdw_fed.v1.ReadAuditRequest\x1a\x1d.bdw_fed.v1.ReadAuditResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62\x64w_fed/v1/hub.proto\x12\nbdw_fed.v1\x1a\x1e\x62\x64w_fed/v1/control_plane.proto\x1a\x1b\x62\x64w_fed/v1/federation.proto\x1a\x16\x62\x64w_fed/v1/model.proto\"\xa7\x01\n\x0bTellRequest\x12\x0b\n\x03hub\x18\x01 \x01(\x0c\x12+\n\x06status\x18\x02 \x01(\x0b\x32\x19.bdw_fed.v1.ClusterStatusH\x00\x12.\n\x08progress\x18\x03 \x01(\x0b\x32\x1a.bdw_fed.v1.FragmentStatusH\x00\x12&\n\x05relay\x18\x04 \x01(\x0b\x32\x15.bdw_fed.v1.PeerRelayH\x00\x42\x06\n\x04kind\"\x0e\n\x0cTellResponse\"?\n\nAskRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12 \n\x05query\x18\x02 \x01(\x0b\x32\x11.bdw_fed.v1.Query\"4\n\x0b\x41skResponse\x12%\n\x05reply\x18\x01 \x01(\x0b\x32\x16.bdw_fed.v1.QueryReply\"@\n\x0f\x41skAuditRequest\x12-\n\x07request\x18\x01 \x01(\x0b\x32\x1c.bdw_fed.v1.ReadAuditRequest\"C\n\x10\x41skAuditResponse\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1d.bdw_fed.v1.ReadAuditResponse2\xca\x01\n\nHubService\x12;\n\x04Tell\x12\x17.bdw_fed.v1.TellRequest\x1a\x18.bdw_fed.v1.TellResponse(\x01\x12\x38\n\x03\x41sk\x12\x16.bdw_fed.v1.AskRequest\x1a\x17.bdw_fed.v1.AskResponse0\x01\x12\x45\n\x08\x41skAudit\x12\x1b.bdw_fed.v1.AskAuditRequest\x1a\x1c.bdw_fed.v1.AskAuditResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASKREQUEST']._serialized_end=370
   _globals['_ASKRESPONSE']._serialized_start=372
   _globals['_ASKRESPONSE']._serialized_end=424
-  _globals['_HUBSERVICE']._serialized_start=427
-  _globals['_HUBSERVICE']._serialized_end=632
+  _globals['_ASKAUDITREQUEST']._serialized_start=426
+  _globals['_ASKAUDITREQUEST']._serialized_end=490
+  _globals['_ASKAUDITRESPONSE']._serialized_start=492
+  _globals['_ASKAUDITRESPONSE']._serialized_end=559
+  _globals['_HUBSERVICE']._serialized_start=562
+  _globals['_HUBSERVICE']._serialized_end=764
 # @@protoc_insertion_point(module_scope)

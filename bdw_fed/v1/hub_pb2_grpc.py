@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from bdw_fed.v1 import control_plane_pb2 as bdw__fed_dot_v1_dot_control__plane__pb2
 from bdw_fed.v1 import hub_pb2 as bdw__fed_dot_v1_dot_hub__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -45,10 +44,10 @@ class HubServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_hub__pb2.AskRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_hub__pb2.AskResponse.FromString,
                 _registered_method=True)
-        self.ReadAudit = channel.unary_unary(
-                '/bdw_fed.v1.HubService/ReadAudit',
-                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.SerializeToString,
-                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditResponse.FromString,
+        self.AskAudit = channel.unary_unary(
+                '/bdw_fed.v1.HubService/AskAudit',
+                request_serializer=bdw__fed_dot_v1_dot_hub__pb2.AskAuditRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_hub__pb2.AskAuditResponse.FromString,
                 _registered_method=True)
 
 
@@ -69,7 +68,7 @@ class HubServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ReadAudit(self, request, context):
+    def AskAudit(self, request, context):
         """What the audit log of the hub that is asked says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -89,10 +88,10 @@ def add_HubServiceServicer_to_server(servicer, server):
                     request_deserializer=bdw__fed_dot_v1_dot_hub__pb2.AskRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_hub__pb2.AskResponse.SerializeToString,
             ),
-            'ReadAudit': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReadAudit,
-                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.FromString,
-                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditResponse.SerializeToString,
+            'AskAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskAudit,
+                    request_deserializer=bdw__fed_dot_v1_dot_hub__pb2.AskAuditRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_hub__pb2.AskAuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -160,7 +159,7 @@ class HubService:
             _registered_method=True)
 
     @staticmethod
-    def ReadAudit(request,
+    def AskAudit(request,
             target,
             options=(),
             channel_credentials=None,
@@ -173,9 +172,9 @@ class HubService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/bdw_fed.v1.HubService/ReadAudit',
-            bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.SerializeToString,
-            bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditResponse.FromString,
+            '/bdw_fed.v1.HubService/AskAudit',
+            bdw__fed_dot_v1_dot_hub__pb2.AskAuditRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_hub__pb2.AskAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

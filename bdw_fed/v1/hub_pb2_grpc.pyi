@@ -5,7 +5,6 @@ What hubs that share an etcd say to each other, so that it does not matter to wh
 All that must not be lost is in etcd: what is told here is of the moment, and may be lost with the stream.
 """
 
-from bdw_fed.v1 import control_plane_pb2 as _control_plane_pb2
 from bdw_fed.v1 import hub_pb2 as _hub_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
@@ -38,7 +37,7 @@ class HubServiceStub:
     """Each hub tells each other one, over a stream that it opens."""
     Ask: _grpc.UnaryStreamMultiCallable[_hub_pb2.AskRequest, _hub_pb2.AskResponse]
     """A question to an agent that is connected to the hub that is asked."""
-    ReadAudit: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ReadAuditRequest, _control_plane_pb2.ReadAuditResponse]
+    AskAudit: _grpc.UnaryUnaryMultiCallable[_hub_pb2.AskAuditRequest, _hub_pb2.AskAuditResponse]
     """What the audit log of the hub that is asked says."""
 
 @_typing.type_check_only
@@ -48,7 +47,7 @@ class HubServiceAsyncStub(HubServiceStub):
     """Each hub tells each other one, over a stream that it opens."""
     Ask: _aio.UnaryStreamMultiCallable[_hub_pb2.AskRequest, _hub_pb2.AskResponse]  # type: ignore[assignment]
     """A question to an agent that is connected to the hub that is asked."""
-    ReadAudit: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ReadAuditRequest, _control_plane_pb2.ReadAuditResponse]  # type: ignore[assignment]
+    AskAudit: _aio.UnaryUnaryMultiCallable[_hub_pb2.AskAuditRequest, _hub_pb2.AskAuditResponse]  # type: ignore[assignment]
     """What the audit log of the hub that is asked says."""
 
 class HubServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -69,11 +68,11 @@ class HubServiceServicer(metaclass=_abc_1.ABCMeta):
         """A question to an agent that is connected to the hub that is asked."""
 
     @_abc_1.abstractmethod
-    def ReadAudit(
+    def AskAudit(
         self,
-        request: _control_plane_pb2.ReadAuditRequest,
+        request: _hub_pb2.AskAuditRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_control_plane_pb2.ReadAuditResponse, _abc.Awaitable[_control_plane_pb2.ReadAuditResponse]]:
+    ) -> _typing.Union[_hub_pb2.AskAuditResponse, _abc.Awaitable[_hub_pb2.AskAuditResponse]]:
         """What the audit log of the hub that is asked says."""
 
 def add_HubServiceServicer_to_server(servicer: HubServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

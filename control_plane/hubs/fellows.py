@@ -89,14 +89,18 @@ class Fellows:
     async def audits(self, request: cp.ReadAuditRequest) -> tuple[list[cp.ReadAuditResponse], list[str]]:
         """What the audit logs of the others say, and the names of those that could not be asked."""
         fellows = list(self._fellows.values())
-        calls = (fellow.stub.ReadAudit(request, timeout=_AUDIT_SECONDS) for fellow in fellows)
+        asked = h.AskAuditRequest(request=request)
+        calls = (fellow.stub.AskAudit(asked, timeout=_AUDIT_SECONDS) for fellow in fellows)
         answers = await asyncio.gather(*calls, return_exceptions=True)
-        told = [answer for answer in answers if isinstance(answer, cp.ReadAuditResponse)]
-        absent = [
-            fellow.name
-            for fellow, answer in zip(fellows, answers, strict=True)
-            if not isinstance(answer, cp.ReadAuditResponse)
-        ]
+        told, absent = [], []
+        for fellow, answer in zip(fellows, answers, strict=True):
+            if isinstance(answer, h.AskAuditResponse):
+                told.append(answer.response)
+            elif isinstance(answer, grpc.aio.AioRpcError):
+                _log.warning("another hub's audit log can't be had", hub=fellow.name, error=answer.details())
+                absent.append(fellow.name)
+            else:
+                raise answer
         return told, absent
 
     async def close(self) -> None:

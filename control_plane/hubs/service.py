@@ -64,7 +64,7 @@ class HubService(HubServiceServicer):
         except AgentUnreachable as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
-    async def ReadAudit(self, request: cp.ReadAuditRequest, context: Context) -> cp.ReadAuditResponse:
+    async def AskAudit(self, request: h.AskAuditRequest, context: Context) -> h.AskAuditResponse:
         """What our audit log says. The hub that asks has seen to it that its user may know."""
         await require(context, Role.HUB)
-        return await self._audit.read(request)
+        return h.AskAuditResponse(response=await self._audit.read(request.request))

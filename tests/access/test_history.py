@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bdw_fed.v1 import access_pb2
+from bdw_fed.v1 import access_pb2, hub_pb2
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
 from bdw_fed.v1.hub_pb2_grpc import HubServiceStub
@@ -164,7 +164,7 @@ async def test_each_hub_tells_what_all_of_them_have_written(hub: RunningHub, per
             assert (runs(newest), newest.more) == (["r1", "r2", "r3"], True)
         async with hub.members.channel(hub.address, Role.AGENT, "edge") as channel:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await HubServiceStub(channel).ReadAudit(cp.ReadAuditRequest())
+                await HubServiceStub(channel).AskAudit(hub_pb2.AskAuditRequest())
             assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -174,7 +174,7 @@ async def test_a_hub_that_can_not_be_asked_is_named(
     async def broken(_self: object, _request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await context.abort(grpc.StatusCode.INTERNAL, "the disk is broken")
 
-    monkeypatch.setattr("control_plane.hubs.service.HubService.ReadAudit", broken)
+    monkeypatch.setattr("control_plane.hubs.service.HubService.AskAudit", broken)
     async with hub.beside(), asyncio.timeout(SECONDS):
         await answer_to(person, "CancelRun", cp.CancelRunRequest(run="r"))
         while list((answer := await person.ReadAudit(cp.ReadAuditRequest())).unreachable) != ["hub"]:
