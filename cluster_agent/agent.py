@@ -139,7 +139,6 @@ async def _serve(
 
     add_NodeServiceServicer_to_server(nodes, node_server)
     add_PeerServiceServicer_to_server(PeerDoor(cluster, peers), peer_server)
-    # Calls that only the hub answers stay as they are generated: UNIMPLEMENTED.
     people = PeopleDoor(cluster, core, intake, bus, nodes.logs, roles)  # type: ignore[abstract]
     add_ControlPlaneServiceServicer_to_server(people, peer_server)
     if config.listen_join:

@@ -16,12 +16,12 @@ from google.protobuf.json_format import MessageToJson
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
-from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceServicer
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import DesiredChanged, RunKey
 from cluster_agent.coordinator.ports import Core
 from cluster_agent.events import EventBus
 from cluster_agent.nodes.logs import LogReaders
+from cluster_agent.people.foreign import Foreign
 from cluster_agent.people.roles import Roles
 from wire.identity import Role, require
 
@@ -32,7 +32,7 @@ _DEFAULT = "default"
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class PeopleDoor(ControlPlaneServiceServicer):
+class PeopleDoor(Foreign):
     """See the module."""
 
     def __init__(self, cluster: str, core: Core, intake: Intake, bus: EventBus, logs: LogReaders, roles: Roles) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.message_factory import GetMessageClass
 
 from bdw_fed.v1 import access_pb2
 from bdw_fed.v1 import control_plane_pb2 as cp
@@ -17,6 +19,7 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
 from cluster_agent.agent import AgentConfig, serve
+from cluster_agent.people.door import PeopleDoor
 from tests.agent.federation import DEADLINE, FakeHub, FakeNode, Members, served_hub, within
 from tests.coordinator.workflows import EACH, Use, fragments, output, source
 from wire.identity import Identity, Role, channel_options, grpc_channel_credentials
@@ -169,11 +172,26 @@ async def test_what_only_the_hub_knows_is_said_to_be_its_business(cluster: Clust
         for call in (
             ada.Get(cp.GetRequest(kind="Workflow", name="w")),
             ada.List(cp.ListRequest(kind="Step")),
-            ada.Submit(cp.SubmitRequest(workflow="w")),
         ):
             assert (await refused(call))[0] is grpc.StatusCode.UNIMPLEMENTED
         code, words = await refused(ada.DescribeRun(cp.DescribeRunRequest(run="other")))
         assert (code, words) == (grpc.StatusCode.NOT_FOUND, "run other has no part on edge1 in namespace default")
+
+
+async def test_each_call_that_only_the_hub_answers_is_declined_in_words_and_leaves_nothing_in_the_log(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with cluster.running(), cluster.asked_by(Role.USER, "ada") as ada:
+        for method in cp.DESCRIPTOR.services_by_name["ControlPlaneService"].methods:
+            if method.name in vars(PeopleDoor):
+                continue
+            request = GetMessageClass(method.input_type)()
+            call = getattr(ada, method.name)(iter([request]) if method.client_streaming else request)
+            code, words = await refused(call.read() if method.server_streaming else call)
+            assert code is grpc.StatusCode.UNIMPLEMENTED, method.name
+            assert method.name in words
+            assert "ask the hub" in words
+    assert not [record.message for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_what_its_nodes_do_is_told_without_a_hub(cluster: Cluster, members: Members) -> None:

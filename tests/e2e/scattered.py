@@ -1,6 +1,6 @@
 """A federation whose parts are in places of their own, with real networks between them that a test may break.
 
-Hub and etcd are at one place, the relay at another, each cluster's agent and nodes at a third. There is a pair of
+Two hubs, their etcd, a relay, and each cluster's agent with its nodes are at places of their own. There is a pair of
 clusters that dial each other as they like, one of which only one end can dial, and one that can't and has the relay;
 the router holds them to it. People are at a place whose connections are whole. What runs are the services themselves,
 as an operator starts them.
@@ -26,7 +26,8 @@ from wire.identity import Identity, Role
 from wire.identity.authority import Authority
 
 CLUSTERS = {"edge1": ("n1", "n2"), "edge2": ("n1",), "cloud1": ("n1",)}
-PLACES = ("hub", "relay", *CLUSTERS)
+HUBS = ("hub1", "hub2")
+PLACES = ("etcd", *HUBS, "relay", *CLUSTERS)
 DESK = "desk"
 ME = "me"
 SLOTS = 3
@@ -66,9 +67,9 @@ def scattered(directory: Path, datasets: list[dict[str, Any]]) -> Iterator[Scatt
     """The federation with these datasets, whose paths are below `directory`; all of it has ended at the end."""
     with ExitStack() as owned:
         network = owned.enter_context(Network((*PLACES, DESK)))
-        for dialled in PLACES[2:]:
-            network.wall("hub", dialled)
-            network.wall("relay", dialled)
+        for dialled in CLUSTERS:
+            for central in ("etcd", *HUBS, "relay"):
+                network.wall(central, dialled)
         network.wall("cloud1", "edge1")
         network.wall("cloud1", "edge2")
         network.wall("edge2", "cloud1")
@@ -76,7 +77,7 @@ def scattered(directory: Path, datasets: list[dict[str, Any]]) -> Iterator[Scatt
         topology.write_text(_topology(network, datasets))
         services = _Services(directory, network)
         daemons = services.start(owned)
-        profile = {"BDW_FED_HUB": services.hub, "BDW_FED_CREDENTIALS": str(services.keys / f"user-{ME}")}
+        profile = {"BDW_FED_HUB": services.hubs[0], "BDW_FED_CREDENTIALS": str(services.keys / f"user-{ME}")}
         federation = Federation(services.state, topology, PATIENCE, network.within(DESK), profile)
         federation.apply(topology)
         yield Scattered(federation, network, daemons)
@@ -99,7 +100,7 @@ class _Services:
     def __init__(self, directory: Path, network: Network) -> None:
         self._directory, self._network = directory, network
         self.state, self.keys = directory / "state", directory / "credentials"
-        self.hub = f"{network.address('hub')}:7443"
+        self.hubs = [f"{network.address(hub)}:7443" for hub in HUBS]
         (self.state / "logs").mkdir(parents=True)
         etcd_authority = Authority.create(directory / "etcd-ca")
         self._etcd = etcd_authority.issue(Identity(Role.ETCD, "etcd"), self.keys / "etcd")
@@ -137,7 +138,7 @@ class _Services:
 
     def _service(self, role: str, name: str, place: str, *words: str) -> tuple[str, str, str, list[str]]:
         full = f"{role}-{name}"
-        own = ("--credentials", str(self.keys / full))
+        own = ("--credentials", str(self.keys / ("hub-hub" if role == "hub" else full)))
         if role != "relay":
             own = (*own, "--directory", str(self.state / full))
         verb = "server" if role == "hub" else role
@@ -147,11 +148,17 @@ class _Services:
         files = (self._etcd.certificate, self._etcd.key, self._etcd.ca)
         config = etcd.EtcdConfig(self.state / "etcd", ETCD_PORT, *files, durability="process")
         etcd.prepare(config)
-        yield "etcd", "etcd", "hub", etcd.command(config)
+        url = f"https://{self._network.address('etcd')}:{ETCD_PORT}"
+        where = [f"--{use}-client-urls={url}" for use in ("listen", "advertise")]  # not on loopback, as it would be
+        yield "etcd", "etcd", "etcd", [*etcd.command(config), *where]
 
     def _central(self) -> Iterator[tuple[str, str, str, list[str]]]:
-        store = ("--etcd", f"127.0.0.1:{ETCD_PORT}", "--etcd-credentials", str(self.keys / "etcd-client"))
-        yield self._service("hub", "hub", "hub", *store, "--listen", self.hub, "--admin", ME)
+        store = ("--etcd", f"{self._network.address('etcd')}:{ETCD_PORT}", "--etcd-name", "127.0.0.1")
+        for hub, address in zip(HUBS, self.hubs, strict=True):
+            yield self._service(
+                *("hub", hub, hub, *store, "--etcd-credentials", str(self.keys / "etcd-client")),
+                *("--name", hub, "--listen", address, "--admin", ME, "--blobs", str(self.state / "blobs")),
+            )
         listen = f"{self._network.address('relay')}:7447"
         yield self._service("relay", "one", "relay", "--name", "one", "--listen", listen)
 
@@ -159,7 +166,8 @@ class _Services:
         for cluster in CLUSTERS:
             host = self._network.address(cluster)
             yield self._service(
-                *("agent", cluster, cluster, "--cluster", cluster, "--hub", self.hub),
+                *("agent", cluster, cluster, "--cluster", cluster),
+                *(word for hub in self.hubs for word in ("--hub", hub)),
                 *("--data-root", str(self._directory), "--durability", "process"),
                 *("--listen-nodes", f"{host}:7444", "--listen-peers", f"{host}:7445"),
             )
