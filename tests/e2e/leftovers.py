@@ -26,6 +26,12 @@ def held(federation: Federation) -> Counter[str]:
         name, pid = process["name"], process["pid"]
         found[f"{name}: open files"] = len(_entries(Path(f"/proc/{pid}/fd")))
         found[f"{name}: processes"] = len(descendants(pid))
+    return found + stored(federation)
+
+
+def stored(federation: Federation) -> Counter[str]:
+    """How many files each node has just now."""
+    found: Counter[str] = Counter()
     for node in federation.state.glob("node-*"):
         for place in ("units", "content", "partial"):
             found[f"{node.name}: files in {place}"] = _files(node / "store" / place)
@@ -54,4 +60,12 @@ def await_nothing_more(federation: Federation, before: Counter[str]) -> None:
         if count > before[what] + (ONCE if what.endswith("open files") else 0)
     }:
         assert time.monotonic() < deadline, f"left over (before, after): {more}"
+        threading.Event().wait(0.3)
+
+
+def await_stored(federation: Federation, wanted: Counter[str]) -> None:
+    """Until nodes have just these files, and no others; AssertionError that says what they have."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := +stored(federation)) != wanted:
+        assert time.monotonic() < deadline, f"files of nodes: {found}, and not {wanted}"
         threading.Event().wait(0.3)

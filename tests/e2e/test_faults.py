@@ -26,9 +26,10 @@ from typing import Any
 
 import pytest
 from federation import Federation
+from leftovers import await_stored
 from places import lacking
 from scattered import PATIENCE, PLACES, Scattered, scattered
-from underway import LARGE, SMALL, Load, Outputs, apply_chain, fetched, lay_out_chain, wanted_of_chain
+from underway import LARGE, SMALL, UNITS, Load, Outputs, apply_chain, fetched, lay_out_chain, wanted_of_chain
 
 pytestmark = pytest.mark.fault
 
@@ -205,3 +206,5 @@ def test_random_faults_of_the_network_and_of_processes_change_nothing(
         print(f"the same outputs: {runs}")
     assert set(load.ended) == set(LOAD)
     until(lambda: set(states(far.federation).values()) == {"ready"}, "all clusters are heard again")
+    outputs = {"units": 2 * UNITS * load.ended[LARGE], "content": 2 * UNITS}  # the others are too small for a file
+    await_stored(far.federation, Counter({f"node-cloud1-n1: files in {kind}": n for kind, n in outputs.items()}))
