@@ -1,9 +1,9 @@
 """A federation whose parts are in places of their own, with real networks between them that a test may break.
 
-Two hubs, their etcd, a relay, and each cluster's agent with its nodes are at places of their own. There is a pair of
-clusters that dial each other as they like, one of which only one end can dial, and one that can't and has the relay;
-the router holds them to it. People are at a place whose connections are whole. What runs are the services themselves,
-as an operator starts them.
+Two hubs, their etcd, a relay, and each cluster's agent with its node are at places of their own; one cluster has a
+second node, which is elsewhere. There is a pair of clusters that dial each other as they like, one of which only one
+end can dial, and one that can't and has the relay; the router holds them to it. People are at a place whose connections
+are whole. What runs are the services themselves, as an operator starts them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ from control_plane.store.etcd import embedded as etcd
 from wire.identity import Identity, Role
 from wire.identity.authority import Authority
 
-CLUSTERS = {"edge1": ("n1", "n2"), "edge2": ("n1",), "cloud1": ("n1",)}
+CLUSTERS = {  # the place of each node; an agent is at that of its cluster's name
+    "edge1": {"n1": "edge1", "n2": "outpost"},
+    "edge2": {"n1": "edge2"},
+    "cloud1": {"n1": "cloud1"},
+}
 HUBS = ("hub1", "hub2")
-PLACES = ("etcd", *HUBS, "relay", *CLUSTERS)
+PLACES = ("etcd", *HUBS, "relay", *CLUSTERS, "outpost")
 DESK = "desk"
 ME = "me"
 SLOTS = 3
@@ -67,10 +71,11 @@ def scattered(directory: Path, datasets: list[dict[str, Any]]) -> Iterator[Scatt
     """The federation with these datasets, whose paths are below `directory`; all of it has ended at the end."""
     with ExitStack() as owned:
         network = owned.enter_context(Network((*PLACES, DESK)))
-        for dialled in CLUSTERS:
+        for dialled in (*CLUSTERS, "outpost"):
             for central in ("etcd", *HUBS, "relay"):
                 network.wall(central, dialled)
         network.wall("cloud1", "edge1")
+        network.wall("cloud1", "outpost")
         network.wall("cloud1", "edge2")
         network.wall("edge2", "cloud1")
         topology = directory / "topology.yaml"
@@ -174,10 +179,10 @@ class _Services:
 
     def _nodes(self) -> Iterator[tuple[str, str, str, list[str]]]:
         for cluster, nodes in CLUSTERS.items():
-            host = self._network.address(cluster)
-            for number, node in enumerate(nodes):
+            agent = f"{self._network.address(cluster)}:7444"
+            for node, place in nodes.items():
                 yield self._service(
-                    *("node", f"{cluster}-{node}", cluster, "--cluster", cluster, "--node", node),
-                    *("--agent", f"{host}:7444", "--listen-data", f"{host}:{7450 + number}"),
+                    *("node", f"{cluster}-{node}", place, "--cluster", cluster, "--node", node),
+                    *("--agent", agent, "--listen-data", f"{self._network.address(place)}:7446"),
                     *("--cpus", str(SLOTS), "--memory", "1Gi"),
                 )
