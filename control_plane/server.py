@@ -181,6 +181,7 @@ class Hub:
             renew_after=self._joining.renew_after,
         )
         self._directories = Directories(kinds, self._agents, self._members)
+        self._joining.relays = self._directories.relays
         self._marks = Marks(kinds)
         self._marks.changed = self._directories.changed
         self._agents.taints = self._directories.taints = self._marks.taints

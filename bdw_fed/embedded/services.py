@@ -42,7 +42,7 @@ def run(process: Process, layout: Layout, ready: Ready) -> None:
     if process.role == "hub":
         run_service(hub_service.serve, _hub(process, layout), ready)
     elif process.role == "relay":
-        relay = _relay(process)
+        relay = _relay(process, layout)
         health = f"{LOOPBACK}:{process.ports['health']}"
         run_service(relay_service.serve, relay, ready, health, relay.counts.text)
     elif process.role == "agent":
@@ -90,11 +90,12 @@ def _hub(process: Process, layout: Layout) -> hub_service.HubConfig:
     )
 
 
-def _relay(process: Process) -> relay_service.RelayConfig:
+def _relay(process: Process, layout: Layout) -> relay_service.RelayConfig:
     return relay_service.RelayConfig(
         name=process.relay,
         listen=f"{LOOPBACK}:{process.ports['relay']}",
         credentials=Credentials.load(Path(process.credentials)),
+        hub=(f"{LOOPBACK}:{layout.one('hub').ports['api']}",),
     )
 
 

@@ -29,7 +29,7 @@ from cluster_agent.relay.dialling import keep_alive
 from cluster_agent.relay.messages import from_member
 from cluster_agent.relay.pipe import IDLE_SECONDS, Pipe
 from cluster_agent.relay.secured import Secured
-from wire.identity import Credentials, Identity, UnknownPeerError, ssl_server_context
+from wire.identity import Changed, Credentials, Identity, UnknownPeerError, reload, ssl_server_context
 from wire.identity.revocations import Revocations, believed
 from wire.service import allow_many_files
 
@@ -43,7 +43,10 @@ _TOKEN_BYTES = 24
 
 @dataclass(frozen=True)
 class RelayConfig:
-    """What a relay is told. `listen` is "host:port", port 0 = any. `greeting`: how many may be without a word yet."""
+    """What a relay is told. `listen` is "host:port", port 0 = any. `greeting`: how many may be without a word yet.
+
+    `hub` lists addresses of hubs, of which any renews its certificate; without them whoever made it does.
+    """
 
     name: str
     listen: str
@@ -52,6 +55,7 @@ class RelayConfig:
     greeting: int = 512
     idle: float = IDLE_SECONDS  # after which a pair that says nothing is closed
     counts: Counts = field(default_factory=Counts)
+    hub: tuple[str, ...] = ()
 
 
 class _RefusedError(Exception):
@@ -66,11 +70,21 @@ async def serve(config: RelayConfig, ready: Callable[[dict[str, str]], None], st
     """Run the relay until `stop` is set. `ready` gets its address as "relay". OSError if that is taken."""
     allow_many_files()
     relay = RelayService(config)
+    renewing = asyncio.create_task(_renew(config))
     try:
         ready({"relay": relay.listen()})
         await stop.wait()
     finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
         await relay.close()
+
+
+async def _renew(config: RelayConfig) -> None:
+    if config.hub:
+        from cluster_agent.relay.renewing import renewal  # a relay that nobody renews needs no gRPC
+
+        await renewal(config.credentials, config.hub).run()
 
 
 class RelayService:
@@ -83,6 +97,7 @@ class RelayService:
         self._config = config
         self._context = ssl_server_context(config.credentials)
         self._context.num_tickets = 0
+        self._changed = Changed(config.credentials)
         self._board = Switchboard(config.limits)
         self._loop = asyncio.get_running_loop()
         self._sock: socket.socket | None = None
@@ -140,7 +155,14 @@ class RelayService:
                 continue
             sock.setblocking(False)
             self._greeting += 1
+            self._show_newest()
             self._own(self._serve(Secured(sock, self._context), host))
+
+    def _show_newest(self) -> None:
+        """Who connects from now on is shown the certificate that is in the files now."""
+        if self._changed():
+            reload(self._context, self._config.credentials)
+            _log.info("another certificate is shown from now on")
 
     async def _serve(self, secured: Secured, host: str) -> None:
         """One connection from a host, from its first byte to its end."""

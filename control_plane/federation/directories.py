@@ -57,6 +57,10 @@ class Directories:
             self._topologies[key] for key in sorted(self._topologies) if namespace is None or key.names[0] == namespace
         ]
 
+    def relays(self) -> set[str]:
+        """The names of all relays of all topologies."""
+        return {relay.name for stored in self._topologies.values() for relay in stored.topology.spec.relays}
+
     async def load(self) -> Listing[cp.Object]:
         """Read all topologies. Returns what `keep` goes on from."""
         listing = await persistently(self._kinds.objects["Topology"].list, None)

@@ -1,4 +1,4 @@
-"""The gRPC service for agents: who may open a session, bundles in pieces, and the next certificate."""
+"""The gRPC service for agents: who may open a session, bundles in pieces, and the next certificate, of relays too."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class FederationService(FederationServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
 
     async def Certify(self, request: pb.CertifyRequest, context: Context) -> pb.CertifyResponse:
-        """The agent's next certificate, or one of a node of its cluster."""
-        identity = await self._member(context)
+        """The next certificate of an agent or a relay, or one of a node of the agent's cluster."""
+        identity = await self._member(context, Role.AGENT, Role.RELAY)
         try:
             return await self._joining.certify(identity, request)
         except JoinRefused as error:
@@ -84,9 +84,9 @@ class FederationService(FederationServiceServicer):
         except (EtcdError, StoreError) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"the store is away: try again ({error})")
 
-    async def _member(self, context: Context) -> Identity:
-        """The caller, an agent whose certificate is not revoked."""
-        identity = await require(context, Role.AGENT)
+    async def _member(self, context: Context, *roles: Role) -> Identity:
+        """The caller, an agent unless it is said otherwise, whose certificate is not revoked."""
+        identity = await require(context, *(roles or (Role.AGENT,)))
         if refusal := self._members.revocations.refusal(identity):
             await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
         return identity

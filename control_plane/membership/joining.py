@@ -13,6 +13,7 @@ import asyncio
 import datetime
 import secrets
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import structlog
@@ -61,12 +62,13 @@ class Issuing:
 
 
 class Joining:
-    """Tokens and certificates. Without `issuing` this hub makes neither."""
+    """Tokens and certificates. Without `issuing` this hub makes neither. `relays`: the names of those in topologies."""
 
     def __init__(self, kinds: Kinds, members: Members, issuing: Issuing | None) -> None:
         self._kinds = kinds
         self._members = members
         self._issuing = issuing
+        self.relays: Callable[[], Collection[str]] = tuple
 
     @property
     def renew_after(self) -> float:
@@ -170,8 +172,13 @@ class Joining:
         return pb.JoinResponse(certificate=issuing.certify(identity, request.request), cluster=record.cluster)
 
     async def certify(self, caller: Identity, request: pb.CertifyRequest) -> pb.CertifyResponse:
-        """The next certificate of an agent, or one of a node of its cluster. BadWish, or JoinRefused if revoked."""
+        """The next certificate of an agent or a relay, or one of a node of the agent's cluster.
+
+        BadWish, or JoinRefused if it is revoked, or a relay that no topology has any more.
+        """
         issuing = self._having_authority()
+        if caller.role is Role.RELAY:
+            return self._certify_relay(issuing, caller, request)
         generation = await self._members.generation(caller.cluster)
         if refusal := self._members.revocations.refusal(caller):
             raise JoinRefused(refusal)
@@ -184,6 +191,16 @@ class Joining:
             raise BadWish(str(error)) from error
 
     # ------------------------------------------------------------------------------------- how
+
+    def _certify_relay(self, issuing: Issuing, caller: Identity, request: pb.CertifyRequest) -> pb.CertifyResponse:
+        if request.node:
+            raise BadWish("a relay has no nodes")
+        if caller.name not in self.relays():
+            raise JoinRefused(f"no topology has a relay {caller.name}: its certificate is not renewed")
+        try:
+            return pb.CertifyResponse(certificate=issuing.certify(caller, request.request))
+        except BadRequestError as error:
+            raise BadWish(str(error)) from error
 
     def _having_authority(self) -> Issuing:
         if self._issuing is None:

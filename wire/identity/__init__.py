@@ -1,6 +1,7 @@
 """Identity: who a member of the federation is, how it proves it, and how TLS is set up from that."""
 
 from wire.identity.credentials import (
+    Changed,
     Credentials,
     channel_options,
     grpc_channel_credentials,
@@ -16,6 +17,7 @@ from wire.identity.peers import UnknownPeerError, identity_of, identity_of_tls, 
 from wire.identity.roles import Identity, Role, member_named, server_name
 
 __all__ = [
+    "Changed",
     "Credentials",
     "Identity",
     "Role",

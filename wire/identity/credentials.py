@@ -69,7 +69,7 @@ def grpc_open_credentials(credentials: Credentials) -> grpc.ServerCredentials:
 def _server_credentials(credentials: Credentials, *, require_client_authentication: bool) -> grpc.ServerCredentials:
     import grpc
 
-    changed = _Changed(credentials)
+    changed = Changed(credentials)
 
     def configuration() -> grpc.ServerCertificateConfiguration:
         pair = (credentials.key.read_bytes(), credentials.certificate.read_bytes())
@@ -86,7 +86,7 @@ def _server_credentials(credentials: Credentials, *, require_client_authenticati
     )
 
 
-class _Changed:
+class Changed:
     """Whether the files are others than when this was last asked, and belong together."""
 
     def __init__(self, credentials: Credentials) -> None:

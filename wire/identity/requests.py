@@ -99,6 +99,12 @@ def seconds_since_issued(credentials: Credentials) -> float:
     return max(0.0, (datetime.datetime.now(datetime.UTC) - issued).total_seconds())
 
 
+def seconds_valid(credentials: Credentials) -> float:
+    """How long the certificate is valid, from when it was issued to its end."""
+    certificate = x509.load_pem_x509_certificate(credentials.certificate.read_bytes())
+    return (certificate.not_valid_after_utc - certificate.not_valid_before_utc - CLOCK_SLACK).total_seconds()
+
+
 def identity_in(credentials: Credentials) -> Identity:
     """Whose the certificate is. UnknownPeerError if it is none of a member."""
     certificate = x509.load_pem_x509_certificate(credentials.certificate.read_bytes())

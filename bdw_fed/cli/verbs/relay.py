@@ -16,6 +16,10 @@ def command(
     name: Annotated[str, Option(("--name",), "Its name in the topology.", "NAME")],
     credentials: Credentials,
     listen: Annotated[str, Option(("--listen",), "Where agents and nodes dial it.", "ADDRESS")] = "0.0.0.0:7447",
+    hub: Annotated[
+        list[str] | None,
+        Option(("--hub",), "Address of a hub, HOST:PORT, that renews its certificate. Repeatable.", "ADDRESS"),
+    ] = None,
     connections: Annotated[int, Option(("--connections",), "That pass through at a time.", "NUMBER")] = 2048,
     of_a_cluster: Annotated[int, Option(("--of-a-cluster",), "Of these, at most one cluster's.", "NUMBER")] = 512,
     listen_health: ListenHealth = "",
@@ -23,8 +27,8 @@ def command(
 ) -> None:
     """Run a relay, in the foreground, until SIGTERM. What it passes on is encrypted from end to end.
 
-    It keeps nothing on disk. Its credentials are of the role relay; `bdw-fed relay manifest` makes them. With
-    --listen-health it also tells at /metrics what it has passed on between whom.
+    It keeps nothing on disk but its credentials, of the role relay, which `bdw-fed relay manifest` makes. With --hub it
+    has them renewed. With --listen-health it also tells at /metrics what it has passed on between whom.
     """
     from bdw_fed.cli.exits import UsageError
     from bdw_fed.cli.service import say_ready
@@ -41,6 +45,7 @@ def command(
         name=name,
         listen=listen,
         credentials=Files.load(credentials),
+        hub=tuple(hub or ()),
         limits=Limits(connections=connections, of_a_cluster=of_a_cluster),
     )
     run_service(serve, config, say_ready, listen_health, config.counts.text)
