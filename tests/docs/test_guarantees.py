@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ ROW = re.compile(r"(?<!\\)\|")
 
 def rows() -> list[list[str]]:
     """The cells of the table under the page's heading on failures."""
-    section = PAGE.read_text().partition("\n## What fails, and what you see\n")[2].partition("\n## ")[0]
-    table = [line for line in section.splitlines() if line.startswith("|")]
+    section = PAGE.read_text().partition("\n## What fails, and what you see\n")[2]
+    lines = section[section.index("\n| ") + 1 :].splitlines()
+    table = takewhile(lambda line: line.startswith("|"), lines)
     return [[cell.strip() for cell in ROW.split(line)[1:-1]] for line in table]
 
 
