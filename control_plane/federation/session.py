@@ -28,6 +28,8 @@ from wire.session.core import OutOfOrderError, Session
 
 CREDITS = 256
 _RELAYED_WAITING = 512
+_SOFT_WAITING = 4096
+_STALLED_SECONDS = 300.0  # a frame of 16 MiB may take minutes over a slow link
 _WINDOW = 256
 _SET_BYTES = 8 << 20
 _UNWANTED = (m.DESIRED_STATE_CANCELLED, m.DESIRED_STATE_FINISHED, m.DESIRED_STATE_FORGOTTEN)
@@ -119,8 +121,17 @@ class AgentSession:
             self.queries.close()
 
     def _send_soft(self, frame: f.SessionResponse) -> None:
+        if len(self._soft) >= _SOFT_WAITING:
+            self._unread()
+            return
         self._soft.append(frame)
         self._something.set()
+
+    def _unread(self) -> None:
+        """End the session of an agent that lives and does not listen, before what it is told fills this process."""
+        if not self._replaced.is_set():
+            _log.warning("an agent's session was ended: it is not read", cluster=self.cluster)
+            self.replaced()
 
     async def _watch_over(self) -> None:
         await self._replaced.wait()
@@ -229,7 +240,12 @@ class AgentSession:
             await self._something.wait()
             self._something.clear()
             async for frame in self._outgoing():
-                await connection.write(frame)
+                try:
+                    async with asyncio.timeout(_STALLED_SECONDS):
+                        await connection.write(frame)
+                except TimeoutError:
+                    self._unread()
+                    return
 
     async def _outgoing(self) -> AsyncIterator[f.SessionResponse]:
         """All that can go now. The ack rides on the first frame; alone if there is none."""

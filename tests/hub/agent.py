@@ -56,6 +56,8 @@ class FakeAgent:
         self._writing = asyncio.Lock()
         self._beater: asyncio.Task[None] | None = None
         self.beats = True
+        self.listens = asyncio.Event()  # cleared: from its next frame on it reads no more
+        self.listens.set()
         self.clock_ahead = 0.0
         self.nodes: list[cp.NodeStatus] = []
         self.ended: BaseException | None = None
@@ -203,6 +205,7 @@ class FakeAgent:
         try:
             while isinstance(frame := await self._call.read(), f.SessionResponse):
                 await self._take(frame)
+                await self.listens.wait()
             self.ended = EOFError("the hub ended the stream")
         except grpc.aio.AioRpcError as error:
             self.ended = error
