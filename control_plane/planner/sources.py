@@ -102,7 +102,10 @@ class Data:
         return [] if once else list(pairing.values())
 
     def _one_replica(self, source: Vertex, dataset: Dataset) -> OpenedPart:
-        """The copy that is read: on a cluster that is ready, and where a reader may run, as far as there is one."""
+        """The copy that is read: on a cluster that is ready, and where a reader may run, as far as there is one.
+
+        Whichever it is, it is the dataset's one part: what is made of it has the same ids when another copy is read.
+        """
         readers = [consumer for consumer, _ in self._graph.consumers(source.name)]
 
         def rank(entry: tuple[int, Part]) -> tuple[bool, bool, int]:
@@ -110,7 +113,7 @@ class Data:
             welcome = any(self._wanted(reader, part.at) for reader in readers)
             return (self._world.state(part.at) != "ready", not welcome, index)
 
-        return _opened(*min(enumerate(dataset.replicas), key=rank))
+        return _opened(0, min(enumerate(dataset.replicas), key=rank)[1])
 
     def _wanted(self, reader: Vertex, cluster: str) -> bool:
         place = reader.place
