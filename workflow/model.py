@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import isfinite
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -31,6 +31,13 @@ Value = Scalar | tuple[Scalar, ...]
 ParameterType = Literal["string", "integer", "number", "boolean", "array"]
 Pairing = Literal["each", "same_cluster", "gather_all"]
 Form = Literal["path", "bytes", "text", "json"]
+Kind = Literal["python", "command", "service", "directory"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_FIELDS_OF: Mapping[Kind, tuple[str, ...]] = {
+    "service": ("slots", "protocol", "warm_up", "health"),
+    "directory": ("arguments", "code", "poll", "settle", "done"),
+}
 
 _VERSION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _REFERENCE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})\.([A-Za-z_][A-Za-z0-9_]{0,62})")
@@ -76,6 +83,12 @@ def _file_name(value: str) -> str:
     return value
 
 
+def _absolute(value: str) -> str:
+    if not value.startswith("/") or "\0" in value:
+        raise WrongValue(f"{value[:60]!r} is not an absolute path", "write it from the root on, for example /opt/code")
+    return value
+
+
 _A_VERSION = Takes("a version", '"1"')
 _A_PORT = Takes("a port of a step, STEP.PORT, or an input, inputs.NAME", "inputs.NAME")
 _A_USE = Takes("a step and its version", "clean-flights@1")
@@ -90,6 +103,7 @@ Use = Annotated[str, _matching(_USE, _A_USE), _A_USE]
 Function = Annotated[str, _matching(_FUNCTION, _A_FUNCTION), _A_FUNCTION]
 Format = Annotated[str, _matching(_FORMAT, _A_FORMAT), _A_FORMAT]
 Variable = Annotated[str, _matching(_VARIABLE, _A_VARIABLE), _A_VARIABLE]
+AbsolutePath = Annotated[str, AfterValidator(_absolute), Takes("an absolute path", "/opt/code")]
 FileName = Annotated[str, AfterValidator(_file_name), Takes("a file name", "report.csv")]
 
 
@@ -155,32 +169,69 @@ class Retry(Model):
 
 
 class Execution(Model):
-    """How a step's code is started: exactly one of `python` and `command`."""
+    """How a step's code is started: exactly one of `python`, `command`, `service` and `directory`.
+
+    `service` and `directory` are programs that stay: one is spoken to, the other watches a directory.
+    """
 
     python: Function | None = None
     command: Many[str] | None = None
+    service: Many[str] | None = None
+    directory: Many[str] | None = None
     bundle: str | None = Field(default=None, min_length=1)  # a directory, relative to the file that names it
     image: str | None = Field(default=None, min_length=1)
     user: Literal["root"] | None = None  # of the command in its pod; else one without rights
     env: dict[Variable, str] = Field(default_factory=dict)
+    # of a service
+    slots: int = Field(default=1, ge=1, le=1000)  # tasks that a process takes at a time
+    protocol: Literal["json", "proto"] = "json"
+    warm_up: Duration = 60.0  # until it is ready
+    health: Duration = 10.0  # of silence, after which it is asked whether it is well; 0 = never
+    # of a directory
+    arguments: Many[str] = ()  # behind the queues, with {param.NAME}
+    code: AbsolutePath | None = None  # a directory of the image; else the bundle's
+    poll: Duration = 0.1  # between two looks at the directory
+    settle: Duration = 0.0  # nothing has changed for so long when a task is done; 0 = two polls
+    done: Literal["left", "written"] = "left"  # once the file has left /work, or once there is something in /out
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the kinds it is."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The program that is started; of a Python step none."""
+        return self.command or self.service or self.directory or ()
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.python is None) == (self.command is None):
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
             raise WrongValue(
-                "a step is run by python or by command, not by both"
-                if self.python
+                f"a step is run in one way, not by {' and '.join(kinds)}"
+                if kinds
                 else "nothing says how the step is run",
-                'write run: {python: "module:function"} or run: {command: [program, argument]}',
+                'write run: {python: "module:function"} or run: {command: [program, argument]};'
+                " or service or directory in place of command",
             )
-        if self.command is not None and not (self.command and self.command[0]):
-            raise WrongValue("the command is empty", "name the program to start", ("command",))
+        [kind] = kinds
+        if kind != "python" and not (self.words and self.words[0]):
+            raise WrongValue(f"the {kind} is empty", "name the program to start", (kind,))
+        for owner, fields in _FIELDS_OF.items():
+            for field in fields:
+                if owner != kind and field in self.model_fields_set:
+                    raise WrongValue(f"{field} is of a {owner}, and this is a {kind}", f"leave {field} out", (field,))
         if self.user and not (self.command and self.image):
             raise WrongValue(
                 "only a command in an image of its own can be root",
                 "leave user out, or say command and image",
                 ("user",),
             )
+        if kind == "directory" and not self.poll:
+            raise WrongValue("0 is no time between two looks", "write for example poll: 100ms", ("poll",))
+        if self.code is not None and self.bundle is not None:
+            raise WrongValue("the code is in the image, and in the bundle", "keep one of code and bundle", ("code",))
         return self
 
 

@@ -429,6 +429,137 @@ class Execution(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Service(_message.Message):
+        """A process that stays, and is spoken to: see service.proto. It takes `slots` tasks at a time; what the step's
+        resources and pool say here is of one slot.
+        """
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class EnvEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        ARGV_FIELD_NUMBER: _builtins.int
+        ENV_FIELD_NUMBER: _builtins.int
+        SLOTS_FIELD_NUMBER: _builtins.int
+        PROTOCOL_FIELD_NUMBER: _builtins.int
+        WARM_UP_FIELD_NUMBER: _builtins.int
+        HEALTH_FIELD_NUMBER: _builtins.int
+        slots: _builtins.int
+        protocol: _builtins.str
+        """json or proto"""
+        warm_up: _builtins.float
+        """seconds it may take until it is ready"""
+        health: _builtins.float
+        """seconds of silence after which it is asked whether it is well; 0 = never"""
+        @_builtins.property
+        def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """with {bundle}"""
+
+        @_builtins.property
+        def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+        def __init__(
+            self,
+            *,
+            argv: _abc.Iterable[_builtins.str] | None = ...,
+            env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+            slots: _builtins.int = ...,
+            protocol: _builtins.str = ...,
+            warm_up: _builtins.float = ...,
+            health: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "env", b"env", "health", b"health", "protocol", b"protocol", "slots", b"slots", "warm_up", b"warm_up"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Directory(_message.Message):
+        """A process that stays, and watches a directory."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class EnvEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        ARGV_FIELD_NUMBER: _builtins.int
+        ENV_FIELD_NUMBER: _builtins.int
+        ARGUMENTS_FIELD_NUMBER: _builtins.int
+        CODE_FIELD_NUMBER: _builtins.int
+        POLL_FIELD_NUMBER: _builtins.int
+        SETTLE_FIELD_NUMBER: _builtins.int
+        WRITTEN_FIELD_NUMBER: _builtins.int
+        code: _builtins.str
+        """a directory of its image; empty: the bundle's"""
+        poll: _builtins.float
+        """seconds between two looks"""
+        settle: _builtins.float
+        """seconds in which nothing has changed when a task is done"""
+        written: _builtins.bool
+        """a task is done by what is in /out, whatever is left in /work"""
+        @_builtins.property
+        def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """its entry, with {bundle}; what every such program is told follows"""
+
+        @_builtins.property
+        def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+        @_builtins.property
+        def arguments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """behind that, with {param.name}"""
+
+        def __init__(
+            self,
+            *,
+            argv: _abc.Iterable[_builtins.str] | None = ...,
+            env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+            arguments: _abc.Iterable[_builtins.str] | None = ...,
+            code: _builtins.str = ...,
+            poll: _builtins.float = ...,
+            settle: _builtins.float = ...,
+            written: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "argv", b"argv", "code", b"code", "env", b"env", "poll", b"poll", "settle", b"settle", "written", b"written"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Splitter(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -484,6 +615,8 @@ class Execution(_message.Message):
     SPLIT_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
     BUNDLE_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
@@ -502,6 +635,10 @@ class Execution(_message.Message):
     def source(self) -> Global___Execution.Source: ...
     @_builtins.property
     def output(self) -> Global___Execution.Output: ...
+    @_builtins.property
+    def service(self) -> Global___Execution.Service: ...
+    @_builtins.property
+    def directory(self) -> Global___Execution.Directory: ...
     def __init__(
         self,
         *,
@@ -510,15 +647,17 @@ class Execution(_message.Message):
         split: Global___Execution.Splitter | None = ...,
         source: Global___Execution.Source | None = ...,
         output: Global___Execution.Output | None = ...,
+        service: Global___Execution.Service | None = ...,
+        directory: Global___Execution.Directory | None = ...,
         bundle: _builtins.bytes = ...,
         image: _builtins.str = ...,
         user: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "kind", b"kind", "output", b"output", "python", b"python", "source", b"source", "split", b"split"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "directory", b"directory", "kind", b"kind", "output", b"output", "python", b"python", "service", b"service", "source", b"source", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "command", b"command", "image", b"image", "kind", b"kind", "output", b"output", "python", b"python", "source", b"source", "split", b"split", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "command", b"command", "directory", b"directory", "image", b"image", "kind", b"kind", "output", b"output", "python", b"python", "service", b"service", "source", b"source", "split", b"split", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["python", "command", "split", "source", "output"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["python", "command", "split", "source", "output", "service", "directory"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
@@ -28,11 +27,12 @@ from cluster_agent.node.finishing import Done, Finishing
 from cluster_agent.node.logs import Logs
 from cluster_agent.node.messages import Given, PoolSpec, TaskKey, Wanted
 from cluster_agent.node.outbox import Outbox
+from cluster_agent.node.recipe import worker_spec
 from cluster_agent.node.small import SmallTasks
 from cluster_agent.node.works import Assignment, Work, assignment, follower, pool_spec, read_work
 from cluster_agent.orders.messages import SMALL, Acks, Hold, Orders, Output, Result, UnitInfo
 from cluster_agent.orders.messages import Work as ToldWork
-from cluster_agent.runtimes.base import Outcome, Room, Runtime, Worker, WorkerSpec
+from cluster_agent.runtimes.base import Outcome, Room, Runtime, Worker
 from cluster_agent.runtimes.errors import StartError
 
 
@@ -347,7 +347,7 @@ class Tasks:
         began = time.monotonic()
         try:
             bundle = await self._bundles.get(made_of.namespace, digest) if digest else None
-            started = await self._runtime.start(_worker_spec(made_of, bundle))
+            started = await self._runtime.start(worker_spec(pool, made_of.execution, made_of.disk, bundle))
             await self._settle(worker, started)
         except StartError as error:
             say = _log.info if error.no_room else _log.warning
@@ -471,20 +471,3 @@ def task_key(key: node_pb2.TaskKey) -> TaskKey:
 def _all_small(result: Result) -> bool:
     """Whether the task could have been executed as a small job: one small unit at most on each port."""
     return all(output.index == 0 and output.unit.size <= SMALL for output in result.outputs)
-
-
-def _worker_spec(pool: _Pool, bundle: Path | None) -> WorkerSpec:
-    execution = pool.execution
-    env = execution.command.env if execution.HasField("command") else execution.python.env
-    return WorkerSpec(
-        definition=pool.spec.definition,
-        function=execution.python.function if execution.HasField("python") else "",
-        argv=tuple(execution.command.argv),
-        env=tuple(sorted(env.items())),
-        bundle=bundle,
-        memory=pool.spec.memory,
-        disk=pool.disk,
-        image=execution.image,
-        user=execution.user,
-        cpus=pool.spec.cpus,
-    )

@@ -11,12 +11,14 @@ from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.base import path_part, suffix
 from cluster_agent.data.errors import BadNameError
 from cluster_agent.node.messages import PoolSpec, TaskKey
+from cluster_agent.node.recipe import KINDS
 from cluster_agent.orders import messages
 from cluster_agent.orders.messages import SMALL, Order, UnitInfo
 from cluster_agent.runtimes.base import NO_VALUES, SmallWork, Values
 from wire.digests import task_id
 
 _PATH = ("", "path")
+_SMALL = ("python", "command")  # whose tasks can be small jobs
 
 
 class Port(NamedTuple):
@@ -84,7 +86,7 @@ def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
     """A work as the coordinator says it, after those that follow it. ValueError if it can't be understood."""
     start = node_pb2.StartTask.FromString(told.start)
     kind = start.execution.WhichOneof("kind") or ""
-    pool = pool_spec(start.definition, start.execution, start.resources) if kind in ("python", "command") else None
+    pool = pool_spec(start.definition, start.execution, start.resources) if kind in KINDS else None
     inputs = tuple(Port(one.port, one.format, one.many, one.form) for one in start.inputs)
     values = _values(inputs, start.outputs)
     parameters = json.loads(start.parameters_json or "{}")
@@ -94,7 +96,9 @@ def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
         "BDW_FED_NAMESPACE": start.key.namespace,
     }
     small = None
-    limited = start.timeout or start.resources.disk or (kind == "command" and start.resources.memory)
+    limited = (
+        kind not in _SMALL or start.timeout or start.resources.disk or (kind == "command" and start.resources.memory)
+    )
     if pool is not None and not (limited or any(port.many for port in inputs)):
         small = _small(environment, inputs, start.outputs, parameters, values)
     return Work(

@@ -33,11 +33,33 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
+class Service:
+    """A program that stays and is spoken to: how many tasks it takes at a time, json or proto, and seconds."""
+
+    slots: int = 1
+    protocol: str = "json"
+    warm_up: float = 60.0
+    health: float = 10.0
+
+
+@dataclass(frozen=True)
+class Watching:
+    """A program that stays and watches a directory: what it is told beside that, and when a task is done."""
+
+    arguments: tuple[str, ...] = ()
+    code: str = ""  # a directory of its image; empty: the bundle
+    poll: float = 0.1
+    settle: float = 0.2
+    written: bool = False
+
+
+@dataclass(frozen=True)
 class WorkerSpec:
     """A step version as one worker runs it. Exactly one of `function` ("module:name") and `argv` is set.
 
-    `bundle` is the directory of its code; `memory` and `disk` are bytes, 0 = no limit. `image`, `user` (root, or
-    empty: the daemon's) and `cpus` are of no matter where workers are processes of the node.
+    A program is started for each task, unless it is a `service` or is `watching`. What is said here is of a process,
+    whatever slots it has. `bundle` is the directory of its code; `memory` and `disk` are bytes, 0 = no limit. `image`,
+    `user` (root, or empty: the daemon's) and `cpus` are of no matter where workers are processes of the node.
     """
 
     definition: str
@@ -50,6 +72,8 @@ class WorkerSpec:
     image: str = ""
     user: str = ""
     cpus: float = 0.0
+    service: Service | None = None
+    watching: Watching | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +195,7 @@ class Listener(Protocol):
 
 
 class Worker(abc.ABC):
-    """A process or container that executes jobs, one at a time.
+    """A process or container that executes jobs, one at a time; or one of the slots of such a process.
 
     `root`: where its jobs' directories have to lie, for it to see them; None = anywhere.
     """

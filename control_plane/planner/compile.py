@@ -16,11 +16,11 @@ from typing import Literal
 
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
+from control_plane.planner.execution import execution, of_a_slot
 from topology.model import Topology
 from wire.errors import ProblemError
 from workflow import graph
 from workflow.model import Binding, InputPort, OutputPort, Place, Step, StepUse, Value, Workflow
-from workflow.model import Execution as WrittenExecution
 from workflow.model import Split as WrittenSplit
 
 Kind = Literal["source", "split", "step", "output"]
@@ -140,20 +140,19 @@ def compiled(
 def _step(use: StepUse, definition: Definition, parameters: Mapping[str, Value]) -> Vertex:
     spec = definition.step.spec
     retry = graph.retry(use, definition.step)
-    resources = graph.resources(use, definition.step)
-    pool = graph.pool(use, definition.step)
+    resources, pool = of_a_slot(spec.run, graph.resources(use, definition.step), graph.pool(use, definition.step))
     step = m.Step(
         name=use.name,
         definition=definition.step.reference,
-        execution=_execution(spec.run, definition.bundle),
+        execution=execution(spec.run, definition.bundle),
         inputs=[_input(use, port, binding, definition) for port, binding in sorted(use.inputs.items())],
         outputs=[
             m.OutputPort(name=name, format=port.written or "", optional=port.optional, form=_form(port))
             for name, port in sorted(spec.outputs.items())
         ],
         parameters_json=json.dumps(dict(parameters), sort_keys=True),
-        resources=m.Resources(cpus=resources.cpus, memory=resources.memory, disk=resources.disk),
-        pool=m.Pool(min=pool.min, max=pool.max, idle=pool.idle, step=pool.step, pause=pool.pause),
+        resources=resources,
+        pool=pool,
         retry=m.Retry(attempts=retry.attempts, backoff=retry.backoff, factor=retry.factor, max_backoff=retry.max),
         timeout=graph.timeout(use, definition.step),
         prefer=use.place.prefer,
@@ -165,15 +164,6 @@ def _step(use: StepUse, definition: Definition, parameters: Mapping[str, Value])
         preemptible=use.preemptible,
     )
     return Vertex("step", step, use.place)
-
-
-def _execution(run: WrittenExecution, bundle: bytes) -> m.Execution:
-    execution = m.Execution(bundle=bundle, image=run.image or "", user=run.user or "")
-    if run.python is not None:
-        execution.python.CopyFrom(m.Execution.Python(function=run.python, env=run.env))
-    else:
-        execution.command.CopyFrom(m.Execution.Command(argv=run.command or (), env=run.env))
-    return execution
 
 
 def _input(use: StepUse, port: str, binding: Binding, definition: Definition) -> m.InputPort:

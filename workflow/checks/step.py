@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from topology.errors import WrongValue
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
 from workflow.checks.declared import check_declared
-from workflow.model import InputPort, OutputPort, Pool, Step
+from workflow.model import Kind, Pool, Step
 from workflow.placeholders import Placeholder, placeholders
 
 _RESERVED_VARIABLES = "BDW_FED_"
+_IN_WORDS = {"service": "a service's words", "directory": "a directory's entry", "arguments": "a directory's arguments"}
+_INSTEAD = {
+    "service": "a service is told of files and parameters with each task",
+    "directory": "parameters stand in arguments, and files come by the directory",
+    "arguments": "files come by the directory, and only {param.NAME} can stand here",
+}
 _WHAT = {"in": ("input", "inputs"), "out": ("output", "outputs"), "param": ("parameter", "parameters")}
 
 
@@ -21,7 +27,7 @@ def check_step(step: Step, positions: Positions | None = None) -> list[Problem]:
     where = positions or Positions()
     return [
         *check_declared(step.spec.parameters, ("spec", "parameters"), where),
-        *(_command(step, where) if step.spec.run.command is not None else _function(step, where)),
+        *_CHECKS[step.spec.run.kind](step, where),
         *_environment(step, where),
         *check_pool(step.spec.pool, ("spec", "pool"), where),
     ]
@@ -32,16 +38,18 @@ def step_warnings(step: Step, positions: Positions | None = None) -> list[Proble
     where = positions or Positions()
     run = step.spec.run
     warnings = []
-    if run.command is not None:
-        named = {(one.kind, one.name) for word in run.command for one in _parsed(word)}
+    if run.kind in ("command", "directory"):
+        told = run.command if run.command is not None else run.arguments
+        subject = "the command does" if run.command is not None else "the directory's arguments do"
+        named = {(one.kind, one.name) for word in told for one in _parsed(word)}
         for kind, names in _declared(step).items():
             for name in names:
-                if (kind, name) not in named:
+                if (kind, name) not in named and (run.command is not None or kind == "param"):
                     noun, field = _WHAT[kind]
-                    message = f"the command does not name {noun} {name}"
+                    message = f"{subject} not name {noun} {name}"
                     remedy = f"write {{{kind}.{name}}} where the program takes it, or leave it out"
                     warnings.append(where.problem(("spec", field, name), message, remedy, "warning"))
-    elif run.bundle is None and run.image is None:
+    elif run.kind == "python" and run.bundle is None and run.image is None:
         module = (run.python or "").partition(":")[0]
         message = f"nothing says where module {module} comes from"
         remedy = "add bundle: ./DIRECTORY or image: IMAGE, unless every node has it installed"
@@ -68,32 +76,67 @@ def _parsed(word: str) -> tuple[Placeholder, ...]:
 
 
 def _command(step: Step, where: Positions) -> Iterator[Problem]:
+    yield from _files_alone(step, where)
+    yield from _placeholders(step, "command", step.spec.run.words, ("in", "out", "param", "bundle"), where)
+
+
+def _service(step: Step, where: Positions) -> Iterator[Problem]:
+    """It is started before there is any task, and told of them later."""
+    yield from _files_alone(step, where)
+    yield from _placeholders(step, "service", step.spec.run.words, ("bundle",), where)
+
+
+def _directory(step: Step, where: Positions) -> Iterator[Problem]:
+    """Files come in by one directory, and results leave by another: there are no names for ports there."""
+    yield from _files_alone(step, where)
+    yield from _placeholders(step, "directory", step.spec.run.words, ("bundle",), where)
+    yield from _placeholders(step, "arguments", step.spec.run.arguments, ("param",), where)
+    if len(step.spec.inputs) != 1:
+        message = f"a directory is fed by one input, and here are {len(step.spec.inputs)}"
+        yield where.problem(("spec", "inputs"), message, "declare exactly one input, or run the step by command")
+    if len(step.spec.outputs) > 1:
+        message = f"all that a directory makes is one output's, and here are {len(step.spec.outputs)}"
+        yield where.problem(("spec", "outputs"), message, "keep one output, or run the step by command")
+
+
+def _placeholders(
+    step: Step, field: str, words: Iterable[str], meant: Iterable[str], where: Positions
+) -> Iterator[Problem]:
     declared = _declared(step)
-    yield from _forms("inputs", step.spec.inputs, where)
-    yield from _forms("outputs", step.spec.outputs, where)
-    for index, word in enumerate(step.spec.run.command or ()):
-        path: Path = ("spec", "run", "command", index)
+    for index, word in enumerate(words):
+        path: Path = ("spec", "run", field, index)
         try:
             found = placeholders(word)
         except WrongValue as wrong:
             yield where.problem(path, wrong.message, wrong.remedy)
             continue
         for one in found:
-            if one.kind == "bundle" and step.spec.run.bundle is None:
-                message = "{bundle} stands in the command, but the step has no bundle"
-                yield where.problem(path, message, "add bundle: ./DIRECTORY to run")
-            elif one.kind != "bundle" and one.name not in declared[one.kind]:
-                noun, field = _WHAT[one.kind]
-                remedy = did_you_mean(one.name, declared[one.kind], f"the {noun}s are") or f"declare it in spec.{field}"
+            if one.kind not in meant:
+                message = f"{one} has no meaning in {_IN_WORDS[field]}"
+                yield where.problem(path, message, f"leave it out: {_INSTEAD[field]}")
+            elif one.kind == "bundle":
+                if step.spec.run.bundle is None:
+                    message = f"{{bundle}} stands in the {field}, but the step has no bundle"
+                    yield where.problem(path, message, "add bundle: ./DIRECTORY to run")
+            elif one.name not in declared[one.kind]:
+                noun, plural = _WHAT[one.kind]
+                remedy = (
+                    did_you_mean(one.name, declared[one.kind], f"the {noun}s are") or f"declare it in spec.{plural}"
+                )
                 yield where.problem(path, f"{one} names no {noun} of this step", remedy)
 
 
-def _forms(field: str, ports: Mapping[str, InputPort | OutputPort], where: Positions) -> Iterator[Problem]:
+def _files_alone(step: Step, where: Positions) -> Iterator[Problem]:
     """A program gets the files of its ports, and nothing else."""
-    for name, port in ports.items():
-        if port.form != "path":
-            message = f"a command reads and writes files, so expected as: path; as: {port.form} is for Python functions"
-            yield where.problem(("spec", field, name, "as"), message, "leave as out, or run the step by python")
+    kind = step.spec.run.kind
+    for field, ports in (("inputs", step.spec.inputs), ("outputs", step.spec.outputs)):
+        for name, port in ports.items():
+            if port.form != "path":
+                message = (
+                    f"a {kind} reads and writes files, so expected as: path; as: {port.form} is for Python functions"
+                )
+                remedy = "leave as out, or run the step by python"
+                yield where.problem(("spec", field, name, "as"), message, remedy)
 
 
 def _function(step: Step, where: Positions) -> Iterator[Problem]:
@@ -119,3 +162,11 @@ def _environment(step: Step, where: Positions) -> Iterator[Problem]:
         if name.startswith(_RESERVED_VARIABLES):
             message = f"variables that start with {_RESERVED_VARIABLES} are set by bdw-fed"
             yield where.problem(("spec", "run", "env", name), message, "choose another name")
+
+
+_CHECKS: Mapping[Kind, Callable[[Step, Positions], Iterator[Problem]]] = {
+    "python": _function,
+    "command": _command,
+    "service": _service,
+    "directory": _directory,
+}

@@ -4,6 +4,8 @@
                         /socket      where the starter listens
                         /tasks/      directories of its tasks
                         /small/      of small ones
+                        /home/       of a program that stays; of one that watches a directory, what is `/in` to it …
+                        /calls       where a service calls
     <state>/bundles/<digest>/        read only
     <memory>/<id>/                   small tasks' files, where the node has a directory in memory for them
 
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster_agent.runtimes.base import WorkerSpec
+from cluster_agent.runtimes.directories.worker import PARTS
 from cluster_agent.runtimes.kubernetes.api.quantity import write
 from cluster_agent.runtimes.kubernetes.api.quota import Asking, PodAsking, amounts
 from cluster_agent.runtimes.kubernetes.core import TEMPLATE_LABEL
@@ -33,6 +36,10 @@ STARTER_IN_IMAGE: Final = "/opt/bdw-fed/starter/starter"  # in our own; worker.p
 _INSTALLED: Final = "/.bdw-fed"
 _BUNDLE: Final = "bdw-fed.io/bundle"
 _SOCKET: Final = "socket"
+_OWN: Final = "own"  # the volume with the pod's own directory
+_HOME: Final = "home"
+# What a program that watches a directory is told, whatever image it is in. All but the code is the pod's own.
+BOX: Final[Mapping[str, str]] = {part: f"/{part}" for part in (*PARTS, "code")}
 _OF_ROOT: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 _GRACE_SECONDS: Final = 10
 _TASKS_END_SECONDS: Final = 5
@@ -68,10 +75,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Place:
-    """The directories of one pod."""
+    """The directories of one pod; in `tasks` its tasks have theirs."""
 
     root: Path
     memory: Path | None
+    tasks: Path
 
     @property
     def socket(self) -> Path:
@@ -79,9 +87,14 @@ class Place:
         return self.root / _SOCKET
 
     @property
-    def tasks(self) -> Path:
-        """Where its tasks have their directories."""
-        return self.root / "tasks"
+    def home(self) -> Path:
+        """Where a program that stays lives."""
+        return self.root / _HOME
+
+    @property
+    def calls(self) -> Path:
+        """Where a service calls; no longer than the starter's."""
+        return self.root / "calls"
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,7 @@ class Template:
         place = place_of(self.settings, identity)
         made: dict[str, Any] = json.loads(json.dumps(self.made))
         made["metadata"]["name"] = self.name(identity)
-        own = [("own", place.root), *([("memory", place.memory)] if place.memory else [])]
+        own = [(_OWN, place.root), *([("memory", place.memory)] if place.memory else [])]
         worker = made["spec"]["containers"][0]
         worker["command"].append(str(place.socket))
         for name, path in own:
@@ -126,7 +139,8 @@ class Template:
 def place_of(settings: Settings, identity: str) -> Place:
     """Where the pod of this identity has its directories."""
     memory = settings.memory / identity if settings.memory is not None else None
-    return Place(settings.state / "workers" / identity, memory)
+    root = settings.state / "workers" / identity
+    return Place(root, memory, root / "tasks")
 
 
 def identity_of(name: str) -> str:
@@ -176,6 +190,10 @@ def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
     if spec.bundle is not None:
         volumes.append(_of_node("bundle", spec.bundle))
         mounts.append({"name": "bundle", "mountPath": str(spec.bundle), "readOnly": True})
+    if spec.watching is not None:
+        mounts += [{"name": _OWN, "mountPath": BOX[part], "subPath": f"{_HOME}/{part}"} for part in PARTS]
+        if spec.bundle is not None:
+            mounts.append({"name": "bundle", "mountPath": BOX["code"], "readOnly": True})
     made: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,

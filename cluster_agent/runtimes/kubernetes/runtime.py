@@ -16,15 +16,16 @@ import itertools
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from cluster_agent.runtimes.base import LeftRow, Room, Runtime, Worker, WorkerSpec
+from cluster_agent.runtimes.directories.worker import PARTS
 from cluster_agent.runtimes.errors import StartError, TemplateError
 from cluster_agent.runtimes.kubernetes import messages
 from cluster_agent.runtimes.kubernetes.admission import Limits, Refusal
@@ -37,6 +38,7 @@ from cluster_agent.runtimes.kubernetes.api.reasons import reason_of, reason_of_r
 from cluster_agent.runtimes.kubernetes.api.watch import core as watch
 from cluster_agent.runtimes.kubernetes.api.watch.driver import Watcher
 from cluster_agent.runtimes.kubernetes.core import PodsCore, State
+from cluster_agent.runtimes.kubernetes.inside import service_in, worker_in
 from cluster_agent.runtimes.kubernetes.link import NotYetError, StarterLink
 from cluster_agent.runtimes.kubernetes.manifest import (
     OWNER_LABEL,
@@ -49,12 +51,11 @@ from cluster_agent.runtimes.kubernetes.manifest import (
     template,
 )
 from cluster_agent.runtimes.kubernetes.room import NodeRoom
-from cluster_agent.runtimes.kubernetes.worker import Fate, PodWorker
+from cluster_agent.runtimes.kubernetes.worker import Fate, PodSlot, PodWorker
 from cluster_agent.runtimes.process.argv import check
-from cluster_agent.runtimes.process.command import CommandWorker
 from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.places import Places
-from cluster_agent.runtimes.process.python import PythonWorker
+from cluster_agent.runtimes.services.slots import Held, Services
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS: Final = 0.025  # between two looks for a starter's socket, which no API tells of
@@ -63,6 +64,7 @@ _AGAIN_SECONDS: Final = 5.0
 _GONE_SECONDS: Final = 60.0  # that a stopped worker's pod has to go
 _TROUBLED: Final = 3  # failures in a row, after which whoever waits is told that the API can't be had
 _WORDS: Final = 20  # lines
+_Inside = TypeVar("_Inside")
 
 
 @dataclass
@@ -95,6 +97,7 @@ class KubernetesRuntime(Runtime):
         self._keeps = keeps
         self._room = room
         self._core = PodsCore()
+        self._services = Services()
         self._limits = Limits(client, settings.namespace)
         self._watcher: Watcher[Pod] = Watcher(
             client, PODS, settings.namespace, labels=f"{OWNER_LABEL}={settings.owner_label}"
@@ -140,24 +143,57 @@ class KubernetesRuntime(Runtime):
                 check(spec.argv)
             except TemplateError as error:
                 raise StartError(str(error)) from None
-        made = template(self._settings, spec)
-        name = await self._pod(made)
+        if spec.service is not None:
+            return await self._services.slot(spec, partial(self._service, spec))
+        name, up, link = await self._linked_pod(spec)
+        with self._unless_it_fails(name, link):
+            inner = await self._explained(up, worker_in(link, spec, up.place, up.places, self._keeps))
+        return PodWorker(inner, link, spec, up.place, up.fate, partial(self._release, name))
+
+    async def _service(self, spec: WorkerSpec) -> Held:
+        """A service in a pod of its own, which goes with the last of its slots. StartError."""
+        name, up, link = await self._linked_pod(spec)
+        with self._unless_it_fails(name, link):
+            process = await self._explained(up, service_in(link, spec, up.place, up.fate))
+
+        def fits() -> bool:
+            return up.fate.reason is None
+
+        async def release(died: bool) -> None:
+            await self._release(name, died and fits() and link.present)
+
+        def wrap(slot: Worker) -> Worker:
+            place = replace(up.place, tasks=up.place.tasks / secrets.token_hex(4))
+            return PodSlot(slot, link, spec, place, up.fate, partial(_forget, place.tasks))
+
+        return Held(process, release, fits, wrap)
+
+    async def _linked_pod(self, spec: WorkerSpec) -> tuple[str, _Up, StarterLink]:
+        """A pod for this that is up, by its name, and the link to it. StartError."""
+        name = await self._pod(template(self._settings, spec))
         up = self._up[name]
         assert up.link is not None
-        release = partial(self._release, name)
+        return name, up, up.link
+
+    @contextlib.contextmanager
+    def _unless_it_fails(self, name: str, link: StarterLink) -> Iterator[None]:
+        """Give back a pod in which nothing could be started."""
         try:
-            inner = await self._inside(up.link, spec, up.places)
+            yield
+        except BaseException:
+            self._handle(messages.Released(name, link.present))
+            raise
+
+    async def _explained(self, up: _Up, starting: Awaitable[_Inside]) -> _Inside:
+        """What is started in a pod; StartError, with the pod's end in it if that was behind it."""
+        try:
+            return await starting
         except StartError as error:
-            usable = up.link.present
-            reason = None if usable else await up.fate.learn()
-            self._handle(messages.Released(name, usable))
+            assert up.link is not None
+            reason = None if up.link.present else await up.fate.learn()
             if reason is not None:
                 raise StartError(reason.text, error.detail) from None
             raise
-        except BaseException:
-            self._handle(messages.Released(name, up.link.present))
-            raise
-        return PodWorker(inner, up.link, spec, up.place, up.fate, release)
 
     def bundles(self) -> Collection[Path]:
         spare = set(self._core.names(State.SPARE))
@@ -200,15 +236,6 @@ class KubernetesRuntime(Runtime):
             raise
         finally:
             del self._asked[request]
-
-    async def _inside(self, link: StarterLink, spec: WorkerSpec, places: Places | None) -> Worker:
-        env = link.environment()
-        if spec.argv:
-            with contextlib.suppress(StartError):  # the image need not have an interpreter, or one that will do
-                if link.hello.python and not spec.user:
-                    return await CommandWorker.start(link, spec, env, places)
-            return await CommandWorker.start(link, spec, env)
-        return await PythonWorker.start(link, spec, env, places, self._keeps)
 
     async def _release(self, name: str, reusable: bool) -> None:
         """A worker was stopped; if its pod goes with it, wait for that."""
@@ -298,7 +325,7 @@ class KubernetesRuntime(Runtime):
             if refusal is not None:
                 self._handle(messages.Refused(name, refusal.text, refusal.no_room))
                 return
-            await asyncio.to_thread(_make, place_of(self._settings, identity))
+            await asyncio.to_thread(_make, place_of(self._settings, identity), made.spec)
             try:
                 await self._create_once(made.manifest(identity))
             except ApiError as error:
@@ -436,8 +463,14 @@ def _is_quota(error: ApiError) -> bool:
     return reason is not None and reason.cause == "quota"
 
 
-def _make(place: Place) -> None:
-    for path in (place.root, place.memory):
+async def _forget(tasks: Path, _reusable: bool) -> None:
+    """The slot whose tasks had their directories there is gone."""
+    await asyncio.to_thread(shutil.rmtree, tasks, True)
+
+
+def _make(place: Place, spec: WorkerSpec) -> None:
+    boxes = [place.home / part for part in PARTS] if spec.watching is not None else []  # mounted, so there before
+    for path in (place.root, place.memory, *boxes):
         if path is not None:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 

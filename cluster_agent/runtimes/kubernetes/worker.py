@@ -49,6 +49,40 @@ class Fate:
         await self._known.wait()
 
 
+class End:
+    """What was behind the end of something in a pod."""
+
+    def __init__(self, link: StarterLink, spec: WorkerSpec, fate: Fate) -> None:
+        self._link = link
+        self._spec = spec
+        self._fate = fate
+
+    async def explained(self, outcome: Outcome) -> Outcome:
+        """The outcome with the pod's end in it, if that was behind it."""
+        if outcome.kind not in _BY_THE_POD:
+            return outcome
+        if self._link.present and self._fate.reason is None:
+            return self._killed_for_memory(outcome)
+        reason = await self._fate.learn()
+        if reason is None:
+            return replace(outcome, kind="lost", message="the pod's starter is gone, and nobody has told why")
+        return lost(reason, outcome)
+
+    def _killed_for_memory(self, outcome: Outcome) -> Outcome:
+        """The kernel kills the process that takes most, and need not end the container; nobody else tells of it."""
+        limit = memory_limit(self._spec)
+        if outcome.kind != "lost" or not limit or outcome.peak_memory < _NEARLY * limit:
+            return outcome
+        message = f"was killed because its pod may take no more than {limit / _MEBIBYTE:g} MiB of memory"
+        own = f"{self._spec.memory / _MEBIBYTE:g} MiB"
+        return replace(outcome, kind="memory", message=f"{message} (the step's limit is {own})")
+
+
+def lost(reason: Reason, outcome: Outcome) -> Outcome:
+    """The outcome of what a pod has taken with it."""
+    return replace(outcome, kind=failure_kind(reason), message=reason.text)
+
+
 class PodWorker(Worker):
     """The worker in a pod, as its daemon knows it. `release` is called once, with whether the pod may be used again."""
 
@@ -66,8 +100,8 @@ class PodWorker(Worker):
         self.root = place.tasks
         self._inner = inner
         self._link = link
-        self._spec = spec
         self._fate = fate
+        self._end = End(link, spec, fate)
         self._release = release
         self._listener: Listener | None = None
         self._late: list[SmallJob] | None = None  # given after the one inside has died, before that was told
@@ -81,7 +115,7 @@ class PodWorker(Worker):
 
     async def execute(self, job: Job, sink: Sink) -> Outcome:
         if self._fate.reason is not None:
-            return self._lost(self._fate.reason, Outcome())
+            return lost(self._fate.reason, Outcome())
         return await self._explained(await self._inner.execute(job, sink))
 
     async def stop(self) -> None:
@@ -155,27 +189,11 @@ class PodWorker(Worker):
         self.gone.set()
 
     async def _explained(self, outcome: Outcome) -> Outcome:
-        """The outcome with the pod's end in it, if that was behind it."""
-        if outcome.kind not in _BY_THE_POD:
-            return outcome
-        if self._link.present and self._fate.reason is None:
-            return self._killed_for_memory(outcome)
-        reason = await self._fate.learn()
-        if reason is None:
-            return replace(outcome, kind="lost", message="the pod's starter is gone, and nobody has told why")
-        return self._lost(reason, outcome)
+        return await self._end.explained(outcome)
 
-    def _lost(self, reason: Reason, outcome: Outcome) -> Outcome:
-        return replace(outcome, kind=failure_kind(reason), message=reason.text)
 
-    def _killed_for_memory(self, outcome: Outcome) -> Outcome:
-        """The kernel kills the process that takes most, and need not end the container; nobody else tells of it."""
-        limit = memory_limit(self._spec)
-        if outcome.kind != "lost" or not limit or outcome.peak_memory < _NEARLY * limit:
-            return outcome
-        message = f"was killed because its pod may take no more than {limit / _MEBIBYTE:g} MiB of memory"
-        return replace(outcome, kind="memory", message=f"{message} (the step's limit is {self._limit})")
+class PodSlot(PodWorker):
+    """A slot of a service in a pod. What became of the pod is found out once, for the process and all of its tasks."""
 
-    @property
-    def _limit(self) -> str:
-        return f"{self._spec.memory / _MEBIBYTE:g} MiB"
+    async def _explained(self, outcome: Outcome) -> Outcome:
+        return outcome

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,17 +16,20 @@ from dataclasses import replace
 from cluster_agent.runtimes.base import Job, Listener, Outcome, Row, Sink, SmallJob, Worker, WorkerSpec, last_bytes
 from cluster_agent.runtimes.errors import StartError, TemplateError
 from cluster_agent.runtimes.process.argv import check, fill
-from cluster_agent.runtimes.process.ending import GRACE_SECONDS, describe_exit, timed_out, with_limit
+from cluster_agent.runtimes.process.ending import (
+    GRACE_SECONDS,
+    describe_exit,
+    kind_of_end,
+    program_limit,
+    timed_out,
+    with_limit,
+)
 from cluster_agent.runtimes.process.link import Child, Exit, Slot, SpawnerLink
 from cluster_agent.runtimes.process.places import Places
 from cluster_agent.runtimes.process.programs import FUNCTION
 from cluster_agent.runtimes.process.python import PythonWorker
 from cluster_agent.runtimes.process.smallprograms import SmallPrograms
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
-
-_PROGRAM_BYTES = 64 << 20  # of address space for a program and its libraries, beyond what its task may use
-_NO_MEMORY = re.compile(r"MemoryError|[Cc]annot allocate memory|[Oo]ut of memory|bad_alloc|memory exhausted")
-_NO_SPACE = re.compile(r"File too large|File size limit exceeded|No space left on device")
 
 
 class CommandWorker(Worker):
@@ -104,7 +106,7 @@ class CommandWorker(Worker):
         streams.sink = Tee(sink, words)
         own = {name for name, _ in spec.env}
         env = {name: value for name, value in job.env.items() if name not in own}
-        memory = spec.memory + _PROGRAM_BYTES if spec.memory else 0
+        memory = program_limit(spec)
         try:
             child = slot.execute(argv, env, str(job.directory), memory, spec.disk)
         except StartError as error:
@@ -160,12 +162,6 @@ class CommandWorker(Worker):
         if exited.status == 0:
             return Outcome(seconds=seconds, peak_memory=exited.peak_memory)
         said = last_bytes(words)
-        kind = "exit"
-        if exited.signal == signal.SIGKILL:
-            kind = "lost"
-        elif exited.signal == signal.SIGXFSZ or (self._spec.disk and _NO_SPACE.search(said)):
-            kind = "disk"
-        elif self._spec.memory and (_NO_MEMORY.search(said) or exited.peak_memory >= self._spec.memory):
-            kind = "memory"
+        kind = kind_of_end(exited, said, self._spec)
         message = with_limit(kind, f"{program} {describe_exit(exited)}", self._spec)
         return Outcome(kind, message, said, seconds, exited.peak_memory)

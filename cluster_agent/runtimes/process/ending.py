@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 from cluster_agent.runtimes.base import Outcome, WorkerSpec, last_bytes
@@ -9,6 +10,9 @@ from cluster_agent.runtimes.process.link import Exit
 from cluster_agent.runtimes.process.streams import LastWords
 
 _MEBIBYTE = 1 << 20
+_PROGRAM_BYTES = 64 << 20  # of address space for a program and its libraries, beyond what its task may use
+_NO_MEMORY = re.compile(r"MemoryError|[Cc]annot allocate memory|[Oo]ut of memory|bad_alloc|memory exhausted")
+_NO_SPACE = re.compile(r"File too large|File size limit exceeded|No space left on device")
 GRACE_SECONDS = 2.0  # between SIGTERM and SIGKILL
 
 
@@ -24,6 +28,22 @@ def describe_exit(exited: Exit) -> str:
         except ValueError:
             return f"was killed by signal {exited.signal}"
     return f"ended with exit code {exited.code}"
+
+
+def kind_of_end(exited: Exit, said: str, spec: WorkerSpec) -> str:
+    """The kind of failure of a program that has ended otherwise than well, having said this at last."""
+    if exited.signal == signal.SIGKILL:
+        return "lost"
+    if exited.signal == signal.SIGXFSZ or (spec.disk and _NO_SPACE.search(said)):
+        return "disk"
+    if spec.memory and (_NO_MEMORY.search(said) or exited.peak_memory >= spec.memory):
+        return "memory"
+    return "exit"
+
+
+def program_limit(spec: WorkerSpec) -> int:
+    """The bytes of address space that a program may have; 0 = not limited."""
+    return spec.memory + _PROGRAM_BYTES if spec.memory else 0
 
 
 def with_limit(kind: str, message: str, spec: WorkerSpec) -> str:

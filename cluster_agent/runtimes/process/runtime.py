@@ -1,4 +1,5 @@
-"""Starts workers as processes of this machine: warm interpreters for `python` steps, programs for `command` steps."""
+"""Starts workers as processes of this machine: warm interpreters for `python` steps, programs for `command` steps, and
+programs that stay for `service` and `directory` steps."""
 
 from __future__ import annotations
 
@@ -6,14 +7,19 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from cluster_agent.runtimes.base import LeftRow, Runtime, Worker, WorkerSpec
+from cluster_agent.runtimes.directories.worker import DirectoryWorker
 from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.process.command import CommandWorker
+from cluster_agent.runtimes.process.home import make_home
 from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.link import SpawnerLink
 from cluster_agent.runtimes.process.places import Places
 from cluster_agent.runtimes.process.python import PythonWorker
+from cluster_agent.runtimes.services.process import ServiceProcess
+from cluster_agent.runtimes.services.slots import Held, Services
 
 _ATTEMPTS = 5  # to start a worker while the spawner dies again and again
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
@@ -36,6 +42,7 @@ class ProcessRuntime(Runtime):
         self._memory = str(places.memory) if places else ""
         self._link = SpawnerLink(python, owner, self._memory)
         self._opening = asyncio.Lock()
+        self._services = Services()
 
     @property
     def spawner_pid(self) -> int:
@@ -54,6 +61,11 @@ class ProcessRuntime(Runtime):
         for left in reversed(range(_ATTEMPTS)):
             link = await self._living_link()
             try:
+                if spec.service is not None:
+                    return await self._services.slot(spec, partial(self._service, link, spec))
+                if spec.watching is not None:
+                    home = await asyncio.to_thread(make_home, self._places)
+                    return await DirectoryWorker.start(link, spec, base_environment(), home)
                 if spec.argv:
                     return await CommandWorker.start(link, spec, base_environment(), self._places)
                 return await PythonWorker.start(link, spec, base_environment(), self._places, self._keeps)
@@ -61,6 +73,10 @@ class ProcessRuntime(Runtime):
                 if link.alive or not left:
                     raise  # else it was the spawner that died, by no fault of the step
         raise AssertionError
+
+    async def _service(self, link: SpawnerLink, spec: WorkerSpec) -> Held:
+        home = await asyncio.to_thread(make_home, self._places)
+        return Held(await ServiceProcess.start(link, spec, base_environment(), home), _nothing)
 
     async def close(self) -> None:
         await self._link.close()
@@ -77,6 +93,10 @@ class ProcessRuntime(Runtime):
                 self._link = SpawnerLink(self._python, self._owner, self._memory)
                 await self._link.open()
             return self._link
+
+
+async def _nothing(_died: bool) -> None:
+    return
 
 
 def base_environment() -> dict[str, str]:
