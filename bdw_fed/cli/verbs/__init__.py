@@ -11,6 +11,7 @@ from types import ModuleType
 GROUPS = {
     "A federation on this machine": ["up", "down", "status", "demo", "doctor", "perf", "simulate", "fake-agent"],
     "A federation on kind": ["kind up", "kind status", "kind partition", "kind heal", "kind link", "kind down"],
+    "Steps of your own": ["step init", "step test"],
     "Definitions": ["apply", "diff", "get", "describe", "delete"],
     "Runs": [
         "submit",
