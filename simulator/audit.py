@@ -9,7 +9,7 @@ from collections import Counter
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.core import Coordinator
-from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, SAME_CLUSTER
+from cluster_agent.coordinator.fragment import EACH, GATHER_ALL
 from cluster_agent.coordinator.live import LiveRun, Lives
 from cluster_agent.coordinator.state import ASSIGNED, DONE, OFFERED, QUEUED, READY, RETRYING, Task
 
@@ -44,8 +44,10 @@ def audit_uses(live: LiveRun) -> None:
     for edge in live.graph.edges:
         state = run.edges[edge.index]
         needed.update(unit for unit in state.outs if (edge.index, unit) not in foreign)  # one that is passed on
+        for unit, copies in state.copies.items():
+            needed[unit] += len(copies)
         consumer = run.steps[edge.consumer.index]
-        waits = not consumer.formed if edge.pairing == GATHER_ALL else not consumer.closed
+        waits = not consumer.formed if edge.pairing == GATHER_ALL else not consumer.let_go
         if edge.pairing == EACH or waits:
             needed.update(unit for unit in state.held if (edge.index, unit) not in foreign)
     for step, unit in run.outputs:
@@ -60,7 +62,7 @@ def audit_uses(live: LiveRun) -> None:
     for identifier in run.bare:
         held = run.tasks[identifier]
         for edge, units in zip(live.graph.steps[held.step].inputs, held.inputs, strict=True):
-            if edge.pairing != SAME_CLUSTER:
+            if not edge.side:
                 needed.update(unit for unit in units if (edge.index, unit) not in foreign)
     for kept in run.units.values():
         assert kept.uses == needed[kept.id], f"a unit has {kept.uses} uses, and {needed[kept.id]} things need it"
@@ -97,14 +99,14 @@ def audit_queues(live: LiveRun) -> None:
 
 def _driving(live: LiveRun, task: Task) -> int:
     edges = live.graph.steps[task.step].inputs
-    return sum(len(units) for edge, units in zip(edges, task.inputs, strict=True) if edge.pairing != SAME_CLUSTER)
+    return sum(len(units) for edge, units in zip(edges, task.inputs, strict=True) if not edge.side)
 
 
 def audit_ways_out(live: LiveRun) -> None:
     """What is owed to other clusters is what is on its way to them."""
-    outs = [(edge, unit, out) for edge in live.graph.edges for unit, out in live.run.edges[edge.index].outs.items()]
+    outs = [(live.graph.edges[edge], unit, out) for edge, unit, out in live.ways_out()]
     assert live.owed == len(outs), f"{len(outs)} units are on their way out, {live.owed} are owed"
-    sent = Counter((out.cluster, edge.consumer.index) for edge, _, out in outs)
+    sent = Counter((out.cluster, edge.consumer.index) for edge, _, out in outs if not edge.side)
     assert {key: count for key, count in live.sent.items() if count} == dict(sent)
     queued = {(cluster, edge, unit) for cluster, queue in live.queued.items() for edge, unit in queue}
     assert queued == {(out.cluster, edge.index, unit) for edge, unit, out in outs if out.state == QUEUED}

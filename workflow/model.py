@@ -29,7 +29,7 @@ from topology.schema import Cpus, Duration, Identifier, Labels, Many, Metadata, 
 Scalar = str | int | float | bool
 Value = Scalar | tuple[Scalar, ...]
 ParameterType = Literal["string", "integer", "number", "boolean", "array"]
-Pairing = Literal["each", "same_cluster", "gather_all"]
+Pairing = Literal["each", "same_cluster", "gather_all", "broadcast"]
 Form = Literal["path", "bytes", "text", "json"]
 Kind = Literal["python", "command", "service", "directory"]
 
@@ -299,6 +299,7 @@ class Binding(Model):
     split: Split | None = None
     gather: Literal["all"] | None = None  # one task takes all units
     same: Literal["cluster"] | None = None  # each task takes all units of its own unit's origin cluster
+    broadcast: Literal[True] | None = None  # each task takes all units, which are copied to where there are tasks
 
     @property
     def source_step(self) -> str:
@@ -312,6 +313,8 @@ class Binding(Model):
 
     @property
     def pairing(self) -> Pairing:
+        if self.broadcast:
+            return "broadcast"
         return "gather_all" if self.gather else "same_cluster" if self.same else "each"
 
     @model_validator(mode="before")

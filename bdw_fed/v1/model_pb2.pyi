@@ -37,6 +37,8 @@ class _PairingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pairing.Value
     """all units of this port that stem from the driving unit's origin cluster"""
     PAIRING_GATHER_ALL: _Pairing.ValueType  # 3
     """one task takes all units of this port"""
+    PAIRING_BROADCAST: _Pairing.ValueType  # 4
+    """every task takes all units of this port, which are copied to each executor that has tasks"""
 
 class Pairing(_Pairing, metaclass=_PairingEnumTypeWrapper): ...
 
@@ -47,6 +49,8 @@ PAIRING_SAME_CLUSTER: Pairing.ValueType  # 2
 """all units of this port that stem from the driving unit's origin cluster"""
 PAIRING_GATHER_ALL: Pairing.ValueType  # 3
 """one task takes all units of this port"""
+PAIRING_BROADCAST: Pairing.ValueType  # 4
+"""every task takes all units of this port, which are copied to each executor that has tasks"""
 Global___Pairing: _TypeAlias = Pairing  # noqa: Y015
 
 class _DesiredState:

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import grouping, records
+from cluster_agent.coordinator import broadcasting, fetching, grouping, records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import SAME_CLUSTER, SOURCE, Edge, Step
-from cluster_agent.coordinator.freeing import drop_use
+from cluster_agent.coordinator.fragment import SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import SendPeer
 from cluster_agent.coordinator.state import Report, StepState, Sum
@@ -28,6 +27,8 @@ def check_steps(book: Book, live: LiveRun) -> None:
         live.check.discard(index)
         step = live.graph.steps[index]
         state = live.run.steps[index]
+        if state.open:
+            fetching.bring_copies(book, live, step)
         grouping.form_due(book, live, step)
         if state.closed or not (step.counts or step.here):
             continue
@@ -130,7 +131,7 @@ def _accounted(live: LiveRun, step: Step, reports: dict[str, Report]) -> bool:
         return False
     if (not step.inputs or step.gathers) and not any(report.tasks for report in reports.values()):
         return False
-    return all(_made(live, edge) == _consumed(edge, reports) for edge in step.inputs if edge.pairing != SAME_CLUSTER)
+    return all(_made(live, edge) == _consumed(edge, reports) for edge in step.inputs if not edge.side)
 
 
 def _made(live: LiveRun, edge: Edge) -> Sum:
@@ -184,9 +185,7 @@ def apply_closed(book: Book, record: records.Closed) -> None:
     }
     if step.here or step.counts:
         live.unclosed -= 1
-    for edge in step.sides if step.here else ():
-        for unit in live.run.edges[edge.index].held:  # they stay known, should a task be made again
-            drop_use(book, live, live.run.units[unit])
+    broadcasting.let_go_if_due(book, live, step)
     book.stirred[live, step.index] = None
     live.check.update(consumer.index for consumer in step.consumers)
     book.touch(live)

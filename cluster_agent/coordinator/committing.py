@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster_agent.coordinator import attempts, loads, records, remembering, routing
+from cluster_agent.coordinator import attempts, broadcasting, loads, records, remembering, routing
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
+from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.freeing import drop_use, end_use, let_inputs_go
 from cluster_agent.coordinator.grouping import add
 from cluster_agent.coordinator.live import LiveRun
@@ -133,6 +133,7 @@ def apply_committed(book: Book, record: records.Committed) -> None:
                 drop_use(book, live, live.run.units[unit])
         if task.id in live.run.bare:
             let_inputs_go(book, live, task)
+        broadcasting.let_go_if_due(book, live, step)
     else:
         task.outputs = made
         state.done += 1
@@ -149,7 +150,7 @@ def consume(book: Book, live: LiveRun, step: Step, task: Task, *, hold: bool = F
     state = live.run.steps[step.index]
     units = live.run.units
     for edge, taken in zip(step.inputs, task.inputs, strict=True):
-        if edge.pairing == SAME_CLUSTER:
+        if edge.side:
             continue
         state.open -= len(taken)
         for unit in taken:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import commands, following, holding, ordering, records, reserving
+from cluster_agent.coordinator import broadcasting, commands, following, holding, ordering, records, reserving
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun, give_room
@@ -61,7 +61,7 @@ def want(book: Book, live: LiveRun, desired: int, reason: str) -> None:
 
 def end_if_due(book: Book, live: LiveRun) -> None:
     """End the fragment well if all that concerns it is closed, it owes nobody, and its results have their bytes."""
-    if not live.going or live.unclosed or live.owed:
+    if not live.going or live.unclosed or live.owed or broadcasting.owed_to_us(live):
         return
     if all(live.run.units[unit].copies for _, unit in live.run.outputs):
         end(book, live, SUCCEEDED, None)
@@ -177,6 +177,8 @@ def stop_work(book: Book, live: LiveRun) -> None:
             for ids in live.inputs(task):
                 for unit in ids:
                     drop_use(book, live, live.run.units[unit])
+    for step in live.graph.steps:
+        broadcasting.let_go_if_due(book, live, step)
     holding.drop(book, live.key)
     steps = len(live.graph.steps)
     for index in range(steps):
@@ -211,6 +213,7 @@ def _sweep(live: LiveRun, *, forget_tasks: bool) -> None:
     for edge in run.edges:
         edge.outs = {}
         edge.held = {}
+        edge.copies = {}
     live.sides.clear()
     live.owed = 0
     live.sent.clear()

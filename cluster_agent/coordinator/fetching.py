@@ -13,11 +13,12 @@ from typing import Final
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import commands, loads, mending, ordering, records, remembering
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.fragment import BROADCAST, Step
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import Fetch, LiveRun, unit_proto
 from cluster_agent.coordinator.making import arrive
 from cluster_agent.coordinator.messages import FetchEnded, Place, RunKey, SendPeer
-from cluster_agent.coordinator.state import ASSIGNED, HERE, OURS, Task, Traffic, Unit
+from cluster_agent.coordinator.state import ASSIGNED, HERE, OURS, Incoming, Task, Traffic, Unit
 
 _SLOW: Final = 1e6  # bytes a second that a push makes at least
 _MOST_PATIENT: Final = 10  # doublings
@@ -37,7 +38,7 @@ def bring(book: Book, live: LiveRun, unit: Unit, task: Task) -> None:
 def cross(book: Book, live: LiveRun, unit: Unit) -> None:
     """Have a unit that was granted to us brought to a node of ours, if its bytes are not on their way already."""
     incoming = live.run.incoming[unit.id]
-    if any(not book.nodes[name].written_off for name in unit.copies):
+    if any(not book.nodes[name].written_off for name in unit.copies) or not _wanted(live, incoming):
         return
     if not incoming.node:
         twin = _twin(live, unit)
@@ -64,6 +65,26 @@ def cross(book: Book, live: LiveRun, unit: Unit) -> None:
             followers.append(unit.id)
         return
     say(book, live, fetch)
+
+
+def _wanted(live: LiveRun, incoming: Incoming) -> bool:
+    """Whether somebody reads the unit here: the copies of a broadcast are brought once there is a task for them."""
+    for index, state in incoming.edges.items():
+        edge = live.graph.edges[index]
+        if state == HERE or (state == OURS and (edge.pairing != BROADCAST or edge.consumer.index in live.brings)):
+            return True
+    return False
+
+
+def bring_copies(book: Book, live: LiveRun, step: Step) -> None:
+    """The step has a task here, or will have one: the broadcasts that it reads are brought."""
+    edges = [edge.index for edge in step.sides if edge.pairing == BROADCAST]
+    if not edges or step.index in live.brings:
+        return
+    live.brings.add(step.index)
+    for unit, incoming in list(live.run.incoming.items()):
+        if any(incoming.edges.get(edge) == OURS for edge in edges):
+            cross(book, live, live.run.units[unit])
 
 
 def going_on(book: Book, live: LiveRun, unit: Unit) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import EACH, SAME_CLUSTER, SOURCE, SPLIT, TASK, Edge, Step
+from cluster_agent.coordinator.fragment import EACH, SOURCE, SPLIT, TASK, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import OPENED
@@ -95,7 +95,7 @@ def _feed(live: LiveRun, edge: Edge, units: float) -> Feed:
     consumer = edge.consumer
     if edge.pairing == EACH:
         return Feed(consumer.index, units * _share(live, consumer))
-    if edge.pairing == SAME_CLUSTER:
+    if edge.side:
         return Feed(consumer.index, 0.0, waits=True)
     return Feed(consumer.index, 1.0 if consumer.executors[0] == live.graph.cluster else 0.0, waits=True)
 

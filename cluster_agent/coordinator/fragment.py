@@ -23,6 +23,7 @@ TASK: Final = 3
 EACH: Final = int(model_pb2.PAIRING_EACH)
 SAME_CLUSTER: Final = int(model_pb2.PAIRING_SAME_CLUSTER)
 GATHER_ALL: Final = int(model_pb2.PAIRING_GATHER_ALL)
+BROADCAST: Final = int(model_pb2.PAIRING_BROADCAST)
 
 _KINDS: Final = {"source": SOURCE, "split": SPLIT, "output": OUTPUT}
 
@@ -40,6 +41,7 @@ class Edge:
     consumer: Step
     producer: Step
     producer_port: str
+    side: bool = False  # its units make no tasks: they are read beside those that do, and not counted as consumed
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +80,7 @@ class Step:
     inputs: list[Edge] = field(default_factory=list)
     outs: dict[str, list[Edge]] = field(default_factory=dict)
     driving: Edge | None = None
+    drives: int = 0  # the place of `driving` among the inputs
     sides: list[Edge] = field(default_factory=list)
     gathers: list[Edge] = field(default_factory=list)
     producers: list[Step] = field(default_factory=list)
@@ -113,6 +116,7 @@ class Graph:
     edge_by_id: dict[str, Edge]
     parts: list[tuple[int, int, str, int]]  # step, index, path, size: the data that lies here
     concerned: list[Step] = field(default_factory=list)  # executed or counted here: what must close before we end
+    broadcasts: list[Edge] = field(default_factory=list)
     follows: bool = False  # some step has `follow`
     listeners: tuple[str, ...] = ()  # the other clusters that may send us units, and want to know how busy we are
 
@@ -153,6 +157,10 @@ def read(serialised: bytes, cluster: str) -> Graph:
         hears = {*step.executors, step.counter}
         for consumer in step.consumers:
             hears.update(consumer.executors, (consumer.counter,))
+            if consumer.driving is not None and any(edge.producer is step for edge in consumer.sides):
+                hears.update(
+                    consumer.driving.producer.executors
+                )  # they are held back by it only once it is not waiting
         step.audience = tuple(sorted(hears - {cluster, ""}))
     for part in fragment.sources:
         if part.step not in graph.step_by_name:
@@ -255,6 +263,7 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
         consumer=consumer,
         producer=producer,
         producer_port=port.from_port,
+        side=port.pairing in (SAME_CLUSTER, BROADCAST),
     )
     graph.edges.append(edge)
     graph.edge_by_id[edge_id] = edge
@@ -265,12 +274,15 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
     if port.from_port not in producer.outs:
         producer.ports = (*producer.ports, port.from_port)
     producer.outs.setdefault(port.from_port, []).append(edge)
-    if edge.pairing == SAME_CLUSTER:
+    if edge.pairing == BROADCAST:
+        graph.broadcasts.append(edge)
+    if edge.side:
         consumer.sides.append(edge)
     elif edge.pairing == GATHER_ALL:
         consumer.gathers.append(edge)
     elif consumer.driving is None:
         consumer.driving = edge
+        consumer.drives = len(consumer.inputs) - 1
     else:
         raise ValueError(f"edge {edge_id}: step {consumer.name} is driven by {consumer.driving.id} already")
 

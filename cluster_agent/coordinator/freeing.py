@@ -10,7 +10,7 @@ uses end when that is done, or with those of its outputs.
 from __future__ import annotations
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import SAME_CLUSTER, Edge
+from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Task, Unit
 
@@ -42,7 +42,7 @@ def let_inputs_go(book: Book, live: LiveRun, task: Task) -> None:
         return
     del live.run.bare[task.id]
     for edge, units in zip(live.graph.steps[task.step].inputs, task.inputs, strict=True):
-        for unit in units if edge.pairing != SAME_CLUSTER else ():
+        for unit in units if not edge.side else ():
             end_use(book, live, edge, live.run.units[unit])
 
 

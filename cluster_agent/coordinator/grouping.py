@@ -2,15 +2,15 @@
 
 A unit is *delivered* once its bytes are on this cluster and this cluster executes its consumer. On a driving port it
 becomes a task at once, or waits for the side inputs; on a side port and on a gathering port it is held. Side inputs are
-complete when their producers can make no more of them here; a gathering step is complete when all that was made
-anywhere has come. Both are decisions, and logged.
+complete when their producers can make no more of them here, those of a broadcast when all that was made anywhere has
+come, and so is a gathering step. These are decisions, and logged.
 """
 
 from __future__ import annotations
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, OUTPUT, SOURCE, Edge, Step
+from cluster_agent.coordinator.fragment import BROADCAST, EACH, GATHER_ALL, OUTPUT, SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import READY, Sum, Task, Unit
 from wire.digests import task_id
@@ -71,6 +71,8 @@ def _all_came(live: LiveRun, edge: Edge) -> bool:
 
 def _sides_came(book: Book, live: LiveRun, edge: Edge) -> bool:
     producer = edge.producer
+    if edge.pairing == BROADCAST:
+        return _all_came(live, edge)
     if producer.kind == SOURCE:
         return live.parts_open(producer.index)
     made = live.run.steps[producer.index]

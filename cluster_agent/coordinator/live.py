@@ -7,11 +7,12 @@ after a restart gives what was there before, but for what only time or a connect
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator.claims import Hold
-from cluster_agent.coordinator.fragment import SAME_CLUSTER, Graph, Step
+from cluster_agent.coordinator.fragment import BROADCAST, Graph, Step
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import (
     ASSIGNED,
@@ -21,6 +22,7 @@ from cluster_agent.coordinator.state import (
     READY,
     RETRYING,
     KnownOutput,
+    Out,
     Run,
     Task,
     Unit,
@@ -87,6 +89,7 @@ class LiveRun:
     __slots__ = (
         "arriving",
         "assigned",
+        "brings",
         "check",
         "contents",
         "fetches",
@@ -133,6 +136,7 @@ class LiveRun:
         self.look_asked = False  # a timer looks at it
         self.measured: dict[int, tuple[int, float]] = {}  # step -> tasks and seconds that its pool knows of
         self.graph = graph
+        self.brings: set[int] = set()  # steps for which the copies of broadcasts are brought
         self.key = run.key
         self.ready: list[deque[bytes]] = [deque() for _ in range(steps)]
         self.waiting = 0  # tasks in `ready`, over all steps
@@ -200,7 +204,8 @@ class LiveRun:
 
     def was_sent(self, task: Task) -> bool:
         """Another cluster, that had a choice, has sent the task's unit here."""
-        return self.graph.steps[task.step].free and task.inputs[0][0] in self.run.incoming
+        step = self.graph.steps[task.step]
+        return step.free and task.inputs[step.drives][0] in self.run.incoming
 
     def unready(self, task: Task) -> None:
         """Take a task out of its step's queue, where it mostly stands first; nothing happens if it is not there."""
@@ -231,10 +236,13 @@ class LiveRun:
             return task.inputs
         sides = iter(self.side_units(step, task.origin))
         ports = zip(step.inputs, task.inputs, strict=True)
-        return [next(sides) if edge.pairing == SAME_CLUSTER else units for edge, units in ports]
+        return [next(sides) if edge.side else units for edge, units in ports]
 
     def side_units(self, step: Step, origin: str) -> list[list[bytes]]:
-        """For each side port: its units of that origin, sorted. They are complete once the step's groups may form."""
+        """For each side port: its units of that origin, of a broadcast all of them, sorted.
+
+        They are complete once the step's groups may form.
+        """
         by_origin = self.sides.get(step.index)
         if by_origin is None:
             by_origin = self.sides[step.index] = {}
@@ -242,7 +250,11 @@ class LiveRun:
         if found is None:
             units = self.run.units
             found = [
-                sorted(unit for unit in self.run.edges[edge.index].held if units[unit].origin == origin)
+                sorted(
+                    unit
+                    for unit in self.run.edges[edge.index].held
+                    if edge.pairing == BROADCAST or units[unit].origin == origin
+                )
                 for edge in step.sides
             ]
             by_origin[origin] = found
@@ -258,9 +270,19 @@ class LiveRun:
 
     def count_out(self, cluster: str, edge: int, by: int) -> None:
         """Count a unit that is on its way to a cluster, or is no more."""
-        key = (cluster, self.graph.edges[edge].consumer.index)
-        self.sent[key] = self.sent.get(key, 0) + by
         self.owed += by
+        if not self.graph.edges[edge].side:  # a copy is no work that the cluster has before it
+            key = (cluster, self.graph.edges[edge].consumer.index)
+            self.sent[key] = self.sent.get(key, 0) + by
+
+    def ways_out(self) -> Iterator[tuple[int, bytes, Out]]:
+        """All that is on its way to other clusters: edge, unit, and how far it is."""
+        for edge, edge_state in enumerate(self.run.edges):
+            for unit, out in edge_state.outs.items():
+                yield edge, unit, out
+            for unit, copies in edge_state.copies.items():
+                for out in copies.values():
+                    yield edge, unit, out
 
     def parts_open(self, step: int) -> bool:
         """All parts of a source that lie here were opened, so that no more units can come of it."""
@@ -306,14 +328,13 @@ def rebuilt(run: Run, graph: Graph, nodes: Nodes, now: float) -> LiveRun:
     for step in graph.concerned:
         if run.steps[step.index].closed:
             live.unclosed -= 1
-    for edge, edge_state in enumerate(run.edges):
-        for unit, out in edge_state.outs.items():
-            if out.state == QUEUED:
-                live.queue_out(out.cluster, edge, unit)
-                continue
-            live.count_out(out.cluster, edge, 1)
-            if out.state == OFFERED:
-                live.offered.setdefault(out.cluster, {})[edge, unit] = now
+    for edge, unit, out in live.ways_out():
+        if out.state == QUEUED:
+            live.queue_out(out.cluster, edge, unit)
+            continue
+        live.count_out(out.cluster, edge, 1)
+        if out.state == OFFERED:
+            live.offered.setdefault(out.cluster, {})[edge, unit] = now
     if live.going:
         live.pending_parts.extend(index for index, part in enumerate(run.parts) if part.state == PENDING)
         for task in run.tasks.values():

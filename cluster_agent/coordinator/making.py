@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster_agent.coordinator import following
+from cluster_agent.coordinator import broadcasting, following
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
+from cluster_agent.coordinator.fragment import BROADCAST, SAME_CLUSTER, Step
 from cluster_agent.coordinator.grouping import add, deliver
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Out, Unit
@@ -62,6 +62,8 @@ def make(
                 unit.uses += 1
                 live.run.edges[edge.index].outs[unit.id] = Out(cluster)
                 live.queue_out(cluster, edge.index, unit.id)
+            elif edge.pairing == BROADCAST:
+                broadcasting.spread(live, edge, unit)
             elif edge.pairing != SAME_CLUSTER or edge.consumer.here:
                 unit.uses += 1
                 if edge.index in followed:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import fetching, offering, pushing, records
+from cluster_agent.coordinator import broadcasting, fetching, offering, pushing, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.freeing import drop_use
@@ -143,9 +143,9 @@ def on_unavailable(book: Book, live: LiveRun, message: peer_pb2.Unavailable) -> 
 def say_where(book: Book, live: LiveRun, unit: Unit) -> None:
     """Tell receivers that have not released a unit where it is, and push it again where that was asked for."""
     for edge in live.graph.edges:
-        out = live.run.edges[edge.index].outs.get(unit.id)
-        if out is not None and out.state != QUEUED:
-            offering.say_offer(book, live, out.cluster, edge.index, unit)
+        for out in live.run.edges[edge.index].ways(unit.id):
+            if out.state != QUEUED:
+                offering.say_offer(book, live, out.cluster, edge.index, unit)
     for push in live.run.pushes.get(unit.id, ()):
         pushing.say_push(book, live, unit, push.place)
 
@@ -206,6 +206,7 @@ def apply_remake_dropped(book: Book, record: records.RemakeDropped) -> None:
     for ids in live.inputs(task):
         for unit in ids:
             drop_use(book, live, live.run.units[unit])
+    broadcasting.let_go_if_due(book, live, live.graph.steps[task.step])
     book.touch(live)
 
 

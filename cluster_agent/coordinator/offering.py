@@ -62,8 +62,8 @@ def _out(live: LiveRun, edge_id: str, unit: bytes, cluster: str) -> tuple[int, O
     edge = live.graph.edge_by_id.get(edge_id)
     if edge is None:
         return None
-    out = live.run.edges[edge.index].outs.get(unit)
-    return (edge.index, out) if out is not None and out.cluster == cluster else None
+    out = live.run.edges[edge.index].out(unit, cluster)
+    return (edge.index, out) if out is not None else None
 
 
 def on_accept(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Accept) -> None:
@@ -75,7 +75,7 @@ def on_accept(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Accept)
     since = live.offered.get(cluster, {}).get((found[0], message.unit))
     if since is not None:
         loads.observe_word(book, cluster, book.now - since)
-    book.commit(records.GrantGiven(live.key, found[0], message.unit))
+    book.commit(records.GrantGiven(live.key, found[0], message.unit, cluster))
     reply = peer_pb2.PeerMessage.FromString(live.header)
     reply.grant.edge = message.edge
     reply.grant.unit = message.unit
@@ -85,7 +85,7 @@ def on_accept(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Accept)
 def on_decline(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Decline) -> None:
     """The other cluster does not want the unit: somebody else gets it."""
     found = _out(live, message.edge, message.unit, cluster)
-    if found is None or found[1].state != OFFERED:
+    if found is None or found[1].state != OFFERED or live.graph.edges[found[0]].side:
         return
     edge, out = found
     unit = live.run.units[message.unit]
@@ -98,7 +98,7 @@ def on_granted(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grante
     """The grant is in the other cluster's log."""
     found = _out(live, message.edge, message.unit, cluster)
     if found is not None and found[1].state == GRANTED:
-        book.commit(records.GrantHeard(live.key, found[0], message.unit))
+        book.commit(records.GrantHeard(live.key, found[0], message.unit, cluster))
 
 
 def on_released(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Released) -> None:
@@ -106,7 +106,7 @@ def on_released(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Relea
     found = _out(live, message.edge, message.unit, cluster)
     if found is None:
         return
-    book.commit(records.OutReleased(live.key, found[0], message.unit))
+    book.commit(records.OutReleased(live.key, found[0], message.unit, cluster))
     routing.spill(book, live, live.graph.edges[found[0]].consumer)
 
 
@@ -125,8 +125,8 @@ def on_offers_due(book: Book, run: RunKey, cluster: str) -> None:
             break
         edge = live.graph.edges[edge_index]
         unit = live.run.units[unit_id]
-        other = routing.choose(book, live, edge, unit_id, unit.size, without=(cluster,))
-        if other == cluster:  # nobody else may
+        other = cluster if edge.side else routing.choose(book, live, edge, unit_id, unit.size, without=(cluster,))
+        if other == cluster:  # nobody else may, or it is a copy for that cluster
             del pending[edge_index, unit_id]
             pending[edge_index, unit_id] = book.now
             continue
@@ -159,7 +159,7 @@ def apply_offered(book: Book, record: records.Offered) -> None:
     live = book.lives[record.run]
     pending = live.offered.setdefault(record.cluster, {})
     for edge, unit in record.units:
-        live.run.edges[edge].outs[unit].state = OFFERED
+        _known(live, edge, unit, record.cluster).state = OFFERED
         pending[edge, unit] = book.now
         _unqueue(live, record.cluster, edge, unit)
     book.touch(live)
@@ -192,7 +192,7 @@ def apply_rerouted(book: Book, record: records.Rerouted) -> None:
 def apply_grant_given(book: Book, record: records.GrantGiven) -> None:
     """See records."""
     live = book.lives[record.run]
-    out = live.run.edges[record.edge].outs[record.unit]
+    out = _known(live, record.edge, record.unit, record.cluster)
     out.state = GRANTED
     live.offered.get(out.cluster, {}).pop((record.edge, record.unit), None)
     book.touch(live)
@@ -200,14 +200,21 @@ def apply_grant_given(book: Book, record: records.GrantGiven) -> None:
 
 def apply_grant_heard(book: Book, record: records.GrantHeard) -> None:
     """See records."""
-    book.lives[record.run].run.edges[record.edge].outs[record.unit].state = HEARD
+    _known(book.lives[record.run], record.edge, record.unit, record.cluster).state = HEARD
+
+
+def _known(live: LiveRun, edge: int, unit: bytes, cluster: str) -> Out:
+    """What a record speaks of."""
+    out = live.run.edges[edge].out(unit, cluster)
+    assert out is not None
+    return out
 
 
 def apply_out_released(book: Book, record: records.OutReleased) -> None:
     """See records."""
     live = book.lives[record.run]
-    out = live.run.edges[record.edge].outs.pop(record.unit)
-    if live.graph.replace:
+    out = live.run.edges[record.edge].arrived_at(record.unit, record.cluster)
+    if live.graph.replace and not live.graph.edges[record.edge].side:
         live.run.edges[record.edge].went[record.unit] = out.cluster
     live.offered.get(out.cluster, {}).pop((record.edge, record.unit), None)
     live.count_out(out.cluster, record.edge, -1)

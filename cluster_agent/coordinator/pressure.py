@@ -5,8 +5,8 @@ that went to other clusters and were not released, which stand for their queues.
 down, and that one its own, up the graph and over clusters to the splits. The last steps are never held back, so what
 is behind gets on. What is to be made again is made all the same, since somebody waits for it.
 
-Units on the way to a gathering or to a join whose sides are not complete don't count: such a step waits until its
-producers have closed, so holding those back would stop the run.
+Units on the way to a gathering or to a join whose sides are not complete don't count: such a step waits until the
+producers of its sides have closed, so holding back what these may depend on would stop the run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def behind(live: LiveRun, edge: Edge) -> int:
     if edge.pairing != EACH or not consumer.placed:
         return 0
     state = live.run.steps[consumer.index]
-    if consumer.sides and not state.formed:
+    if consumer.sides and not state.formed and not all(live.run.steps[e.producer.index].closed for e in consumer.sides):
         return 0
     sent = live.sent
     return state.open + sum(sent.get((cluster, consumer.index), 0) for cluster in consumer.executors)

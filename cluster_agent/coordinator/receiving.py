@@ -7,8 +7,9 @@ sender may take it back. Each word leaves with the record that makes it true, an
 from __future__ import annotations
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import fetching, mending, records, remembering
+from cluster_agent.coordinator import broadcasting, fetching, mending, records, remembering
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.fragment import BROADCAST
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import Place, SendPeer
@@ -58,7 +59,10 @@ def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -
     reply.granted.unit = message.unit
     book.actions.append(SendPeer(cluster, reply.SerializeToString()))
     unit = live.run.units[message.unit]
-    if OURS in live.run.incoming[message.unit].edges.values():
+    if edge is edge.consumer.driving:
+        fetching.bring_copies(book, live, edge.consumer)
+    incoming = live.run.incoming.get(message.unit)
+    if incoming is not None and OURS in incoming.edges.values():
         fetching.cross(book, live, unit)
     book.publish(
         live, "unit.received", edge.consumer.name, b"", {"unit": unit.id.hex(), "from": cluster, "size": unit.size}
@@ -127,5 +131,8 @@ def apply_grant_taken(book: Book, record: records.GrantTaken) -> None:
     """See records."""
     live = book.lives[record.run]
     live.run.incoming[record.unit].edges[record.edge] = OURS
+    edge = live.graph.edges[record.edge]
+    if edge.pairing == BROADCAST:
+        broadcasting.granted(book, live, edge, live.run.units[record.unit])
     fetching.deliver_granted(live, live.run.units[record.unit])
     book.touch(live)

@@ -211,6 +211,7 @@ class GrantGiven(Record, frozen=True):
     run: RunKey
     edge: int
     unit: bytes
+    cluster: str = ""
 
 
 class GrantHeard(Record, frozen=True):
@@ -219,6 +220,7 @@ class GrantHeard(Record, frozen=True):
     run: RunKey
     edge: int
     unit: bytes
+    cluster: str = ""
 
 
 class OutReleased(Record, frozen=True):
@@ -227,6 +229,7 @@ class OutReleased(Record, frozen=True):
     run: RunKey
     edge: int
     unit: bytes
+    cluster: str = ""
 
 
 class OfferTaken(Record, frozen=True):

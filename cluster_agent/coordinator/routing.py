@@ -257,14 +257,14 @@ def _tell(
 def spill(book: Book, live: LiveRun, step: Step) -> None:
     """Hand waiting tasks of the step to other clusters, newest first, as long as the step prefers those."""
     edge = step.driving
-    if edge is None or not step.free or step.sides or not live.dispatching:
+    if edge is None or not step.free or not live.dispatching:
         return
     queue = live.ready[step.index]
     left = len(queue)  # not looked at
     while left:
         left -= 1
         task = live.run.tasks[queue[left]]
-        unit = live.run.units[task.inputs[0][0]]
+        unit = live.run.units[task.inputs[step.drives][0]]
         if not _may_go(book, live, edge, task, unit):
             if loads.begins(book, step):
                 return
@@ -318,7 +318,7 @@ def apply_spilled(book: Book, record: records.Spilled) -> None:
     state.open -= 1
     if not state.open:  # what goes elsewhere may have been the last that was waited for here
         live.check.add(step.index)
-    unit = task.inputs[0][0]
+    unit = task.inputs[step.drives][0]
     live.run.edges[step.driving.index].outs[unit] = Out(record.cluster)
     live.queue_out(record.cluster, step.driving.index, unit)
     book.touch(live)

@@ -157,12 +157,35 @@ class Part(Stored):
 
 
 class EdgeState(Stored):
-    """One edge on this cluster."""
+    """One edge on this cluster. A unit on its way out is in `outs`, or of a broadcast for each cluster in `copies`."""
 
     outs: dict[bytes, Out] = {}
     held: dict[bytes, None] = {}  # delivered, and waiting for a group to form or kept as a side input
     arrived: Sum = msgspec.field(default_factory=Sum)
     went: dict[bytes, str] = {}  # unit -> cluster that was done with it, where the run may begin again
+    copies: dict[bytes, dict[str, Out]] = {}  # of a broadcast: unit -> cluster that gets a copy -> how far that is
+    came: int = 0  # of a broadcast: units that were made here or granted to us
+
+    def out(self, unit: bytes, cluster: str) -> Out | None:
+        """How far a unit is on its way to a cluster; "": to the only one that gets it."""
+        out = self.outs.get(unit)
+        if out is None:
+            return self.copies[unit].get(cluster) if unit in self.copies else None
+        return out if cluster in ("", out.cluster) else None
+
+    def ways(self, unit: bytes) -> list[Out]:
+        """All that is on its way of a unit."""
+        out = self.outs.get(unit)
+        return [out] if out is not None else list(self.copies.get(unit, {}).values())
+
+    def arrived_at(self, unit: bytes, cluster: str) -> Out:
+        """Take what was on its way to a cluster out; "": to the only one that gets it."""
+        if unit not in self.copies:
+            return self.outs.pop(unit)
+        out = self.copies[unit].pop(cluster)
+        if not self.copies[unit]:
+            del self.copies[unit]
+        return out
 
 
 class KnownOutput(Stored):
@@ -205,6 +228,7 @@ class StepState(Stored):
     busy: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
+    let_go: bool = False  # its side inputs are needed no more
 
 
 class Push(Stored):

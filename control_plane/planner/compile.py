@@ -28,7 +28,11 @@ _PAIRING = {
     "each": m.PAIRING_EACH,
     "same_cluster": m.PAIRING_SAME_CLUSTER,
     "gather_all": m.PAIRING_GATHER_ALL,
+    "broadcast": m.PAIRING_BROADCAST,
 }
+
+ASIDE = (m.PAIRING_SAME_CLUSTER, m.PAIRING_BROADCAST)
+"""How ports are read that make no tasks: beside the units that do."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +280,8 @@ def _pin(whole: Graph) -> None:
                 ]
             )
         for port in vertex.step.inputs:
+            if port.pairing == m.PAIRING_BROADCAST:
+                continue  # what is copied to everybody may come from anywhere
             producer = whole[port.from_step]
             if producer.name not in pinned_for:
                 pinned_for[producer.name] = pinned_for[vertex.name]

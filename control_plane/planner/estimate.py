@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.base import Measured, World
-from control_plane.planner.compile import Graph, Vertex
+from control_plane.planner.compile import ASIDE, Graph, Vertex
 from control_plane.planner.scores import free_slots
 from control_plane.planner.sources import Data
 
@@ -55,7 +55,7 @@ class Estimate:
             return {c: (float(count), float(size)) for c, (count, size) in self._data.sizes(vertex.name).items()}
         amounts: Amounts = {}
         for port in vertex.step.inputs:
-            if port.pairing == m.PAIRING_SAME_CLUSTER:
+            if port.pairing in ASIDE:
                 continue
             for cluster, (units, size) in self._made[port.from_step].items():
                 before = amounts.get(cluster, (0.0, 0.0))
@@ -66,6 +66,7 @@ class Estimate:
         """Note where the vertex' input goes, what it makes of it and when. `stays`: its units don't move."""
         arriving = self.arriving(vertex)
         here: Amounts = arriving if stays else self._moved(vertex, shares)
+        self._copied(vertex, shares)
         units = sum(count for count, _ in arriving.values())
         bytes_in = sum(size for _, size in arriving.values())
         measured = self._measured.get(vertex.step.definition, Measured())
@@ -143,7 +144,7 @@ class Estimate:
         """Route each port's units to the executors; note the transfers; what then lies where."""
         here: Amounts = {}
         for port in vertex.step.inputs:
-            if port.pairing == m.PAIRING_SAME_CLUSTER:
+            if port.pairing in ASIDE:
                 continue
             made = self._made[port.from_step]
             for source, to, fraction in _routed(made, shares, self._world):
@@ -153,6 +154,17 @@ class Estimate:
                 if source != to:
                     self._note(source, to, f"{vertex.name}.{port.name}", size, port.from_step in self._bound)
         return here
+
+    def _copied(self, vertex: Vertex, shares: Sequence[m.Share]) -> None:
+        """What a broadcast makes goes to every cluster that is expected to have a task."""
+        for port in vertex.step.inputs:
+            if port.pairing != m.PAIRING_BROADCAST:
+                continue
+            for source, (_, size) in sorted(self._made[port.from_step].items()):
+                for share in shares:
+                    if share.share and share.cluster != source:
+                        edge = f"{vertex.name}.{port.name}"
+                        self._note(source, share.cluster, edge, size, port.from_step in self._bound)
 
     def _note(self, source: str, to: str, edge: str, size: float, upper_bound: bool) -> None:
         self.transfers.append(

@@ -84,7 +84,7 @@ class Data:
             for consumer, port in consumers:
                 if port.pairing == m.PAIRING_SAME_CLUSTER:
                     pairing[consumer.name] = consumer
-                elif consumer.gathers or consumer.kind == "output":
+                elif port.pairing == m.PAIRING_BROADCAST or consumer.gathers or consumer.kind == "output":
                     once = True
                 else:
                     waiting.append(consumer)

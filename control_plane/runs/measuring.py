@@ -25,6 +25,7 @@ _MANY_TASKS = 10_000
 _WAITING = 1000  # runs
 _AT_ONCE = 50  # runs, or sums
 _COLLECTED_SECONDS = 0.2
+_ASIDE = (m.PAIRING_SAME_CLUSTER, m.PAIRING_BROADCAST)
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +42,7 @@ def observed(steps: Iterable[m.Step], run: m.Run) -> dict[str, s.StepMeasured]:
         tasks = sum(each.done for each in told.get(step.name, ()))
         if not step.definition or not tasks:
             continue
-        drives = {port.from_step for port in step.inputs if port.pairing != m.PAIRING_SAME_CLUSTER}
+        drives = {port.from_step for port in step.inputs if port.pairing not in _ASIDE}
         one = found.setdefault(step.definition, s.StepMeasured())
         one.bytes_in += sum(bytes_out.get(producer, 0) for producer in drives)
         one.bytes_out += bytes_out.get(step.name, 0)

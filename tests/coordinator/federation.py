@@ -613,7 +613,7 @@ class Federation:
                 lines.append(f"   incoming {[(i.edges, i.node) for i in live.run.incoming.values()]}")
                 lines.append(f"   fetches {[(f.node, f.said, f.crossing, f.tries) for f in live.fetches.values()]}")
                 lines.append(f"   parked {len(live.parked)} missing {live.missing}")
-                lines.append(f"   outs {[(o.cluster, o.state) for e in live.run.edges for o in e.outs.values()]}")
+                lines.append(f"   outs {[(o.cluster, o.state) for _, _, o in live.ways_out()]}")
         return "\n".join(lines)
 
     # ----------------------------------------------------------------------------------------------- observing

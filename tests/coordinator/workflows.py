@@ -11,6 +11,7 @@ from bdw_fed.v1 import model_pb2
 EACH = model_pb2.PAIRING_EACH
 SAME = model_pb2.PAIRING_SAME_CLUSTER
 GATHER = model_pb2.PAIRING_GATHER_ALL
+BROADCAST = model_pb2.PAIRING_BROADCAST
 
 
 @dataclass

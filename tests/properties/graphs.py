@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tests.coordinator.workflows import EACH, GATHER, SAME, Use, output, source
+from tests.coordinator.workflows import BROADCAST, EACH, GATHER, SAME, Use, output, source
 
 Parts = dict[str, dict[str, int]]
 
@@ -34,6 +34,18 @@ def random_dag(random: Random, clusters: Sequence[str]) -> tuple[list[Use], Part
         random.choice((growing.split, growing.each, growing.each, growing.each, growing.join, growing.gather))()
     if random.random() < 0.2:
         growing.lone()
+    growing.save()
+    return growing.steps, growing.parts
+
+
+def random_shapes(random: Random, clusters: Sequence[str]) -> tuple[list[Use], Parts]:
+    """A graph like those of `random_dag`, in which every shape stands that units can come together in."""
+    growing = _Growing(random, list(clusters))
+    for _ in range(random.randint(1, 2)):
+        growing.source()
+    shapes = (growing.broadcast,)
+    for _ in range(random.randint(2, 6)):
+        random.choice((growing.split, growing.each, growing.join, growing.gather, *shapes, *shapes))()
     growing.save()
     return growing.steps, growing.parts
 
@@ -93,6 +105,10 @@ class _Growing:
         self.read |= {driving.name, side.name}
         inputs = {"rows": (driving.name, EACH), "side": (side.name, SAME)}
         self.add(Use(self.name("join"), driving.step.executors, inputs, pinned=True), settled=True)
+
+    def broadcast(self) -> None:
+        inputs = {"rows": (self.pick().name, EACH), "all": (self.pick().name, BROADCAST)}
+        self.add(Use(self.name("reader"), self.some(), inputs), settled=False)
 
     def gather(self) -> None:
         inputs = {f"parts{index}": (self.pick().name, GATHER) for index in range(self.random.randint(1, 2))}

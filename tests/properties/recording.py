@@ -5,6 +5,10 @@
 takes the log of each agent of the federation whose state directory is STATE, which should be down, and writes
 `recorded/NAME-CLUSTER.log`: compressed MessagePack of the cluster, its last snapshot, the batches of records since, and
 the digest of the state after them. Such a file must mean the same for as long as its release is supported.
+
+    python -m tests.properties.recording
+
+notes the digests anew, for when the state is encoded otherwise, and nothing else has changed.
 """
 
 from __future__ import annotations
@@ -66,5 +70,13 @@ def record(state: Path, name: str) -> None:
         found.write(RECORDED / f"{name}-{cluster}.log")
 
 
+def renew() -> None:
+    """See the module."""
+    for path in RECORDED.glob("*.log"):
+        found = Recorded.read(path)
+        found.digest = bytes_digest(found.replayed().snapshot())
+        found.write(path)
+
+
 if __name__ == "__main__":
-    record(Path(sys.argv[1]), sys.argv[2])
+    record(Path(sys.argv[1]), sys.argv[2]) if len(sys.argv) > 1 else renew()

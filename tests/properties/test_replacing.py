@@ -25,6 +25,7 @@ class Replacing(World):
     """The clusters in `lost` are replaced one after the other, at these numbers of steps; each may be told late."""
 
     chain = False  # rather than a random graph
+    dag = staticmethod(random_dag)
 
     def __init__(self, seed: int, moments: Sequence[int], faults: Faults | None = None, varying: float = 0.5) -> None:
         self.moments = list(moments)
@@ -46,7 +47,7 @@ class Replacing(World):
         if self.chain:
             return self.chained(random, clusters)
         self.lost = random.sample(list(clusters), min(len(self.moments), len(clusters) - 1))
-        steps, parts = random_dag(random, clusters)
+        steps, parts = self.dag(random, clusters)
         return steps, {
             step: {place: 0 if place in self.lost else count for place, count in places.items()}
             for step, places in parts.items()

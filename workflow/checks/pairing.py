@@ -12,6 +12,7 @@ from workflow.placeholders import placeholders
 
 _GATHER = "gather: all"
 _SAME = "same: cluster"
+_BROADCAST = "broadcast: true"
 
 
 def check_pairing(workflow: Workflow, steps: Mapping[str, Step], where: Positions) -> Iterator[Problem]:
@@ -43,31 +44,35 @@ def check_origins(workflow: Workflow, where: Positions) -> Iterator[Problem]:
 
 def _bindings(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
     for port, binding in use.inputs.items():
-        if binding.gather and binding.same:
-            message = f"{_GATHER} and {_SAME} exclude each other"
-            yield where.problem((*path, port), message, "keep the one that is meant")
-        elif binding.split and (binding.gather or binding.same):
-            message = f"what is split here comes together again at once, by {_GATHER if binding.gather else _SAME}"
+        said = {_GATHER: binding.gather, _SAME: binding.same, _BROADCAST: binding.broadcast}
+        words = [word for word, given in said.items() if given]
+        if len(words) > 1:
+            yield where.problem(
+                (*path, port), f"{' and '.join(words)} exclude each other", "keep the one that is meant"
+            )
+        elif binding.split and words:
+            message = f"what is split here comes together again at once, by {words[0]}"
             yield where.problem((*path, port, "split"), message, "leave split out")
 
 
 def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
-    ports: dict[str, list[str]] = {"each": [], "same_cluster": [], "gather_all": []}
-    for port, binding in use.inputs.items():
-        ports[binding.pairing].append(port)
-    each, same, gather = ports["each"], ports["same_cluster"], ports["gather_all"]
+    each = [port for port, binding in use.inputs.items() if binding.pairing == "each"]
+    gather = [port for port, binding in use.inputs.items() if binding.pairing == "gather_all"]
+    aside = [port for port, binding in use.inputs.items() if binding.pairing in ("same_cluster", "broadcast")]
     if len(each) > 1:
         message = f"{' and '.join(each)} can have many units each, and nothing says how they pair"
-        remedy = f"let one port drive, and write {{from: …, {_SAME}}} at the others; or {_GATHER} at all of them"
-        yield where.problem((*path, each[1]), message, remedy)
-    if gather and (each or same):
-        message = f"{', '.join(gather)} gathers everything into one task, but {', '.join(each + same)} makes many"
-        yield where.problem((*path, gather[0]), message, f"write {_GATHER} at all ports of the step, or at none")
-    if same and not each and not gather:
-        message = f"every input says {_SAME}, so none drives the step"
-        yield where.problem(
-            (*path, same[0]), message, f"leave {_SAME} out at one input: each of its units makes a task"
+        remedy = (
+            f"let one port drive, and write {{from: …, {_SAME}}} or {{from: …, {_BROADCAST}}} at the others; "
+            f"or {_GATHER} at all of them"
         )
+        yield where.problem((*path, each[1]), message, remedy)
+    if gather and (each or aside):
+        message = f"{', '.join(gather)} gathers everything into one task, but {', '.join(each + aside)} makes many"
+        yield where.problem((*path, gather[0]), message, f"write {_GATHER} at all ports of the step, or at none")
+    if aside and not each and not gather:
+        said = sorted({_BROADCAST if use.inputs[port].broadcast else _SAME for port in aside})
+        message = f"every input says {' or '.join(said)}, so none drives the step"
+        yield where.problem((*path, aside[0]), message, "leave it out at one input: each of its units makes a task")
 
 
 def _many_in_a_word(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Problem]:

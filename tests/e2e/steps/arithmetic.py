@@ -54,3 +54,32 @@ def both(left: list[Path], right: list[Path], out: dict[str, Path]) -> None:
     """Two gathered ports side by side."""
     sums = [sum(int(path.read_text().split()[0]) for path in paths) for paths in (left, right)]
     out["total"].write_text("{} {}\n".format(*sums))
+
+
+def total_of_numbers(units: list[Path], out: dict[str, Path]) -> None:
+    """The sum of the numbers of all units."""
+    whole = 0
+    for path in units:
+        with path.open(newline="") as file:
+            whole += sum(int(row["number"]) for row in csv.DictReader(file))
+    out["total"].write_text(f"{whole}\n")
+
+
+def part_of_whole(rows: Path, whole: list[Path], names: list[Path], out: dict[str, Path]) -> None:
+    """The sum of one unit, that of all, and all names that there are."""
+    with rows.open(newline="") as file:
+        part = sum(int(row["number"]) for row in csv.DictReader(file))
+    known: set[str] = set()
+    for path in names:
+        with path.open(newline="") as file:
+            known.update(row["name"] for row in csv.DictReader(file))
+    (of_all,) = whole
+    out["part"].write_text(f"{part} {of_all.read_text().strip()} {' '.join(sorted(known))}\n")
+
+
+def put_together(parts: list[Path], out: dict[str, Path]) -> None:
+    """The parts, which make the whole that each of them was told."""
+    told = [path.read_text().split(" ", 2) for path in parts]
+    ((whole, names),) = {(each[1], each[2]) for each in told}
+    assert sum(int(each[0]) for each in told) == int(whole)
+    out["all"].write_text(f"{len(told)} of {whole} with {names}")
