@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from topology.model import Disconnect
 from topology.schema import overlay
 from workflow.model import Binding, Pool, Resources, Retry, Step, StepUse, Workflow, WorkflowOutput
+from workflow.placeholders import maker
 
 INPUTS = "inputs"
 OUTPUTS = "outputs"
@@ -37,12 +38,18 @@ def steps_by_name(workflow: Workflow) -> dict[str, StepUse]:
 def predecessors(workflow: Workflow) -> dict[str, tuple[str, ...]]:
     """Of each step, the steps that it reads from directly."""
     uses = steps_by_name(workflow)
-    return {
-        name: tuple(
-            dict.fromkeys(b.source_step for b in use.inputs.values() if b.source_step in uses.keys() - RESERVED)
-        )
-        for name, use in uses.items()
-    }
+    known = uses.keys() - RESERVED
+    return {name: tuple(dict.fromkeys(step for step in _read(use) if step in known)) for name, use in uses.items()}
+
+
+def makers(use: StepUse) -> dict[str, tuple[str, str]]:
+    """Of the parameters that other steps make, the step and its port."""
+    found = {name: maker(value) for name, value in use.parameters.items()}
+    return {name: made for name, made in found.items() if made is not None}
+
+
+def _read(use: StepUse) -> list[str]:
+    return [*(binding.source_step for binding in use.inputs.values()), *(step for step, _ in makers(use).values())]
 
 
 def successors(workflow: Workflow) -> dict[str, tuple[str, ...]]:

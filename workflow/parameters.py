@@ -12,16 +12,9 @@ from typing import assert_never, cast
 from topology.errors import WrongValue
 from topology.nearest import did_you_mean
 from workflow.errors import ParameterError, ParameterFault
-from workflow.model import Parameter, ParameterType, StepUse, Value, plain_value
-from workflow.placeholders import fill, shown
-
-_WORDS: dict[ParameterType, str] = {
-    "string": "text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "array": "a list",
-}
+from workflow.model import Parameter, StepUse, Value, plain_value
+from workflow.placeholders import fill, maker
+from workflow.values import WORDS, check_value
 
 
 def resolve(given: Mapping[str, object], declared: Mapping[str, Parameter]) -> dict[str, Value]:
@@ -50,17 +43,22 @@ def resolve(given: Mapping[str, object], declared: Mapping[str, Parameter]) -> d
 def resolve_step(
     use: StepUse, declared: Mapping[str, Parameter], workflow_values: Mapping[str, Value]
 ) -> dict[str, Value]:
-    """The parameters of a step in a workflow whose own are resolved already. Raises `ParameterError`."""
+    """The parameters of a step in a workflow whose own are resolved already. Raises `ParameterError`.
+
+    Those that another step makes are left out: they are known when it has.
+    """
     given: dict[str, Value] = {}
     faults: list[ParameterFault] = []
     for name, value in use.parameters.items():
+        if maker(value) is not None:
+            continue
         try:
             given[name] = fill(value, workflow_values)
         except WrongValue as wrong:
             faults.append(ParameterFault(name, "template", wrong.message, wrong.remedy))
     if faults:
         raise ParameterError(tuple(faults))
-    return resolve(given, declared)
+    return resolve(given, {name: one for name, one in declared.items() if maker(use.parameters.get(name)) is None})
 
 
 def parse(text: str, parameter: Parameter) -> Value:
@@ -80,7 +78,7 @@ def parse(text: str, parameter: Parameter) -> Value:
             case _:
                 assert_never(parameter.type)
     except (ValueError, KeyError):
-        expected = _WORDS[parameter.type]
+        expected = WORDS[parameter.type]
         raise WrongValue(f"{text!r} is not {expected}", f"expected {expected}") from None
 
 
@@ -90,39 +88,6 @@ def _checked(name: str, value: object, parameter: Parameter) -> Value | Paramete
     except WrongValue as wrong:
         return ParameterFault(name, "type", wrong.message, wrong.remedy)
     return check_value(name, plain, parameter) or plain
-
-
-def check_value(name: str, value: Value, parameter: Parameter) -> ParameterFault | None:
-    """What is wrong with a value of a declared parameter, if anything."""
-    if not has_type(value, parameter.type):
-        expected = _WORDS[parameter.type]
-        return ParameterFault(name, "type", f"expected {expected}, found {_found(value)}", f"give {expected}")
-    if parameter.enum is not None and value not in parameter.enum:
-        allowed = ", ".join(shown(one) for one in parameter.enum)
-        return ParameterFault(name, "enum", f"{shown(value)!r} is not one of {allowed}", f"give one of {allowed}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if parameter.minimum is not None and value < parameter.minimum:
-            return _out_of_range(name, value, f"at least {parameter.minimum:g}")
-        if parameter.maximum is not None and value > parameter.maximum:
-            return _out_of_range(name, value, f"at most {parameter.maximum:g}")
-    return None
-
-
-def has_type(value: Value, kind: ParameterType) -> bool:
-    """Whether a value is of a parameter's type."""
-    match kind:
-        case "string":
-            return isinstance(value, str)
-        case "integer":
-            return isinstance(value, int) and not isinstance(value, bool)
-        case "number":
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case "boolean":
-            return isinstance(value, bool)
-        case "array":
-            return isinstance(value, tuple)
-        case _:
-            assert_never(kind)
 
 
 def _typed(value: Value, parameter: Parameter) -> Value:
@@ -135,17 +100,5 @@ def _unknown(name: str, declared: Mapping[str, Parameter]) -> ParameterFault:
 
 
 def _missing(name: str, parameter: Parameter) -> ParameterFault:
-    expected = _WORDS[parameter.type]
+    expected = WORDS[parameter.type]
     return ParameterFault(name, "missing", f"has no value; expected {expected}", "give it, or declare a default")
-
-
-def _out_of_range(name: str, value: Value, expected: str) -> ParameterFault:
-    return ParameterFault(name, "range", f"{shown(value)} is out of range: expected {expected}", "change the number")
-
-
-def _found(value: Value) -> str:
-    if isinstance(value, bool):
-        return shown(value)
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    return f"the text {value[:60]!r}" if isinstance(value, str) else "a list"

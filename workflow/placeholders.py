@@ -2,12 +2,11 @@
 
 The same language stands in a step's command, where all of them have a meaning and the node that starts a task fills
 them in, and in the parameters that a workflow gives to a step, where only `{param.NAME}` has one and they are filled in
-when the run is planned.
+when the run is planned. A parameter that is `{STEP.PORT}` and no more is what that step makes: see `maker`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +14,13 @@ from typing import TypeVar
 
 from topology.errors import WrongValue
 from workflow.model import Scalar, Value
+from workflow.values import shown
 
 T = TypeVar("T")
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
+_MADE = re.compile(r"\{([a-z0-9][a-z0-9-]{0,62})\.([A-Za-z_][A-Za-z0-9_]{0,62})\}")
+_KINDS = ("in", "out", "param")
 _NAMED = re.compile(r"(in|out|param)\.([A-Za-z_][A-Za-z0-9_]*)|(bundle)")
 
 
@@ -64,14 +66,22 @@ def _placeholder(found: str, inside: str) -> Placeholder:
     return Placeholder(named[3] or named[1], named[2] or "")
 
 
+def maker(value: Value | None) -> tuple[str, str] | None:
+    """The step and port that make a parameter's value; None if it is not `{STEP.PORT}`."""
+    made = _MADE.fullmatch(value) if isinstance(value, str) else None
+    return (made[1], made[2]) if made is not None and made[1] not in _KINDS else None
+
+
+def makers_within(value: Value) -> tuple[str, ...]:
+    """What looks like a value of another step within longer texts, where it has no meaning: `{STEP.PORT}`."""
+    texts = value if isinstance(value, tuple) else (value,)
+    found = [made for text in texts if isinstance(text, str) for made in _MADE.finditer(text)]
+    return tuple(made[0] for made in found if made[1] not in _KINDS)
+
+
 def placeholders(text: str) -> tuple[Placeholder, ...]:
     """The placeholders in a text. Raises `WrongValue` as `parse` does."""
     return tuple(part for part in parse(text) if isinstance(part, Placeholder))
-
-
-def shown(value: Value) -> str:
-    """A parameter's value within a text: a text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _known(things: Mapping[str, T], name: str, part: object) -> T:

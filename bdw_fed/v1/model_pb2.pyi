@@ -677,6 +677,7 @@ class InputPort(_message.Message):
     FROM_PORT_FIELD_NUMBER: _builtins.int
     PAIRING_FIELD_NUMBER: _builtins.int
     FORM_FIELD_NUMBER: _builtins.int
+    PARAMETER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     format: _builtins.str
     from_step: _builtins.str
@@ -685,6 +686,10 @@ class InputPort(_message.Message):
     pairing: Global___Pairing.ValueType
     form: _builtins.str
     """how a Python function is given it: path (also if empty), bytes, text or json"""
+    @_builtins.property
+    def parameter(self) -> Global___Filled:
+        """what comes is no input of the step, but the value of this parameter"""
+
     def __init__(
         self,
         *,
@@ -694,14 +699,61 @@ class InputPort(_message.Message):
         from_port: _builtins.str = ...,
         pairing: Global___Pairing.ValueType = ...,
         form: _builtins.str = ...,
+        parameter: Global___Filled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameter", b"parameter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "from_port", b"from_port", "from_step", b"from_step", "name", b"name", "pairing", b"pairing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "from_port", b"from_port", "from_step", b"from_step", "name", b"name", "pairing", b"pairing", "parameter", b"parameter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InputPort: _TypeAlias = InputPort  # noqa: Y015
+
+@_typing.final
+class Filled(_message.Message):
+    """A parameter that another step makes, as its step declares it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    ENUM_JSON_FIELD_NUMBER: _builtins.int
+    MINIMUM_FIELD_NUMBER: _builtins.int
+    MAXIMUM_FIELD_NUMBER: _builtins.int
+    MAKER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    type: _builtins.str
+    """string, integer, number, boolean or array"""
+    enum_json: _builtins.str
+    """a list of the values allowed; empty: any"""
+    minimum: _builtins.float
+    maximum: _builtins.float
+    maker: _builtins.str
+    """STEP.PORT that makes it, for people"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        type: _builtins.str = ...,
+        enum_json: _builtins.str = ...,
+        minimum: _builtins.float | None = ...,
+        maximum: _builtins.float | None = ...,
+        maker: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "enum_json", b"enum_json", "maker", b"maker", "maximum", b"maximum", "minimum", b"minimum", "name", b"name", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
+    _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015
+    _WhichOneofReturnType__minimum: _TypeAlias = _typing.Literal["minimum"]  # noqa: Y015
+    _WhichOneofArgType__minimum: _TypeAlias = _typing.Literal["_minimum", b"_minimum"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__maximum) -> _WhichOneofReturnType__maximum | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum) -> _WhichOneofReturnType__minimum | None: ...
+
+Global___Filled: _TypeAlias = Filled  # noqa: Y015
 
 @_typing.final
 class OutputPort(_message.Message):
@@ -1254,7 +1306,7 @@ class Failure(_message.Message):
     node: _builtins.str
     attempt: _builtins.int
     kind: _builtins.str
-    """exit, exception, timeout, memory, disk, lost, output, start, room, data, internal, stopped, replaced"""
+    """exit, exception, timeout, memory, disk, lost, output, start, room, data, internal, stopped, replaced, value"""
     message: _builtins.str
     """one line"""
     detail: _builtins.str

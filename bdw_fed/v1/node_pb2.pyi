@@ -673,12 +673,17 @@ class TaskInput(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     MANY_FIELD_NUMBER: _builtins.int
     FORM_FIELD_NUMBER: _builtins.int
+    PARAMETER_FIELD_NUMBER: _builtins.int
     port: _builtins.str
     format: _builtins.str
     many: _builtins.bool
     """the step sees a list, also of one"""
     form: _builtins.str
     """as InputPort has it"""
+    @_builtins.property
+    def parameter(self) -> _model_pb2.Filled:
+        """as InputPort has it"""
+
     def __init__(
         self,
         *,
@@ -686,10 +691,11 @@ class TaskInput(_message.Message):
         format: _builtins.str = ...,
         many: _builtins.bool = ...,
         form: _builtins.str = ...,
+        parameter: _model_pb2.Filled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameter", b"parameter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "many", b"many", "port", b"port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "many", b"many", "parameter", b"parameter", "port", b"port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

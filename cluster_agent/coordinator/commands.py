@@ -17,7 +17,8 @@ def work(live: LiveRun, step: Step) -> bytes:
     message.key.namespace = live.key.namespace
     message.key.run = live.key.run
     for edge in step.inputs:
-        message.inputs.add(port=edge.port, format=edge.format, many=edge.pairing != EACH, form=edge.form)
+        many = edge.pairing != EACH
+        message.inputs.add(port=edge.port, format=edge.format, many=many, form=edge.form, parameter=edge.parameter)
     return message.SerializeToString()
 
 

@@ -41,6 +41,7 @@ class Edge:
     consumer: Step
     producer: Step
     producer_port: str
+    parameter: model_pb2.Filled | None = None  # its unit is no input, but the value of this parameter
     side: bool = False  # its units make no tasks: they are read beside those that do, and not counted as consumed
 
 
@@ -263,6 +264,7 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
         consumer=consumer,
         producer=producer,
         producer_port=port.from_port,
+        parameter=port.parameter if port.HasField("parameter") else None,
         side=port.pairing in (SAME_CLUSTER, BROADCAST),
     )
     graph.edges.append(edge)

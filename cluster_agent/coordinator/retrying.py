@@ -1,7 +1,8 @@
 """Attempts that ended badly: when a task is tried again, and when no more.
 
 What the step itself did wrong uses up its attempts, with a wait that grows as the step says; so does a step that can't
-be started, since who wrote it waits for that word. What happened to it (a node or a worker lost, bytes that did not
+be started, since who wrote it waits for that word. A parameter that another step has made, and that is none that the
+step takes, is a reason to stop at once. What happened to it (a node or a worker lost, bytes that did not
 come) does not, up to a bound, so that a broken node can't spin for ever. An attempt that a node has given back, because
 it has no place for it, was never made. The wait is not logged: after a restart it
 begins anew.
@@ -21,6 +22,7 @@ from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap, Task
 from cluster_agent.orders.messages import Failure, Result
 
 NOT_THE_STEPS_FAULT: Final = frozenset(("data", "lost"))
+FINAL: Final = frozenset(("value",))  # another attempt would end in the same way
 GIVEN_BACK: Final = "room"
 
 NEVER_MADE: Final = 0
@@ -52,6 +54,9 @@ def end_attempt(book: Book, live: LiveRun, task: Task, failure: Failure, counts:
     book.commit(records.AttemptEnded(live.key, task.id, task.attempt, failure, counts))
     if counts != NEVER_MADE:
         book.publish(live, "task.failed", step.name, task.id, data)
+    if failure.kind in FINAL:
+        fail(book, live, failure, step=step.name, task=task.id)
+        return
     if task.failed >= step.attempts or task.lost >= book.policy.lost_bound:
         message = f"{failure.message}; that was the last of {task.failed + task.lost} attempts"
         fail(book, live, Failure(failure.kind, message, failure.detail), step=step.name, task=task.id)

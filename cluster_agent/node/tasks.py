@@ -23,6 +23,7 @@ from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.directory import Directories
 from cluster_agent.node.execution import Execution, Surroundings, result_of
+from cluster_agent.node.filling import NotFilledError, filled
 from cluster_agent.node.finishing import Done, Finishing
 from cluster_agent.node.logs import Logs
 from cluster_agent.node.messages import Given, PoolSpec, TaskKey, Wanted
@@ -250,10 +251,15 @@ class Tasks:
         """Take on tasks, of whichever works."""
         gathered: list[Wanted] = []
         pool: PoolSpec | None = None
-        for task in tasks:
+        for given in tasks:
+            try:
+                task = filled(given, self._around.store)
+            except NotFilledError as error:
+                self._refuse(given, error.outcome)
+                continue
             work = task.work
             if work.pool is None and work.kind != "split":
-                self._refuse(task)
+                self._refuse(task, Outcome("internal", f"nodes don't execute steps of the kind {work.kind or None}"))
                 continue
             if work.pool is not pool or pool is None:
                 if gathered:
@@ -329,11 +335,10 @@ class Tasks:
     def _is_wanted(self, key: TaskKey) -> bool:
         return self._core.phase(key) is not None
 
-    def _refuse(self, task: Assignment) -> None:
-        message = f"step {task.work.step} is of the kind {task.work.kind or None}, which nodes don't execute"
+    def _refuse(self, task: Assignment, outcome: Outcome) -> None:
         self._assignments.setdefault(task.key, task)
         self._handle(messages.ResultsKept((task.key,)))
-        self._fail(task.key, Outcome("internal", message))
+        self._fail(task.key, outcome)
 
     def _fail(self, key: TaskKey, outcome: Outcome) -> None:
         task = self._assignments[key]

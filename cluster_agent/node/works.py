@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from bdw_fed.v1 import model_pb2, node_pb2
@@ -28,6 +28,7 @@ class Port(NamedTuple):
     format: str
     many: bool
     form: str = ""  # how a function is given it: bytes, text or json; empty: as a path
+    parameter: model_pb2.Filled | None = None  # its unit is the value of this parameter: see filling
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,7 @@ class Work:
     values: Values
     small: SmallWork | None
     follow: Mapping[str, Work]
+    filled: dict[tuple[bytes, ...], Work] = field(default_factory=dict)  # with values that other steps have made
 
 
 class Assignment(NamedTuple):
@@ -87,21 +89,18 @@ def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
     start = node_pb2.StartTask.FromString(told.start)
     kind = start.execution.WhichOneof("kind") or ""
     pool = pool_spec(start.definition, start.execution, start.resources) if kind in KINDS else None
-    inputs = tuple(Port(one.port, one.format, one.many, one.form) for one in start.inputs)
-    values = _values(inputs, start.outputs)
+    inputs = tuple(
+        Port(one.port, one.format, one.many, one.form, one.parameter if one.HasField("parameter") else None)
+        for one in start.inputs
+    )
+    values = values_of(inputs, start.outputs)
     parameters = json.loads(start.parameters_json or "{}")
     environment = {
         "BDW_FED_RUN": start.key.run,
         "BDW_FED_STEP": start.step,
         "BDW_FED_NAMESPACE": start.key.namespace,
     }
-    small = None
-    limited = (
-        kind not in _SMALL or start.timeout or start.resources.disk or (kind == "command" and start.resources.memory)
-    )
-    if pool is not None and not (limited or any(port.many for port in inputs)):
-        small = _small(environment, inputs, start.outputs, parameters, values)
-    return Work(
+    work = Work(
         start.key.namespace,
         start.key.run,
         start.step,
@@ -115,9 +114,25 @@ def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
         environment,
         start.timeout,
         values,
-        small,
+        None,
         {port: known[number] for port, number in told.follow},
     )
+    return replace(work, small=small_work(work))
+
+
+def small_work(work: Work) -> SmallWork | None:
+    """What a worker must know to execute the work's tasks as small jobs; None if they can't be."""
+    resources = work.resources
+    limited = work.kind not in _SMALL or work.timeout or resources.disk
+    limited = limited or (work.kind == "command" and resources.memory)
+    if work.pool is None or limited or any(port.many or port.parameter for port in work.inputs):
+        return None
+    try:
+        files_in = tuple((port.name, file_name(port.name, port.format)) for port in work.inputs)
+        files_out = tuple((port.name, file_name(port.name, port.format)) for port in work.outputs)
+    except BadNameError:
+        return None  # told when the task's directory is made
+    return SmallWork(work.environment, files_in, files_out, work.parameters, work.values)
 
 
 def pool_spec(definition: str, execution: model_pb2.Execution, resources: model_pb2.Resources) -> PoolSpec:
@@ -133,22 +148,8 @@ def file_name(port: str, format_name: str) -> str:
     return f"{path_part(port)}{suffix(format_name)}"
 
 
-def _small(
-    environment: Mapping[str, str],
-    inputs: Sequence[Port],
-    outputs: Sequence[model_pb2.OutputPort],
-    parameters: Mapping[str, Any],
-    values: Values,
-) -> SmallWork | None:
-    try:
-        files_in = tuple((port.name, file_name(port.name, port.format)) for port in inputs)
-        files_out = tuple((port.name, file_name(port.name, port.format)) for port in outputs)
-    except BadNameError:
-        return None  # told when the task's directory is made
-    return SmallWork(environment, files_in, files_out, parameters, values)
-
-
-def _values(inputs: Sequence[Port], outputs: Sequence[model_pb2.OutputPort]) -> Values:
-    taken = {port.name: port.form for port in inputs if port.form not in _PATH}
+def values_of(inputs: Sequence[Port], outputs: Sequence[model_pb2.OutputPort]) -> Values:
+    """What a function takes and returns as values."""
+    taken = {port.name: port.form for port in inputs if port.form not in _PATH and not port.parameter}
     returned = {port.name: (port.form, port.optional) for port in outputs if port.form not in _PATH}
     return Values(taken, returned) if taken or returned else NO_VALUES

@@ -122,8 +122,13 @@ def compiled(
     """
     spec = workflow.spec
     vertices: dict[str, Vertex] = {}
+    forms = {
+        (use.name, port): _form(output)
+        for use in spec.steps
+        for port, output in definitions[use.use].step.spec.outputs.items()
+    }
     for use in spec.steps:
-        vertices[use.name] = _step(use, definitions[use.use], parameters.get(use.name, {}))
+        vertices[use.name] = _step(use, definitions[use.use], parameters.get(use.name, {}), forms)
         for port, binding in sorted(use.inputs.items()):
             if binding.split is not None:
                 split = _split(use.name, port, binding, binding.split, vertices[use.name])
@@ -141,7 +146,9 @@ def compiled(
     return whole
 
 
-def _step(use: StepUse, definition: Definition, parameters: Mapping[str, Value]) -> Vertex:
+def _step(
+    use: StepUse, definition: Definition, parameters: Mapping[str, Value], forms: Mapping[tuple[str, str], str]
+) -> Vertex:
     spec = definition.step.spec
     retry = graph.retry(use, definition.step)
     resources, pool = of_a_slot(spec.run, graph.resources(use, definition.step), graph.pool(use, definition.step))
@@ -149,7 +156,10 @@ def _step(use: StepUse, definition: Definition, parameters: Mapping[str, Value])
         name=use.name,
         definition=definition.step.reference,
         execution=execution(spec.run, definition.bundle),
-        inputs=[_input(use, port, binding, definition) for port, binding in sorted(use.inputs.items())],
+        inputs=[
+            *(_input(use, port, binding, definition) for port, binding in sorted(use.inputs.items())),
+            *(_filled(use, name, made, definition, forms) for name, made in sorted(graph.makers(use).items())),
+        ],
         outputs=[
             m.OutputPort(name=name, format=port.written or "", optional=port.optional, form=_form(port))
             for name, port in sorted(spec.outputs.items())
@@ -182,6 +192,29 @@ def _input(use: StepUse, port: str, binding: Binding, definition: Definition) ->
         from_port=from_port,
         pairing=_PAIRING[binding.pairing],
         form=_form(declared),
+    )
+
+
+def _filled(
+    use: StepUse, name: str, made: tuple[str, str], definition: Definition, forms: Mapping[tuple[str, str], str]
+) -> m.InputPort:
+    """A parameter that another step makes is a port of its own: beside what drives the step, else gathered."""
+    takes = definition.step.spec.parameters[name]
+    drives = graph.driving_port(use) is not None
+    return m.InputPort(
+        name=f"param.{name}",
+        from_step=made[0],
+        from_port=made[1],
+        pairing=m.PAIRING_BROADCAST if drives else m.PAIRING_GATHER_ALL,
+        form=forms[made],
+        parameter=m.Filled(
+            name=name,
+            type=takes.type,
+            enum_json=json.dumps(takes.enum) if takes.enum is not None else "",
+            minimum=takes.minimum,
+            maximum=takes.maximum,
+            maker=".".join(made),
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from topology.problems import Path, Positions, Problem
 from workflow.model import Parameter
-from workflow.parameters import check_value, has_type
+from workflow.values import check_value, has_type
 
 
 def check_declared(declared: Mapping[str, Parameter], path: Path, where: Positions) -> Iterator[Problem]:

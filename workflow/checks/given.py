@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping
 from topology.errors import WrongValue
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
+from workflow.graph import INPUTS, steps_by_name
 from workflow.model import Parameter, ParameterType, Step, Value, Workflow
-from workflow.parameters import check_value
-from workflow.placeholders import Placeholder, fill, parse
+from workflow.placeholders import Placeholder, fill, maker, makers_within, parse
+from workflow.values import check_value
 
 
 def check_given(workflow: Workflow, steps: Mapping[str, Step], where: Positions) -> Iterator[Problem]:
     """What is wrong with the parameters that the workflow gives to its steps."""
     own = workflow.spec.parameters
+    uses = steps_by_name(workflow)
     for index, use in enumerate(workflow.spec.steps):
         step = steps.get(use.use)
         if step is None:
@@ -25,6 +27,12 @@ def check_given(workflow: Workflow, steps: Mapping[str, Step], where: Positions)
             if name not in declared:
                 remedy = did_you_mean(name, declared, "its parameters are") or "it has none; leave it out"
                 yield where.problem((*path, name), f"step {use.use} has no parameter {name}", remedy)
+            elif maker(value) is not None:
+                yield from _made(workflow, steps, value, name, declared[name], (*path, name), where)
+            elif inside := [made for made in makers_within(value) if made[1:].partition(".")[0] in uses]:
+                message = f"{inside[0]} stands within more text, and what another step makes is a whole parameter"
+                remedy = f'write only "{inside[0]}", and let the step put its words around it'
+                yield where.problem((*path, name), message, remedy)
             else:
                 yield from _value(name, value, declared[name], own, (*path, name), where)
         for name, parameter in declared.items():
@@ -45,6 +53,43 @@ def parameters_named(value: Value) -> frozenset[str]:
             continue
         found.update(part.name for part in parts if isinstance(part, Placeholder) and part.kind == "param")
     return frozenset(found)
+
+
+def _made(
+    workflow: Workflow,
+    steps: Mapping[str, Step],
+    value: Value,
+    name: str,
+    takes: Parameter,
+    path: Path,
+    where: Positions,
+) -> Iterator[Problem]:
+    """A value that another step makes: whether it can be of the type that is taken; what it is, is seen at run time."""
+    made = maker(value)
+    assert made is not None
+    uses = steps_by_name(workflow)
+    step, port = made
+    if step == INPUTS:
+        message = "a parameter can't be a dataset"
+        yield where.problem(path, message, "read it by an input, or let a step make a value of it")
+        return
+    if step not in uses:
+        remedy = did_you_mean(step, uses, "the steps are")
+        yield where.problem(path, f"the workflow has no step {step}", remedy)
+        return
+    writer = steps.get(uses[step].use)
+    if writer is None:
+        return  # told where it is used
+    output = writer.spec.outputs.get(port)
+    if output is None:
+        remedy = did_you_mean(port, writer.spec.outputs, "its outputs are") or "it has no outputs"
+        yield where.problem(path, f"step {step} ({writer.reference}) has no output {port}", remedy)
+    elif output.form not in ("json", "text"):
+        message = f"output {port} of {writer.reference} is a file or bytes, and a parameter is a value"
+        yield where.problem(path, message, f"write as: json, or as: text, at output {port} of {writer.reference}")
+    elif output.form == "text" and takes.type != "string":
+        message = f"{step}.{port} is text, but the step's {name} of type {takes.type}"
+        yield where.problem(path, message, f"write as: json at output {port} of {writer.reference}")
 
 
 def _value(

@@ -11,7 +11,7 @@ from workflow.checks.given import check_given, parameters_named
 from workflow.checks.pairing import check_origins, check_pairing
 from workflow.checks.placing import check_placing
 from workflow.checks.uses import check_cycle, check_files, check_names, check_references, check_uses
-from workflow.graph import INPUTS
+from workflow.graph import INPUTS, makers
 from workflow.model import Step, Workflow
 
 
@@ -46,6 +46,7 @@ def workflow_warnings(workflow: Workflow, positions: Positions | None = None) ->
     spec = workflow.spec
     read = {(output.source_step, output.source_port) for output in spec.outputs.values()}
     read |= {(binding.source_step, binding.source_port) for use in spec.steps for binding in use.inputs.values()}
+    read |= {made for use in spec.steps for made in makers(use).values()}
     named = {name for use in spec.steps for value in use.parameters.values() for name in parameters_named(value)}
     warnings = [
         where.problem(("spec", "parameters", name), f"no step uses parameter {name}", "leave it out", "warning")

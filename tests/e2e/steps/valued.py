@@ -31,3 +31,29 @@ def stretch(number: int, times: int) -> bytes:
 
 def nothing(seed: int) -> None:
     """Forgets to return its output."""
+
+
+def mean(units: list[str]) -> dict[str, object]:
+    """The mean of all numbers, and what they are."""
+    numbers = [int(line) for unit in units for line in unit.splitlines()[1:]]
+    return {"mean": sum(numbers) / len(numbers), "words": "numbers"}
+
+
+def above(rows: str, least: float) -> int:
+    """How many numbers of one unit are larger."""
+    return sum(int(line) > least for line in rows.splitlines()[1:])
+
+
+def tell(counts: list[int], least: float, unit: str) -> str:
+    """How many there are in all."""
+    return f"{sum(counts)} {unit} above {least}\n"
+
+
+def size_in_words(seed: str) -> str:
+    """Not a number."""
+    return "seven"
+
+
+def of_size(seed: str, size: int) -> str:
+    """Never called."""
+    return seed * size
