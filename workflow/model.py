@@ -292,11 +292,28 @@ class Split(Model):
         return self
 
 
+class Batch(Model):
+    """How many units a task takes: up to `count`, up to so many bytes, or what is there after `wait`."""
+
+    count: int | None = Field(default=None, ge=1, le=10_000)
+    size: Size | None = None
+    wait: Duration = 5.0
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.count is None and self.size is None:
+            raise WrongValue("a batch is bounded by count, by size or by both", "write for example batch: {count: 100}")
+        if self.size == 0:
+            raise WrongValue("a batch has no size", "write for example size: 64MiB", ("size",))
+        return self
+
+
 class Binding(Model):
     """What an input port reads. Written `STEP.PORT`, or `{from: STEP.PORT, …}` with how units are cut or paired."""
 
     source: Reference = Field(alias="from")
     split: Split | None = None
+    batch: Batch | None = None  # each task takes several units
     gather: Literal["all"] | None = None  # one task takes all units
     same: Literal["cluster"] | None = None  # each task takes all units of its own unit's origin cluster
     broadcast: Literal[True] | None = None  # each task takes all units, which are copied to where there are tasks

@@ -678,6 +678,7 @@ class InputPort(_message.Message):
     PAIRING_FIELD_NUMBER: _builtins.int
     FORM_FIELD_NUMBER: _builtins.int
     PARAMETER_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     format: _builtins.str
     from_step: _builtins.str
@@ -690,6 +691,10 @@ class InputPort(_message.Message):
     def parameter(self) -> Global___Filled:
         """what comes is no input of the step, but the value of this parameter"""
 
+    @_builtins.property
+    def batch(self) -> Global___Batch:
+        """of a port that drives: a task takes several of its units"""
+
     def __init__(
         self,
         *,
@@ -700,14 +705,45 @@ class InputPort(_message.Message):
         pairing: Global___Pairing.ValueType = ...,
         form: _builtins.str = ...,
         parameter: Global___Filled | None = ...,
+        batch: Global___Batch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["parameter", b"parameter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "parameter", b"parameter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "from_port", b"from_port", "from_step", b"from_step", "name", b"name", "pairing", b"pairing", "parameter", b"parameter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "form", b"form", "format", b"format", "from_port", b"from_port", "from_step", b"from_step", "name", b"name", "pairing", b"pairing", "parameter", b"parameter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InputPort: _TypeAlias = InputPort  # noqa: Y015
+
+@_typing.final
+class Batch(_message.Message):
+    """How many units a task takes: as soon as there are so many or so many bytes, or what is there after a while."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """0 = as many as fit into `size`"""
+    size: _builtins.int
+    """bytes, but one unit at least; 0 = any"""
+    wait: _builtins.float
+    """seconds from when the first of them is there"""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        size: _builtins.int = ...,
+        wait: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "size", b"size", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Batch: _TypeAlias = Batch  # noqa: Y015
 
 @_typing.final
 class Filled(_message.Message):

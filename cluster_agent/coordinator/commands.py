@@ -17,7 +17,7 @@ def work(live: LiveRun, step: Step) -> bytes:
     message.key.namespace = live.key.namespace
     message.key.run = live.key.run
     for edge in step.inputs:
-        many = edge.pairing != EACH
+        many = edge.pairing != EACH or edge.batch is not None
         message.inputs.add(port=edge.port, format=edge.format, many=many, form=edge.form, parameter=edge.parameter)
     return message.SerializeToString()
 

@@ -19,6 +19,7 @@ from bdw_fed.v1 import control_plane_pb2, model_pb2
 from cluster_agent.coordinator import (
     alone,
     assigning,
+    batching,
     closing,
     committing,
     ending,
@@ -71,6 +72,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
 }
 
 _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
+    "batch": batching.on_due,
     "retry": retrying.on_retry_due,
     "part": sources.on_part_due,
     "fetch": fetching.on_due,
@@ -108,6 +110,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.AttemptEnded: retrying.apply_attempt_ended,
     records.SidesComplete: grouping.apply_sides_complete,
     records.Gathered: grouping.apply_gathered,
+    records.Batched: batching.apply_batched,
     records.Spilled: routing.apply_spilled,
     records.Offered: offering.apply_offered,
     records.Rerouted: offering.apply_rerouted,

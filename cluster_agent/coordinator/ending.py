@@ -190,6 +190,7 @@ def stop_work(book: Book, live: LiveRun) -> None:
     for waiting in (live.requeued, live.fetches, live.parked, live.queued, live.offered, live.check, live.started):
         waiting.clear()
     live.formed.clear()
+    live.batches.clear()
     live.pending_parts.clear()
 
 

@@ -94,7 +94,8 @@ def _slots(book: Book, step: Step) -> float:
 def _feed(live: LiveRun, edge: Edge, units: float) -> Feed:
     consumer = edge.consumer
     if edge.pairing == EACH:
-        return Feed(consumer.index, units * _share(live, consumer))
+        at_once = edge.batch.count or 1 if edge.batch is not None else 1
+        return Feed(consumer.index, units * _share(live, consumer) / at_once)
     if edge.side:
         return Feed(consumer.index, 0.0, waits=True)
     return Feed(consumer.index, 1.0 if consumer.executors[0] == live.graph.cluster else 0.0, waits=True)

@@ -41,6 +41,7 @@ class Edge:
     consumer: Step
     producer: Step
     producer_port: str
+    batch: model_pb2.Batch | None = None  # a task takes several units
     parameter: model_pb2.Filled | None = None  # its unit is no input, but the value of this parameter
     side: bool = False  # its units make no tasks: they are read beside those that do, and not counted as consumed
 
@@ -185,6 +186,7 @@ def _find_following(graph: Graph) -> None:
                 and consumer.kind == TASK
                 and consumer.executors == (graph.cluster,)
                 and consumer.inputs == [consumer.driving]
+                and edges[0].batch is None
             ):
                 step.follow[port] = edges[0]
                 graph.follows = True
@@ -264,6 +266,7 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
         consumer=consumer,
         producer=producer,
         producer_port=port.from_port,
+        batch=port.batch if port.HasField("batch") else None,
         parameter=port.parameter if port.HasField("parameter") else None,
         side=port.pairing in (SAME_CLUSTER, BROADCAST),
     )

@@ -1,9 +1,9 @@
 """How tasks form from units: one for each unit, one for a unit and its side inputs, one for all units of a step.
 
 A unit is *delivered* once its bytes are on this cluster and this cluster executes its consumer. On a driving port it
-becomes a task at once, or waits for the side inputs; on a side port and on a gathering port it is held. Side inputs are
-complete when their producers can make no more of them here, those of a broadcast when all that was made anywhere has
-come, and so is a gathering step. These are decisions, and logged.
+becomes a task at once, or waits for the side inputs or for others (see `batching`); on a side port and on a gathering
+port it is held. Side inputs are complete when their producers can make no more of them here, those of a broadcast when
+all that was made anywhere has come, and so is a gathering step. These are decisions, and logged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ def deliver(live: LiveRun, edge: Edge, unit: Unit) -> None:
         live.check.add(step.index)
     elif edge.pairing == EACH:
         state.open += 1
-        if not step.sides or state.formed:
+        if edge.batch is not None:
+            live.run.edges[edge.index].held[unit.id] = None
+            if step.index in live.batches:
+                live.batches[step.index].size += unit.size
+            live.check.add(step.index)
+        elif not step.sides or state.formed:
             _form(live, step, [[unit.id] if port is edge else [] for port in step.inputs], unit.origin)
         else:
             live.run.edges[edge.index].held[unit.id] = None
@@ -88,14 +93,15 @@ def apply_sides_complete(book: Book, record: records.SidesComplete) -> None:
     step = live.graph.steps[record.step]
     live.run.steps[step.index].formed = True
     driving = step.driving
-    if driving is None:
+    book.touch(live)
+    if driving is None or driving.batch is not None:
+        live.check.add(step.index)
         return
     held = live.run.edges[driving.index].held
     for unit_id in held:
         inputs = [[unit_id] if port is driving else [] for port in step.inputs]
         _form(live, step, inputs, live.run.units[unit_id].origin)
     held.clear()
-    book.touch(live)
 
 
 def apply_gathered(book: Book, record: records.Gathered) -> None:
@@ -104,11 +110,14 @@ def apply_gathered(book: Book, record: records.Gathered) -> None:
     step = live.graph.steps[record.step]
     live.run.steps[step.index].formed = True
     inputs = [sorted(live.run.edges[edge.index].held) for edge in step.inputs]
-    origins = {live.run.units[unit].origin for units in inputs for unit in units}
-    if not step.inputs:
-        origins = {book.cluster}
-    _form(live, step, inputs, origins.pop() if len(origins) == 1 else "")
+    _form(live, step, inputs, origin_of(live, inputs) if step.inputs else book.cluster)
     book.touch(live)
+
+
+def origin_of(live: LiveRun, inputs: list[list[bytes]]) -> str:
+    """The cluster that all of these stem from; "" if there are several, or none."""
+    origins = {live.run.units[unit].origin for units in inputs for unit in units}
+    return origins.pop() if len(origins) == 1 else ""
 
 
 def _form(live: LiveRun, step: Step, inputs: list[list[bytes]], origin: str) -> None:

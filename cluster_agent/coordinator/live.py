@@ -75,6 +75,14 @@ class Fetch:
     said: bool = False  # the node was told, and has not answered
 
 
+@dataclass(slots=True)
+class Waiting:
+    """Units that are to be batched: their bytes, and when they are at the latest."""
+
+    size: int
+    due: float = 0.0  # 0 = nobody has looked at them yet
+
+
 class Nodes(dict[str, Node]):
     """Nodes by name. One that never joined is there, and not connected, as soon as anything names it."""
 
@@ -89,6 +97,7 @@ class LiveRun:
     __slots__ = (
         "arriving",
         "assigned",
+        "batches",
         "brings",
         "check",
         "contents",
@@ -136,6 +145,7 @@ class LiveRun:
         self.look_asked = False  # a timer looks at it
         self.measured: dict[int, tuple[int, float]] = {}  # step -> tasks and seconds that its pool knows of
         self.graph = graph
+        self.batches: dict[int, Waiting] = {}  # step -> what waits to be batched
         self.brings: set[int] = set()  # steps for which the copies of broadcasts are brought
         self.key = run.key
         self.ready: list[deque[bytes]] = [deque() for _ in range(steps)]

@@ -179,6 +179,14 @@ class Gathered(Record, frozen=True):
     step: int
 
 
+class Batched(Record, frozen=True):
+    """These units of a step's driving port are one task."""
+
+    run: RunKey
+    step: int
+    units: tuple[bytes, ...]
+
+
 class Spilled(Record, frozen=True):
     """A task that no node has yet is given up in favour of another cluster."""
 
@@ -377,6 +385,7 @@ AnyRecord = (
     | AttemptEnded
     | SidesComplete
     | Gathered
+    | Batched
     | Spilled
     | Offered
     | Rerouted

@@ -101,7 +101,9 @@ def place(book: Book, live: LiveRun, edge: Edge, unit: bytes) -> str:
 
 def needs_no_bytes(live: LiveRun, edge: Edge, unit: Unit) -> bool:
     """The unit becomes one task whose result is known."""
-    if not live.run.remembers or edge.pairing != EACH or edge.consumer.kind != TASK or edge.consumer.sides:
+    if not live.run.remembers or edge.pairing != EACH or edge.consumer.kind != TASK:
+        return False
+    if edge.consumer.sides or edge.batch is not None:
         return False
     entry = live.run.known.get(_next_task(live, edge, unit.id))
     if entry is None:

@@ -264,23 +264,29 @@ def spill(book: Book, live: LiveRun, step: Step) -> None:
     while left:
         left -= 1
         task = live.run.tasks[queue[left]]
-        unit = live.run.units[task.inputs[step.drives][0]]
-        if not _may_go(book, live, edge, task, unit):
+        units = [live.run.units[unit] for unit in task.inputs[step.drives]]
+        if not _may_go(book, live, edge, task, units):
             if loads.begins(book, step):
                 return
             continue
         if book.loads.here is not None:  # it is counted among those that wait
             book.loads.here.add(step, -1, loads.service(book, live, step))
-        cluster = choose(book, live, edge, unit.id, unit.size)
+        cluster = choose(book, live, edge, units[0].id, sum(unit.size for unit in units))
         if cluster == book.cluster:
             return
         book.commit(records.Spilled(live.key, task.id, cluster))
 
 
-def _may_go(book: Book, live: LiveRun, edge: Edge, task: Task, unit: Unit) -> bool:
-    """A unit that was sent here goes on only if we may not execute it, and once at most: so it never goes round."""
+def _may_go(book: Book, live: LiveRun, edge: Edge, task: Task, units: Sequence[Unit]) -> bool:
+    """A unit that was sent here goes on only if we may not execute it, and once at most: so it never goes round.
+
+    A batch goes on only if none of it was sent here, since each of its units might have come from where it would go.
+    """
     if task.attempt > live.run.attempts_before or task.remake:
         return False
+    if len(units) > 1:
+        return all(edge.index not in each.edges for each in map(live.run.incoming.get, (u.id for u in units)) if each)
+    (unit,) = units
     incoming = live.run.incoming.get(unit.id)
     if incoming is None or edge.index not in incoming.edges:
         return True
@@ -315,10 +321,10 @@ def apply_spilled(book: Book, record: records.Spilled) -> None:
     else:  # a replayed queue may stand in another order
         live.unready(task)
     state = live.run.steps[step.index]
-    state.open -= 1
+    state.open -= len(task.inputs[step.drives])
     if not state.open:  # what goes elsewhere may have been the last that was waited for here
         live.check.add(step.index)
-    unit = task.inputs[step.drives][0]
-    live.run.edges[step.driving.index].outs[unit] = Out(record.cluster)
-    live.queue_out(record.cluster, step.driving.index, unit)
+    for unit in task.inputs[step.drives]:
+        live.run.edges[step.driving.index].outs[unit] = Out(record.cluster)
+        live.queue_out(record.cluster, step.driving.index, unit)
     book.touch(live)

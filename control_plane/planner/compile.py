@@ -20,6 +20,7 @@ from control_plane.planner.execution import execution, of_a_slot
 from topology.model import Topology
 from wire.errors import ProblemError
 from workflow import graph
+from workflow.model import Batch as WrittenBatch
 from workflow.model import Binding, InputPort, OutputPort, Place, Step, StepUse, Value, Workflow
 from workflow.model import Split as WrittenSplit
 
@@ -192,7 +193,12 @@ def _input(use: StepUse, port: str, binding: Binding, definition: Definition) ->
         from_port=from_port,
         pairing=_PAIRING[binding.pairing],
         form=_form(declared),
+        batch=_batch(binding.batch) if binding.batch is not None else None,
     )
+
+
+def _batch(batch: WrittenBatch) -> m.Batch:
+    return m.Batch(count=batch.count or 0, size=batch.size or 0, wait=batch.wait)
 
 
 def _filled(

@@ -78,7 +78,8 @@ class Estimate:
         if inherited or (vertex.kind == "step" and measured.selectivity is None):
             self._bound.add(vertex.name)
         seconds = self._seconds(vertex, here)
-        self._units[vertex.name] = 1.0 if vertex.single else units
+        units = 1.0 if vertex.single else sum(_tasks(vertex, *amount) for amount in here.values())
+        self._units[vertex.name] = units
         self._bytes[vertex.name] = bytes_in
         self._done_at[vertex.name] = seconds + max(
             (self._done_at[port.from_step] + self._edge_seconds(vertex, port) for port in vertex.step.inputs),
@@ -87,12 +88,12 @@ class Estimate:
         return m.StepPlan(
             step=vertex.name,
             shares=shares,
-            expected_units=1.0 if vertex.single else units,
+            expected_units=units,
             expected_bytes_in=bytes_in,
             expected_bytes_out=sum(size for _, size in made.values()),
             expected_seconds=seconds,
             upper_bound=vertex.name in self._bound,
-            task_seconds=self._expected_of_tasks(vertex, shares, bytes_in / max(1.0, 1.0 if vertex.single else units)),
+            task_seconds=self._expected_of_tasks(vertex, shares, bytes_in / max(1.0, units)),
         )
 
     def _expected_of_tasks(self, vertex: Vertex, shares: Sequence[m.Share], size: float) -> dict[str, float]:
@@ -115,7 +116,7 @@ class Estimate:
         if vertex.kind == "split":
             return (max(units, _parts(vertex.step.execution.split.split, units, size)), size)
         if vertex.kind == "step":
-            return (units, size * (1.0 if measured.selectivity is None else measured.selectivity))
+            return (_tasks(vertex, units, size), size * (1.0 if measured.selectivity is None else measured.selectivity))
         return amount
 
     def task_seconds(self, vertex: Vertex, cluster: str, size: float) -> float:
@@ -135,7 +136,7 @@ class Estimate:
             (
                 self.task_seconds(vertex, cluster, size / max(units, 1.0))
                 * math.ceil(units / free_slots(vertex, cluster, self._world))
-                for cluster, (units, size) in here.items()
+                for cluster, units, size in ((at, _tasks(vertex, *amount), amount[1]) for at, amount in here.items())
             ),
             default=0.0,
         )
@@ -220,6 +221,16 @@ def shipping_all(estimate: Estimate, data: Data, graph: Graph, world: World) -> 
             )
         )
     return found
+
+
+def _tasks(vertex: Vertex, units: float, size: float) -> float:
+    """Of so many units of so many bytes together; a batch is taken to be full."""
+    batch = next((port.batch for port in vertex.step.inputs if port.HasField("batch")), None)
+    if batch is None or not units:
+        return units
+    by_count = units / batch.count if batch.count else 0.0
+    by_size = size / batch.size if batch.size else 0.0
+    return min(units, math.ceil(max(by_count, by_size, 1.0)))
 
 
 def _parts(split: m.Split, units: float, size: float) -> float:

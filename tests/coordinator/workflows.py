@@ -31,6 +31,7 @@ class Use:
     pool_min: int = 0
     pool_max: int = 0
     idle: float = 60.0
+    batch: model_pb2.Batch | None = None  # of the ports that are read unit by unit
 
     def proto(self) -> model_pb2.Step:
         step = model_pb2.Step(name=self.name, definition="" if self.kind != "task" else f"{self.name}@1")
@@ -42,7 +43,10 @@ class Use:
             getattr(step.execution, self.kind).SetInParent()
         for port, (origin, pairing) in self.inputs.items():
             from_step, from_port = origin.rsplit(".", 1)
-            step.inputs.add(name=port, format="csv", from_step=from_step, from_port=from_port, pairing=pairing)
+            batch = self.batch if pairing == EACH else None
+            step.inputs.add(
+                name=port, format="csv", from_step=from_step, from_port=from_port, pairing=pairing, batch=batch
+            )
         for port in self.outputs:
             step.outputs.add(name=port, format="csv")
         step.resources.cpus = self.cpus

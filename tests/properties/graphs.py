@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from bdw_fed.v1 import model_pb2
 from tests.coordinator.workflows import BROADCAST, EACH, GATHER, SAME, Use, output, source
 
 Parts = dict[str, dict[str, int]]
@@ -43,7 +44,7 @@ def random_shapes(random: Random, clusters: Sequence[str]) -> tuple[list[Use], P
     growing = _Growing(random, list(clusters))
     for _ in range(random.randint(1, 2)):
         growing.source()
-    shapes = (growing.broadcast,)
+    shapes = (growing.broadcast, growing.batch)
     for _ in range(random.randint(2, 6)):
         random.choice((growing.split, growing.each, growing.join, growing.gather, *shapes, *shapes))()
     growing.save()
@@ -109,6 +110,16 @@ class _Growing:
     def broadcast(self) -> None:
         inputs = {"rows": (self.pick().name, EACH), "all": (self.pick().name, BROADCAST)}
         self.add(Use(self.name("reader"), self.some(), inputs), settled=False)
+
+    def batch(self) -> None:
+        inputs = {"rows": (self.pick().name, EACH)}
+        if self.random.random() < 0.3:
+            inputs["all"] = (self.pick().name, BROADCAST)
+        step = Use(self.name("batch"), self.some(), inputs)
+        step.batch = model_pb2.Batch(count=self.random.choice((0, 1, 2, 5)), wait=self.random.choice((0.0, 0.1, 30.0)))
+        if not step.batch.count:
+            step.batch.size = self.random.choice((500, 2500))
+        self.add(step, settled=False)
 
     def gather(self) -> None:
         inputs = {f"parts{index}": (self.pick().name, GATHER) for index in range(self.random.randint(1, 2))}

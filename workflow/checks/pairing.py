@@ -44,7 +44,7 @@ def check_origins(workflow: Workflow, where: Positions) -> Iterator[Problem]:
 
 def _bindings(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
     for port, binding in use.inputs.items():
-        said = {_GATHER: binding.gather, _SAME: binding.same, _BROADCAST: binding.broadcast}
+        said = {_GATHER: binding.gather, _SAME: binding.same, _BROADCAST: binding.broadcast, "batch": binding.batch}
         words = [word for word, given in said.items() if given]
         if len(words) > 1:
             yield where.problem(
@@ -76,7 +76,7 @@ def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
 
 
 def _many_in_a_word(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Problem]:
-    many = {port for port, binding in use.inputs.items() if binding.pairing != "each"}
+    many = {port for port, binding in use.inputs.items() if binding.pairing != "each" or binding.batch}
     for word in step.spec.run.command or ():
         try:
             found = placeholders(word)
