@@ -5,6 +5,7 @@ Every method is the one of the same name in `Client`, driven to its end at once 
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -133,6 +134,10 @@ class SyncClient:
     def status(self, *, timeout: float = CALL_TIMEOUT) -> pb.StatusResponse:
         """See Client.status."""
         return run_now(self._runs.status(timeout=timeout))
+
+    def renew_certificate(self) -> datetime.datetime:
+        """See Client.renew_certificate."""
+        return run_now(self._runs.renew_certificate())
 
     def create_token(
         self, cluster: str, *, time_to_live: float = 3600.0, needs_acceptance: bool = False

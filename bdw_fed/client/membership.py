@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 
+from bdw_fed.client.errors import ClientError
 from bdw_fed.client.objects import CALL_TIMEOUT, Objects
 from bdw_fed.v1 import membership_pb2 as pb
 
@@ -37,3 +39,23 @@ class Membership(Objects):
     async def revoke_cluster(self, cluster: str) -> None:
         """Cut a cluster off, with its nodes and tokens, for good. Raises NotFound."""
         await self._transport.call("RevokeCluster", pb.RevokeClusterRequest(cluster=cluster), CALL_TIMEOUT)
+
+    async def renew_certificate(self) -> datetime.datetime:
+        """Have our own certificate renewed, for a new key, in the files of the profile. Returns when the new one ends.
+
+        Interrupted, it goes on with the same key when it is called again; until then the one of before is in use.
+        Raises Problems, Forbidden, and OSError where the files can't be written.
+        """
+        from wire.identity import requests as asking
+
+        credentials = self._transport.profile.load_credentials()
+        folder = credentials.certificate.parent
+        wanted = await self._transport.blocking(lambda: asking.begin(folder))
+        request = pb.RenewCertificateRequest(namespace=self.namespace, request=wanted)
+        response: pb.RenewCertificateResponse = await self._transport.call("RenewCertificate", request, CALL_TIMEOUT)
+        authority = credentials.ca.read_bytes()
+        try:
+            await self._transport.blocking(lambda: asking.install(folder, response.certificate, authority))
+        except asking.BadCertificateError as error:
+            raise ClientError(str(error)) from error
+        return await self._transport.blocking(lambda: asking.ends_at(credentials))

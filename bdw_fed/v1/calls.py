@@ -40,6 +40,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("bdw_fed.v1.ControlPlaneService", "GrantRole"): Access(access_pb2.ROLE_ADMIN, True, True),
     ("bdw_fed.v1.ControlPlaneService", "RevokeRole"): Access(access_pb2.ROLE_ADMIN, True, True),
     ("bdw_fed.v1.ControlPlaneService", "ListRoles"): Access(access_pb2.ROLE_ADMIN, False, True),
+    ("bdw_fed.v1.ControlPlaneService", "RenewCertificate"): Access(access_pb2.ROLE_VIEWER, True, False),
     ("bdw_fed.v1.ControlPlaneService", "ReadAudit"): Access(access_pb2.ROLE_ADMIN, False, True),
     ("bdw_fed.v1.ControlPlaneService", "CreateToken"): Access(access_pb2.ROLE_OPERATOR, True, True),
     ("bdw_fed.v1.ControlPlaneService", "ListTokens"): Access(access_pb2.ROLE_OPERATOR, False, True),

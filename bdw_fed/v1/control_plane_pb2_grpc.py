@@ -155,6 +155,11 @@ class ControlPlaneServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.FromString,
                 _registered_method=True)
+        self.RenewCertificate = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/RenewCertificate',
+                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.RenewCertificateRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.RenewCertificateResponse.FromString,
+                _registered_method=True)
         self.ReadAudit = channel.unary_unary(
                 '/bdw_fed.v1.ControlPlaneService/ReadAudit',
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ReadAuditRequest.SerializeToString,
@@ -340,6 +345,13 @@ class ControlPlaneServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenewCertificate(self, request, context):
+        """The caller's own next certificate. The namespace is any in which they have a role.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadAudit(self, request, context):
         """Who wanted to change what. No namespace = changes in any, and those that concern all.
         """
@@ -500,6 +512,11 @@ def add_ControlPlaneServiceServicer_to_server(servicer, server):
                     servicer.ListRoles,
                     request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.SerializeToString,
+            ),
+            'RenewCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewCertificate,
+                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.RenewCertificateRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.RenewCertificateResponse.SerializeToString,
             ),
             'ReadAudit': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadAudit,
@@ -1180,6 +1197,33 @@ class ControlPlaneService:
             '/bdw_fed.v1.ControlPlaneService/ListRoles',
             bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesRequest.SerializeToString,
             bdw__fed_dot_v1_dot_control__plane__pb2.ListRolesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/RenewCertificate',
+            bdw__fed_dot_v1_dot_membership__pb2.RenewCertificateRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_membership__pb2.RenewCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,8 @@ class ControlPlaneServiceStub:
     """Who has which role. No namespace = all of them."""
     RevokeRole: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]
     ListRoles: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ListRolesRequest, _control_plane_pb2.ListRolesResponse]
+    RenewCertificate: _grpc.UnaryUnaryMultiCallable[_membership_pb2.RenewCertificateRequest, _membership_pb2.RenewCertificateResponse]
+    """The caller's own next certificate. The namespace is any in which they have a role."""
     ReadAudit: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ReadAuditRequest, _control_plane_pb2.ReadAuditResponse]
     """Who wanted to change what. No namespace = changes in any, and those that concern all."""
     CreateToken: _grpc.UnaryUnaryMultiCallable[_membership_pb2.CreateTokenRequest, _membership_pb2.CreateTokenResponse]
@@ -108,6 +110,8 @@ class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
     """Who has which role. No namespace = all of them."""
     RevokeRole: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.RevokeRoleRequest, _control_plane_pb2.RevokeRoleResponse]  # type: ignore[assignment]
     ListRoles: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ListRolesRequest, _control_plane_pb2.ListRolesResponse]  # type: ignore[assignment]
+    RenewCertificate: _aio.UnaryUnaryMultiCallable[_membership_pb2.RenewCertificateRequest, _membership_pb2.RenewCertificateResponse]  # type: ignore[assignment]
+    """The caller's own next certificate. The namespace is any in which they have a role."""
     ReadAudit: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ReadAuditRequest, _control_plane_pb2.ReadAuditResponse]  # type: ignore[assignment]
     """Who wanted to change what. No namespace = changes in any, and those that concern all."""
     CreateToken: _aio.UnaryUnaryMultiCallable[_membership_pb2.CreateTokenRequest, _membership_pb2.CreateTokenResponse]  # type: ignore[assignment]
@@ -291,6 +295,14 @@ class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_plane_pb2.ListRolesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_plane_pb2.ListRolesResponse, _abc.Awaitable[_control_plane_pb2.ListRolesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RenewCertificate(
+        self,
+        request: _membership_pb2.RenewCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.RenewCertificateResponse, _abc.Awaitable[_membership_pb2.RenewCertificateResponse]]:
+        """The caller's own next certificate. The namespace is any in which they have a role."""
 
     @_abc_1.abstractmethod
     def ReadAudit(

@@ -290,6 +290,13 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         return cp.ListRolesResponse(bindings=self._users.bindings(request.namespace))
 
     @answers
+    async def RenewCertificate(
+        self, request: pb.RenewCertificateRequest, caller: Caller
+    ) -> pb.RenewCertificateResponse:
+        """The caller's own next certificate."""
+        return self._joining.renew(caller, request)
+
+    @answers
     async def ReadAudit(self, request: cp.ReadAuditRequest, _: Caller) -> cp.ReadAuditResponse:
         """Who wanted to change what, by all hubs' audit logs."""
         return await self._audits.read(request)

@@ -20,6 +20,7 @@ import structlog
 
 from bdw_fed.v1 import membership_pb2 as pb
 from bdw_fed.v1 import store_pb2 as s
+from control_plane.access.caller import Caller
 from control_plane.kinds import Kinds
 from control_plane.membership import tokens
 from control_plane.membership.errors import BadWish, JoinRefused, NoAuthority, NobodyWaits, NoSuchToken
@@ -139,6 +140,18 @@ class Joining:
             return record
 
         return tokens.shown(await persistently(attempt), time.time())
+
+    def renew(self, caller: Caller, request: pb.RenewCertificateRequest) -> pb.RenewCertificateResponse:
+        """The next certificate of a user who has one. BadWish."""
+        issuing = self._having_authority()
+        if caller.until is not None:
+            raise BadWish(f"you are {caller.name}, by a token: there is no certificate to renew")
+        try:
+            return pb.RenewCertificateResponse(
+                certificate=issuing.certify(Identity(Role.USER, caller.name), request.request)
+            )
+        except BadRequestError as error:
+            raise BadWish(str(error)) from error
 
     # ------------------------------------------------------------------------------------- asked by clusters
 

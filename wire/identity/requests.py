@@ -105,6 +105,11 @@ def seconds_valid(credentials: Credentials) -> float:
     return (certificate.not_valid_after_utc - certificate.not_valid_before_utc - CLOCK_SLACK).total_seconds()
 
 
+def ends_at(credentials: Credentials) -> datetime.datetime:
+    """When the certificate ends."""
+    return x509.load_pem_x509_certificate(credentials.certificate.read_bytes()).not_valid_after_utc
+
+
 def identity_in(credentials: Credentials) -> Identity:
     """Whose the certificate is. UnknownPeerError if it is none of a member."""
     certificate = x509.load_pem_x509_certificate(credentials.certificate.read_bytes())
@@ -114,8 +119,7 @@ def identity_in(credentials: Credentials) -> Identity:
 
 def has_expired(credentials: Credentials) -> bool:
     """Whether the certificate is worth nothing any more, by this machine's clock."""
-    certificate = x509.load_pem_x509_certificate(credentials.certificate.read_bytes())
-    return certificate.not_valid_after_utc <= datetime.datetime.now(datetime.UTC)
+    return ends_at(credentials) <= datetime.datetime.now(datetime.UTC)
 
 
 def _private(path: Path) -> ec.EllipticCurvePrivateKey:

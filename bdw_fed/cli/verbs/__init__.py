@@ -25,7 +25,7 @@ GROUPS = {
         "resume",
         "cancel",
     ],
-    "Users": ["user create", "user grant", "user revoke", "user list", "audit"],
+    "Users": ["user create", "user grant", "user revoke", "user list", "user renew", "audit"],
     "Members": ["token create", "token list", "token delete", "agent join", "cluster accept", "cluster revoke"],
     "Clusters": ["cordon", "uncordon", "drain", "taint"],
     "Services": ["server", "agent", "node", "relay"],
