@@ -35,7 +35,10 @@ class Revoked:
         self.signed = SignedRevocations()
         if kept is not None:
             self.signed = SignedRevocations.FromString(kept)
-            self.revocations.learn(believed(self.signed, self._authority.read_bytes()) or {})
+            self.revocations.learn(self._believed(self.signed) or {})
+
+    def _believed(self, signed: SignedRevocations) -> dict[str, int] | None:
+        return believed(signed, self._authority.read_bytes())
 
     def refusal(self, identity: Identity) -> str:
         """Why a member is refused; empty = it is not."""
@@ -45,7 +48,7 @@ class Revoked:
         """A list that `sender` has passed on."""
         if not signed.list or signed.list == self.signed.list:
             return
-        told = believed(signed, self._authority.read_bytes())
+        told = self._believed(signed)
         if told is None:
             _log.warning("a list of revocations is not the authority's; it is dropped", sender=sender)
             return

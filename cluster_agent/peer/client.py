@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import grpc
@@ -11,13 +12,15 @@ import grpc.aio
 import structlog
 
 from bdw_fed.v1.membership_pb2 import SignedRevocations
-from bdw_fed.v1.peer_pb2 import ExchangeRequest, PeerFrame
+from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse, PeerFrame
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceStub
 from cluster_agent.link.backoff import Backoff
 from cluster_agent.peer.stream import FrameQueue
 from wire.identity import Credentials, Identity, channel_options, grpc_channel_credentials
 
 _log = structlog.get_logger(__name__)
+Exchange = Callable[[AsyncIterator[ExchangeRequest]], AsyncIterable[ExchangeResponse]]
+"""The peer's service: what we say, and what it says."""
 
 
 class Streams(Protocol):
@@ -47,11 +50,18 @@ class Streams(Protocol):
 
 async def dial(streams: Streams, peer: Identity, address: str, credentials: Credentials) -> None:
     """Keep a stream to the agent that is `peer` at `address` ("host:port") open, until cancelled."""
-    cluster = peer.cluster
+    await keep(streams, peer.cluster, address, lambda: _connected(peer, address, credentials))
+
+
+async def keep(
+    streams: Streams, cluster: str, address: str, connected: Callable[[], AbstractAsyncContextManager[Exchange]]
+) -> None:
+    """The same, over connections that `connected` opens."""
     backoff = Backoff()
     while True:
         try:
-            await _exchange(streams, peer, address, credentials, backoff)
+            async with connected() as exchange:
+                await _talk(streams, cluster, exchange, backoff)
         except grpc.aio.AioRpcError as error:
             say = _log.warning if error.code() is grpc.StatusCode.FAILED_PRECONDITION else _log.info
             say("no stream to a peer", peer=cluster, address=address, code=error.code().name, reason=error.details())
@@ -62,26 +72,29 @@ async def dial(streams: Streams, peer: Identity, address: str, credentials: Cred
         await backoff.wait()
 
 
-async def _exchange(streams: Streams, peer: Identity, address: str, credentials: Credentials, backoff: Backoff) -> None:
-    cluster = peer.cluster
+@asynccontextmanager
+async def _connected(peer: Identity, address: str, credentials: Credentials) -> AsyncIterator[Exchange]:
     options = channel_options(peer)
     async with grpc.aio.secure_channel(address, grpc_channel_credentials(credentials), options=options) as channel:
-        queue = FrameQueue()
-        path = streams.opened(cluster, queue, by_us=True)
-        try:
-            call = PeerServiceStub(channel).Exchange(_requests(queue))
-            async for response in call:
-                if response.HasField("revocations"):
-                    streams.told(cluster, response.revocations)
-                if response.frame.cluster == cluster:
-                    if unspoken := streams.unspoken(response.frame):
-                        _log.warning("a peer is not spoken to", peer=cluster, address=address, reason=unspoken)
-                        return
-                    backoff.reset()
-                    await streams.heard(cluster, path, response.frame)
-        finally:
-            queue.close()
-            streams.closed(cluster, path)
+        yield PeerServiceStub(channel).Exchange
+
+
+async def _talk(streams: Streams, cluster: str, exchange: Exchange, backoff: Backoff) -> None:
+    queue = FrameQueue()
+    path = streams.opened(cluster, queue, by_us=True)
+    try:
+        async for response in exchange(_requests(queue)):
+            if response.HasField("revocations"):
+                streams.told(cluster, response.revocations)
+            if response.frame.cluster == cluster:
+                if unspoken := streams.unspoken(response.frame):
+                    _log.warning("a peer is not spoken to", peer=cluster, reason=unspoken)
+                    return
+                backoff.reset()
+                await streams.heard(cluster, path, response.frame)
+    finally:
+        queue.close()
+        streams.closed(cluster, path)
 
 
 async def _requests(queue: FrameQueue) -> AsyncIterator[ExchangeRequest]:

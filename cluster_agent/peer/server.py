@@ -13,7 +13,7 @@ from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceServicer
 from cluster_agent.peer.client import Streams
 from cluster_agent.peer.stream import FrameQueue
-from wire.identity import Role, refuse, require
+from wire.identity import Identity, Role, refuse, require
 
 _Context = grpc.aio.ServicerContext[ExchangeRequest, ExchangeResponse]
 
@@ -30,7 +30,7 @@ class PeerDoor(PeerServiceServicer):
 
     async def Exchange(self, request_iterator: Any, context: _Context) -> None:  # type: ignore[override]
         """One stream, until either end closes it, or the other cluster is revoked."""
-        identity = await require(context, Role.AGENT)
+        identity = await self._caller(context)
         cluster = identity.cluster
         if refusal := self._streams.refusal(identity):
             await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
@@ -53,6 +53,9 @@ class PeerDoor(PeerServiceServicer):
             await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
         if not reader.cancelled():
             reader.result()
+
+    async def _caller(self, context: _Context) -> Identity:
+        return await require(context, Role.AGENT)
 
     async def _read(self, cluster: str, path: int, requests: Any, context: _Context) -> None:
         async for request in requests:

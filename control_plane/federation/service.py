@@ -84,9 +84,12 @@ class FederationService(FederationServiceServicer):
         except (EtcdError, StoreError) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"the store is away: try again ({error})")
 
+    async def _caller(self, context: Context, *roles: Role) -> Identity:
+        return await require(context, *roles)
+
     async def _member(self, context: Context, *roles: Role) -> Identity:
         """The caller, an agent unless it is said otherwise, whose certificate is not revoked."""
-        identity = await require(context, *(roles or (Role.AGENT,)))
+        identity = await self._caller(context, *(roles or (Role.AGENT,)))
         if refusal := self._members.revocations.refusal(identity):
             await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
         return identity

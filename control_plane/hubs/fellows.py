@@ -10,7 +10,9 @@ are connected, and no more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -27,20 +29,46 @@ from control_plane.hubs.news import News
 from control_plane.store.etcd.client import backoff
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
 
+if TYPE_CHECKING:
+    from bdw_fed.v1.hub_pb2_grpc import HubServiceAsyncStub
+
 _AUDIT_SECONDS = 15.0
 _STEADY_SECONDS = 5.0  # a stream that lasts so long was a good one
 
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A connection to another hub: its service, and how the connection is closed."""
+
+    stub: HubServiceAsyncStub
+    close: Callable[[], Awaitable[None]]
+
+
+def line(address: str, credentials: Credentials) -> Line:
+    """To the hub at an address, with the certificate that is there now; it may have been renewed."""
+    channel = grpc.aio.secure_channel(
+        address, grpc_channel_credentials(credentials), options=channel_options(Identity(Role.HUB, "hub"))
+    )
+    return Line(HubServiceStub(channel), channel.close)
+
+
 class Fellows:
-    """All of them. `know` is called when others have come or gone; `all_of_ours` gives what a new one is told first."""
+    """All of them. `know` is called when others have come or gone; `all_of_ours` gives what a new one is told first.
+
+    `open_line` connects with one.
+    """
 
     def __init__(
-        self, hub_id: bytes, credentials: Credentials, all_of_ours: Callable[[], Iterable[cp.ClusterStatus]]
+        self,
+        hub_id: bytes,
+        credentials: Credentials,
+        all_of_ours: Callable[[], Iterable[cp.ClusterStatus]],
+        open_line: Callable[[str, Credentials], Line] = line,
     ) -> None:
         self._hub_id = hub_id
-        self._credentials = credentials
+        self._open_line = lambda record: open_line(record.address, credentials)
         self._all_of_ours = all_of_ours
         self._fellows: dict[bytes, _Fellow] = {}
 
@@ -55,7 +83,7 @@ class Fellows:
             self._fellows.pop(gone).task.cancel()
         for hub_id, record in hubs.items():
             if hub_id not in self._fellows:
-                self._fellows[hub_id] = _Fellow(record, self._hub_id, self._credentials, self._all_of_ours)
+                self._fellows[hub_id] = _Fellow(record, self._hub_id, self._open_line, self._all_of_ours)
 
     def status(self, status: cp.ClusterStatus) -> None:
         """How an agent of ours is."""
@@ -119,14 +147,14 @@ class _Fellow:
         self,
         record: s.HubRecord,
         own_id: bytes,
-        credentials: Credentials,
+        open_line: Callable[[s.HubRecord], Line],
         all_of_ours: Callable[[], Iterable[cp.ClusterStatus]],
     ) -> None:
         self._record = record
         self._all_of_ours = all_of_ours
-        self._credentials = credentials
+        self._open_line = open_line
         self.news = News(own_id)
-        self._open()
+        self._line = open_line(record)
         self.task = asyncio.create_task(self._keep(), name=f"tell hub {record.name}")
 
     @property
@@ -134,14 +162,10 @@ class _Fellow:
         """What the hub calls itself."""
         return self._record.name
 
-    def _open(self) -> None:
-        """Connect with the certificate that is there now; it may have been renewed."""
-        self._channel = grpc.aio.secure_channel(
-            self._record.address,
-            grpc_channel_credentials(self._credentials),
-            options=channel_options(Identity(Role.HUB, "hub")),
-        )
-        self.stub = HubServiceStub(self._channel)
+    @property
+    def stub(self) -> HubServiceAsyncStub:
+        """Its service, over the connection that there is now."""
+        return self._line.stub
 
     async def _keep(self) -> None:
         delays = backoff()
@@ -159,7 +183,7 @@ class _Fellow:
                 if clock() - begun > _STEADY_SECONDS:
                     delays = backoff()
                 await asyncio.sleep(next(delays))
-                await self._channel.close()
-                self._open()
+                await self._line.close()
+                self._line = self._open_line(self._record)
         finally:
-            await self._channel.close()
+            await self._line.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,20 @@ class Hearer(Protocol):
     def ask_here(self, cluster: str, query: f.Query) -> AsyncGenerator[f.QueryReply]: ...
 
 
+async def hear(hearer: Hearer, news: AsyncIterable[h.TellRequest]) -> None:
+    """Hand on what another hub tells, to the end."""
+    async for request in news:
+        match request.WhichOneof("kind"):
+            case "status":
+                hearer.told_status(request.hub, request.status)
+            case "progress":
+                hearer.told_progress(request.progress)
+            case "relay":
+                hearer.told_relay(request.relay)
+            case _:
+                pass
+
+
 class HubService(HubServiceServicer):
     """For hubs, and nobody else."""
 
@@ -42,16 +56,7 @@ class HubService(HubServiceServicer):
     async def Tell(self, request_iterator: AsyncIterator[h.TellRequest], context: Context) -> h.TellResponse:
         """Another hub's news, for as long as it has some."""
         await require(context, Role.HUB)
-        async for request in request_iterator:
-            match request.WhichOneof("kind"):
-                case "status":
-                    self._hearer.told_status(request.hub, request.status)
-                case "progress":
-                    self._hearer.told_progress(request.progress)
-                case "relay":
-                    self._hearer.told_relay(request.relay)
-                case _:
-                    pass
+        await hear(self._hearer, request_iterator)
         return h.TellResponse()
 
     async def Ask(self, request: h.AskRequest, context: Context) -> AsyncIterator[h.AskResponse]:

@@ -6,35 +6,34 @@ What is played is below them: the streams of gRPC, the database's file, and bund
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-import grpc.aio
-
 from bdw_fed.v1.federation_pb2 import PeerDirectory
-from bdw_fed.v1.membership_pb2 import SignedRevocations
-from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse, PeerFrame
+from bdw_fed.v1.membership_pb2 import RevocationList, SignedRevocations
+from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse
 from cluster_agent.bundles import BundleCache
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.driver import LAMPORT, Driver
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.events import EventBus
-from cluster_agent.link.backoff import Backoff
 from cluster_agent.link.hub import HubLink, LinkConfig
 from cluster_agent.link.incoming import DIRECTORY
-from cluster_agent.membership.revoked import Revoked
+from cluster_agent.membership.revoked import REVOKED, Revoked
 from cluster_agent.nodes.door import NodeDoor
-from cluster_agent.peer.client import Streams
+from cluster_agent.peer.client import Exchange, Streams, keep
 from cluster_agent.peer.peers import Peers
-from cluster_agent.peer.stream import FrameQueue
+from cluster_agent.peer.server import PeerDoor
+from cluster_agent.relay.doors import RelayDoors
 from simulator.trials.disk import LogDisk
-from simulator.trials.hub import CREDENTIALS, NAME
+from simulator.trials.hub import CREDENTIALS, PlayedAuthority
 from simulator.trials.loop import Process
-from simulator.trials.network import End, Network
-from wire.identity import Credentials, Identity
-from wire.identity.revocations import Revocations
+from simulator.trials.network import End, Network, broken, sending
+from simulator.trials.relays import PlayedDoors, is_over
+from wire.identity import Credentials, Identity, Role
+from wire.identity.revocations import Revocations, as_mapping
 
 if TYPE_CHECKING:
     from bdw_fed.v1.federation_pb2_grpc import FederationServiceAsyncStub
@@ -55,6 +54,7 @@ class SimulatedAgent:
         process: Process,
         network: Network,
         cluster: str,
+        hubs: Sequence[str],
         disk: LogDisk,
         make_core: MakeCore,
         *,
@@ -68,10 +68,11 @@ class SimulatedAgent:
         self.core = make_core(cluster, Policy())
         intake = Intake()
         bus = EventBus(cluster, log.log_id, lamport=int.from_bytes(log.meta(LAMPORT) or b"", "big"))
-        config = LinkConfig(cluster, [NAME], CREDENTIALS, "simulated")
+        config = LinkConfig(cluster, hubs, CREDENTIALS, "simulated")
         self.link = _Link(config, self.core, log, intake, bus, process, network)
         bundles = cast(BundleCache, _NoBundles())
-        revoked = _Revoked(intake)
+        self.revoked = revoked = _Revoked(intake, log.meta(REVOKED))
+        self._doors = PlayedDoors(process, network)
         self.nodes = _NodeDoor(
             cluster,
             intake,
@@ -83,8 +84,18 @@ class SimulatedAgent:
             changed=self.link.nodes_changed,
         )
         self.peers = Peers(
-            cluster, log, intake, bus, CREDENTIALS, self.link.relay, revoked, self.nodes.directory, dial=self._dial
+            cluster,
+            log,
+            intake,
+            bus,
+            CREDENTIALS,
+            self.link.relay,
+            revoked,
+            self.nodes.directory,
+            cast(RelayDoors, self._doors),
+            self._dial,
         )
+        self._door = _PeerDoor(cluster, self.peers)
         self.driver = Driver(
             self.core, log, intake, bus, self.nodes, self.peers, self.link, self.link, durability=durability
         )
@@ -107,61 +118,32 @@ class SimulatedAgent:
     def unheard(self) -> list[str]:
         """Who has not acknowledged all that was said to it."""
         sessions = {name: peer.session.unacked for name, peer in self.peers._peers.items()}
-        sessions[NAME] = self.link._out.session.unacked
+        sessions["the hub"] = self.link._out.session.unacked
         return [name for name, unacked in sessions.items() if unacked]
 
     async def _attach(self, end: End) -> None:
         await self.nodes.Attach(end, cast(Any, end))
 
     async def _exchange(self, end: End) -> None:
-        """A peer has dialled us: see PeerDoor."""
-        cluster = end.there.removeprefix("agent/")
-        queue = FrameQueue()
-        path = self.peers.opened(cluster, queue, by_us=False)
-        await _talk(end, queue, self.peers, cluster, path)
+        await self._door.Exchange(end, cast(Any, end))
 
     async def _dial(self, streams: Streams, peer: Identity, address: str, _credentials: Credentials) -> None:
-        """We dial a peer: see `cluster_agent.peer.client.dial`."""
-        cluster = peer.cluster
-        backoff = Backoff()
-        while True:
-            queue = FrameQueue()
-            path = streams.opened(cluster, queue, by_us=True)
-            try:
-                end = await self._network.dial(self._process, address, "exchange")
-            except grpc.aio.AioRpcError:
-                queue.close()
-                streams.closed(cluster, path)
+        await keep(streams, peer.cluster, address, lambda: self._connected(peer, address))
+
+    @asynccontextmanager
+    async def _connected(self, peer: Identity, address: str) -> AsyncIterator[Exchange]:
+        async def exchange(requests: AsyncIterator[ExchangeRequest]) -> AsyncIterator[ExchangeResponse]:
+            if peer.generation:
+                raise broken("its certificate is not of the generation that is expected: nobody joins again")
+            if is_over(address):
+                end = await self._doors.dial(peer)
             else:
-                await _talk(end, queue, streams, cluster, path, backoff)
-            await backoff.wait()
+                end = await self._network.dial(self._process, address, "exchange")
+            async with sending(end, requests):
+                async for response in end:
+                    yield response
 
-
-async def _talk(
-    end: End, queue: FrameQueue, streams: Streams, cluster: str, path: int, backoff: Backoff | None = None
-) -> None:
-    """Frames both ways, until the stream ends."""
-    answering = backoff is None
-
-    async def write() -> None:
-        async for said in queue:
-            assert isinstance(said, PeerFrame), "nobody is revoked"
-            await end.write(ExchangeResponse(frame=said) if answering else ExchangeRequest(frame=said))
-
-    writer = asyncio.ensure_future(write())
-    try:
-        async for message in end:
-            if backoff is not None:
-                backoff.reset()
-            await streams.heard(cluster, path, message.frame)
-    except grpc.aio.AioRpcError:
-        pass
-    finally:
-        streams.closed(cluster, path)
-        queue.close()
-        end.cancel()
-        writer.cancel()
-        await asyncio.gather(writer, return_exceptions=True)
+        yield exchange
 
 
 class _Link(HubLink):
@@ -197,14 +179,29 @@ class _NodeDoor(NodeDoor):
         return str(context.there.rpartition("/")[2])
 
 
-class _Revoked(Revoked):
-    """Nobody's certificate is revoked, for nobody has one."""
+class _PeerDoor(PeerDoor):
+    """The door for peers, which are who they say."""
 
-    def __init__(self, intake: Intake) -> None:
+    async def _caller(self, context: Any) -> Identity:
+        return Identity(Role.AGENT, context.there.removeprefix("agent/"))
+
+
+class _Revoked(Revoked):
+    """What is known of revocations, which the played authority has signed. No certificate is of a later generation."""
+
+    def __init__(self, intake: Intake, kept: bytes | None) -> None:
         self._intake = intake
-        self.revocations = Revocations(None)
+        self.revocations = Revocations()
         self.listeners = []
         self.signed = SignedRevocations()
+        if kept is not None:
+            self.signed = SignedRevocations.FromString(kept)
+            self.revocations.learn(self._believed(self.signed) or {})
+
+    def _believed(self, signed: SignedRevocations) -> dict[str, int] | None:
+        if signed.signature != PlayedAuthority().sign(signed.list):
+            return None
+        return as_mapping(RevocationList.FromString(signed.list).revocations)
 
 
 class _NoBundles:

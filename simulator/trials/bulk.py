@@ -15,6 +15,8 @@ from simulator.trials.disk import Journal, UnitKey
 from simulator.trials.loop import Process
 from simulator.trials.network import Network
 from wire.digests import bytes_digest, source_task_id, unit_id
+from wire.identity import Identity, Role
+from wire.identity.revocations import Revocations
 
 _SECONDS = (0.002, 0.02)
 _GIVE_UP_SECONDS = 4.0
@@ -41,6 +43,7 @@ class Bulk:
         self._network = network
         self._others = others
         self._random = random
+        self.revocations = Revocations()  # as the agent has told
         self._wanted: dict[UnitKey, bytes] = {}  # fetched or expected, with their digests
         self._pulling: set[UnitKey] = set()
 
@@ -157,10 +160,12 @@ class Bulk:
         here, there = _place(self.address), _place(address)
         while True:
             await asyncio.sleep(self._random.uniform(*_SECONDS))
-            links = (self._network.link(here, there), self._network.link(there, here))
-            if here == there or all(link.blocked_until <= clock() for link in links):
+            if here == there or self._network.reaches(here, there):
                 other = self._others(address)
-                return other, "" if other is not None else "connection refused"
+                if other is None:
+                    return None, "connection refused"
+                refusal = other.revocations.refusal(Identity(Role.NODE, self.address.removeprefix("node/")))
+                return (None, refusal) if refusal else (other, "")
             if clock() > deadline:
                 return None, "nobody answers"
             await asyncio.sleep(0.5)

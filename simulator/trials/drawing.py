@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from simulator.trials.faults import drawn
+from simulator.trials.faults import Fault, drawn
 from simulator.trials.scenario import Scenario, Submission, dumped
 from simulator.trials.world import places_of
 
 _NAMES = ("edge1", "edge2", "edge3", "cloud")
 _DURING = 9.0  # virtual seconds in which faults begin
 _MOST_FAULTS = 8
+_SECONDS = (0.02, 0.2, 1.0, 2.0)  # of a task
+_LONG = (0.2, 1.0, 2.0, 3.0)  # where a cluster is to be lost in the middle of a run
+_REPLACING = 0.5  # how often a run that reserves nothing may begin again
+_STOPPING = 0.15  # and how often a cluster stops its part
+_REVOKED = 0.08  # how often a cluster is cut off for good
 
 
 def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
@@ -19,8 +24,11 @@ def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
     random = Random(seed)
     clusters = _clusters(random)
     reserve = random.choice(("none", "none", "none", "hold", "lend"))
-    documents = [_topology(random, clusters), _step("work", 1.0), _step("light", 0.5)]
-    documents.append(_workflow(random, list(clusters), reserve))
+    documents = [{}, _step("work", 1.0), _step("light", 0.5)]
+    disconnect = _disconnect(random) if reserve == "none" else {}
+    replaces = "replace" in disconnect and len(clusters) > 1
+    documents.append(_workflow(random, list(clusters), reserve, disconnect))
+    documents[0] = _topology(random, clusters, copies=0.7 if replaces else 0.3)
     submissions = []
     for number in range(random.choice((1, 1, 2, 3))):
         at = round(random.uniform(0.5, 3.0), 3)
@@ -38,27 +46,37 @@ def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
         objects=dumped(documents),
         submissions=tuple(submissions),
         durability=random.choice(("process", "process", "power")),
-        seconds={name: random.choice((0.02, 0.2, 1.0, 2.0)) for name in ("first", "second", "third", "last")},
+        hubs=random.choice((1, 1, 1, 2)),
+        seconds={name: random.choice(_LONG if replaces else _SECONDS) for name in ("first", "second", "third", "last")},
     )
     if faults:
         power = scenario.durability == "power"
         wrong = drawn(random, places_of(scenario), most=_MOST_FAULTS, during=_DURING, power=power)
-        scenario = replace(scenario, faults=tuple(wrong))
+        if replaces:
+            wrong += [_loss(random, list(clusters), scenario.hub_names) for _ in range(random.choice((1, 1, 2)))]
+        if len(clusters) > 1 and random.random() < _REVOKED:
+            at = round(random.uniform(0.2, _DURING), 3)
+            wrong.append(Fault("revoke", at, 0.0, f"cluster/{random.choice(list(clusters))}"))
+        scenario = replace(scenario, faults=tuple(sorted(wrong, key=lambda fault: fault.at)))
     return replace(scenario, expected=_ends(scenario))
 
 
 def _ends(scenario: Scenario) -> dict[str, tuple[str, ...]]:
     """How runs may end besides well: a full disk fails the task that meets it, a lost one may hold what can't be made
-    again because others were told to free what it was made of."""
+    again because others were told to free what it was made of. What waits for a revoked cluster is cancelled, and what
+    has its data there can't be submitted. A cluster that stops its part fails a run that may not begin again."""
     bad_disk = any(fault.kind == "disk-full" and fault.on.startswith("node/") for fault in scenario.faults)
-    bad_disk |= any(fault.kind == "disk-lost" for fault in scenario.faults)
+    bad_disk |= scenario.loses_disks
+    stops = "stop_after" in scenario.objects and "replace: true" not in scenario.objects
     expected = {}
     for submission in scenario.submissions:
         ends = ["succeeded"]
-        if bad_disk:
+        if bad_disk or stops:
             ends.append("failed")
-        if any(action == "cancel" for action, _ in submission.then):
+        if scenario.revoked or any(action == "cancel" for action, _ in submission.then):
             ends.append("cancelled")
+        if scenario.revoked:
+            ends.append("refused")
         if len(ends) > 1:
             expected[submission.run] = tuple(ends)
     return expected
@@ -72,18 +90,22 @@ def _clusters(random: Random) -> dict[str, dict[str, float]]:
     }
 
 
-def _topology(random: Random, clusters: dict[str, dict[str, float]]) -> dict[str, object]:
+def _topology(random: Random, clusters: dict[str, dict[str, float]], copies: float) -> dict[str, object]:
     zones = [{"name": f"z-{name}", "tier": "cloud" if name == "cloud" else "edge"} for name in clusters]
     links = []
     names = list(clusters)
     for at, one in enumerate(names):
         for other in names[at + 1 :]:
             link: dict[str, object] = {"between": [f"z-{one}", f"z-{other}"], "bandwidth": "100Mbit", "latency": "5ms"}
-            if dial := random.choice(("", "", f"z-{one}", f"z-{other}")):
+            if dial := random.choice(("", "", "", "", f"z-{one}", f"z-{other}", f"z-{one}", f"z-{other}", "none")):
                 link["dial"] = dial
             links.append(link)
+    relays = []
+    if any(link.get("dial") == "none" for link in links):
+        relays = [{"name": f"r{number}", "address": f"r{number}:7447"} for number in range(1, random.choice((2, 3)))]
     holders = random.sample(names, random.randint(1, min(3, len(names))))
     parts = [{"at": name, "path": f"{name}.csv", "size": "1MiB"} for name in sorted(holders)]
+    kind = "replicas" if random.random() < copies else "parts"
     return {
         "kind": "Topology",
         "metadata": {"name": "t"},
@@ -99,7 +121,8 @@ def _topology(random: Random, clusters: dict[str, dict[str, float]]) -> dict[str
                 for name, nodes in clusters.items()
             ],
             "links": links,
-            "datasets": [{"name": "rows", "parts": parts}],
+            **({"relays": relays} if relays else {}),
+            "datasets": [{"name": "rows", kind: parts}],
         },
     }
 
@@ -117,7 +140,33 @@ def _step(name: str, cpus: float) -> dict[str, object]:
     }
 
 
-def _workflow(random: Random, clusters: list[str], reserve: str) -> dict[str, object]:
+def _loss(random: Random, clusters: list[str], hubs: list[str]) -> Fault:
+    """A cluster is out of touch in the middle of a run, or is to be emptied, for long enough to be replaced."""
+    cluster = random.choice(clusters)
+    link = f"agent/{cluster} {random.choice(hubs)}"
+    at, seconds = round(random.uniform(1.0, 6.0), 3), round(random.uniform(2.0, 30.0), 3)
+    match random.choice(("crash-agent", "partition", "cut", "drain")):
+        case "crash-agent":
+            return Fault("crash-agent", at, seconds, f"agent/{cluster}", "now")
+        case "drain":
+            return Fault("drain", at, seconds, f"cluster/{cluster}", amount=round(random.uniform(0.1, 3.0), 3))
+        case "cut":
+            return Fault("cut", at, seconds, link)
+        case _:
+            return Fault("partition", at, seconds, link, random.choice(("both", "to")))
+
+
+def _disconnect(random: Random) -> dict[str, object]:
+    """What a run does about a cluster that is out of touch."""
+    found: dict[str, object] = {}
+    if random.random() < _REPLACING:
+        found = {"replace": True, "lost_after": f"{random.choice((1, 2, 4, 8))}s"}
+    if random.random() < _STOPPING:
+        found["stop_after"] = f"{random.choice((1, 4, 10))}s"
+    return found
+
+
+def _workflow(random: Random, clusters: list[str], reserve: str, disconnect: dict[str, object]) -> dict[str, object]:
     """A chain over units, which may be split before, branch, and be gathered in the end."""
     rows: object = "inputs.rows"
     if random.random() < 0.8:
@@ -137,7 +186,7 @@ def _workflow(random: Random, clusters: list[str], reserve: str) -> dict[str, ob
         "spec": {
             "inputs": {"rows": {"dataset": "rows"}},
             "steps": steps,
-            "policy": {"reserve": reserve},
+            "policy": {"reserve": reserve, **({"disconnect": disconnect} if disconnect else {})},
             "outputs": outputs,
         },
     }

@@ -1,6 +1,6 @@
-"""An etcd in memory, as the hub's store speaks to it: revisions, history, conditional transactions, watches.
+"""An etcd in memory, as the hub's store speaks to it: revisions, history, conditional transactions, leases.
 
-    repositories ─ Kv, Watch, Client ─▶ a played member ─ after a moment ─▶ Etcd
+    hubs ─ store.py ─ after a moment ─▶ Etcd ─▶ who watches
 
 It outlives every hub. It may be away, and the answer to what it did may be lost; then the caller can't know.
 """
@@ -9,19 +9,35 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections import deque
-from random import Random
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from google.protobuf.message import Message
 
-from control_plane.store.etcd.client import Answer, Client, Config, Method
-from control_plane.store.etcd.errors import Unavailable, Uncertain
+from control_plane.store.etcd.errors import LeaseExists, LeaseNotFound
 from control_plane.store.etcd.rpc import etcd_pb2 as rpc
 from simulator.trials.loop import VirtualLoop
-from simulator.trials.network import broken
 
-_SECONDS = (0.0003, 0.002)  # each way
+
+class Watcher(Protocol):
+    """Who watches a range of keys."""
+
+    def wants(self, key: bytes) -> bool:
+        """Whether the key is in its range."""
+
+    def happened(self) -> None:
+        """Something in its range was written."""
+
+    def broken(self) -> None:
+        """Nothing more is told."""
+
+
+@dataclass
+class _Lease:
+    seconds: float
+    ends: float
+    keys: dict[bytes, None] = field(default_factory=dict)
+    timer: asyncio.TimerHandle | None = None
 
 
 class Etcd:
@@ -34,7 +50,8 @@ class Etcd:
         self.revision = 1
         self._keys: dict[bytes, list[rpc.KeyValue]] = {}  # versions, oldest first; one without value is a deletion
         self._events: list[rpc.Event] = []
-        self._watchers: dict[WatchStream, None] = {}
+        self._watchers: dict[Watcher, None] = {}
+        self._leases: dict[int, _Lease] = {}
 
     @property
     def away(self) -> bool:
@@ -46,6 +63,8 @@ class Etcd:
         self.away_until = max(self.away_until, self.loop.time() + seconds)
         for watcher in list(self._watchers):
             watcher.broken()
+        for lease in self._leases.values():  # its members give all leases their whole time again
+            lease.ends = max(lease.ends, self.away_until + lease.seconds)
 
     def contents(self) -> dict[bytes, bytes]:
         """All keys with their values."""
@@ -69,21 +88,35 @@ class Etcd:
                 return self._range(request)
             case rpc.TxnRequest():
                 return self._txn(request)
+            case rpc.LeaseGrantRequest():
+                return self._grant(request)
+            case rpc.LeaseRevokeRequest():
+                self._end_lease(request.id)
+                return rpc.LeaseRevokeResponse(header=self.header())
             case _:
                 raise AssertionError(f"the hub asks etcd for {type(request).__name__}")
 
     def since(self, revision: int, key: bytes, range_end: bytes) -> list[rpc.Event]:
         """What has happened in a range from a revision on."""
         first = bisect_left(self._events, revision, key=lambda event: event.kv.mod_revision)
-        return [event for event in self._events[first:] if _within(event.kv.key, key, range_end)]
+        return [event for event in self._events[first:] if within(event.kv.key, key, range_end)]
 
-    def watch(self, stream: WatchStream) -> None:
+    def watch(self, stream: Watcher) -> None:
         """Tell this stream what happens."""
         self._watchers[stream] = None
 
-    def unwatch(self, stream: WatchStream) -> None:
+    def unwatch(self, stream: Watcher) -> None:
         """No more."""
         self._watchers.pop(stream, None)
+
+    def keep_alive(self, lease_id: int) -> rpc.LeaseKeepAliveResponse:
+        """A lease lives on; one that has ended has no time to live."""
+        lease = self._leases.get(lease_id)
+        if lease is not None:
+            lease.ends = self.loop.time() + lease.seconds
+        return rpc.LeaseKeepAliveResponse(
+            header=self.header(), id=lease_id, ttl=round(lease.seconds) if lease is not None else 0
+        )
 
     def header(self) -> rpc.ResponseHeader:
         """Of an answer."""
@@ -94,7 +127,7 @@ class Etcd:
         if not request.range_end:
             keys = [request.key] if request.key in self._keys else []
         else:
-            keys = sorted(key for key in self._keys if _within(key, request.key, request.range_end))
+            keys = sorted(key for key in self._keys if within(key, request.key, request.range_end))
         found = [kv for key in keys if (kv := self._at(key, at)) is not None]
         more = bool(request.limit) and len(found) > request.limit
         answer = rpc.RangeResponse(header=self.header(), more=more, count=len(found))
@@ -108,6 +141,8 @@ class Etcd:
     def _txn(self, request: rpc.TxnRequest) -> rpc.TxnResponse:
         succeeded = all(self._holds(compare) for compare in request.compare)
         todo = request.success if succeeded else request.failure
+        if gone := [op.request_put.lease for op in todo if op.request_put.lease not in (0, *self._leases)]:
+            raise LeaseNotFound(f"there is no lease {gone[0]:x}")
         writes = any(op.HasField("request_put") or op.HasField("request_delete_range") for op in todo)
         if writes:
             self.revision += 1
@@ -116,7 +151,8 @@ class Etcd:
             response = answer.responses.add()
             match op.WhichOneof("request"):
                 case "request_put":
-                    self._put(op.request_put.key, op.request_put.value, self.revision)
+                    put = op.request_put
+                    self._put(put.key, put.value, self.revision, put.lease)
                     response.response_put.SetInParent()
                 case "request_delete_range":
                     response.response_delete_range.deleted = self._delete(op.request_delete_range.key)
@@ -124,9 +160,16 @@ class Etcd:
                     response.response_range.CopyFrom(self._range(op.request_range))
         answer.header.CopyFrom(self.header())
         if writes:
-            for watcher in list(self._watchers):
-                watcher.happened()
+            self._tell()
         return answer
+
+    def _tell(self) -> None:
+        """Who watches any of what was written last is told."""
+        first = bisect_left(self._events, self.revision, key=lambda event: event.kv.mod_revision)
+        written = [event.kv.key for event in self._events[first:]]
+        for watcher in list(self._watchers):
+            if any(watcher.wants(key) for key in written):
+                watcher.happened()
 
     def _holds(self, compare: rpc.Compare) -> bool:
         kv = self._at(compare.key, self.revision)
@@ -144,14 +187,19 @@ class Etcd:
                 return kv if kv.version else None
         return None
 
-    def _put(self, key: bytes, value: bytes, revision: int) -> None:
+    def _put(self, key: bytes, value: bytes, revision: int, lease: int = 0) -> None:
         before = self._at(key, revision)
+        if before is not None and before.lease in self._leases:
+            self._leases[before.lease].keys.pop(key, None)
+        if lease:
+            self._leases[lease].keys[key] = None
         kv = rpc.KeyValue(
             key=key,
             value=value,
             mod_revision=revision,
             create_revision=before.create_revision if before else revision,
             version=before.version + 1 if before else 1,
+            lease=lease,
         )
         self._keys.setdefault(key, []).append(kv)
         self._events.append(rpc.Event(type=rpc.Event.PUT, kv=kv))
@@ -164,111 +212,35 @@ class Etcd:
         self._events.append(rpc.Event(type=rpc.Event.DELETE, kv=gone))
         return 1
 
+    def _grant(self, request: rpc.LeaseGrantRequest) -> rpc.LeaseGrantResponse:
+        if request.id in self._leases:
+            raise LeaseExists(f"there is a lease {request.id:x} already")
+        lease = self._leases[request.id] = _Lease(float(request.ttl), self.loop.time() + request.ttl)
+        lease.timer = self.loop.call_at(lease.ends, self._look_at_lease, request.id)
+        return rpc.LeaseGrantResponse(header=self.header(), id=request.id, ttl=request.ttl)
 
-class WatchStream:
-    """A watch of one hub, as a call of gRPC."""
+    def _look_at_lease(self, lease_id: int) -> None:
+        lease = self._leases[lease_id]
+        if lease.ends > self.loop.time():
+            lease.timer = self.loop.call_at(lease.ends, self._look_at_lease, lease_id)
+        else:
+            self._end_lease(lease_id)
 
-    def __init__(self, etcd: Etcd, random: Random) -> None:
-        self._etcd = etcd
-        self._random = random
-        self._answers: deque[rpc.WatchResponse] = deque()
-        self._wake = asyncio.Event()
-        self._request = rpc.WatchCreateRequest()
-        self._next = 0
-        self._over = False
-        self._waking = False
-
-    async def write(self, request: rpc.WatchRequest) -> None:
-        """The request for the watch."""
-        if self._etcd.away:
-            raise broken("etcd is away")
-        self._request.CopyFrom(request.create_request)
-        self._next = self._request.start_revision
-        self._answers.append(rpc.WatchResponse(header=self._etcd.header(), created=True))
-        self._etcd.watch(self)
-        self._gather()
-        self._wake.set()
-
-    async def read(self) -> rpc.WatchResponse:
-        """The next answer."""
-        while not self._answers:
-            if self._over:
-                raise broken("etcd has gone away")
-            await self._wake.wait()
-            self._wake.clear()
-        return self._answers.popleft()
-
-    def happened(self) -> None:
-        """Something was written: it is told after a moment."""
-        if not self._waking:
-            self._waking = True
-            self._etcd.loop.call_later(self._random.uniform(*_SECONDS), self._gather)
-
-    def broken(self) -> None:
-        """The stream breaks."""
-        self._answers.clear()
-        self.cancel()
-
-    def cancel(self) -> None:
-        """It is not wanted any more."""
-        self._over = True
-        self._etcd.unwatch(self)
-        self._wake.set()
-
-    def _gather(self) -> None:
-        self._waking = False
-        if self._over:
-            return
-        events = self._etcd.since(self._next, self._request.key, self._request.range_end)
-        if events:
-            self._next = self._etcd.revision + 1
-            self._answers.append(rpc.WatchResponse(header=self._etcd.header(), events=events))
-            self._wake.set()
+    def _end_lease(self, lease_id: int) -> None:
+        """Its keys go with it."""
+        lease = self._leases.pop(lease_id, None)
+        if lease is None:
+            raise LeaseNotFound(f"there is no lease {lease_id:x}")
+        if lease.timer is not None:
+            lease.timer.cancel()
+        if lease.keys:
+            self.revision += 1
+            for key in lease.keys:
+                self._delete(key)
+            self._tell()
 
 
-class _Endpoint:
-    """The one member, as the production client calls it."""
-
-    address = "etcd"
-
-    def __init__(self, etcd: Etcd, random: Random) -> None:
-        self._etcd = etcd
-        self._random = random
-
-    async def call(self, _method: Method[Answer], request: Message, timeout: float) -> Answer:
-        handled: asyncio.Future[Message] = self._etcd.loop.create_future()
-        self._etcd.loop.call_later(self._random.uniform(*_SECONDS), self._handle, request, handled)
-        answer = await handled  # who is killed meanwhile has asked for it all the same
-        if self._etcd.lost and self._random.random() < self._etcd.lost:
-            await asyncio.sleep(timeout)
-            raise Uncertain("the answer was lost")
-        await asyncio.sleep(self._random.uniform(*_SECONDS))
-        return cast(Answer, answer)
-
-    def _handle(self, request: Message, handled: asyncio.Future[Message]) -> None:
-        if not self._etcd.away:
-            answer = self._etcd.answer(request)
-            if not handled.done():
-                handled.set_result(answer)
-        elif not handled.done():
-            handled.set_exception(Unavailable("etcd is away"))
-
-    def stream(self, _method: Method[Answer]) -> WatchStream:
-        return WatchStream(self._etcd, self._random)
-
-    async def close(self) -> None:
-        pass
-
-
-class EtcdClient(Client):
-    """A hub's way to the store: the production client with a played member."""
-
-    def __init__(self, etcd: Etcd, random: Random) -> None:
-        super().__init__(Config(("etcd",)))
-        self._endpoints = cast(Any, [_Endpoint(etcd, random)])
-
-
-def _within(key: bytes, first: bytes, end: bytes) -> bool:
+def within(key: bytes, first: bytes, end: bytes) -> bool:
     if not end:
         return key == first
     return first <= key and (end == b"\x00" or key < end)

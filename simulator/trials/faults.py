@@ -31,18 +31,28 @@ KINDS: Final[Mapping[str, Kind]] = {
     "slow-link": Kind("link", weight=0.7),
     "store-away": Kind("store", weight=1.0),
     "answers-lost": Kind("store", weight=1.0),
+    "hub-without-store": Kind("hub", weight=0.7),
+    "crash-relay": Kind("relay", weight=1.5),
+    "cordon": Kind("cluster", weight=0.5),
+    "drain": Kind("cluster", weight=0.7),
+    "taint": Kind("cluster", ("NoSchedule", "PreferNoSchedule", "NoExecute"), weight=0.7),
+    "revoke": Kind("cluster", weight=0.0),
     "disk-full": Kind("disk", weight=1.0),
     "clock-jump": Kind("process", weight=0.7),
     "slow-node": Kind("node", weight=0.7),
     "workers-die": Kind("node", weight=1.0),
     "disk-lost": Kind("node", weight=0.5),
 }
-"""By name. `power` takes a whole cluster down, with what was not synced; it is drawn only where durability is power."""
+"""By name. `power` takes a whole cluster down, with what was not synced; it is drawn only where durability is power.
+`cordon`, `drain` and `taint` are taken back at their end; `revoke` is for good, and drawn apart from the others."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong. `on`: a place such as hub, agent/edge1, node/edge1/n1; of a link both, "a b"."""
+    """One thing that goes wrong. `on`: a place such as hub, agent/edge1, node/edge1/n1; of a link both, "a b".
+
+    `amount`: how much of it; of a drain its deadline in seconds.
+    """
 
     kind: str
     at: float
@@ -60,17 +70,24 @@ class Fault:
 
 @dataclass(frozen=True)
 class Places:
-    """What there is to go wrong: names of agents and nodes, and links as "a b"."""
+    """What there is to go wrong: places by what they are, and links as "a b"."""
 
+    hubs: Sequence[str]
     agents: Sequence[str]
     nodes: Sequence[str]
+    relays: Sequence[str]
+    clusters: Sequence[str]
     links: Sequence[str]
 
     def of(self, about: str) -> Sequence[str]:
         """All that a kind of fault may be about."""
         match about:
             case "hub":
-                return ("hub",)
+                return self.hubs
+            case "relay":
+                return self.relays
+            case "cluster":
+                return self.clusters
             case "store":
                 return ("store",)
             case "agent":
@@ -84,12 +101,16 @@ class Places:
             case "disk":
                 return (*self.agents, *self.nodes)
             case _:
-                return ("hub", *self.agents, *self.nodes)
+                return (*self.hubs, *self.agents, *self.nodes)
 
 
 def drawn(random: Random, places: Places, *, most: int, during: float, power: bool) -> list[Fault]:
     """Up to `most` faults that begin in the first `during` seconds."""
-    kinds = {name: kind for name, kind in KINDS.items() if kind.weight and (power or name != "power")}
+    kinds = {
+        name: kind
+        for name, kind in KINDS.items()
+        if kind.weight and places.of(kind.about) and (power or name != "power")
+    }
     names = random.choices(list(kinds), [kind.weight for kind in kinds.values()], k=random.randint(1, most))
     faults = [_one(random, name, places, during) for name in names]
     return sorted(faults, key=lambda fault: fault.at)
@@ -109,6 +130,8 @@ def _one(random: Random, name: str, places: Places, during: float) -> Fault:
             amount = random.choice((10.0, 100.0, 500.0))
         case "slow-node":
             amount = random.choice((3.0, 20.0))
+        case "drain":
+            amount = random.choice((0.0, 1.0, 5.0, 15.0))
         case "clock-jump":
             amount = random.choice((-86400.0, -60.0, 60.0, 86400.0))
     return Fault(name, at, seconds, on, how, amount)

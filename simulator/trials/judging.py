@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 def judge(world: World) -> list[str]:
     """What is not at rest, or is wrong."""
     problems: list[str] = []
+    out = world.ledger.out  # what goes on in a cluster that was revoked is nobody's business
+    problems += world.ledger.ignorant([*world.scenario.hub_names, *(name for name in world.agents if name not in out)])
     for cluster, agent in world.agents.items():
         if not agent._process.alive:
             problems.append(f"{cluster}'s agent is down")
             continue
-        problems += [f"{cluster} has said things to {other} that it has not heard" for other in agent.unheard()]
+        if cluster in out:
+            continue
+        unheard = [other for other in agent.unheard() if other not in out]
+        problems += [f"{cluster} has said things to {other} that it has not heard" for other in unheard]
         if held := agent.core.reserved():
             problems.append(f"{cluster} holds slots of {', '.join(sorted(each.run for each in held))}")
         try:
@@ -31,6 +36,8 @@ def judge(world: World) -> list[str]:
             if node.tasks:
                 problems.append(f"{cluster} thinks that {name} has {len(node.tasks)} tasks")
     for name, daemon in world.daemons.items():
+        if daemon.cluster in out:
+            continue
         if not daemon._process.alive:
             problems.append(f"{name} is down")
         elif daemon.core.running():
@@ -40,6 +47,31 @@ def judge(world: World) -> list[str]:
     for run in world.runs().values():
         if run.state in forms.ENDED:
             problems += _agreed(world, run)
+        if run.state == m.RUN_STATE_SUCCEEDED:
+            problems += _kept(world, run)
+    return problems
+
+
+def _kept(world: World, run: m.Run) -> list[str]:
+    """The outputs of a run that has ended well are there, on clusters that took part in its end; nothing else is."""
+    problems = []
+    wanted: dict[str, set[bytes]] = {}
+    for output in run.outputs:
+        wanted.setdefault(output.cluster, set()).add(output.unit.id)
+    for cluster in sorted(wanted.keys() - run.fragments.keys()):
+        problems.append(f"{run.name} has outputs of {cluster}, which has no part in it")
+    held: dict[str, set[bytes]] = {}
+    for daemon in world.daemons.values():
+        units = {key[2] for key in daemon.journal.units if key[1] == run.name}
+        held.setdefault(daemon.cluster, set()).update(units)
+    for cluster, units in held.items():
+        if cluster in world.ledger.out:
+            continue
+        kept = wanted.get(cluster, set())
+        if more := units - kept:
+            problems.append(f"{cluster} keeps {len(more)} units of {run.name}, which has ended")
+        if (gone := kept - units) and not world.scenario.loses_disks:
+            problems.append(f"{len(gone)} outputs of {run.name} are not on {cluster}")
     return problems
 
 
@@ -47,6 +79,8 @@ def _agreed(world: World, run: m.Run) -> list[str]:
     """The hub's counters of a run are those of its clusters."""
     problems = []
     for cluster, stored in run.fragments.items():
+        if cluster in world.ledger.out:
+            continue
         agent = world.agents[cluster]
         try:
             there = agent.core.status(RunKey(run.namespace, run.name))

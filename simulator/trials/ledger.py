@@ -3,7 +3,8 @@
     WatchedCoordinator ─ records it has decided ─▶ Ledger ◀─ what of it is committed ─ LogDisk
                                                       └─▶ violations, and the story of a trial
 
-Only what is in a log counts: what a crash has taken with it was never decided.
+Only what is in a log counts: what a crash has taken with it was never decided. A run that begins again is another line
+of history, which its epoch names: each line is entered by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from cluster_agent.log import Batch
 from simulator.audit import audit
 
 _AUDIT_EVERY = 16  # batches of a coordinator
+_DEAF_SECONDS = 1.0  # after which nothing is heard any more of a cluster that is known to be revoked
+Line = tuple[RunKey, int]
 
 
 class WatchedCoordinator(Coordinator):
@@ -33,6 +36,10 @@ class WatchedCoordinator(Coordinator):
         self._batches = 0
 
     def handle_all(self, events: Iterable[messages.Event], now: float) -> list[messages.Action]:
+        events = list(events)
+        for event in events:
+            if isinstance(event, messages.PeerSaid):
+                self._ledger.heard(self._cluster, event.cluster)
         actions = super().handle_all(events, now)
         self._ledger.decided(self._cluster, actions)
         self._batches += 1
@@ -51,15 +58,16 @@ class Ledger:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.violations: list[str] = []
-        self.tasks: dict[tuple[RunKey, bytes], str] = {}  # committed, and where
+        self.tasks: dict[tuple[Line, bytes], str] = {}  # committed, and where
         self.epochs: dict[tuple[str, RunKey], int] = {}
         self.commits = 0
         self.note: Callable[[str, object], None] = lambda _where, _what: None
         self._clock = clock
         self._decided: dict[str, deque[object]] = {}
-        self._given: Counter[tuple[RunKey, int, bytes]] = Counter()
-        self._granted: set[tuple[str, RunKey, int, bytes]] = set()
-        self._ended: set[tuple[str, RunKey]] = set()
+        self._given: Counter[tuple[Line, int, bytes]] = Counter()
+        self._granted: set[tuple[str, Line, int, bytes]] = set()
+        self.out: set[str] = set()  # clusters that were revoked
+        self._known: dict[tuple[str, str], float] = {}  # who knows that a cluster was, since when
 
     def violated(self, what: str) -> None:
         """Something that must hold does not."""
@@ -68,6 +76,7 @@ class Ledger:
     def started(self, cluster: str) -> None:
         """A new life of an agent: what the one before had not committed was never decided."""
         self._decided[cluster] = deque()
+        self.forgets(cluster)
         self.note(cluster, "the agent starts")
 
     def decided(self, cluster: str, actions: Iterable[messages.Action]) -> None:
@@ -91,6 +100,40 @@ class Ledger:
         except AssertionError as error:
             self.violated(f"the books of {cluster} are wrong: {error}")
 
+    # ------------------------------------------------------------------------------------------------ revocations
+
+    def revoked(self, cluster: str) -> None:
+        """A cluster's certificates are worth nothing from now on."""
+        self.out.add(cluster)
+        self.note("operator", f"{cluster} is revoked")
+
+    def knows(self, who: str, clusters: Iterable[str]) -> None:
+        """An agent, by its cluster, or a hub knows that these are revoked."""
+        for cluster in clusters:
+            self._known.setdefault((who, cluster), self._clock())
+            self.note(who, f"knows that {cluster} is revoked")
+
+    def heard(self, who: str, cluster: str) -> None:
+        """Somebody believes what a cluster has said, or still speaks to it."""
+        known = self._known.get((who, cluster))
+        if known is not None and self._clock() > known + _DEAF_SECONDS:
+            self.violated(f"{who} has to do with {cluster}, which it knows to be revoked since {known:.3f}")
+
+    def ignorant(self, names: Iterable[str]) -> list[str]:
+        """Who of these does not know what is revoked."""
+        pairs = [(who, out) for who in names for out in sorted(self.out) if who != out]
+        return [f"{who} does not know that {out} is revoked" for who, out in pairs if (who, out) not in self._known]
+
+    def forgets(self, who: str) -> None:
+        """A new life of its: what it knows is what it finds written."""
+        for name, cluster in [each for each in self._known if each[0] == who]:
+            del self._known[name, cluster]
+
+    # ------------------------------------------------------------------------------------------------ records
+
+    def _line(self, cluster: str, run: RunKey) -> Line:
+        return run, self.epochs.get((cluster, run), 0)
+
     def _enter(self, cluster: str, record: Any) -> None:
         match record:
             case records.FragmentTaken(fragment=fragment):
@@ -99,23 +142,26 @@ class Ledger:
                 if taken.epoch < self.epochs.get(key, 0):
                     self.violated(f"{cluster} took epoch {taken.epoch} of {taken.run} after {self.epochs[key]}")
                 self.epochs[key] = taken.epoch
-            case records.Committed(run=run, task=task):
-                where = self.tasks.get((run, task))
+            case records.Committed(run=run, task=task) | records.Recalled(run=run, task=task):
+                line = self._line(cluster, run)
+                where = self.tasks.get((line, task))
                 if where is not None:
                     self.violated(f"task {task.hex()} of {run.run} is committed on {cluster}, and was on {where}")
-                self.tasks[run, task] = cluster
+                self.tasks[line, task] = cluster
             case records.Remade(run=run, tasks=tasks):
                 for task in tasks:
-                    self.tasks.pop((run, task), None)
+                    self.tasks.pop((self._line(cluster, run), task), None)
             case records.GrantGiven(run=run, edge=edge, unit=unit):
-                self._given[run, edge, unit] += 1
-                self._granted.add((cluster, run, edge, unit))
+                line = self._line(cluster, run)
+                self._given[line, edge, unit] += 1
+                self._granted.add((cluster, line, edge, unit))
             case records.GrantTaken(run=run, edge=edge, unit=unit):
-                self._given[run, edge, unit] -= 1
-                if self._given[run, edge, unit] < 0:
+                line = self._line(cluster, run)
+                self._given[line, edge, unit] -= 1
+                if self._given[line, edge, unit] < 0:
                     self.violated(f"{cluster} took unit {unit.hex()} of {run.run} that nobody has granted")
             case records.Rerouted(run=run, edge=edge, unit=unit):
-                if (cluster, run, edge, unit) in self._granted:
+                if (cluster, self._line(cluster, run), edge, unit) in self._granted:
                     self.violated(f"{cluster} took unit {unit.hex()} of {run.run} back, which it had granted")
             case _:
                 pass

@@ -171,6 +171,7 @@ def virtual(seed: object) -> Iterator[VirtualLoop]:
     with (
         mock.patch.object(time, "time", wall),
         mock.patch.object(time, "monotonic", loop.time),
+        mock.patch.object(time, "clock_gettime", lambda _: loop.time()),
         mock.patch.object(backoff, "_random", Random(f"{seed}/backoff")),
     ):
         try:

@@ -5,7 +5,9 @@
 A stream behaves as one of gRPC over TCP: in order, nothing lost, until it breaks; what was on its way is gone then. A
 direction that is blocked holds its words back, and each end gives the stream up once its keepalive has waited too long.
 On a lossy link words are lost, doubled and overtaken all the same, which is worse than TCP is; since then only a
-later word can show that one is missing, such a stream breaks soon after the loss.
+later word can show that one is missing, or was not understood where it came, such a stream breaks soon after.
+
+A stream may go by way of a relay: then it needs both links, and dies with the relay.
 
 What is drawn for a stream depends on its number between the two processes only, so that a fault more or less elsewhere
 leaves it as it was.
@@ -15,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -27,8 +30,9 @@ from simulator.trials.loop import Process, VirtualLoop
 
 _LEAST_SECONDS, _MOST_SECONDS = 0.0005, 0.004  # that a word takes, besides the link's latency
 _KEEPALIVE = (8.0, 16.0)  # seconds until an end gives up a silent stream
-_AFTER_LOSS = (0.05, 3.0)
+_AFTER_TROUBLE = (0.05, 3.0)
 _CONNECT_SECONDS = 10.0  # until a dial into nowhere gives up
+_REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)  # that are in order
 
 
 class Message(Protocol):
@@ -49,20 +53,69 @@ class Link:
     overtake: float = 0.0
 
 
-def broken(details: str) -> grpc.aio.AioRpcError:
-    """What gRPC raises where a stream is broken."""
-    return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+def broken(details: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> grpc.aio.AioRpcError:
+    """What gRPC raises where a stream is broken, or was refused."""
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
 
 
 @dataclass(eq=False)
 class Pipe:
-    """A stream."""
+    """A stream. `via`: the relay that it goes by, if any."""
 
     number: int
     client: str
     server: str
     random: Random
+    via: str = ""
     ends: dict[str, End] = field(default_factory=dict)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """All that it needs, in their order."""
+        return (self.client, self.via, self.server) if self.via else (self.client, self.server)
+
+    def crosses(self, here: str, there: str) -> bool:
+        """Whether it uses the link between two places."""
+        places = self.places
+        return any({here, there} == set(places[at : at + 2]) for at in range(len(places) - 1))
+
+
+@dataclass(frozen=True)
+class _Closing:
+    """The last thing on a stream's way: why nothing comes after it."""
+
+    why: str
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+
+
+_CLOSED = _Closing("closed")
+
+
+class Way:
+    """One direction of a stream, as it is now: one link, or two and a relay between them."""
+
+    def __init__(self, links: Sequence[Link]) -> None:
+        self._links = links
+
+    @property
+    def blocked_until(self) -> float:
+        return max(link.blocked_until for link in self._links)
+
+    @property
+    def latency(self) -> float:
+        return sum(link.latency * link.slow for link in self._links)
+
+    @property
+    def loss(self) -> float:
+        return max(link.loss for link in self._links)
+
+    @property
+    def double(self) -> float:
+        return max(link.double for link in self._links)
+
+    @property
+    def overtake(self) -> float:
+        return max(link.overtake for link in self._links)
 
 
 class End:
@@ -75,15 +128,16 @@ class End:
         self._network = network
         self._inbox: deque[Any] = deque()
         self._wake = asyncio.Event()
-        self.line: deque[Any] = deque()  # what was sent and has not arrived; a text says why it is the end
+        self.line: deque[Any] = deque()  # what was sent and has not arrived
         self.closed = ""  # why, once it is
+        self._code = grpc.StatusCode.UNAVAILABLE
 
     async def write(self, message: Message) -> None:
         """Send. On a broken stream a client raises what gRPC does; a server's handler is ended otherwise."""
         if not self.closed:
             self._network.carry(self, message)
         elif self.here == self.pipe.client:
-            raise broken(self.closed)
+            raise broken(self.closed, self._code)
 
     async def read(self) -> Any:
         """The next message; EOF where the other end has closed the stream. A client raises where it is broken."""
@@ -91,7 +145,7 @@ class End:
             if self.closed:
                 if self.closed == "closed" or self.here == self.pipe.server:
                     return grpc.aio.EOF
-                raise broken(self.closed)
+                raise broken(self.closed, self._code)
             await self._wake.wait()
             self._wake.clear()
         return self._inbox.popleft()
@@ -102,8 +156,15 @@ class End:
 
     async def abort(self, code: grpc.StatusCode, details: str) -> None:
         """A server refuses to go on."""
-        self.cancel()
-        raise AssertionError(f"{self.there} was refused by {self.here}: {code.name}, {details}")
+        if not self.closed:
+            self._network.close(self, _Closing(details, code))
+            if code not in _REFUSALS:
+                self._network.refused.append(f"{self.there} was refused by {self.here}: {code.name}, {details}")
+        raise grpc.aio.AbortError
+
+    def peer(self) -> str:
+        """Who is at the other end, as a log shows it."""
+        return self.there
 
     def cancel(self) -> None:
         """Close it from this side; the other hears it, if the link lets it."""
@@ -116,13 +177,33 @@ class End:
             self._inbox.append(message)
             self._wake.set()
 
-    def end(self, why: str) -> None:
+    def end(self, why: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
         """Nothing comes any more. What is on its way out still leaves."""
         if not self.closed:
             self.closed = why
+            self._code = code
             if why != "closed":
                 self._inbox.clear()
             self._wake.set()
+
+
+@asynccontextmanager
+async def sending(end: End, messages: AsyncIterator[Message]) -> AsyncIterator[None]:
+    """A client says all of this, for as long as this is entered; then it closes the stream."""
+
+    async def write() -> None:
+        with suppress(grpc.aio.AioRpcError):  # who reads sees the end, too
+            async for message in messages:
+                await end.write(message)
+            end.cancel()
+
+    writer = asyncio.ensure_future(write())
+    try:
+        yield
+    finally:
+        end.cancel()
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
 
 
 Door = Callable[[End], Awaitable[None]]
@@ -139,6 +220,8 @@ class Network:
         self._dialled: Counter[tuple[str, str, str]] = Counter()
         self._pipes: dict[Pipe, None] = {}
         self.watch: Callable[[End, Any], None] = lambda _end, _message: None
+        self.refused: list[str] = []  # that should not have been
+        self.relayed: dict[frozenset[str], tuple[str, ...]] = {}  # places that reach each other over relays alone
 
     def link(self, here: str, there: str) -> Link:
         """The direction from one place to another; links of a cluster's agent are those of its cluster."""
@@ -153,24 +236,37 @@ class Network:
         found = self._doors.get((name, kind))
         return found is not None and found[0].alive
 
-    async def dial(self, process: Process, there: str, kind: str) -> End:
+    def way(self, here: str, there: str, via: str = "") -> Way:
+        """The direction from one place to another, perhaps by a relay."""
+        return Way([self.link(here, via), self.link(via, there)] if via else [self.link(here, there)])
+
+    def is_open(self, here: str, there: str, via: str = "") -> bool:
+        """Whether words get through now, both ways."""
+        ways = (self.way(here, there, via), self.way(there, here, via))
+        return all(way.blocked_until <= self._loop.time() for way in ways) and (not via or self.serves(via, "relay"))
+
+    def reaches(self, here: str, there: str) -> bool:
+        """Whether one place reaches another now, be it over a relay."""
+        return any(self.is_open(here, there, via) for via in self.relayed.get(frozenset((here, there)), ("",)))
+
+    async def dial(self, process: Process, there: str, kind: str, via: str = "") -> End:
         """Open a stream. Raises what gRPC does where nobody answers."""
         here = process.name
         self._dialled[here, there, kind] += 1
         number = self._dialled[here, there, kind]
         random = Random(f"{self._seed}/{here}/{there}/{kind}/{number}")
-        link, back = self.link(here, there), self.link(there, here)
+        way, back = self.way(here, there, via), self.way(there, here, via)
         began = self._loop.time()
-        await asyncio.sleep(link.latency * link.slow + random.uniform(_LEAST_SECONDS, _MOST_SECONDS))
-        while max(link.blocked_until, back.blocked_until) > self._loop.time():
+        await asyncio.sleep(way.latency + random.uniform(_LEAST_SECONDS, _MOST_SECONDS))
+        while max(way.blocked_until, back.blocked_until) > self._loop.time():
             if self._loop.time() > began + _CONNECT_SECONDS:
                 raise broken("nobody answers")
             await asyncio.sleep(0.5)
         found = self._doors.get((there, kind))
-        if found is None or not found[0].alive or not process.alive:
+        if found is None or not found[0].alive or not process.alive or (via and not self.serves(via, "relay")):
             raise broken("connection refused")
         server, door = found
-        pipe = Pipe(number, here, there, random)
+        pipe = Pipe(number, here, there, random, via)
         pipe.ends = {here: End(self, pipe, here, there), there: End(self, pipe, there, here)}
         self._pipes[pipe] = None
         server.run_part(self._answer(door, pipe.ends[there]))
@@ -179,41 +275,47 @@ class Network:
     async def _answer(self, door: Door, end: End) -> None:
         try:
             await door(end)
+        except grpc.aio.AbortError:
+            pass
         finally:
             end.cancel()
 
     def carry(self, end: End, message: Message) -> None:
         """Take a message along."""
-        pipe, link = end.pipe, self.link(end.here, end.there)
+        pipe, link = end.pipe, self.way(end.here, end.there, end.pipe.via)
         self.watch(end, message)
         copy = type(message).FromString(message.SerializeToString())  # type: ignore[attr-defined]
         if link.loss and pipe.random.random() < link.loss:
-            self._loop.call_later(pipe.random.uniform(*_AFTER_LOSS), self._break, pipe, "reset after a loss")
+            self._loop.call_later(pipe.random.uniform(*_AFTER_TROUBLE), self._break, pipe, "reset after a loss")
             return
-        delay = link.latency * link.slow + pipe.random.uniform(_LEAST_SECONDS, _MOST_SECONDS)
+        delay = link.latency + pipe.random.uniform(_LEAST_SECONDS, _MOST_SECONDS)
         if link.double and pipe.random.random() < link.double:
             self._loop.call_later(delay + pipe.random.uniform(0.0, 0.2), self._deliver, end, copy)
         if link.overtake and pipe.random.random() < link.overtake:
             self._loop.call_later(delay + pipe.random.uniform(0.0, 0.2), self._deliver, end, copy)
+            self._loop.call_later(pipe.random.uniform(*_AFTER_TROUBLE), self._break, pipe, "reset after a mix-up")
             return
         end.line.append(copy)
         self._loop.call_later(delay, self._deliver_next, end)
 
-    def close(self, end: End) -> None:
+    def close(self, end: End, closing: _Closing = _CLOSED) -> None:
         """One side closes a stream: what it has sent before arrives before that."""
         end.end("closed")
-        end.line.append("closed")
-        link = self.link(end.here, end.there)
-        self._loop.call_later(link.latency * link.slow + _MOST_SECONDS, self._deliver_next, end)
+        end.line.append(closing)
+        way = self.way(end.here, end.there, end.pipe.via)
+        self._loop.call_later(way.latency + _MOST_SECONDS, self._deliver_next, end)
 
     def gone(self, name: str, *, silent: bool) -> None:
         """A process was killed. `silent`: its machine has lost power, so that nobody says so."""
         for pipe in list(self._pipes):
-            if name in pipe.ends:
+            if name == pipe.via:
+                self._break(pipe, "the relay has died")
+            elif name in pipe.ends:
                 end = pipe.ends[name]
                 other = pipe.ends[end.there]
                 end.end("killed")
-                wait = pipe.random.uniform(*_KEEPALIVE) if silent else self.link(name, end.there).latency
+                way = self.way(name, end.there, pipe.via)
+                wait = pipe.random.uniform(*_KEEPALIVE) if silent else way.latency
                 self._loop.call_later(wait, self._end, other, "the other end has died")
                 del self._pipes[pipe]
 
@@ -223,14 +325,14 @@ class Network:
         until = self._loop.time() + seconds
         link.blocked_until = max(link.blocked_until, until)
         for pipe in self._pipes:
-            if pipe.ends.keys() == {here, there}:
+            if pipe.crosses(here, there):
                 for end in pipe.ends.values():
                     self._loop.call_later(pipe.random.uniform(*_KEEPALIVE), self._keepalive, end, until)
 
     def reset(self, here: str, there: str) -> None:
         """All streams between two break now."""
         for pipe in list(self._pipes):
-            if pipe.ends.keys() == {here, there}:
+            if pipe.crosses(here, there):
                 self._break(pipe, "reset")
 
     def _keepalive(self, end: End, until: float) -> None:
@@ -251,8 +353,8 @@ class Network:
         if self._held(end, self._deliver_next, end):
             return
         item = end.line.popleft()
-        if isinstance(item, str):
-            self._end(end.pipe.ends[end.there], item)
+        if isinstance(item, _Closing):
+            self._end(end.pipe.ends[end.there], item.why, item.code)
         elif end.closed in ("", "closed"):
             end.pipe.ends[end.there].arrive(item)
 
@@ -262,12 +364,12 @@ class Network:
             end.pipe.ends[end.there].arrive(message)
 
     def _held(self, end: End, again: Callable[..., None], *args: Any) -> bool:
-        until = self.link(end.here, end.there).blocked_until
+        until = self.way(end.here, end.there, end.pipe.via).blocked_until
         if until <= self._loop.time():
             return False
         self._loop.call_at(until + 1e-6, again, *args)
         return True
 
-    def _end(self, end: End, why: str) -> None:
-        end.end(why)
+    def _end(self, end: End, why: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+        end.end(why, code)
         self._pipes.pop(end.pipe, None)

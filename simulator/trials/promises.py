@@ -37,6 +37,7 @@ class Promises:
             case f.SessionRequest():
                 self._of_agent(_cluster(end.here), message)
             case f.SessionResponse():
+                self._ledger.heard(end.here, _cluster(end.there))
                 self._of_hub(_cluster(end.there), message)
 
     def _of_peer(self, cluster: str, other: str, frame: peer_pb2.PeerFrame) -> None:

@@ -6,6 +6,7 @@ are those that people write. Drawn, it follows from a seed alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,10 +16,12 @@ import yaml
 
 from simulator.trials.faults import KINDS, Fault
 from topology.model import Topology
+from topology.questions import Questions
 from workflow.load import load
 
 ACTIONS = ("cancel", "suspend", "resume")
-ENDS = ("succeeded", "failed", "cancelled")
+ENDS = ("succeeded", "failed", "cancelled", "refused")
+MOST_HUBS = 3
 DURABILITIES = ("process", "power")
 # As a file names a fault's fields: to YAML, `on` is a truth.
 _FAULT = {"at": "at", "kind": "kind", "where": "on", "how": "how", "amount": "amount", "seconds": "seconds"}
@@ -40,7 +43,10 @@ class Submission:
 
 @dataclass(frozen=True)
 class Scenario:
-    """See the module. `seconds`: of a task by step. `expected`: how a run may end; one that is not named succeeds."""
+    """See the module. `seconds`: of a task by step. `expected`: how a run may end; one that is not named succeeds.
+
+    `hubs`: how many share the store.
+    """
 
     name: str
     seed: int
@@ -48,6 +54,7 @@ class Scenario:
     submissions: tuple[Submission, ...]
     faults: tuple[Fault, ...] = ()
     durability: str = "process"
+    hubs: int = 1
     seconds: Mapping[str, float] = field(default_factory=dict)
     expected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     why: str = ""
@@ -58,17 +65,51 @@ class Scenario:
         return _clusters(self.objects)
 
     @property
+    def hub_names(self) -> list[str]:
+        """The hubs' places: hub, hub2, …"""
+        return ["hub", *(f"hub{number}" for number in range(2, self.hubs + 1))]
+
+    @property
+    def relays(self) -> dict[str, list[frozenset[str]]]:
+        """The pairs of clusters that reach each other over relays alone, by the relays' names."""
+        return _relays(self.objects)
+
+    @property
+    def loses_disks(self) -> bool:
+        """Whether what is stored may be gone at the end."""
+        return any(fault.kind == "disk-lost" for fault in self.faults)
+
+    @property
+    def revoked(self) -> set[str]:
+        """The clusters that are cut off for good."""
+        return {fault.on.partition("/")[2] for fault in self.faults if fault.kind == "revoke"}
+
+    @property
     def quiet_from(self) -> float:
         """When the last fault is over."""
         return max((fault.at + fault.seconds for fault in self.faults), default=0.0)
 
 
 @lru_cache(maxsize=256)
-def _clusters(objects: str) -> dict[str, dict[str, float]]:
+def _topology(objects: str) -> Topology:
     for document in load(objects, "scenario").documents:
         if isinstance(document.model, Topology):
-            return {each.name: {node.name: node.cpus for node in each.nodes} for each in document.model.spec.clusters}
+            return document.model
     raise ScenarioError("a scenario needs a topology: expected a document of kind Topology after the Scenario")
+
+
+def _clusters(objects: str) -> dict[str, dict[str, float]]:
+    return {each.name: {node.name: node.cpus for node in each.nodes} for each in _topology(objects).spec.clusters}
+
+
+@lru_cache(maxsize=256)
+def _relays(objects: str) -> dict[str, list[frozenset[str]]]:
+    questions = Questions(_topology(objects))
+    found: dict[str, list[frozenset[str]]] = {relay.name: [] for relay in questions.topology.spec.relays}
+    for one, other in itertools.combinations(questions.clusters, 2):
+        for relay in questions.relays(one, other):
+            found[relay.name].append(frozenset((one, other)))
+    return found
 
 
 def dumped(documents: Sequence[Mapping[str, object]]) -> str:
@@ -84,6 +125,8 @@ def written(scenario: Scenario) -> str:
     if scenario.why:
         head["why"] = scenario.why
     head |= {"seed": scenario.seed, "durability": scenario.durability, "seconds": dict(scenario.seconds)}
+    if scenario.hubs > 1:
+        head["hubs"] = scenario.hubs
     head["submissions"] = [
         {"run": each.run, "workflow": each.workflow, "at": each.at}
         | ({"then": [{action: at} for action, at in each.then]} if each.then else {})
@@ -108,7 +151,7 @@ def read(text: str, file: str) -> Scenario:
             f"{file}: expected a document of kind Scenario, then '---' and the topology, steps and workflows"
         )
     at = _Field(file, head)
-    known = {"kind", "name", "why", "seed", "durability", "seconds", "submissions", "faults", "expected"}
+    known = {"kind", "name", "why", "seed", "durability", "hubs", "seconds", "submissions", "faults", "expected"}
     at.only(known)
     submissions = tuple(_submission(each) for each in at.many("submissions"))
     if not submissions:
@@ -129,6 +172,7 @@ def read(text: str, file: str) -> Scenario:
         submissions=submissions,
         faults=tuple(sorted((_fault(each) for each in at.many("faults")), key=lambda fault: fault.at)),
         durability=at.one_of("durability", DURABILITIES, "process"),
+        hubs=at.count("hubs", 1, MOST_HUBS),
         seconds={str(step): float(value) for step, value in at.mapping("seconds").items()},
         expected=expected,
         why=at.text("why", ""),
@@ -153,7 +197,7 @@ def _fault(at: _Field) -> Fault:
     kind = at.one_of("kind", tuple(KINDS))
     hows = KINDS[kind].how
     how = at.one_of("how", hows) if hows else ""
-    return Fault(kind, at.number("at"), at.number("seconds"), at.text("where", ""), how, at.number("amount", 0.0))
+    return Fault(kind, at.number("at"), at.number("seconds", 0.0), at.text("where", ""), how, at.number("amount", 0.0))
 
 
 def _check_places(scenario: Scenario, file: str) -> None:
@@ -201,6 +245,12 @@ class _Field:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ScenarioError(f"{self.where}: {name}: expected a number, not {value!r}")
         return float(value)
+
+    def count(self, name: str, default: int, most: int) -> int:
+        value = self._get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise ScenarioError(f"{self.where}: {name}: expected a number from 1 to {most}, not {value!r}")
+        return value
 
     def one_of(self, name: str, known: Sequence[str], default: str | None = None) -> str:
         value = self.text(name, default)

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from simulator.trials.faults import Fault
 from simulator.trials.scenario import Scenario, ScenarioError, dumped
 from simulator.trials.trial import Verdict, tried
 from wire.errors import ProblemError
@@ -54,6 +55,9 @@ def likeness(verdict: Verdict) -> str:
 
 def _smaller(scenario: Scenario) -> Iterator[Scenario]:
     yield from _fewer_faults(scenario)
+    if scenario.hubs > 1:
+        left = tuple(fault for fault in scenario.faults if not _is_about_another_hub(fault))
+        yield replace(scenario, hubs=1, faults=left)
     for at in range(len(scenario.submissions)):
         if len(scenario.submissions) > 1:
             yield replace(scenario, submissions=_without(scenario.submissions, at))
@@ -68,6 +72,10 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
             shorter = list(scenario.faults)
             shorter[at] = replace(fault, seconds=round(fault.seconds / 2, 3))
             yield replace(scenario, faults=tuple(shorter))
+
+
+def _is_about_another_hub(fault: Fault) -> bool:
+    return any(place.startswith("hub") and place != "hub" for place in fault.on.split())
 
 
 def _fewer_faults(scenario: Scenario) -> Iterator[Scenario]:
@@ -104,10 +112,11 @@ def _cut_documents(documents: list[dict[str, Any]]) -> Iterator[tuple[list[str],
                         cut = copy.deepcopy(documents)
                         del cut[at]["spec"]["clusters"][number]["nodes"][node]
                         yield [f"{cluster['name']}/{cluster['nodes'][node]['name']}"], cut
-            for number in range(len(spec["datasets"][0].get("parts", []))):
-                if len(spec["datasets"][0]["parts"]) > 1:
+            (kind,) = spec["datasets"][0].keys() & {"parts", "replicas"}
+            for number in range(len(spec["datasets"][0][kind])):
+                if len(spec["datasets"][0][kind]) > 1:
                     cut = copy.deepcopy(documents)
-                    del cut[at]["spec"]["datasets"][0]["parts"][number]
+                    del cut[at]["spec"]["datasets"][0][kind][number]
                     yield [], cut
         if document["kind"] == "Workflow":
             for number, use in enumerate(spec["steps"]):
@@ -134,7 +143,8 @@ def _without_cluster(documents: list[dict[str, Any]], at: int, cluster: dict[str
         spec["zones"] = [each for each in spec["zones"] if each["name"] != zone]
         spec["links"] = [each for each in spec["links"] if zone not in each["between"]]
     for dataset in spec["datasets"]:
-        dataset["parts"] = [part for part in dataset["parts"] if part["at"] != name]
+        for kind in dataset.keys() & {"parts", "replicas"}:
+            dataset[kind] = [part for part in dataset[kind] if part["at"] != name]
     for document in cut:
         if document["kind"] == "Workflow":
             for use in document["spec"]["steps"]:

@@ -66,7 +66,7 @@ def _undisturbed(scenario: Scenario) -> Scenario:
     """The same with nothing going wrong, nobody changing his mind, and quick tasks."""
     submissions = tuple(replace(each, then=()) for each in scenario.submissions)
     quick = dict.fromkeys(scenario.seconds, 0.01)
-    return replace(scenario, submissions=submissions, faults=(), durability="process", seconds=quick)
+    return replace(scenario, submissions=submissions, faults=(), durability="process", hubs=1, seconds=quick)
 
 
 def live(scenario: Scenario, *, note: Note | None = None) -> Verdict:
@@ -87,6 +87,7 @@ def live(scenario: Scenario, *, note: Note | None = None) -> Verdict:
             ledger.violated(f"an error that nobody has taken: {message} {error!r}")
         runs = world.runs()
         ends = {name: m.RunState.Name(run.state).removeprefix("RUN_STATE_").lower() for name, run in runs.items()}
+        ends |= dict.fromkeys(world.users.refused.keys() - runs.keys(), "refused")
         outputs = {name: tuple(sorted((each.name, each.unit.id) for each in run.outputs)) for name, run in runs.items()}
         digest = hashlib.blake2b(digest_size=16)
         for part in (ends, outputs, ledger.commits, world.etcd.revision, round(loop.time(), 6), ledger.violations):
@@ -135,7 +136,7 @@ async def _ended() -> None:
 
 
 def _over(world: World) -> bool:
-    for what in world.failed:
+    for what in (*world.failed, *world.network.refused):
         world.ledger.violated(what)
     return bool(world.ledger.violations)
 

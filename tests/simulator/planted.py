@@ -14,13 +14,27 @@ from typing import Any
 from unittest import mock
 
 from bdw_fed.v1 import federation_pb2 as f
-from cluster_agent.coordinator import assigning, closing, committing, live, offering, receiving, records, retrying
+from bdw_fed.v1 import peer_pb2
+from cluster_agent.coordinator import (
+    assigning,
+    closing,
+    committing,
+    live,
+    offering,
+    peers,
+    receiving,
+    records,
+    retrying,
+)
 from cluster_agent.coordinator.messages import RunKey, SendPeer
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
 from cluster_agent.peer.core import Heard, Peering
+from cluster_agent.peer.peers import Peers
+from control_plane.federation.agents import Agents
 from control_plane.federation.intake import Intake
 from control_plane.federation.session import AgentSession
+from control_plane.runs import forms
 from control_plane.runs.driver import Runs
 from wire.session.core import Session
 
@@ -228,6 +242,47 @@ def mends_what_is_new(stack: ExitStack) -> None:
     _method(stack, Runs, "mend", late)
 
 
+def replaced_line_is_heard(stack: ExitStack) -> None:
+    """What a cluster has said before the run began again counts after it."""
+    hear = peers.hear
+
+    def credulous(book: Any, cluster: str, serialised: bytes) -> None:
+        message = peer_pb2.PeerMessage.FromString(serialised)
+        live = book.lives.get(RunKey(message.namespace, message.run))
+        if live is not None and message.revision < live.graph.revision and cluster in live.graph.epochs:
+            message.epoch, message.revision = live.graph.epochs[cluster], live.graph.revision
+        hear(book, cluster, message.SerializeToString())
+
+    _everywhere(stack, hear, credulous)
+
+
+def outputs_of_a_replaced_line_count(stack: ExitStack) -> None:
+    """A run's outputs are all that any of its fragments has told of, also those that were replaced."""
+    stack.enter_context(mock.patch.object(forms, "counts", lambda *_: True))
+
+
+def revoked_peer_is_heard(stack: ExitStack) -> None:
+    """An agent knows who is revoked, and speaks to it all the same."""
+    _method(stack, Peers, "_cut_off", lambda *_: None)
+    _method(stack, Peers, "refusal", lambda *_: "")
+
+
+def revoked_agent_keeps_its_session(stack: ExitStack) -> None:
+    """The hub takes no new session of a revoked cluster, and leaves the one that there is."""
+    _method(stack, Agents, "_cut_off", lambda self, _: self.changed())
+
+
+def hub_stores_for_an_agent_that_has_left(stack: ExitStack) -> None:
+    """A hub whose agent has gone to another one goes on writing what it knows of it."""
+
+    async def blind(self: Intake, cluster: str, before: Any) -> None:
+        there = await self._kinds.agents.get(before.key)
+        if there is not None:
+            self._stored[cluster] = replace(before, revision=there.revision)
+
+    _method(stack, Intake, "_reread", blind)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -248,6 +303,11 @@ PLANTED: Mapping[str, Plant] = {
         nothing_goes_again,
         retries_end_with_a_restart,
         mends_what_is_new,
+        replaced_line_is_heard,
+        outputs_of_a_replaced_line_count,
+        revoked_peer_is_heard,
+        revoked_agent_keeps_its_session,
+        hub_stores_for_an_agent_that_has_left,
     )
 }
 
