@@ -15,6 +15,7 @@ _MOST_FAULTS = 8
 _SECONDS = (0.02, 0.2, 1.0, 2.0)  # of a task
 _LONG = (0.2, 1.0, 2.0, 3.0)  # where a cluster is to be lost in the middle of a run
 _REPLACING = 0.5  # how often a run that reserves nothing may begin again
+_DEAF = 0.4  # how often another cluster does not hear at first that one was replaced
 _STOPPING = 0.15  # and how often a cluster stops its part
 _REVOKED = 0.08  # how often a cluster is cut off for good
 
@@ -26,7 +27,8 @@ def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
     reserve = random.choice(("none", "none", "none", "hold", "lend"))
     documents = [{}, _step("work", 1.0), _step("light", 0.5)]
     disconnect = _disconnect(random) if reserve == "none" else {}
-    replaces = "replace" in disconnect and len(clusters) > 1
+    lost_after = float(str(disconnect.get("lost_after", "0s")).rstrip("s"))
+    replaces = lost_after > 0 and len(clusters) > 1
     documents.append(_workflow(random, list(clusters), reserve, disconnect))
     documents[0] = _topology(random, clusters, copies=0.7 if replaces else 0.3)
     submissions = []
@@ -53,7 +55,7 @@ def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
         power = scenario.durability == "power"
         wrong = drawn(random, places_of(scenario), most=_MOST_FAULTS, during=_DURING, power=power)
         if replaces:
-            wrong += [_loss(random, list(clusters), scenario.hub_names) for _ in range(random.choice((1, 1, 2)))]
+            wrong += _losses(random, list(clusters), scenario.hub_names, lost_after)
         if len(clusters) > 1 and random.random() < _REVOKED:
             at = round(random.uniform(0.2, _DURING), 3)
             wrong.append(Fault("revoke", at, 0.0, f"cluster/{random.choice(list(clusters))}"))
@@ -140,20 +142,28 @@ def _step(name: str, cpus: float) -> dict[str, object]:
     }
 
 
-def _loss(random: Random, clusters: list[str], hubs: list[str]) -> Fault:
-    """A cluster is out of touch in the middle of a run, or is to be emptied, for long enough to be replaced."""
-    cluster = random.choice(clusters)
+def _losses(random: Random, clusters: list[str], hubs: list[str], lost_after: float) -> list[Fault]:
+    """A cluster is out of touch in the middle of a run, or is to be emptied, for long enough to be replaced; another
+    one may not hear of it at first."""
+    cluster, other = random.sample(clusters, 2)
     link = f"agent/{cluster} {random.choice(hubs)}"
     at, seconds = round(random.uniform(1.0, 6.0), 3), round(random.uniform(2.0, 30.0), 3)
     match random.choice(("crash-agent", "partition", "cut", "drain")):
         case "crash-agent":
-            return Fault("crash-agent", at, seconds, f"agent/{cluster}", "now")
+            found = [Fault("crash-agent", at, seconds, f"agent/{cluster}", "now")]
         case "drain":
-            return Fault("drain", at, seconds, f"cluster/{cluster}", amount=round(random.uniform(0.1, 3.0), 3))
+            found = [Fault("drain", at, seconds, f"cluster/{cluster}", amount=lost_after)]
         case "cut":
-            return Fault("cut", at, seconds, link)
+            found = [Fault("cut", at, seconds, link)]
         case _:
-            return Fault("partition", at, seconds, link, random.choice(("both", "to")))
+            found = [Fault("partition", at, seconds, link, random.choice(("both", "to")))]
+    if random.random() < _DEAF:
+        deaf_from = round(at + lost_after - random.uniform(0.1, 1.0), 3)
+        found += [
+            Fault("partition", deaf_from, round(random.uniform(1.0, 8.0), 3), f"agent/{other} {hub}", "both")
+            for hub in hubs
+        ]
+    return found
 
 
 def _disconnect(random: Random) -> dict[str, object]:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from simulator.trials.drawing import scenario_of
+from simulator.trials.faults import KINDS
 from simulator.trials.sweep import sweep
 from simulator.trials.trial import tried
 
@@ -27,6 +28,14 @@ def wrong(first: int, count: int) -> list[str]:
 
 def test_whatever_goes_wrong_each_unit_is_consumed_once_and_every_run_ends() -> None:
     assert not wrong(1, QUICK)
+
+
+def test_whatever_can_go_wrong_is_drawn() -> None:
+    drawn = [scenario_of(seed) for seed in range(1, 151)]
+    assert {fault.kind for scenario in drawn for fault in scenario.faults} == set(KINDS)
+    assert any(scenario.hubs > 1 for scenario in drawn)
+    assert any(scenario.relays for scenario in drawn)
+    assert any("replace: true" in scenario.objects for scenario in drawn)
 
 
 @pytest.mark.slow

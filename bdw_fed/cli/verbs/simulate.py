@@ -44,10 +44,10 @@ def command(
 ) -> int:
     """Live through whole federations in one process on virtual time, while nearly everything goes wrong.
 
-    Hub, agents, node daemons and their sessions are those of production; networks, disks, clocks, workers and etcd are
-    played. A seed decides all of it: loss, duplication, reordering, delay, partitions, crashes with torn writes, full
-    disks, clock jumps, slow nodes. Units must be consumed exactly once, nothing may be lost or left over, and every run
-    must end once the faults have stopped.
+    Hubs, agents, node daemons and their sessions are those of production; networks, disks, clocks, workers, relays and
+    etcd are played. A seed decides all of it: loss, duplication, reordering, delay, partitions, crashes with torn
+    writes, full disks, clock jumps, slow nodes, clusters that are replaced, drained or revoked. Units must be consumed
+    exactly once, nothing may be lost or left over, and every run must end once the faults have stopped.
 
     What goes wrong is made small, told as a story, and written as a scenario file. Exits 1 if anything did.
     """
