@@ -62,14 +62,15 @@ kind-demo: setup-run  ## flights and a chain over three Kubernetes clusters made
 test: setup  ## the quick tests
 	$(BIN)/pytest -n 2 -m "not slow and not kind and not fault and not browser" tests
 
-# What stands alone: examples, and the projects that `step init` makes.
-OWN_FOLDERS = $(wildcard examples/*/ examples/*/steps/) $(addprefix bdw_fed/steps/templates/,python/code/ service/code/)
 check: setup check-starter  ## format, lint, types, layers, protos
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy protos/*.py
-	set -e; for folder in $(OWN_FOLDERS); do $(BIN)/mypy $$folder*.py; done
+	set -e; for folder in examples/*/ examples/*/steps/; do $(BIN)/mypy $$folder*.py; done
+	rm -rf build/steps; set -e; for kind in python service; do \
+	  $(BIN)/bdw-fed step init checked --kind $$kind --to build/steps/$$kind >/dev/null; \
+	  $(BIN)/mypy build/steps/$$kind/code/*.py; done
 	$(BIN)/lint-imports
 	$(BIN)/python protos/check.py
 	$(BIN)/python protos/generate.py --check

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bdw_fed.steps.errors import StepError, ThereAlreadyError
 from topology.schema import Name
+from workflow.bundle import SKIPPED
 from workflow.model import KINDS, Kind
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -29,8 +30,10 @@ def make_project(name: str, kind: str, directory: Path) -> list[Path]:
         raise ThereAlreadyError(f"{directory} is there already; choose another name, or --to another directory")
     made = []
     for source in (_TEMPLATES / "shared", _TEMPLATES / known):
-        for file in sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
             relative = file.relative_to(source)
+            if SKIPPED.intersection(relative.parts):  # what tools have left there
+                continue
             target = directory / relative.with_name(_HIDDEN.get(relative.name, relative.name))
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(file.read_text().replace(_NAME, name))
