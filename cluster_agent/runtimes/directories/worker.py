@@ -110,6 +110,9 @@ class DirectoryWorker(Worker):
             self._usable = False
             await self.stop()
             raise
+        finally:
+            if self._streams is not None:
+                self._streams.sink = self._said
         self._usable = self._usable and not outcome.kind  # what it does now with a task that it has failed is not known
         return outcome
 

@@ -114,9 +114,9 @@ class ServiceProcess:
         """End it, and wait until it has."""
         if self._child is not None:
             self._handle(messages.Stop())
-            await self._child.exit
+            await asyncio.shield(self._child.exit)
         if self._ending is not None:
-            await self._ending
+            await asyncio.shield(self._ending)
         await self._close()
 
     # ------------------------------------------------------------------------------------------------- its start
