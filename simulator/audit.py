@@ -47,7 +47,7 @@ def audit_uses(live: LiveRun) -> None:
         for unit, copies in state.copies.items():
             needed[unit] += len(copies)
         consumer = run.steps[edge.consumer.index]
-        waits = not consumer.formed if edge.pairing == GATHER_ALL else not consumer.let_go
+        waits = not consumer.formed if edge.pairing == GATHER_ALL or edge.meets else not consumer.let_go
         if edge.pairing == EACH or waits:
             needed.update(unit for unit in state.held if (edge.index, unit) not in foreign)
     for step, unit in run.outputs:
@@ -92,7 +92,7 @@ def audit_queues(live: LiveRun) -> None:
         before += sum(
             len(run.edges[edge.index].held)
             for edge in step.inputs
-            if edge.pairing == EACH or (edge.pairing == GATHER_ALL and not run.steps[step.index].formed)
+            if edge.pairing == EACH or ((edge.pairing == GATHER_ALL or edge.meets) and not run.steps[step.index].formed)
         )
         assert run.steps[step.index].open == before, f"{step.name}: {before} units are open"
 

@@ -25,11 +25,12 @@ from pydantic import (
 from topology.errors import WrongValue
 from topology.model import Disconnect, TaintEffect, Tier
 from topology.schema import Cpus, Duration, Identifier, Labels, Many, Metadata, Model, Name, Size, Takes
+from workflow.keys import parse as parse_keys
 
 Scalar = str | int | float | bool
 Value = Scalar | tuple[Scalar, ...]
 ParameterType = Literal["string", "integer", "number", "boolean", "array"]
-Pairing = Literal["each", "same_cluster", "gather_all", "broadcast"]
+Pairing = Literal["each", "same_cluster", "gather_all", "gather_each", "gather_tree", "group", "broadcast"]
 Form = Literal["path", "bytes", "text", "json"]
 Kind = Literal["python", "command", "service", "directory"]
 
@@ -46,6 +47,7 @@ _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 _FORMAT = re.compile(r"(?=.{1,32}$)[A-Za-z0-9]+(\.[A-Za-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LARGEST_INTEGER = 2**63
+_GATHERING: Mapping[str, Pairing] = {"all": "gather_all", "each-cluster": "gather_each", "tree": "gather_tree"}
 _SUFFIXES: Mapping[Form, str] = {"json": "json", "text": "txt"}
 
 
@@ -308,13 +310,25 @@ class Batch(Model):
         return self
 
 
+def _keys(value: str) -> str:
+    parse_keys(value)
+    return value
+
+
+class Group(Model):
+    """Which units make a task together: those of one key, see `workflow.keys`."""
+
+    by: Annotated[str, AfterValidator(_keys), Takes("key or a pattern with {key}", "key")]
+
+
 class Binding(Model):
     """What an input port reads. Written `STEP.PORT`, or `{from: STEP.PORT, …}` with how units are cut or paired."""
 
     source: Reference = Field(alias="from")
     split: Split | None = None
     batch: Batch | None = None  # each task takes several units
-    gather: Literal["all"] | None = None  # one task takes all units
+    group: Group | None = None  # each task takes all units with the same key
+    gather: Literal["all", "each-cluster", "tree"] | None = None  # one task, or one a cluster, takes all units
     same: Literal["cluster"] | None = None  # each task takes all units of its own unit's origin cluster
     broadcast: Literal[True] | None = None  # each task takes all units, which are copied to where there are tasks
 
@@ -332,7 +346,11 @@ class Binding(Model):
     def pairing(self) -> Pairing:
         if self.broadcast:
             return "broadcast"
-        return "gather_all" if self.gather else "same_cluster" if self.same else "each"
+        if self.group:
+            return "group"
+        if self.gather:
+            return _GATHERING[self.gather]
+        return "same_cluster" if self.same else "each"
 
     @model_validator(mode="before")
     @classmethod

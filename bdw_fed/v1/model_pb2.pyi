@@ -39,6 +39,10 @@ class _PairingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pairing.Value
     """one task takes all units of this port"""
     PAIRING_BROADCAST: _Pairing.ValueType  # 4
     """every task takes all units of this port, which are copied to each executor that has tasks"""
+    PAIRING_GROUP: _Pairing.ValueType  # 5
+    """a task takes all units of this port whose names have the same key, on the cluster that has the key"""
+    PAIRING_GATHER_EACH: _Pairing.ValueType  # 6
+    """a task on each cluster takes all units of this port that were made there, or sent there"""
 
 class Pairing(_Pairing, metaclass=_PairingEnumTypeWrapper): ...
 
@@ -51,6 +55,10 @@ PAIRING_GATHER_ALL: Pairing.ValueType  # 3
 """one task takes all units of this port"""
 PAIRING_BROADCAST: Pairing.ValueType  # 4
 """every task takes all units of this port, which are copied to each executor that has tasks"""
+PAIRING_GROUP: Pairing.ValueType  # 5
+"""a task takes all units of this port whose names have the same key, on the cluster that has the key"""
+PAIRING_GATHER_EACH: Pairing.ValueType  # 6
+"""a task on each cluster takes all units of this port that were made there, or sent there"""
 Global___Pairing: _TypeAlias = Pairing  # noqa: Y015
 
 class _DesiredState:
@@ -679,6 +687,7 @@ class InputPort(_message.Message):
     FORM_FIELD_NUMBER: _builtins.int
     PARAMETER_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     format: _builtins.str
     from_step: _builtins.str
@@ -687,6 +696,8 @@ class InputPort(_message.Message):
     pairing: Global___Pairing.ValueType
     form: _builtins.str
     """how a Python function is given it: path (also if empty), bytes, text or json"""
+    group_by: _builtins.str
+    """of PAIRING_GROUP: how a unit's name tells its key, as it is written in the workflow"""
     @_builtins.property
     def parameter(self) -> Global___Filled:
         """what comes is no input of the step, but the value of this parameter"""
@@ -706,10 +717,11 @@ class InputPort(_message.Message):
         form: _builtins.str = ...,
         parameter: Global___Filled | None = ...,
         batch: Global___Batch | None = ...,
+        group_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "parameter", b"parameter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "form", b"form", "format", b"format", "from_port", b"from_port", "from_step", b"from_step", "name", b"name", "pairing", b"pairing", "parameter", b"parameter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "form", b"form", "format", b"format", "from_port", b"from_port", "from_step", b"from_step", "group_by", b"group_by", "name", b"name", "pairing", b"pairing", "parameter", b"parameter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

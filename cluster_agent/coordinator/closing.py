@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import batching, broadcasting, fetching, grouping, records
+from cluster_agent.coordinator import batching, broadcasting, fetching, grouping, meeting, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
@@ -31,6 +31,7 @@ def check_steps(book: Book, live: LiveRun) -> None:
             fetching.bring_copies(book, live, step)
         grouping.form_due(book, live, step)
         batching.batch_due(book, live, step)
+        meeting.form_due(book, live, step)
         if state.closed or not (step.counts or step.here):
             continue
         if not _settled_here(live, step, state):
@@ -106,7 +107,7 @@ def _close_if_due(book: Book, live: LiveRun, step: Step) -> None:
         for port, made in reports[cluster].produced.items():
             produced.setdefault(port, {})[cluster] = (made.count, made.total)
     book.commit(records.Closed(live.key, step.index, produced))
-    book.publish(live, "step.closed", step.name, b"", {"units": _count(produced)})
+    book.publish(live, "step.closed", step.name, b"", {"units": _count(step, produced)})
     if not step.audience:
         return
     message = peer_pb2.PeerMessage.FromString(live.header)
@@ -121,8 +122,8 @@ def _close_if_due(book: Book, live: LiveRun, step: Step) -> None:
         book.actions.append(SendPeer(cluster, serialised))
 
 
-def _count(produced: Mapping[str, Mapping[str, tuple[int, bytes]]]) -> int:
-    return sum(count for by_cluster in produced.values() for count, _ in by_cluster.values())
+def _count(step: Step, produced: Mapping[str, Mapping[str, tuple[int, bytes]]]) -> int:
+    return sum(count for port in step.ports for count, _ in produced.get(port, {}).values())
 
 
 def _accounted(live: LiveRun, step: Step, reports: dict[str, Report]) -> bool:

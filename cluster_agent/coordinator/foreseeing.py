@@ -98,6 +98,8 @@ def _feed(live: LiveRun, edge: Edge, units: float) -> Feed:
         return Feed(consumer.index, units * _share(live, consumer) / at_once)
     if edge.side:
         return Feed(consumer.index, 0.0, waits=True)
+    if edge.meets:
+        return Feed(consumer.index, units * _share(live, consumer), waits=True)
     return Feed(consumer.index, 1.0 if consumer.executors[0] == live.graph.cluster else 0.0, waits=True)
 
 

@@ -14,6 +14,8 @@ from typing import Final
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator.measured import Fit
 from topology.packing import LIGHT_CPUS
+from workflow import keys
+from workflow.keys import KeyOf
 
 SOURCE: Final = 0
 SPLIT: Final = 1
@@ -24,6 +26,8 @@ EACH: Final = int(model_pb2.PAIRING_EACH)
 SAME_CLUSTER: Final = int(model_pb2.PAIRING_SAME_CLUSTER)
 GATHER_ALL: Final = int(model_pb2.PAIRING_GATHER_ALL)
 BROADCAST: Final = int(model_pb2.PAIRING_BROADCAST)
+GROUP: Final = int(model_pb2.PAIRING_GROUP)
+GATHER_EACH: Final = int(model_pb2.PAIRING_GATHER_EACH)
 
 _KINDS: Final = {"source": SOURCE, "split": SPLIT, "output": OUTPUT}
 
@@ -41,6 +45,8 @@ class Edge:
     consumer: Step
     producer: Step
     producer_port: str
+    meets: bool = False  # its units have a cluster where they meet, and make tasks once all of that cluster's are there
+    keys: KeyOf | None = None  # how the names of units that meet tell what they have in common
     batch: model_pb2.Batch | None = None  # a task takes several units
     parameter: model_pb2.Filled | None = None  # its unit is no input, but the value of this parameter
     side: bool = False  # its units make no tasks: they are read beside those that do, and not counted as consumed
@@ -85,6 +91,7 @@ class Step:
     drives: int = 0  # the place of `driving` among the inputs
     sides: list[Edge] = field(default_factory=list)
     gathers: list[Edge] = field(default_factory=list)
+    meets: list[Edge] = field(default_factory=list)
     producers: list[Step] = field(default_factory=list)
     consumers: list[Step] = field(default_factory=list)
     audience: tuple[str, ...] = ()  # the other clusters that must hear of its closing
@@ -268,6 +275,8 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
         producer_port=port.from_port,
         batch=port.batch if port.HasField("batch") else None,
         parameter=port.parameter if port.HasField("parameter") else None,
+        meets=port.pairing in (GROUP, GATHER_EACH),
+        keys=keys.parse(port.group_by) if port.pairing == GROUP else None,
         side=port.pairing in (SAME_CLUSTER, BROADCAST),
     )
     graph.edges.append(edge)
@@ -285,6 +294,8 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
         consumer.sides.append(edge)
     elif edge.pairing == GATHER_ALL:
         consumer.gathers.append(edge)
+    elif edge.meets:
+        consumer.meets.append(edge)
     elif consumer.driving is None:
         consumer.driving = edge
         consumer.drives = len(consumer.inputs) - 1
@@ -297,5 +308,7 @@ def _check_pairing(step: Step) -> None:
         raise ValueError(f"step {step.name}: no cluster may execute it")
     if step.gathers and len(step.gathers) != len(step.inputs):
         raise ValueError(f"step {step.name}: all of its ports must gather when one does")
-    if step.sides and step.driving is None:
+    if len({edge.pairing for edge in step.meets}) > 1 or (step.meets and (step.gathers or step.driving)):
+        raise ValueError(f"step {step.name}: its ports bring their units together in ways that exclude each other")
+    if step.sides and step.driving is None and not step.meets:
         raise ValueError(f"step {step.name}: no port drives it; one must take a unit a task")

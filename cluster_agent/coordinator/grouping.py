@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import BROADCAST, EACH, GATHER_ALL, OUTPUT, SOURCE, Edge, Step
+from cluster_agent.coordinator.fragment import BROADCAST, EACH, OUTPUT, SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import READY, Sum, Task, Unit
 from wire.digests import task_id
@@ -44,7 +44,7 @@ def deliver(live: LiveRun, edge: Edge, unit: Unit) -> None:
         edge_state.held[unit.id] = None
         edge_state.arrived.add(unit.id)
         live.check.add(step.index)
-        if edge.pairing == GATHER_ALL:
+        if not edge.side:
             state.open += 1
 
 
@@ -56,7 +56,7 @@ def form_due(book: Book, live: LiveRun, step: Step) -> None:
     if step.gathers or not step.inputs:
         if gathers_here(live, step) and all(_all_came(live, edge) for edge in step.gathers):
             book.commit(records.Gathered(live.key, step.index))
-    elif step.sides and step.here and all(_sides_came(book, live, edge) for edge in step.sides):
+    elif step.sides and not step.meets and step.here and all(sides_came(book, live, edge) for edge in step.sides):
         book.commit(records.SidesComplete(live.key, step.index))
 
 
@@ -74,7 +74,8 @@ def _all_came(live: LiveRun, edge: Edge) -> bool:
     return total(made.final.get(edge.producer_port, {})) == live.run.edges[edge.index].arrived
 
 
-def _sides_came(book: Book, live: LiveRun, edge: Edge) -> bool:
+def sides_came(book: Book, live: LiveRun, edge: Edge) -> bool:
+    """All units of a side input that can be read here have come."""
     producer = edge.producer
     if edge.pairing == BROADCAST:
         return _all_came(live, edge)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster_agent.coordinator import broadcasting, following
+from cluster_agent.coordinator import broadcasting, following, meeting
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import BROADCAST, SAME_CLUSTER, Step
 from cluster_agent.coordinator.grouping import add, deliver
@@ -58,6 +58,8 @@ def make(
         state.bytes_out += info.size
         for edge in step.outs.get(output.port, ()):
             cluster = elsewhere.get((position, edge.index)) if elsewhere else None
+            if edge.meets:
+                meeting.count(live, edge, cluster or book.cluster, unit.id)
             if cluster is not None:
                 unit.uses += 1
                 live.run.edges[edge.index].outs[unit.id] = Out(cluster)

@@ -13,6 +13,7 @@ from typing import Final
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import loads, pushing, records, routing
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.freeing import end_use
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import LiveRun, unit_proto
@@ -82,10 +83,15 @@ def on_accept(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Accept)
     book.actions.append(SendPeer(cluster, reply.SerializeToString()))
 
 
+def _fixed(edge: Edge) -> bool:
+    """Its units are for the clusters that they are offered to, and for no others."""
+    return edge.side or edge.meets
+
+
 def on_decline(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Decline) -> None:
     """The other cluster does not want the unit: somebody else gets it."""
     found = _out(live, message.edge, message.unit, cluster)
-    if found is None or found[1].state != OFFERED or live.graph.edges[found[0]].side:
+    if found is None or found[1].state != OFFERED or _fixed(live.graph.edges[found[0]]):
         return
     edge, out = found
     unit = live.run.units[message.unit]
@@ -125,8 +131,8 @@ def on_offers_due(book: Book, run: RunKey, cluster: str) -> None:
             break
         edge = live.graph.edges[edge_index]
         unit = live.run.units[unit_id]
-        other = cluster if edge.side else routing.choose(book, live, edge, unit_id, unit.size, without=(cluster,))
-        if other == cluster:  # nobody else may, or it is a copy for that cluster
+        other = cluster if _fixed(edge) else routing.choose(book, live, edge, unit_id, unit.size, without=(cluster,))
+        if other == cluster:  # nobody else may
             del pending[edge_index, unit_id]
             pending[edge_index, unit_id] = book.now
             continue

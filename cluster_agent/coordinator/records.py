@@ -187,6 +187,14 @@ class Batched(Record, frozen=True):
     units: tuple[bytes, ...]
 
 
+class Met(Record, frozen=True):
+    """All units that meet here have come; of each task, for each in port of the step its units."""
+
+    run: RunKey
+    step: int
+    groups: tuple[tuple[tuple[bytes, ...], ...], ...]
+
+
 class Spilled(Record, frozen=True):
     """A task that no node has yet is given up in favour of another cluster."""
 
@@ -386,6 +394,7 @@ AnyRecord = (
     | SidesComplete
     | Gathered
     | Batched
+    | Met
     | Spilled
     | Offered
     | Rerouted

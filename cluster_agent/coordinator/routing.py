@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from cluster_agent.coordinator import loads, records, remembering
+from cluster_agent.coordinator import loads, meeting, records, remembering
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.expected import FINISH, Expected, preferred
 from cluster_agent.coordinator.fragment import EACH, Edge, Step
@@ -46,7 +46,10 @@ def routes(
             if ends and edge.consumer.free:
                 loads.here(book).leave(step, loads.service(book, live, step))
                 ends = False
-            cluster = choose(book, live, edge, output.unit.id, output.unit.size, ahead=ahead)
+            if edge.meets:
+                cluster = meeting.place(book, edge, output.unit)
+            else:
+                cluster = choose(book, live, edge, output.unit.id, output.unit.size, ahead=ahead)
             key = (cluster, edge.consumer.index)
             ahead[key] = ahead.get(key, 0) + 1
             if cluster != book.cluster:
@@ -58,6 +61,8 @@ def _stays(live: LiveRun, edge: Edge) -> bool:
     consumer = edge.consumer
     if edge.pairing == EACH:
         return consumer.here and not consumer.free
+    if edge.meets:
+        return False
     if consumer.gathers:
         return gathers_here(live, consumer)
     return True

@@ -28,6 +28,23 @@ def by_data(parts: Mapping[str, tuple[float, float]]) -> list[m.Share]:
     return _shares(weights)
 
 
+def in_place(
+    candidates: Sequence[str], made_on: Sequence[str], world: World, arriving: Mapping[str, tuple[float, float]]
+) -> list[m.Share] | None:
+    """Shares of a step that takes what was made on each cluster: all of these that may execute it, as their data lies.
+
+    None if none of them may, or not all of the others reach one that does.
+    """
+    chosen = [cluster for cluster in made_on if cluster in candidates]
+    others = [cluster for cluster in made_on if cluster not in chosen]
+    if not chosen or any(not any(world.reachable(other, cluster) for cluster in chosen) for other in others):
+        return None
+    data = {cluster: arriving.get(cluster, (0.0, 0.0)) for cluster in chosen}
+    known = {cluster: amount for cluster, amount in data.items() if amount[0]}
+    shares = {share.cluster: share.share for share in by_data(known)} if known else {}
+    return [m.Share(cluster=cluster, share=shares.get(cluster, 0.0)) for cluster in sorted(chosen)]
+
+
 def by_score(
     vertex: Vertex,
     candidates: Sequence[str],

@@ -25,13 +25,17 @@ from workflow.model import Binding, InputPort, OutputPort, Place, Step, StepUse,
 from workflow.model import Split as WrittenSplit
 
 Kind = Literal["source", "split", "step", "output"]
+LOCAL = "local"  # ends the name of what merges the units of each cluster, before a tree crosses
 _PAIRING = {
     "each": m.PAIRING_EACH,
     "same_cluster": m.PAIRING_SAME_CLUSTER,
     "gather_all": m.PAIRING_GATHER_ALL,
     "broadcast": m.PAIRING_BROADCAST,
+    "group": m.PAIRING_GROUP,
+    "gather_each": m.PAIRING_GATHER_EACH,
+    "gather_tree": m.PAIRING_GATHER_ALL,
 }
-
+_APART = ("each", "group", "gather_each")  # how ports are read that make more than one task
 ASIDE = (m.PAIRING_SAME_CLUSTER, m.PAIRING_BROADCAST)
 """How ports are read that make no tasks: beside the units that do."""
 
@@ -61,6 +65,16 @@ class Vertex:
     def gathers(self) -> bool:
         """One task takes everything."""
         return any(port.pairing == m.PAIRING_GATHER_ALL for port in self.step.inputs)
+
+    @property
+    def meets(self) -> bool:
+        """Its units come together on a cluster that follows from them, whoever made them."""
+        return any(port.pairing in (m.PAIRING_GROUP, m.PAIRING_GATHER_EACH) for port in self.step.inputs)
+
+    @property
+    def stays_apart(self) -> bool:
+        """On each cluster one task takes what was made there."""
+        return any(port.pairing == m.PAIRING_GATHER_EACH for port in self.step.inputs)
 
     @property
     def single(self) -> bool:
@@ -131,6 +145,9 @@ def compiled(
     for use in spec.steps:
         vertices[use.name] = _step(use, definitions[use.use], parameters.get(use.name, {}), forms)
         for port, binding in sorted(use.inputs.items()):
+            if binding.pairing == "gather_tree":
+                local = _local(vertices[use.name], port)
+                vertices[local.name] = local
             if binding.split is not None:
                 split = _split(use.name, port, binding, binding.split, vertices[use.name])
                 vertices[split.name] = split
@@ -181,6 +198,19 @@ def _step(
     return Vertex("step", step, use.place)
 
 
+def _local(whole: Vertex, port: str) -> Vertex:
+    """The step once more, for the units of each cluster; what it makes of them is what the step itself gathers."""
+    step = m.Step()
+    step.CopyFrom(whole.step)
+    step.name = f"{whole.name}.{port}.{LOCAL}"
+    for given in step.inputs:
+        given.pairing = m.PAIRING_GATHER_EACH if given.name == port else m.PAIRING_BROADCAST
+    for gathered in whole.step.inputs:
+        if gathered.name == port:
+            gathered.from_step, gathered.from_port = step.name, step.outputs[0].name
+    return Vertex("step", step, Place(tolerate=whole.place.tolerate))
+
+
 def _input(use: StepUse, port: str, binding: Binding, definition: Definition) -> m.InputPort:
     source, from_port = graph.producer(binding)
     if binding.split is not None:
@@ -194,6 +224,7 @@ def _input(use: StepUse, port: str, binding: Binding, definition: Definition) ->
         pairing=_PAIRING[binding.pairing],
         form=_form(declared),
         batch=_batch(binding.batch) if binding.batch is not None else None,
+        group_by=binding.group.by if binding.group is not None else "",
     )
 
 
@@ -204,14 +235,14 @@ def _batch(batch: WrittenBatch) -> m.Batch:
 def _filled(
     use: StepUse, name: str, made: tuple[str, str], definition: Definition, forms: Mapping[tuple[str, str], str]
 ) -> m.InputPort:
-    """A parameter that another step makes is a port of its own: beside what drives the step, else gathered."""
+    """A parameter that another step makes is a port of its own: beside those that make tasks, or gathered with all."""
     takes = definition.step.spec.parameters[name]
-    drives = graph.driving_port(use) is not None
+    alone = not any(binding.pairing in _APART for binding in use.inputs.values())
     return m.InputPort(
         name=f"param.{name}",
         from_step=made[0],
         from_port=made[1],
-        pairing=m.PAIRING_BROADCAST if drives else m.PAIRING_GATHER_ALL,
+        pairing=m.PAIRING_GATHER_ALL if alone else m.PAIRING_BROADCAST,
         form=forms[made],
         parameter=m.Filled(
             name=name,
@@ -306,8 +337,9 @@ def _pin(whole: Graph) -> None:
     while waiting:
         vertex = waiting.pop()
         vertex.step.pinned = True
-        if vertex.single:
-            reason = "takes the units of all clusters together" if vertex.gathers else "has no input"
+        if vertex.single or vertex.meets:
+            together = vertex.gathers or vertex.meets
+            reason = "takes the units of all clusters together" if together else "has no input"
             raise ProblemError(
                 [
                     Problem(

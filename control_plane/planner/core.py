@@ -106,10 +106,23 @@ def _place(vertex: Vertex, situation: Situation, estimate: Estimate, load: dict[
         planned = estimate.settle(vertex, assign.by_data(arriving), stays=True)
     else:
         scores = scored(vertex, left, sizes, load, world)
-        planned = estimate.settle(vertex, assign.by_score(vertex, left, scores, arriving, world), stays=False)
+        shares = _shared(vertex, left, scores, arriving, situation)
+        planned = estimate.settle(vertex, shares, stays=False)
         planned.scores.extend(scores)
     planned.filtered.extend(filtered)
     return planned
+
+
+def _shared(
+    vertex: Vertex, left: Sequence[str], scores: Sequence[m.Score], arriving: Amounts, situation: Situation
+) -> Sequence[m.Share]:
+    if vertex.stays_apart:
+        makers = {port.from_step for port in vertex.step.inputs if port.pairing == m.PAIRING_GATHER_EACH}
+        made_on = sorted({cluster for maker in makers for cluster in situation.executors[maker]})
+        in_place = assign.in_place(left, made_on, situation.world, arriving)
+        if in_place is not None:
+            return in_place
+    return assign.by_score(vertex, left, scores, arriving, situation.world)
 
 
 def _known(vertex: Vertex, planned: m.StepPlan, world: World) -> list[m.MeasuredStep]:

@@ -225,6 +225,8 @@ def shipping_all(estimate: Estimate, data: Data, graph: Graph, world: World) -> 
 
 def _tasks(vertex: Vertex, units: float, size: float) -> float:
     """Of so many units of so many bytes together; a batch is taken to be full."""
+    if vertex.stays_apart:
+        return min(units, 1.0)
     batch = next((port.batch for port in vertex.step.inputs if port.HasField("batch")), None)
     if batch is None or not units:
         return units

@@ -84,7 +84,7 @@ class Data:
             for consumer, port in consumers:
                 if port.pairing == m.PAIRING_SAME_CLUSTER:
                     pairing[consumer.name] = consumer
-                elif port.pairing == m.PAIRING_BROADCAST or consumer.gathers or consumer.kind == "output":
+                elif port.pairing == m.PAIRING_BROADCAST or _together(consumer) or consumer.kind == "output":
                     once = True
                 else:
                     waiting.append(consumer)
@@ -129,6 +129,10 @@ class Data:
         needed = {cluster for vertex in pairing for cluster in self.origins(vertex.name)}
         there = enumerate(dataset.parts or dataset.replicas)
         return [_opened(index, part) for index, part in there if part.at in needed]
+
+
+def _together(vertex: Vertex) -> bool:
+    return vertex.gathers or vertex.meets
 
 
 def _opened(index: int, part: Part) -> OpenedPart:

@@ -12,6 +12,8 @@ EACH = model_pb2.PAIRING_EACH
 SAME = model_pb2.PAIRING_SAME_CLUSTER
 GATHER = model_pb2.PAIRING_GATHER_ALL
 BROADCAST = model_pb2.PAIRING_BROADCAST
+GROUP = model_pb2.PAIRING_GROUP
+GATHER_EACH = model_pb2.PAIRING_GATHER_EACH
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Use:
     pool_max: int = 0
     idle: float = 60.0
     batch: model_pb2.Batch | None = None  # of the ports that are read unit by unit
+    group_by: str = "*-{key}.csv"  # of the ports that are grouped: by a unit's index
 
     def proto(self) -> model_pb2.Step:
         step = model_pb2.Step(name=self.name, definition="" if self.kind != "task" else f"{self.name}@1")
@@ -43,10 +46,11 @@ class Use:
             getattr(step.execution, self.kind).SetInParent()
         for port, (origin, pairing) in self.inputs.items():
             from_step, from_port = origin.rsplit(".", 1)
-            batch = self.batch if pairing == EACH else None
-            step.inputs.add(
-                name=port, format="csv", from_step=from_step, from_port=from_port, pairing=pairing, batch=batch
-            )
+            given = step.inputs.add(name=port, format="csv", from_step=from_step, from_port=from_port, pairing=pairing)
+            if pairing == GROUP:
+                given.group_by = self.group_by
+            if pairing == EACH and self.batch is not None:
+                given.batch.CopyFrom(self.batch)
         for port in self.outputs:
             step.outputs.add(name=port, format="csv")
         step.resources.cpus = self.cpus

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from topology.errors import WrongValue
 from topology.problems import Path, Positions, Problem
 from workflow.graph import RESERVED, driving_port, steps_by_name
-from workflow.model import Step, StepUse, Workflow
+from workflow.model import Binding, Pairing, Step, StepUse, Workflow
 from workflow.placeholders import placeholders
 
 _GATHER = "gather: all"
 _SAME = "same: cluster"
 _BROADCAST = "broadcast: true"
+_TREE = "gather: tree"
 
 
 def check_pairing(workflow: Workflow, steps: Mapping[str, Step], where: Positions) -> Iterator[Problem]:
@@ -22,6 +23,8 @@ def check_pairing(workflow: Workflow, steps: Mapping[str, Step], where: Position
         yield from _bindings(use, path, where)
         yield from _together(use, path, where)
         step = steps.get(use.use)
+        if step is not None:
+            yield from _tree(use, step, path, where)
         if step is not None and step.spec.run.command is not None:
             yield from _many_in_a_word(use, step, path, where)
 
@@ -44,35 +47,83 @@ def check_origins(workflow: Workflow, where: Positions) -> Iterator[Problem]:
 
 def _bindings(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
     for port, binding in use.inputs.items():
-        said = {_GATHER: binding.gather, _SAME: binding.same, _BROADCAST: binding.broadcast, "batch": binding.batch}
-        words = [word for word, given in said.items() if given]
+        words = _words(binding)
         if len(words) > 1:
-            yield where.problem(
-                (*path, port), f"{' and '.join(words)} exclude each other", "keep the one that is meant"
-            )
+            message = f"{' and '.join(words)} exclude each other"
+            yield where.problem((*path, port), message, "keep the one that is meant")
         elif binding.split and words:
             message = f"what is split here comes together again at once, by {words[0]}"
             yield where.problem((*path, port, "split"), message, "leave split out")
 
 
+def _words(binding: Binding) -> list[str]:
+    """What is said of how units come together."""
+    said = {
+        f"gather: {binding.gather}": binding.gather,
+        _SAME: binding.same,
+        _BROADCAST: binding.broadcast,
+        "batch": binding.batch,
+        "group": binding.group,
+    }
+    return [word for word, given in said.items() if given]
+
+
 def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
-    each = [port for port, binding in use.inputs.items() if binding.pairing == "each"]
-    gather = [port for port, binding in use.inputs.items() if binding.pairing == "gather_all"]
-    aside = [port for port, binding in use.inputs.items() if binding.pairing in ("same_cluster", "broadcast")]
+    ports: dict[Pairing, list[str]] = {}
+    for port, binding in use.inputs.items():
+        ports.setdefault(binding.pairing, []).append(port)
+    each, aside = ports.get("each", []), [*ports.get("same_cluster", []), *ports.get("broadcast", [])]
+    gather = [*ports.get("gather_all", []), *ports.get("gather_tree", [])]
     if len(each) > 1:
         message = f"{' and '.join(each)} can have many units each, and nothing says how they pair"
         remedy = (
             f"let one port drive, and write {{from: …, {_SAME}}} or {{from: …, {_BROADCAST}}} at the others; "
-            f"or {_GATHER} at all of them"
+            f"or {_GATHER} at all of them, or group at all with keys that they share"
         )
         yield where.problem((*path, each[1]), message, remedy)
-    if gather and (each or aside):
-        message = f"{', '.join(gather)} gathers everything into one task, but {', '.join(each + aside)} makes many"
+    if gather and len(gather) < len(use.inputs):
+        others = [port for port in use.inputs if port not in gather]
+        message = f"{', '.join(gather)} gathers everything into one task, but {', '.join(others)} makes many"
         yield where.problem((*path, gather[0]), message, f"write {_GATHER} at all ports of the step, or at none")
-    if aside and not each and not gather:
+    meeting = [pairing for pairing in ("group", "gather_each") if pairing in ports]
+    if meeting and not gather and (each or len(meeting) > 1):
+        port = ports[meeting[0]][0]
+        others = [name for name in use.inputs if name != port and name not in aside and name not in ports[meeting[0]]]
+        message = f"the units of {port} make tasks of their own, and so do those of {', '.join(others)}"
+        remedy = f"write {_words(use.inputs[port])[0]} at these, too, or {_BROADCAST}"
+        yield where.problem((*path, port), message, remedy)
+    if aside and len(aside) == len(use.inputs):
         said = sorted({_BROADCAST if use.inputs[port].broadcast else _SAME for port in aside})
         message = f"every input says {' or '.join(said)}, so none drives the step"
         yield where.problem((*path, aside[0]), message, "leave it out at one input: each of its units makes a task")
+    if ports.get("same_cluster") and meeting:
+        message = f"units that come together from several clusters can't be paired by {_SAME}"
+        yield where.problem((*path, ports["same_cluster"][0]), message, f"write {_BROADCAST}, or pair before that step")
+
+
+def _tree(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Problem]:
+    """A tree gives a step what the step itself has made, so the two are of one kind."""
+    port = next((port for port, binding in use.inputs.items() if binding.pairing == "gather_tree"), None)
+    if port is None or port not in step.spec.inputs:
+        return
+    if len(use.inputs) > 1:
+        message = f"{_TREE} is for steps with one input, and {step.reference} has {len(use.inputs)} here"
+        yield where.problem((*path, port), message, f"write {_GATHER}")
+        return
+    if len(step.spec.outputs) != 1 or next(iter(step.spec.outputs.values())).optional:
+        message = f"{_TREE} gives {step.reference} its own output to read, so it must have exactly one"
+        yield where.problem((*path, port), message, f"write {_GATHER}, or take a step with one output, not optional")
+        return
+    takes, makes = step.spec.inputs[port], next(iter(step.spec.outputs.values()))
+    found = (makes.format or takes.format, makes.form)
+    if found != (takes.format or makes.format, takes.form):
+        message = (
+            f"{_TREE} gives {step.reference} its own output to read, "
+            f"but it makes {makes.written or makes.form} and takes {takes.format or takes.form}"
+        )
+        yield where.problem(
+            (*path, port), message, f"write {_GATHER}, or let input and output have one format and one as"
+        )
 
 
 def _many_in_a_word(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Problem]:

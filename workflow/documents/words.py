@@ -63,7 +63,7 @@ def _problem(
             expected, example = _expected(annotation)
             return positions.problem(path, f"is missing; expected {expected}", f"add {path[-1]}: {example}")
         case "literal_error":
-            words = [str(word) for word in get_args(annotation)]
+            words = [str(word).lower() if word is True else str(word) for word in get_args(_inner(annotation))]
             near = nearest(str(given), words)
             remedy = f"did you mean {near}?" if near else "write one of these"
             return positions.problem(path, f"{_found(given)} is not one of {', '.join(words)}", remedy)

@@ -83,3 +83,20 @@ def put_together(parts: list[Path], out: dict[str, Path]) -> None:
     ((whole, names),) = {(each[1], each[2]) for each in told}
     assert sum(int(each[0]) for each in told) == int(whole)
     out["all"].write_text(f"{len(told)} of {whole} with {names}")
+
+
+def sort_out(rows: Path, out: dict[str, Path]) -> None:
+    """The even and the odd numbers of one unit, each in a file of its own if there are any."""
+    out["sorted"].mkdir()
+    with rows.open(newline="") as file:
+        for row in csv.DictReader(file):
+            name = "odd" if int(row["number"]) % 2 else "even"
+            with (out["sorted"] / f"{name}.txt").open("a") as target:
+                target.write(f"{row['number']}\n")
+
+
+def one_kind(parts: list[Path], out: dict[str, Path]) -> None:
+    """How many numbers there are, all of one kind, and in how many files."""
+    numbers = [int(line) for path in parts for line in path.read_text().split()]
+    assert len({number % 2 for number in numbers}) == 1
+    out["told"].write_text(f"{'odd' if numbers[0] % 2 else 'even'} {len(numbers)} of {len(parts)}\n")

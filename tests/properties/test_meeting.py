@@ -1,0 +1,110 @@
+"""Units with one key make one task wherever they were made, and what is gathered on each cluster makes one there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster_agent.coordinator import records
+from tests.coordinator.federation import Agent, Faults
+from tests.coordinator.workflows import BROADCAST, EACH, GATHER, GATHER_EACH, GROUP, Use, output, source, split
+from tests.properties.graphs import Parts
+from tests.properties.worlds import World
+
+few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
+
+
+def everything() -> Faults:
+    return Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+
+
+def grown(random: Random, clusters: Sequence[str]) -> tuple[list[Use], Parts]:
+    """Pieces of data of some clusters, worked on anywhere, that meet by their names and where they were made."""
+    some = lambda: random.sample(list(clusters), random.randint(1, len(clusters)))  # noqa: E731
+    data = source("data", some())
+    pieces = split(data)
+    made = Use("made", some(), {"rows": (f"{pieces.name}.out", EACH)}, counter=random.choice(list(clusters)))
+    grouped = Use("grouped", some(), {"a": (f"{pieces.name}.out", GROUP), "b": ("inputs.data.out", GROUP)})
+    apart = Use("apart", some(), {"parts": ("made.out", GATHER_EACH)}, counter=random.choice(list(clusters)))
+    if random.random() < 0.5:
+        apart.inputs = {**apart.inputs, "all": ("inputs.data.out", BROADCAST)}
+    merged = Use("merged", some()[:1], {"parts": ("apart.out", GATHER)})
+    steps = [data, pieces, made, grouped, output(grouped, "grouped"), apart, merged, output(merged, "merged")]
+    return steps, {data.name: {cluster: random.randint(0, 3) for cluster in data.executors}}
+
+
+class Meeting(World):
+    """Notes who has done which of the tasks that units meet in, and which units were made where."""
+
+    def __init__(self, seed: int, faults: Faults | None = None) -> None:
+        self.tasks: dict[str, dict[bytes, tuple[str, list[bytes]]]] = {"grouped": {}, "apart": {}}
+        self.names: dict[bytes, str] = {}
+        self.made_on: dict[bytes, str] = {}
+        super().__init__(seed, faults, grow=grown, audited=0.1)
+
+    def observe(self, agent: Agent, record: records.Record) -> None:
+        super().observe(agent, record)
+        if isinstance(record, records.Committed | records.Produced | records.PartOpened):
+            for made in record.outputs:
+                self.names[made.unit.id] = made.unit.name
+                self.made_on.setdefault(made.unit.id, agent.cluster)
+            if isinstance(record, records.Committed):
+                live = agent.core._book.lives[record.run]
+                task = live.run.tasks[record.task]
+                step = live.graph.steps[task.step].name
+                if step in self.tasks:
+                    units = [unit for units in task.inputs for unit in units]
+                    self.tasks[step][task.id] = (agent.cluster, units)
+
+    def check_met(self) -> None:
+        keys = Counter(
+            key
+            for _, units in self.tasks["grouped"].values()
+            for key in {self.names[unit].rpartition("-")[2] for unit in units}
+        )
+        assert all(count == 1 for count in keys.values()), "a key has two tasks"
+        assert len(keys) == len(self.tasks["grouped"]), "a task has two keys"
+        executors = self.uses["apart"].executors
+        where = [cluster for cluster, _ in self.tasks["apart"].values()]
+        assert len(where) == len(set(where)), "a cluster has two tasks"
+        for cluster, units in self.tasks["apart"].values():
+            assert all(self.made_on[unit] == cluster or self.made_on[unit] not in executors for unit in units)
+
+
+def met(seed: int, faults: Faults | None = None) -> Meeting:
+    world = Meeting(seed, faults)
+    world.run()
+    world.check_succeeded()
+    world.check_met()
+    return world
+
+
+@few
+@given(st.integers(0, 2**32))
+def test_units_meet_where_they_belong_and_their_bytes_cross_once(seed: int) -> None:
+    world = met(seed)
+    world.check_crossed_once()
+    world.finish()
+
+
+@few
+@given(st.integers(0, 2**32))
+def test_units_meet_where_they_belong_while_everything_goes_wrong(seed: int) -> None:
+    met(seed, everything())
+
+
+def test_a_unit_without_a_key_ends_the_run_and_is_named() -> None:
+    world = Meeting(3)
+    world.uses["grouped"].group_by = "part-{key}.txt"
+    for agent in world.agents.values():
+        agent.hub.clear()
+    world.introduce()
+    world.submit(list(world.uses.values()), {"inputs.data": dict.fromkeys(world.uses["inputs.data"].executors, 1)})
+    world.run()
+    world.check_failed()
+    assert "has no key by group: {by: 'part-{key}.txt'}" in world.failures[0].message
+    assert world.failures[0].kind == "value"
