@@ -231,6 +231,15 @@ class Cluster:
         self._perform(self.core.resume(self.world.clock.now))
         self.start()
 
+    def lose_log(self) -> None:
+        """The agent dies with its disk and is started anew, on a log that is empty; its nodes go on."""
+        self._alarm += 1
+        self.log.clear()
+        self.outbox.clear()
+        self.core = Coordinator(self.name)
+        self.know()
+        self.start()
+
     def status(self) -> control_plane_pb2.ClusterStatus:
         """As its heartbeat would tell the hub."""
         nodes = [

@@ -107,6 +107,7 @@ class Federation:
         self._lives = 0
         self._looks = False  # it will look again for clusters that are lost
         self._silent: dict[str, float] = {}  # cluster that the hub does not hear -> since when
+        self._new_logs: set[str] = set()  # clusters whose log is another than the one that the hub knows
         self._queue = Queue(TIME_TO_LIVE / 2)
         for cluster in self.clusters.values():
             cluster.know()
@@ -159,6 +160,13 @@ class Federation:
     def crash(self, cluster: str) -> None:
         """An agent dies, is started again and, if its link is there, connects."""
         self.clusters[cluster].crash()
+        if self._sessions[cluster]:
+            self._connect(cluster)
+
+    def lose_log(self, cluster: str) -> None:
+        """An agent's disk is gone. The hub learns of it when the new log connects."""
+        self.clusters[cluster].lose_log()
+        self._new_logs.add(cluster)
         if self._sessions[cluster]:
             self._connect(cluster)
 
@@ -307,6 +315,12 @@ class Federation:
         """A new session: all that is wanted is told, and what the agent has in its outbox."""
         self._sessions[cluster] = next(self._session_numbers)
         self._silent.pop(cluster, None)
+        if cluster in self._new_logs:
+            self._new_logs.remove(cluster)
+            for (where, name), lost in list(self.assignments.items()):
+                if where == cluster:
+                    self._happened(name, told.LogLost(cluster, lost.fragment.epoch, self.clock.now))
+            self._look()
         self.clusters[cluster].give(messages.HubHeard())
         wanted = federation_pb2.AssignmentSet(
             assignments=[each for (where, _), each in sorted(self.assignments.items()) if where == cluster]

@@ -27,6 +27,7 @@ from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, Run
 from cluster_agent.coordinator.state import EdgeState, Known, Part, Run, StepState
 
 _RUNNING: Final = int(model_pb2.FRAGMENT_STATE_RUNNING)
+_ATTEMPTS_A_REVISION: Final = 10_000  # more than any task has
 _UNWANTED: Final = (ending.WANT_CANCELLED, ending.WANT_FINISHED, ending.WANT_FORGOTTEN)
 
 
@@ -114,7 +115,7 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     graph = fragment.read(record.fragment, book.cluster)
     key = RunKey(graph.namespace, graph.run)
     old = book.lives.get(key)
-    attempts_before = 0
+    attempts_before = _ATTEMPTS_A_REVISION * (graph.revision - 1)  # our log of them may be lost, our nodes go on
     known: dict[bytes, Known] = {}
     ways: dict[str, dict[bytes, str]] = {}
     if old is not None:  # so that no late word of its attempts is taken for one of ours

@@ -168,7 +168,7 @@ class Intake:
         if before is not None:
             record.CopyFrom(before.value)
             if record.log_id and record.log_id != hello.log_id:
-                await self._log_lost(hello.cluster)
+                await self._log_lost(hello.cluster, before)
         if record.log_id != hello.log_id:
             record.received = 0
         record.log_id = hello.log_id
@@ -186,20 +186,24 @@ class Intake:
         self._open.add(hello.cluster)
         return record
 
-    async def _log_lost(self, cluster: str) -> None:
-        """The coordinator has a new log: what it had accepted under the old one is lost, and can't be told apart."""
+    async def _log_lost(self, cluster: str, before: Stored[s.AgentRecord]) -> None:
+        """The coordinator has a new log: whatever it had begun under the old one is lost.
+
+        What was made for it after its last session here had ended has never come to it, and is still to be begun.
+        """
         for stored in (await self._kinds.fragments.list(cluster)).items:
             fragment = stored.value.fragment
-            message = "its coordinator has lost its log and begun a new one"
-            status = m.FragmentStatus(
-                namespace=fragment.namespace,
-                run=fragment.run,
-                cluster=cluster,
-                epoch=fragment.epoch,
-                state=m.FRAGMENT_STATE_FAILED,
-                failures=[m.Failure(cluster=cluster, kind="lost", message=message)],
-            )
-            await self._runs.happen(fragment.namespace, fragment.run, _unless_not_begun(status))
+            may_have_come = bool(before.value.hub) or stored.created < before.revision
+
+            async def event_of(
+                run: m.Run, fragment: m.Fragment = fragment, may_have_come: bool = may_have_come
+            ) -> messages.Event:
+                kept = run.fragments.get(cluster)
+                if kept is None or (kept.state == m.FRAGMENT_STATE_ASSIGNED and not may_have_come):
+                    return messages.Progress(())
+                return messages.LogLost(cluster, fragment.epoch, time.time())
+
+            await self._runs.happen(fragment.namespace, fragment.run, event_of)
 
     async def _happened(self, cluster: str, frame: f.SessionRequest, number: Operation) -> int:
         """Let the frame have its effect, together with `number`; the revision of both."""
@@ -287,15 +291,3 @@ class Intake:
         revision = await self._kinds.commit([writing(self._kinds.agents, key, before, record)])
         self._stored[record.cluster] = Stored(key, record, revision, before.created if before else revision)
         self._gateways[record.cluster] = record.gateway_address
-
-
-def _unless_not_begun(status: m.FragmentStatus) -> EventOf:
-    """The fragment has ended so; but one that was not begun is still to be."""
-
-    async def ended(run: m.Run) -> messages.Event:
-        kept = run.fragments.get(status.cluster)
-        if kept is None or kept.state == m.FRAGMENT_STATE_ASSIGNED:
-            return messages.Progress(())
-        return messages.FragmentEnded(status, 0, time.time(), ())
-
-    return ended

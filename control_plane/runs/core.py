@@ -30,6 +30,7 @@ from control_plane.runs.messages import (
     FragmentAccepted,
     FragmentEnded,
     Irreplaceable,
+    LogLost,
     OutOfTouch,
     OutputMade,
     Planned,
@@ -82,6 +83,8 @@ def handle(run: m.Run | None, event: Event) -> list[Action]:
             return _output(run, event)
         case FragmentEnded():
             return _fragment_ended(run, event)
+        case LogLost():
+            return _log_lost(run, event)
         case OutOfTouch():
             return _out_of_touch(run, event)
         case Replaced():
@@ -190,6 +193,19 @@ def _fragment_ended(run: m.Run, event: FragmentEnded) -> list[Action]:
         actions = [action for action in actions if not isinstance(action, SetDesired)]
         actions += _end(fresh, event)
     return [*actions, StoreRun(fresh)]
+
+
+def _log_lost(run: m.Run, event: LogLost) -> list[Action]:
+    """The run begins again if it may, and fails at once otherwise: others may wait for what was lost for ever."""
+    kept = run.fragments.get(event.cluster)
+    if run.state in ENDED or run.state == m.RUN_STATE_QUEUED or kept is None or kept.epoch != event.epoch:
+        return []
+    if (begun_again := replacing.log_lost(run, event)) is not None:
+        return begun_again
+    living = copy_of(run)
+    living.fragments[event.cluster].state = m.FRAGMENT_STATE_RUNNING
+    ended = FragmentEnded(replacing.without_log(kept), 0, event.at, ())
+    return [SetDesired((event.cluster,), m.DESIRED_STATE_FORGOTTEN), *_fragment_ended(living, ended)]
 
 
 def _out_of_touch(run: m.Run, event: OutOfTouch) -> list[Action]:

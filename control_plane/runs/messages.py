@@ -125,6 +125,15 @@ class FragmentEnded:
 
 
 @dataclass(frozen=True)
+class LogLost:
+    """A cluster's coordinator has a new log, and knows nothing of the fragment of this epoch, which it had begun."""
+
+    cluster: str
+    epoch: int
+    at: float
+
+
+@dataclass(frozen=True)
 class OutOfTouch:
     """A cluster's agent has not been heard for long."""
 
@@ -181,6 +190,7 @@ Event = (
     | Progress
     | OutputMade
     | FragmentEnded
+    | LogLost
     | OutOfTouch
     | Replaced
     | Irreplaceable

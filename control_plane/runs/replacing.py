@@ -15,7 +15,16 @@ from dataclasses import dataclass
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.runs.forms import FRAGMENT_ENDED, copy_of, take_part, trimmed
-from control_plane.runs.messages import Action, HandOut, Irreplaceable, Refuse, Replaced, SetDesired, StoreRun
+from control_plane.runs.messages import (
+    Action,
+    HandOut,
+    Irreplaceable,
+    LogLost,
+    Refuse,
+    Replaced,
+    SetDesired,
+    StoreRun,
+)
 
 _WAITS = "waits for a lost cluster: "
 _GOES_ON = (m.RUN_STATE_RUNNING, m.RUN_STATE_SUSPENDED)
@@ -80,13 +89,21 @@ def replaced(run: m.Run, event: Replaced) -> list[Action]:
     take_part(fresh, event.fragments)
     fresh.replaced.extend(each for each in event.lost if each not in fresh.replaced)
     del fresh.stopped[:]
-    fresh.message = f"began again: {', '.join(event.lost) or ', '.join(run.stopped)} was out of touch, or is drained"
     gone = tuple(sorted(run.fragments.keys() - fresh.fragments.keys()))
+    fresh.message = f"began again: {_why(run, event)}"
     return [
         HandOut(event.fragments, fresh.desired),
         *([SetDesired(gone, m.DESIRED_STATE_FORGOTTEN)] if gone else []),
         StoreRun(fresh),
     ]
+
+
+def _why(run: m.Run, event: Replaced) -> str:
+    """What has become of the parts that others have now: what those that stopped have said, else that nothing came."""
+    said = {run.fragments[each].failures[-1].message for each in run.stopped if run.fragments[each].failures}
+    if not event.lost and said:
+        return f"{', '.join(run.stopped)}: {'; '.join(sorted(said))}"
+    return f"{', '.join(event.lost) or ', '.join(run.stopped)} was out of touch, or is drained"
 
 
 def stopped_by_itself(run: m.Run, status: m.FragmentStatus) -> bool:
@@ -99,8 +116,31 @@ def stopped(run: m.Run, status: m.FragmentStatus) -> list[Action]:
     """The part has ended, and the run has not failed by that: whoever is there gets it, perhaps the same cluster."""
     fresh = copy_of(run)
     fresh.fragments[status.cluster].CopyFrom(trimmed(status))
-    fresh.stopped.append(status.cluster)
+    if status.cluster not in fresh.stopped:
+        fresh.stopped.append(status.cluster)
     return [StoreRun(fresh)]
+
+
+def log_lost(run: m.Run, event: LogLost) -> list[Action] | None:
+    """Its part begins again, with all others; None: that is not the run's policy.
+
+    What was said to peers and nodes under the epoch that is lost must meet no other coordinator under the same epoch.
+    So the fragment is taken back until there is a newer one.
+    """
+    if event.cluster not in run.replace_after or run.state not in _GOES_ON:
+        return None
+    status = without_log(run.fragments[event.cluster])
+    return [SetDesired((event.cluster,), m.DESIRED_STATE_FORGOTTEN), *stopped(run, status)]
+
+
+def without_log(kept: m.FragmentStatus) -> m.FragmentStatus:
+    """How a fragment stands once the log of its coordinator is lost: also one that had ended, with its units."""
+    status = m.FragmentStatus()
+    status.CopyFrom(kept)
+    status.state = m.FRAGMENT_STATE_FAILED
+    message = "its coordinator has lost its log and begun a new one"
+    status.failures.add(cluster=kept.cluster, kind="lost", message=message)
+    return status
 
 
 def irreplaceable(run: m.Run, event: Irreplaceable) -> list[Action]:

@@ -170,3 +170,25 @@ async def test_a_cancellation_reaches_the_newer_fragments(person: ControlPlaneSe
         assert (await agents[cluster].assigned(run, m.DESIRED_STATE_CANCELLED)).epoch == fragment.epoch
         await agents[cluster].end(fragment, m.FRAGMENT_STATE_CANCELLED)
     assert (await until(person, run, m.RUN_STATE_CANCELLED)).state == m.RUN_STATE_CANCELLED
+
+
+async def test_a_run_begins_again_with_a_cluster_whose_log_is_gone(
+    hub: RunningHub, person: ControlPlaneServiceStub, agents: Agents
+) -> None:
+    """Also where the cluster's part had ended: what others still need of it is lost with its log."""
+    run, old = await begun(person, agents)
+    await agents["edge"].end(old["edge"])
+    await agents["edge"].acked()
+    await agents["edge"].disconnect()
+    async with FakeAgent(hub, "edge", log_id=b"another log") as edge:
+        await edge.beat(cp.NodeStatus(name="n1", ready=True, cpus=2))
+        others = {cluster: fragment for cluster, fragment in old.items() if cluster != "edge"}
+        new = await begun_again(agents, run, others)
+        new["edge"] = await edge.assigned(run)
+        assert {fragment.revision for fragment in new.values()} == {2}
+        assert new["edge"].epoch > old["edge"].epoch
+        await message_of(person, run, "began again", "edge: its coordinator has lost its log")
+        await edge.end(new["edge"])
+        for cluster in others:
+            await agents[cluster].end(new[cluster])
+        assert (await until(person, run, m.RUN_STATE_SUCCEEDED, m.RUN_STATE_FAILED)).state == m.RUN_STATE_SUCCEEDED

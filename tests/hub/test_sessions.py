@@ -12,6 +12,11 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import peer_pb2 as p
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
+from control_plane.kinds import Kinds
+from control_plane.store.base import Deleted
+from control_plane.store.etcd.client import Client, Config
+from control_plane.store.repository import Store
+from tests.fixtures.etcd import EtcdServer
 from tests.hub.agent import FakeAgent
 from tests.hub.hub import SECONDS, RunningHub, apply
 from tests.hub.objects import ALL, TOPOLOGY
@@ -86,23 +91,40 @@ async def test_credits_come_back_with_what_is_stored(hub: RunningHub) -> None:
         assert edge.credits == full + 300
 
 
-async def test_an_agent_whose_log_is_gone_fails_the_runs_that_it_had_begun(
-    hub: RunningHub, person: ControlPlaneServiceStub
+async def closed(server: EtcdServer, cluster: str) -> None:
+    """Wait until the end of an agent's session is in its record."""
+    async with Client(Config((server.etcd.config.endpoint,), server.tls)) as client:
+        agents = Kinds(Store(client)).agents
+        async with asyncio.timeout(SECONDS), agents.watch(after=await agents.list()) as watch:
+            if (stored := await agents.get(agents.key(cluster))) is not None and not stored.value.hub:
+                return
+            async for news in watch:
+                for each in news.events:
+                    if not isinstance(each, Deleted) and each.value.cluster == cluster and not each.value.hub:
+                        return
+
+
+async def test_an_agent_whose_log_is_gone_fails_the_runs_that_it_may_have_begun(
+    hub: RunningHub, person: ControlPlaneServiceStub, own_server: EtcdServer
 ) -> None:
     await apply(person, ALL)
     async with FakeAgent(hub, "cloud"):
         async with FakeAgent(hub, "edge") as edge:
             begun = (await submit(person)).run.name
-            not_begun = (await submit(person)).run.name
+            silently = (await submit(person)).run.name
             fragment = await edge.assigned(begun)
+            await edge.assigned(silently)  # what it has said of this one before its log was lost did not arrive
             await edge.say(accepted={"namespace": "default", "run": begun, "epoch": fragment.epoch})
             await edge.acked()
+        await closed(own_server, "edge")
+        not_begun = (await submit(person)).run.name
         async with FakeAgent(hub, "edge", log_id=b"another log") as again:
             await again.assigned(not_begun)
             assert again.welcome is not None
             assert again.welcome.received == 0
-            stopping = await until(person, begun, m.RUN_STATE_STOPPING)
-            assert "has lost its log" in stopping.message
+            for run in (begun, silently):
+                stopping = await until(person, run, m.RUN_STATE_STOPPING)
+                assert "has lost its log" in stopping.message
             assert (await until(person, not_begun, m.RUN_STATE_RUNNING)).name == not_begun
 
 

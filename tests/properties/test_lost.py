@@ -56,22 +56,30 @@ CLUSTERS = ("edge", "fog1", "fog2", "fog3", "cloud1", "cloud2")
 
 @dataclass(frozen=True)
 class Mishap:
-    """At that second: the hub's link to a cluster is cut for so long, or an agent (seconds = 0) or the hub dies."""
+    """At that second: the hub's link to a cluster is cut for so long, or an agent (seconds = 0) or the hub dies.
+
+    `disk`: the agent dies with its log.
+    """
 
     at: float
     cluster: str
     seconds: float
+    disk: bool = False
 
 
 times = st.floats(0.0, 30.0)
 cuts = st.builds(Mishap, times, st.sampled_from(CLUSTERS), st.floats(0.5, 60.0))
 deaths = st.builds(Mishap, times, st.sampled_from((*CLUSTERS, "hub")), st.just(0.0))
+disks = st.builds(Mishap, times, st.sampled_from(CLUSTERS), st.just(0.0), st.just(True))
 mishaps = st.lists(st.one_of(cuts, cuts, deaths), min_size=1, max_size=6)
 
 
 def happen(federation: Federation, mishap: Mishap) -> None:
     if mishap.seconds:
         federation.cut(mishap.cluster, mishap.seconds)
+    elif mishap.disk:
+        if not federation.ended:  # else what was done can't be counted
+            federation.lose_log(mishap.cluster)
     elif mishap.cluster == "hub":
         federation.crash_hub()
     else:
@@ -138,6 +146,14 @@ def test_a_run_succeeds_exactly_once_whoever_is_lost_and_comes_back(mishaps: lis
 @given(mishaps, st.sampled_from((0.2, 1.0)))
 def test_so_it_does_where_clusters_stop_by_themselves(mishaps: list[Mishap], seconds: float) -> None:
     check(ran(mishaps, seconds, stop="3s"))
+
+
+@few
+@given(st.lists(st.one_of(cuts, deaths, disks, disks), min_size=1, max_size=6), st.sampled_from((0.2, 1.0, 4.0)))
+@example([Mishap(2.0, "fog1", 60.0), Mishap(3.0, "fog1", 0.0, True)], 1.0)
+@example([Mishap(4.0, "edge", 0.0, True), Mishap(4.2, "cloud1", 0.0, True)], 1.0)
+def test_so_it_does_where_agents_lose_their_logs(mishaps: list[Mishap], seconds: float) -> None:
+    check(ran(mishaps, seconds))
 
 
 def test_a_lost_cluster_is_replaced_and_what_others_have_done_is_not_done_again() -> None:

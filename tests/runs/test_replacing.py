@@ -137,6 +137,27 @@ def test_a_part_that_stopped_by_itself_fails_the_run_unless_it_may_begin_again()
     assert "a has stopped its part" in failed.message
 
 
+@pytest.mark.parametrize("state", [m.FRAGMENT_STATE_ASSIGNED, m.FRAGMENT_STATE_RUNNING, m.FRAGMENT_STATE_SUCCEEDED])
+def test_a_run_does_not_wait_for_a_part_that_is_lost_with_its_log(state: m.FragmentState.ValueType) -> None:
+    """It begins again or fails; and the coordinator with the new log gets no fragment of an epoch that it has lost."""
+    run = running()
+    run.fragments["a"].state = state
+    lost = messages.LogLost("a", 1, 3.0)
+    taken_back = messages.SetDesired(("a",), m.DESIRED_STATE_FORGOTTEN)
+    assert taken_back in core.handle(run, lost)
+    begins_again = after(run, lost)
+    assert (begins_again.state, verdict(begins_again, {}).stopped) == (m.RUN_STATE_RUNNING, ("a",))
+    assert list(after(begins_again, lost).stopped) == ["a"]
+    again = after(begins_again, messages.Replaced((), 2, b"q", fragments("n", 7, "a", "b"), 5.0))
+    assert "a: its coordinator has lost its log" in again.message
+    assert core.handle(again, lost) == [], "it is of an older epoch"
+    del run.replace_after["a"]
+    assert taken_back in core.handle(run, lost)
+    failed = after(run, lost)
+    assert (failed.state, failed.ending) == (m.RUN_STATE_STOPPING, m.RUN_STATE_FAILED)
+    assert "failed on a (lost): its coordinator has lost its log" in failed.message
+
+
 def test_a_run_whose_parts_have_all_stopped_can_be_cancelled() -> None:
     run = running()
     for cluster in "abc":
