@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ from control_plane.runs.expiry import expire
 from control_plane.runs.measuring import Measurements
 from control_plane.store.etcd.client import Client, Config, Tls
 from control_plane.store.repository import Store
+from wire import epochs
 from wire.identity import (
     Credentials,
     grpc_open_credentials,
@@ -187,7 +189,14 @@ class Hub:
         self._agents.taints = self._directories.taints = self._marks.taints
         self._submissions = Submissions(kinds, self._runs, self._blobs, self._agents.statuses)
         self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
-        self._replacements = Replacements(self._board, self._runs, self._agents, self._marks, self._submissions.again)
+        self._replacements = Replacements(
+            self._board,
+            self._runs,
+            self._agents,
+            self._marks,
+            self._submissions.again,
+            partial(epochs.issue, config.credentials),
+        )
         self._board.taken = self._reservations.run_seen
         self._board.dropped = self._reservations.run_gone
         self._intake.roomier = self._reservations.roomier

@@ -216,6 +216,9 @@ class Federation:
         except ProblemError:
             return
         if objection(lost, fragments, self._silent) is None:
+            for fragment in fragments.values():
+                table = model_pb2.EpochTable(namespace=name[0], run=name[1], revision=revision, epochs=fragment.epochs)
+                fragment.table.table = table.SerializeToString()  # the network is played, and nobody lies
             event = told.Replaced(lost, revision, b"plan", tuple(fragments.values()), self.clock.now)
             self._happened(name, event)
 

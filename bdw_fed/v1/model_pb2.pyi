@@ -1062,6 +1062,7 @@ class Fragment(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     DURABILITY_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     cluster: _builtins.str
@@ -1087,6 +1088,10 @@ class Fragment(_message.Message):
 
     @_builtins.property
     def policy(self) -> Global___Policy: ...
+    @_builtins.property
+    def table(self) -> Global___SignedEpochs:
+        """of a newer revision than the first: to be shown to who was replaced"""
+
     def __init__(
         self,
         *,
@@ -1101,14 +1106,98 @@ class Fragment(_message.Message):
         policy: Global___Policy | None = ...,
         durability: _builtins.str = ...,
         workflow: _builtins.str = ...,
+        table: Global___SignedEpochs | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "durability", b"durability", "epoch", b"epoch", "epochs", b"epochs", "namespace", b"namespace", "policy", b"policy", "revision", b"revision", "run", b"run", "sources", b"sources", "steps", b"steps", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "durability", b"durability", "epoch", b"epoch", "epochs", b"epochs", "namespace", b"namespace", "policy", b"policy", "revision", b"revision", "run", b"run", "sources", b"sources", "steps", b"steps", "table", b"table", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Fragment: _TypeAlias = Fragment  # noqa: Y015
+
+@_typing.final
+class EpochTable(_message.Message):
+    """Which fragments of a run count from a revision of its plan on, as the hub says it to whoever is shown this."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EpochsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    revision: _builtins.int
+    @_builtins.property
+    def epochs(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """cluster -> epoch of its fragment"""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        epochs: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "namespace", b"namespace", "revision", b"revision", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EpochTable: _TypeAlias = EpochTable  # noqa: Y015
+
+@_typing.final
+class SignedEpochs(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    table: _builtins.bytes
+    """EpochTable"""
+    signature: _builtins.bytes
+    """ECDSA with SHA-256, see wire/epochs.py"""
+    @_builtins.property
+    def certificates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """the hub's, and what is between it and the authority; DER"""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        certificates: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates", "signature", b"signature", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedEpochs: _TypeAlias = SignedEpochs  # noqa: Y015
 
 @_typing.final
 class Assignment(_message.Message):

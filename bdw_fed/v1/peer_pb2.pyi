@@ -708,43 +708,23 @@ Global___PushRequest: _TypeAlias = PushRequest  # noqa: Y015
 
 @_typing.final
 class Superseded(_message.Message):
-    """The answer to what is said under an older revision of the plan than ours: these are the clusters that take part now, and
-    the epochs of their fragments. Who is not among them was replaced, and stops.
+    """The answer to what is said under an older revision of the plan than ours, and believed for the hub's signature: these
+    clusters take part now. Who is not among them was replaced, and stops.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class EpochsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.int
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.int = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    EPOCHS_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def epochs(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def table(self) -> _model_pb2.SignedEpochs: ...
     def __init__(
         self,
         *,
-        epochs: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        table: _model_pb2.SignedEpochs | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ from typing import Final
 from bdw_fed.v1 import federation_pb2, model_pb2
 from cluster_agent.coordinator import (
     commands,
+    early,
     ending,
     fragment,
     loads,
@@ -25,6 +26,7 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey, SendHub
 from cluster_agent.coordinator.state import EdgeState, Known, Part, Run, StepState
+from cluster_agent.orders.messages import Failure
 
 _RUNNING: Final = int(model_pb2.FRAGMENT_STATE_RUNNING)
 _ATTEMPTS_A_REVISION: Final = 10_000  # more than any task has
@@ -65,11 +67,15 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
         book.tell(node, commands.members([live.graph]))
     placement.expect_nodes(book, live)
     book.publish(live, "run.started", "", b"", {"workflow": live.graph.workflow, "epoch": live.graph.epoch})
-    name = ending.run_name(key.namespace, key.run)
-    kept = book.state.early.get(name)
-    if kept:
+    if (said := book.state.early.get(early.run_name(key))) is not None:
         book.commit(records.EarlyHeard(key))
-        for cluster, message in kept:
+        refused = sorted(set(said.refused) & live.graph.epochs.keys())
+        if refused:
+            what = f"{', '.join(refused)} had said more of the run than is kept before its fragment came"
+            ending.fail(
+                book, live, Failure("flooded", f"{what} ({book.policy.early_bytes >> 20} MiB): submit it again")
+            )
+        for cluster, message in early.said(said):
             peers.hear(book, cluster, message)
     if event.desired in _UNWANTED:
         ending.want(book, live, event.desired, "")
@@ -149,7 +155,7 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
 
 def apply_early_heard(book: Book, record: records.EarlyHeard) -> None:
     """See records."""
-    book.state.early.pop(ending.run_name(record.run.namespace, record.run.run), None)
+    early.forget(book, early.run_name(record.run))
 
 
 def apply_directory(book: Book, record: records.DirectoryLearned) -> None:

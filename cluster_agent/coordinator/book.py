@@ -53,6 +53,7 @@ class Policy(msgspec.Struct, frozen=True):
     source_attempts: int = 3
     worker_start: float = 0.1  # what the start of a worker is taken to take before one was measured
     failures_kept: int = 20
+    early_bytes: int = 16 << 20  # kept of what each peer says of runs whose fragments have not come
     first_backoff: float = 0.2  # of what is not the step's fault: fetches, lost tasks
     most_backoff: float = 30.0
     push_patience: float = 60.0  # a unit that another cluster should push is asked for again; longer each time
@@ -81,6 +82,7 @@ class Book:
         self.peers: dict[str, Peer] = {}
         self.no_execute: tuple[str, ...] = ()  # taints of this cluster
         self.claims: dict[RunKey, Claim] = {}  # what runs have reserved, in the order in which they did
+        self.early_bytes: dict[str, int] = {}  # cluster -> what is kept of it before fragments come
         self.alone_since: float | None = None  # from when the time without the hub is not in the state yet
         self.room_grew = False  # since the last batch, for claims
         self.pools = Autoscaler(policy.worker_start)

@@ -22,6 +22,7 @@ from cluster_agent.coordinator import (
     batching,
     closing,
     committing,
+    early,
     ending,
     fetching,
     foreseeing,
@@ -95,7 +96,8 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.DesiredSet: ending.apply_desired,
     records.DirectoryLearned: assigning.apply_directory,
     records.NodeMet: nodes.apply_met,
-    records.MessageKept: peers.apply_message_kept,
+    records.MessageKept: early.apply_kept,
+    records.EarlyRefused: early.apply_refused,
     records.EarlyHeard: assigning.apply_early_heard,
     records.Reserved: reserving.apply_reserved,
     records.HalfExpired: reserving.apply_half_expired,
@@ -263,3 +265,4 @@ class Coordinator:
             graph = fragment.read(run.fragment, book.cluster)
             book.lives.take(rebuilt(run, graph, book.nodes, book.now))
         assigning.read_directory(book)
+        early.derive(book)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import broadcasting, commands, following, holding, ordering, records, reserving
+from bdw_fed.v1 import model_pb2
+from cluster_agent.coordinator import broadcasting, commands, early, following, holding, ordering, records, reserving
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun, give_room
@@ -114,12 +114,11 @@ def apply_desired(book: Book, record: records.DesiredSet) -> None:
     name = run_name(record.run.namespace, record.run.run)
     live = book.lives.get(record.run)
     if record.desired == WANT_FORGOTTEN:
-        early = book.state.early.pop(name, [])
-        revisions = [peer_pb2.PeerMessage.FromString(message).revision for _, message in early]
+        revision = early.forget(book, name).revision
         if live is not None:
-            revisions.append(live.graph.revision)
+            revision = max(revision, live.graph.revision)
             drop(book, live)
-        _remember_forgotten(book.state.forgotten, name, max(revisions, default=0))
+        _remember_forgotten(book.state.forgotten, name, revision)
         return
     if live is None:
         return

@@ -127,6 +127,7 @@ class Graph:
     concerned: list[Step] = field(default_factory=list)  # executed or counted here: what must close before we end
     broadcasts: list[Edge] = field(default_factory=list)
     follows: bool = False  # some step has `follow`
+    table: bytes = b""  # the hub's word on the epochs, a serialised SignedEpochs; empty at the first revision
     listeners: tuple[str, ...] = ()  # the other clusters that may send us units, and want to know how busy we are
 
 
@@ -154,6 +155,7 @@ def read(serialised: bytes, cluster: str) -> Graph:
         step_by_name={},
         edge_by_id={},
         parts=[],
+        table=fragment.table.SerializeToString(),
     )
     for proto in fragment.steps:
         step = _step(proto, len(graph.steps), fragment.workflow, cluster)

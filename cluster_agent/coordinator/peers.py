@@ -3,15 +3,16 @@
 A message carries its sender's epoch and the revision of the plan that the sender has. From a cluster that is not in our
 table, or from an older epoch than the table has, nothing is heard any more. A cluster that was replaced is told so, and
 learns of it from whomever it meets first; one that takes part still gets its newer fragment from the hub. What belongs
-to a run, or to a plan, that we have not got yet is kept until we have.
+to a run, or to a plan, that we have not got yet is kept until we have (`early`). That somebody was replaced only the
+hub can say: what shows no signature of it has not come as far as here.
 """
 
 from __future__ import annotations
 
-from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import closing, mending, offering, pushing, receiving, records
+from bdw_fed.v1 import model_pb2, peer_pb2
+from cluster_agent.coordinator import closing, early, mending, offering, pushing, receiving
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.ending import CANCELLED, end, run_name
+from cluster_agent.coordinator.ending import CANCELLED, end
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import PeerSaid, RunKey, SendPeer
 from cluster_agent.orders.messages import Failure
@@ -28,12 +29,10 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
     key = RunKey(message.namespace, message.run)
     live = book.lives.get(key)
     if message.HasField("superseded"):
-        _on_superseded(book, live, cluster, message)
+        _on_superseded(book, live, cluster, message.superseded)
         return
     if live is None or message.revision > live.graph.revision:
-        name = run_name(key.namespace, key.run)
-        if message.revision > book.state.forgotten.get(name, -1):
-            book.commit(records.MessageKept(key, cluster, serialised))
+        early.keep(book, key, cluster, message, serialised)
         return
     if cluster not in live.graph.epochs:
         book.publish(live, "peer.refused", "", b"", {"peer": cluster, "why": "it does not take part in the run"})
@@ -69,26 +68,23 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
 
 def _say_superseded(book: Book, live: LiveRun, cluster: str, message: peer_pb2.PeerMessage) -> None:
     """Once for each fragment of another cluster that we hear too late."""
-    known = cluster in live.graph.epochs or message.revision >= live.graph.revision
+    known = cluster in live.graph.epochs or message.revision >= live.graph.revision or not live.graph.table
     if known or (cluster, message.epoch) in live.refused:
         return
     live.refused.add((cluster, message.epoch))
     reply = peer_pb2.PeerMessage.FromString(live.header)
-    reply.superseded.epochs.update(live.graph.epochs)
+    reply.superseded.table.ParseFromString(live.graph.table)
     book.actions.append(SendPeer(cluster, reply.SerializeToString()))
 
 
-def _on_superseded(book: Book, live: LiveRun | None, cluster: str, message: peer_pb2.PeerMessage) -> None:
-    """There is a newer plan. If we have no part in it, ours has come to nothing."""
-    if live is None or message.revision <= live.graph.revision or book.cluster in message.superseded.epochs:
+def _on_superseded(book: Book, live: LiveRun | None, cluster: str, said: peer_pb2.Superseded) -> None:
+    """There is a newer plan, as the hub has signed. If we have no part in it, ours has come to nothing."""
+    if live is None or not live.going:
         return
-    others = ", ".join(sorted(message.superseded.epochs))
-    why = f"{book.cluster} was replaced while it was out of touch, as {cluster} says: the run goes on on {others}"
-    if live.going:
-        end(book, live, CANCELLED, Failure("replaced", why))
-
-
-def apply_message_kept(book: Book, record: records.MessageKept) -> None:
-    """See records."""
-    name = run_name(record.run.namespace, record.run.run)
-    book.state.early.setdefault(name, []).append((record.cluster, record.message))
+    table = model_pb2.EpochTable.FromString(said.table.table)
+    ours = RunKey(table.namespace, table.run) == live.key and book.cluster not in table.epochs
+    if not ours or table.revision <= live.graph.revision or min(table.epochs.values(), default=0) <= live.graph.epoch:
+        return
+    others = ", ".join(sorted(table.epochs))
+    why = f"{book.cluster} was replaced while it was out of touch, as {cluster} shows: the run goes on on {others}"
+    end(book, live, CANCELLED, Failure("replaced", why))

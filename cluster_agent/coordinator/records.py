@@ -52,6 +52,14 @@ class MessageKept(Record, frozen=True):
     message: bytes
 
 
+class EarlyRefused(Record, frozen=True):
+    """A peer has said more of such a run than is kept: all that it said is dropped, and the run can't be executed."""
+
+    run: RunKey
+    cluster: str
+    revision: int
+
+
 class EarlyHeard(Record, frozen=True):
     """The fragment has come, and what peers said before is heard now."""
 
@@ -379,6 +387,7 @@ AnyRecord = (
     | NodeMet
     | MessageKept
     | EarlyHeard
+    | EarlyRefused
     | Reserved
     | HalfExpired
     | HalfDropped

@@ -291,6 +291,15 @@ class Half(Stored):
     reason: str  # why it is not
 
 
+class Early(Stored):
+    """What peers have said of a run, or of a newer plan of it, whose fragment has not come yet."""
+
+    kept: dict[str, dict[str, bytes]] = {}  # cluster -> what each message is about -> the message, in their order
+    refused: list[str] = []  # clusters that have said more than is kept
+    count: int = 0  # messages so far
+    revision: int = 0  # the newest that was spoken of
+
+
 class State(Stored):
     """Everything."""
 
@@ -298,7 +307,7 @@ class State(Stored):
     runs: dict[str, Run] = {}  # "namespace/run"
     directory: bytes = b""
     incarnations: dict[str, bytes] = {}  # node -> of its process, as last met
-    early: dict[str, list[tuple[str, bytes]]] = {}  # run -> messages of peers whose fragment has not come yet
+    early: dict[str, Early] = {}  # run -> what peers say of it, whose fragment has not come yet
     forgotten: dict[str, int] = {}  # run -> revision up to which it was forgotten
     halves: dict[str, Half] = {}
     denied: bool = False  # somebody was, and the hub was not told yet that there is more room

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bdw_fed.v1.model_pb2 import SignedEpochs
 from bdw_fed.v1.peer_pb2 import PeerFrame, PeerMessage
 from wire.session.core import OutOfOrderError, Session
 from wire.versions import PEERS, Versions
@@ -46,6 +47,8 @@ class Heard:
     """So many of the peer's messages, which we had acked, are not in our log: it lost its end."""
     new_peer: bool = False
     """The peer's log is another than it was: what it knew of us is gone."""
+    shown: dict[int, SignedEpochs] = field(default_factory=dict)
+    """Of these messages, by number, what is believed only if the hub has signed it."""
     load: bytes = b""
     """How busy the peer is: a serialised Load. Empty if it did not say."""
 
@@ -249,6 +252,8 @@ class Peering:
                 return
             if new:
                 heard.messages.append((seq, message.SerializeToString()))
+                if message.HasField("superseded"):
+                    heard.shown[seq] = message.superseded.table
             else:
                 self._ack_due = True  # our ack was lost
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ import structlog
 from bdw_fed.v1.control_plane_pb2 import PeerPath
 from bdw_fed.v1.federation_pb2 import PeerDirectory
 from bdw_fed.v1.membership_pb2 import SignedRevocations
+from bdw_fed.v1.model_pb2 import SignedEpochs
 from bdw_fed.v1.peer_pb2 import PeerFrame
 from cluster_agent.coordinator.intake import Intake, Mark
 from cluster_agent.coordinator.messages import PeerLoad, PeerSaid
@@ -32,7 +34,9 @@ from cluster_agent.peer.core import RELAY, Peering
 from cluster_agent.peer.directory import relayed, to_dial
 from cluster_agent.peer.stream import FrameQueue
 from cluster_agent.relay.doors import RelayDoors
+from wire import epochs
 from wire.identity import Credentials, Identity, Role
+from wire.signing import SignatureError
 from wire.versions import PEERS, Versions
 
 _log = structlog.get_logger(__name__)
@@ -299,7 +303,9 @@ class Peers:
         self._bus.witness(frame.lamport)
         source, log_id = named(peer.cluster), peer.session.log_id
         for seq, message in heard.messages:
-            self._intake.submit(PeerSaid(peer.cluster, message), Mark(source, log_id, seq))
+            believed = seq not in heard.shown or self._is_signed(peer.cluster, heard.shown[seq])
+            said = PeerSaid(peer.cluster, message) if believed else None
+            self._intake.submit(said, Mark(source, log_id, seq))
         if heard.load and not self._intake.full:
             self._intake.submit(PeerLoad(peer.cluster, log_id, heard.load))
         if heard.acked is not None:
@@ -312,6 +318,17 @@ class Peers:
         if heard.lost:
             _log.warning("our log lost messages that a peer has sent", peer=peer.cluster, messages=heard.lost)
         self._send(peer)
+
+    def _is_signed(self, cluster: str, shown: SignedEpochs) -> bool:
+        """Whether the hub says what this peer says that it does."""
+        try:
+            epochs.check(shown, self._credentials.ca, now=time.time())
+        except SignatureError as error:
+            _log.warning(
+                "a peer says that a run goes on without us, and can't show that", peer=cluster, error=str(error)
+            )
+            return False
+        return True
 
     def _send(self, peer: _Peer) -> None:
         loop = asyncio.get_running_loop()

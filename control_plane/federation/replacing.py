@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -48,15 +48,22 @@ class Planner(Protocol):
     ) -> Awaitable[tuple[Planned, bytes, Sequence[Operation]]]: ...
 
 
+class Signer(Protocol):
+    """Signs which fragments of a run count, so that peers can show it: see wire.epochs."""
+
+    def __call__(self, namespace: str, run: str, revision: int, epochs: Mapping[str, int]) -> m.SignedEpochs: ...
+
+
 class Replacements:
     """`keep` is run by the hub as long as it lives."""
 
-    def __init__(self, board: Board, runs: Runs, agents: Agents, marks: Marks, plan: Planner) -> None:
+    def __init__(self, board: Board, runs: Runs, agents: Agents, marks: Marks, plan: Planner, sign: Signer) -> None:
         self._board = board
         self._runs = runs
         self._agents = agents
         self._marks = marks
         self._plan = plan
+        self._sign = sign
         self._again: dict[tuple[str, str], float] = {}  # run that can't be helped just now -> when to look again
 
     async def keep(self) -> None:
@@ -108,7 +115,11 @@ class Replacements:
         absent = {cluster for cluster in planned.fragments if self._agents.out_of_touch(cluster)}
         if why := objection(lost, planned.fragments, absent):
             return why
-        event = messages.Replaced(lost, planned.plan.revision, digest, tuple(planned.fragments.values()), time.time())
+        fragments = tuple(planned.fragments.values())
+        table = self._sign(run.namespace, run.name, planned.plan.revision, fragments[0].epochs)
+        for fragment in fragments:
+            fragment.table.CopyFrom(table)
+        event = messages.Replaced(lost, planned.plan.revision, digest, fragments, time.time())
 
         async def same(_: m.Run) -> messages.Event:
             return event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bdw_fed.v1 import federation_pb2 as f
-from bdw_fed.v1.peer_pb2 import ExchangeRequest, Offer, PeerFrame, PeerMessage
+from bdw_fed.v1.peer_pb2 import ExchangeRequest, Offer, PeerFrame, PeerMessage, Superseded
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceStub
 from cluster_agent.coordinator.messages import Action, Append, PeerSaid, Publish
 from tests.agent.agents import running
@@ -19,6 +20,7 @@ from tests.agent.conftest import hub, hub_server, members
 from tests.agent.federation import FakeHub, Members, Served, directory, until
 from tests.coordinator.desk import RUN, Desk
 from tests.coordinator.test_fragments import PARTS, STEPS
+from wire import epochs
 from wire.identity import Identity, Role, channel_options, grpc_channel_credentials
 from wire.versions import PEERS
 
@@ -73,6 +75,31 @@ async def test_a_peer_that_leaves_the_topology_is_heard_no_more(members: Members
             await call.write(ExchangeRequest(frame=PeerFrame(cluster="a", log_id=b"A", seq=1, messages=[message])))
             assert await call.code() in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECONDITION)
         assert not b.said_by("a")
+
+
+async def test_a_run_is_stopped_by_the_word_of_the_hub_and_not_by_that_of_a_member(
+    members: Members, tmp_path: Path
+) -> None:
+    """What is not believed is acked all the same, so that the peers' session goes on."""
+    liar, hub = members.issue(Role.AGENT, "a"), members.issue(Role.HUB, "hub")
+    tables = [epochs.issue(by, "default", "r", 2, {"a": 9}) for by in (liar, hub)]
+    lie, truth = (PeerMessage(namespace="default", run="r", superseded=Superseded(table=each)) for each in tables)
+    async with running(members, tmp_path / "b", "b", NOWHERE) as b:
+        options = channel_options(Identity(Role.AGENT, "b"))
+        async with grpc.aio.secure_channel(b.peer_door.address, grpc_channel_credentials(liar), options=options) as at:
+            call = PeerServiceStub(at).Exchange()
+            await call.write(
+                ExchangeRequest(frame=PeerFrame(cluster="a", log_id=b"A", hello=True, seq=1, protocol=PEERS.newest))
+            )
+            with capture_logs() as logs:
+                frame = PeerFrame(cluster="a", log_id=b"A", seq=1, protocol=PEERS.newest, messages=[lie, truth])
+                await call.write(ExchangeRequest(frame=frame))
+                async with asyncio.timeout(20.0):
+                    while (await call.read()).frame.ack < 2:
+                        pass
+        assert b.said_by("a") == [truth.SerializeToString()]
+        [warning] = [log for log in logs if log["log_level"] == "warning"]
+        assert (warning["peer"], warning["error"]) == ("a", "it is not signed by a hub of this federation")
 
 
 async def test_a_relayed_frame_of_no_peer_is_dropped(

@@ -7,7 +7,7 @@ import pytest
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator import fragment, messages
 from tests.coordinator.desk import RUN, Desk, unit_ids
-from tests.coordinator.workflows import EACH, GATHER, SAME, Use, fragments, output, source
+from tests.coordinator.workflows import EACH, GATHER, SAME, Use, fragments, output, source, table
 
 FLIGHTS = source("flights", ["edge1"])
 CLEAN = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)})
@@ -99,14 +99,19 @@ def test_a_cluster_that_was_replaced_is_not_heard_and_told_so_once() -> None:
     said = desk.peer("edge2", epoch=1, revision=1, offer=offer)
     assert said.records == []
     [(cluster, message)] = said.to_peers("superseded")
-    assert (cluster, dict(message.superseded.epochs)) == ("edge2", {"edge1": 2})
+    shown = model_pb2.EpochTable.FromString(message.superseded.table.table)
+    assert (cluster, shown.revision, dict(shown.epochs)) == ("edge2", 2, {"edge1": 2})
     assert desk.peer("edge2", epoch=1, revision=1, offer=offer).peers == []
+
+
+def superseded(clusters: list[str], epoch: int = 2, run: str = RUN.run) -> peer_pb2.Superseded:
+    return peer_pb2.Superseded(table=model_pb2.SignedEpochs(table=table(clusters, epoch, run=run)))
 
 
 def test_a_cluster_that_hears_that_it_was_replaced_stops_and_frees_everything() -> None:
     desk = Desk(STEPS, PARTS)
     [task] = desk.read("inputs.flights").starts
-    said = desk.peer("edge2", epoch=2, revision=2, superseded=peer_pb2.Superseded(epochs={"edge2": 2}))
+    said = desk.peer("edge2", epoch=2, revision=2, superseded=superseded(["edge2"]))
     assert said.ended is not None
     assert said.ended.state == model_pb2.FRAGMENT_STATE_CANCELLED
     assert said.ended.failures[0].kind == "replaced"
@@ -115,11 +120,30 @@ def test_a_cluster_that_hears_that_it_was_replaced_stops_and_frees_everything() 
     assert desk.done(task).records == []
 
 
-def test_a_cluster_that_takes_part_in_the_newer_plan_waits_for_its_fragment_of_it() -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        superseded(["edge1", "edge2"]),  # we take part: the fragment comes from the hub
+        superseded(["edge2"], epoch=1),  # no newer one than ours
+        superseded(["edge2"], run="run-2"),
+        peer_pb2.Superseded(),
+    ],
+)
+def test_no_other_table_stops_a_cluster(told: peer_pb2.Superseded) -> None:
+    """Whatever the revision that its sender claims to have."""
     desk = Desk(STEPS, PARTS)
-    said = desk.peer("edge2", epoch=2, revision=2, superseded=peer_pb2.Superseded(epochs={"edge1": 2, "edge2": 2}))
+    said = desk.peer("edge2", epoch=9, revision=9, superseded=told)
     assert said.records == []
     assert said.ended is None
+
+
+def test_the_table_of_an_earlier_run_of_the_same_name_stops_nothing() -> None:
+    desk = Desk()
+    desk.steps, desk.parts = STEPS, PARTS
+    desk.assign(epoch=5)
+    older = model_pb2.EpochTable(namespace="default", run=RUN.run, revision=7, epochs={"edge2": 4}).SerializeToString()
+    told = peer_pb2.Superseded(table=model_pb2.SignedEpochs(table=older))
+    assert desk.peer("edge2", epoch=9, revision=9, superseded=told).ended is None
 
 
 def test_a_fragment_that_contradicts_itself_is_answered_with_the_reason() -> None:

@@ -97,6 +97,8 @@ def fragments(
         )
         for other in names:
             fragment.epochs[other] = epoch
+        if epoch > 1:
+            fragment.table.table = table(names, epoch, run=run)
         for step, places in parts.items():
             index = 0
             for place, count in places.items():
@@ -106,6 +108,12 @@ def fragments(
                     index += 1
         result[cluster] = fragment.SerializeToString()
     return result
+
+
+def table(clusters: Iterable[str], epoch: int, *, run: str = "run-1") -> bytes:
+    """What the hub would sign."""
+    epochs = dict.fromkeys(clusters, epoch)
+    return model_pb2.EpochTable(namespace="default", run=run, revision=epoch, epochs=epochs).SerializeToString()
 
 
 def random_graph(random: Random, clusters: Sequence[str]) -> tuple[list[Use], dict[str, dict[str, int]]]:
