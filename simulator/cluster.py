@@ -125,6 +125,10 @@ class Node:
                 attempt = (RunKey(key.namespace, key.run), key.task, key.attempt)
                 self._drop(attempt)
                 self._go_on()
+            case "adopt":
+                adopt = command.adopt
+                of, run = RunKey(adopt.namespace, adopt.from_run), RunKey(adopt.namespace, adopt.run)
+                self._store |= {(run, unit): None for unit in adopt.units if (of, unit) in self._store}
             case "end_run":
                 ended = RunKey(command.end_run.namespace, command.end_run.run)
                 for attempt in [each for each in (*self._waiting, *self._running) if each[0] == ended]:

@@ -31,14 +31,15 @@ from control_plane.reservations.core import (
     Try,
     WakeAt,
 )
-from control_plane.runs import core, forms
+from control_plane.runs import core, forms, lines
 from control_plane.runs import messages as told
-from control_plane.runs.replacing import objection, verdict
+from control_plane.runs.replacing import line_of_next, objection, verdict
 from simulator.clock import Clock
 from simulator.cluster import Cluster
 from simulator.links import LINK_SECONDS, Links
 from topology.model import Topology
 from wire.errors import ProblemError
+from wire.lines import run_of
 from workflow.load import load
 from workflow.model import Step, Workflow
 
@@ -199,11 +200,23 @@ class Federation:
         silence = {cluster: now - since for cluster, since in self._silent.items()}
         for name, run in list(self.runs.items()):
             found = verdict(run, silence)
-            if found.lost or found.stopped:
+            if run.HasField("original") and not self._silent.keys() & set(lines.waits_for(run)):
+                self._happened(name, lines.back(self._shown(run)))
+            elif found.lost or found.stopped:
                 self._begin_again(name, found.lost)
         if self._silent and not self.ended and not self._looks:
             self._looks = True
             self.clock.after(1.0, self._look_again)
+
+    def _shown(self, run: model_pb2.Run) -> model_pb2.Run:
+        """The run with the newest that its clusters, all of which are there, have told of it."""
+        statuses = [
+            cluster.core.status(key)
+            for cluster in self.clusters.values()
+            for key in cluster.core.runs()
+            if (key.namespace, run_of(key.run)) == (run.namespace, run.name)
+        ]
+        return forms.overlaid(run, statuses)
 
     def _look_again(self) -> None:
         self._looks = False
@@ -211,13 +224,15 @@ class Federation:
 
     def _begin_again(self, name: Name, lost: tuple[str, ...]) -> None:
         revision = self.runs[name].plan_revision + 1
+        line = line_of_next(self.runs[name], lost, ())
         try:
             fragments = self._plan(name, {}, lost=lost, revision=revision).fragments
         except ProblemError:
             return
         if objection(lost, fragments, self._silent) is None:
             for fragment in fragments.values():
-                table = model_pb2.EpochTable(namespace=name[0], run=name[1], revision=revision, epochs=fragment.epochs)
+                fragment.run = line
+                table = model_pb2.EpochTable(namespace=name[0], run=line, revision=revision, epochs=fragment.epochs)
                 fragment.table.table = table.SerializeToString()  # the network is played, and nobody lies
             event = told.Replaced(lost, revision, b"plan", tuple(fragments.values()), self.clock.now)
             self._happened(name, event)
@@ -225,7 +240,7 @@ class Federation:
     def _happened(self, name: Name, event: told.Event) -> None:
         """The writer of runs: the actions of one event are one transaction."""
         run = self.runs.get(name)
-        changed: dict[str, None] = {}
+        changed: dict[tuple[str, Name], None] = {}
         for action in core.handle(run, event):
             match action:
                 case told.StoreRun(fresh):
@@ -234,28 +249,26 @@ class Federation:
                     for fragment in fragments:
                         assignment = model_pb2.Assignment(fragment=fragment, desired=desired, time_to_live=seconds)
                         self.assignments[fragment.cluster, name] = assignment
-                        changed[fragment.cluster] = None
+                        changed[fragment.cluster, name] = None
                 case told.HandOut(fragments, desired):
                     for fragment in fragments:
-                        self.assignments[fragment.cluster, name] = model_pb2.Assignment(
-                            fragment=fragment, desired=desired
-                        )
-                        changed[fragment.cluster] = None
-                case told.SetDesired(clusters, desired):
+                        part = fragment.cluster, (fragment.namespace, fragment.run)
+                        self.assignments[part] = model_pb2.Assignment(fragment=fragment, desired=desired)
+                        changed[part] = None
+                case told.SetDesired(clusters, desired, line):
                     for cluster in clusters:
-                        before = self.assignments[cluster, name]
-                        self.assignments[cluster, name] = model_pb2.Assignment(
-                            fragment=before.fragment, desired=desired
-                        )
-                        changed[cluster] = None
+                        part = cluster, (name[0], line or (lines.name_of(run) if run is not None else name[1]))
+                        before = self.assignments[part]
+                        self.assignments[part] = model_pb2.Assignment(fragment=before.fragment, desired=desired)
+                        changed[part] = None
                 case told.TakeBack(clusters):
                     for cluster in clusters:
                         del self.assignments[cluster, name]
-                        changed[cluster] = None
+                        changed[cluster, name] = None
                 case _:
                     pass
-        for cluster in changed:
-            self._want(cluster, name)
+        for part in changed:
+            self._want(*part)
         if self.runs[name] is not run:
             self._ask(RunGone(name) if self.runs[name].state in forms.ENDED else RunSeen(self.runs[name]))
 
@@ -297,11 +310,13 @@ class Federation:
                 self._ask(Roomier(cluster))
             case "accepted":
                 accepted = federation_pb2.FragmentAccepted.FromString(message)
-                self._happened((accepted.namespace, accepted.run), told.FragmentAccepted(cluster, accepted.epoch, now))
+                name = accepted.namespace, run_of(accepted.run)
+                self._happened(name, told.FragmentAccepted(cluster, accepted.epoch, now))
             case "ended":
                 status = model_pb2.FragmentStatus.FromString(message)
-                self._happened((status.namespace, status.run), told.FragmentEnded(status, 0, now, ()))
-                if self.runs[status.namespace, status.run].stopped:
+                name = status.namespace, run_of(status.run)
+                self._happened(name, told.FragmentEnded(status, 0, now, ()))
+                if self.runs[name].stopped:
                     self._look()
             case _:
                 pass
@@ -322,7 +337,8 @@ class Federation:
             self._new_logs.remove(cluster)
             for (where, name), lost in list(self.assignments.items()):
                 if where == cluster:
-                    self._happened(name, told.LogLost(cluster, lost.fragment.epoch, self.clock.now))
+                    event = told.LogLost(cluster, lost.fragment.epoch, self.clock.now)
+                    self._happened((name[0], run_of(name[1])), event)
             self._look()
         self.clusters[cluster].give(messages.HubHeard())
         wanted = federation_pb2.AssignmentSet(
@@ -331,6 +347,8 @@ class Federation:
         self._deliver(cluster, lambda: all_assigned(wanted, self._held(cluster)))
         self._ask(Roomier(cluster))
         self.to_hub(cluster)
+        session = self._sessions[cluster]
+        self.clock.after(3 * LINK_SECONDS, lambda: self._look() if session == self._sessions[cluster] else None)
 
     def _held(self, cluster: str) -> list[Name]:
         return [(namespace, run) for namespace, run, _, _ in self.clusters[cluster].core.inventory()]
@@ -384,12 +402,12 @@ class Federation:
 
     def seconds(self, run: str, step: str, task: bytes) -> float:
         """See World."""
-        job = self.jobs["default", run]
+        job = self.jobs["default", run_of(run)]
         return job.seconds.get(step, 0.01) * (1.0 + job.varies * (task[0] / 127.5 - 1.0))
 
     def unit_bytes(self, run: str) -> int:
         """See World."""
-        return self.jobs["default", run].unit_bytes
+        return self.jobs["default", run_of(run)].unit_bytes
 
     def changed(self, cluster: Cluster) -> None:
         """See World."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_serializer, model_validator
+from pydantic import AfterValidator, Field, model_serializer, model_validator
 
 from topology.errors import WrongValue
 from topology.schema import Bandwidth, Cpus, Duration, Labels, Many, Metadata, Model, Name, Size, Takes
@@ -34,15 +34,6 @@ def _host_and_port(value: str) -> str:
         raise WrongValue(f"{value!r} is not an address: expected HOST:PORT", "write it as relay.example.org:7447")
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise WrongValue(f"{port!r} is not a port: expected HOST:PORT", "write it as relay.example.org:7447")
-    return value
-
-
-def _keep(value: object) -> object:
-    if value in ("original", "furthest"):
-        raise WrongValue(
-            f"keep: {value} is not there yet: once a cluster is replaced, the replacement is what counts",
-            "write keep: replacement, or leave it out",
-        )
     return value
 
 
@@ -85,7 +76,7 @@ class Disconnect(Model):
     lost_after: Duration = 300.0  # unreachable so long = lost
     stop_after: Duration = 0.0  # the cluster stops its part so long after it lost the hub; 0 = never
     replace: bool = False  # the lost cluster's part is given to others
-    keep: Annotated[Literal["replacement"], BeforeValidator(_keep)] = "replacement"  # what counts after reconnection
+    keep: Literal["replacement", "original", "furthest"] = "replacement"  # what counts once it is back
 
 
 class Kubernetes(Model):

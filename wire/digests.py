@@ -13,6 +13,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from wire.lines import run_of
+
 ID_BYTES = 16
 DIGEST_BYTES = 32
 _READ_BYTES = 256 << 10  # stays in a core's cache between reading and hashing
@@ -38,12 +40,12 @@ def task_id(namespace: str, run: str, step: str, inputs: Sequence[tuple[str, Seq
 @lru_cache(maxsize=1024)
 def _task_prefix(namespace: str, run: str, step: str) -> bytes:
     """What the ids of all tasks of a step of a run are made of, before they are hashed."""
-    return b"task" + b"".join(_pack(field.encode()) for field in (namespace, run, step))
+    return b"task" + b"".join(_pack(field.encode()) for field in (namespace, run_of(run), step))
 
 
 def source_task_id(namespace: str, run: str, step: str, index: int) -> bytes:
     """The 16-byte id that stands as the maker of the units of part `index` of a source."""
-    return _identify(b"source", [namespace.encode(), run.encode(), step.encode(), index.to_bytes(8, "big")])
+    return _identify(b"source", [namespace.encode(), run_of(run).encode(), step.encode(), index.to_bytes(8, "big")])
 
 
 def unit_id(task: bytes, port: str, index: int) -> bytes:

@@ -123,7 +123,9 @@ def _continue(source: Source, address: str, partial: Path) -> int:
         headers = {"Authorization": permits.header(source.permit)}
         if start:
             headers["Range"] = f"bytes={start}-"
-        connection.request("GET", f"/v1/{source.namespace}/{source.run}/{unit.id.hex()}", headers=headers)
+        connection.request(
+            "GET", f"/v1/{source.namespace}/{source.located.output.line or source.run}/{unit.id.hex()}", headers=headers
+        )
         response = connection.getresponse()
         if response.status == http.client.OK:
             start = 0

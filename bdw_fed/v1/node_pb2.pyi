@@ -545,6 +545,7 @@ class NodeCommand(_message.Message):
     STOP_LOGS_FIELD_NUMBER: _builtins.int
     END_RUN_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
+    ADOPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___NodeWelcome: ...
     @_builtins.property
@@ -567,6 +568,8 @@ class NodeCommand(_message.Message):
     def end_run(self) -> Global___EndRun: ...
     @_builtins.property
     def members(self) -> Global___Members: ...
+    @_builtins.property
+    def adopt(self) -> Global___AdoptUnits: ...
     def __init__(
         self,
         *,
@@ -581,12 +584,13 @@ class NodeCommand(_message.Message):
         stop_logs: Global___StopLogs | None = ...,
         end_run: Global___EndRun | None = ...,
         members: Global___Members | None = ...,
+        adopt: Global___AdoptUnits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "cancel", "fetch", "expect", "push", "open", "pool", "logs", "stop_logs", "end_run", "members"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "cancel", "fetch", "expect", "push", "open", "pool", "logs", "stop_logs", "end_run", "members", "adopt"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1045,6 +1049,37 @@ class RunMembers(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunMembers: _TypeAlias = RunMembers  # noqa: Y015
+
+@_typing.final
+class AdoptUnits(_message.Message):
+    """Units of one line of a run are those of another, too: as far as they are here, they get a second name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    FROM_RUN_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    from_run: _builtins.str
+    run: _builtins.str
+    @_builtins.property
+    def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        from_run: _builtins.str = ...,
+        run: _builtins.str = ...,
+        units: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_run", b"from_run", "namespace", b"namespace", "run", b"run", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptUnits: _TypeAlias = AdoptUnits  # noqa: Y015
 
 @_typing.final
 class EndRun(_message.Message):

@@ -27,6 +27,7 @@ from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey, SendHub
 from cluster_agent.coordinator.state import EdgeState, Known, Part, Run, StepState
 from cluster_agent.orders.messages import Failure
+from wire.lines import begins_with
 
 _RUNNING: Final = int(model_pb2.FRAGMENT_STATE_RUNNING)
 _ATTEMPTS_A_REVISION: Final = 10_000  # more than any task has
@@ -60,6 +61,11 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
         known = remembering.remembered(live)
         for node in book.nodes:
             book.tell(node, commands.end_run(key, remembering.kept_on(known, node)))
+    elif (other := remembering.beside(book, key)) is not None:
+        known = remembering.remembered(other)
+        for node in book.nodes:
+            if units := remembering.kept_on(known, node):
+                book.tell(node, commands.adopt(units, other.key, key))
     book.commit(records.FragmentTaken(event.fragment, event.desired))
     _say_accepted(book, key, proto.epoch, proto.revision)
     live = book.lives[key]
@@ -121,7 +127,8 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     graph = fragment.read(record.fragment, book.cluster)
     key = RunKey(graph.namespace, graph.run)
     old = book.lives.get(key)
-    attempts_before = _ATTEMPTS_A_REVISION * (graph.revision - 1)  # our log of them may be lost, our nodes go on
+    revisions_before = graph.revision - begins_with(graph.run)
+    attempts_before = _ATTEMPTS_A_REVISION * revisions_before  # our log of them may be lost, and our nodes go on
     known: dict[bytes, Known] = {}
     ways: dict[str, dict[bytes, str]] = {}
     if old is not None:  # so that no late word of its attempts is taken for one of ours
@@ -130,6 +137,8 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
         attempts_before = max([*attempts, old.run.attempts_before, int(followed)])
         known, ways = remembering.remembered(old), remembering.ways_of(old, graph)
         ending.drop(book, old)
+    elif (other := remembering.beside(book, key)) is not None:
+        known, ways = remembering.remembered(other), remembering.ways_of(other, graph)
     run = Run(
         key,
         record.fragment,

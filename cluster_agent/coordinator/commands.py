@@ -96,6 +96,14 @@ def size_pool(step: Step, workers: int) -> bytes:
     return command.SerializeToString()
 
 
+def adopt(units: Iterable[bytes], of: RunKey, run: RunKey) -> bytes:
+    """Units of one line of a run are those of another, too."""
+    command = node_pb2.NodeCommand()
+    command.adopt.namespace, command.adopt.from_run, command.adopt.run = of.namespace, of.run, run.run
+    command.adopt.units.extend(units)
+    return command.SerializeToString()
+
+
 def end_run(run: RunKey, keep: Iterable[bytes]) -> bytes:
     """Nothing of the run is needed but these units."""
     command = node_pb2.NodeCommand()

@@ -6,6 +6,9 @@ result is remembered, and where the same task forms anew, on the same bytes, it 
 
     newer fragment ─▶ `remembered` of the old one ─▶ Run.known ─▶ a task forms ─▶ Recalled ─▶ its units go on
 
+The same holds for a line that begins beside another (`beside`): it has the other's results, and its nodes give the
+units a name in the new line; the other one keeps all it has, and goes on.
+
 What was freed meanwhile is remembered without its bytes. Mostly nobody asks for them, since whoever had them is done
 as well; where somebody does, they are made again as anything that got lost. So the inputs of such a task are held until
 nobody needs its outputs, over clusters too: a sender is not told that it may free them. For the same reason a unit that
@@ -22,9 +25,11 @@ from cluster_agent.coordinator.committing import consume
 from cluster_agent.coordinator.fragment import EACH, TASK, Edge, Graph
 from cluster_agent.coordinator.live import LiveRun, unit_info
 from cluster_agent.coordinator.making import make
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import DONE, GRANTED, HEARD, READY, EdgeState, Known, KnownOutput, Task, Unit
 from cluster_agent.orders.messages import Output
 from wire.digests import task_id, unit_ids
+from wire.lines import is_second, run_of
 
 # ----------------------------------------------------------------------------------------------- a new beginning
 
@@ -68,6 +73,11 @@ def _contents(live: LiveRun, task: Task) -> bytes | None:
                 return None
             hasher.update(unit.digest)
     return hasher.digest(length=16)
+
+
+def beside(book: Book, key: RunKey) -> LiveRun | None:
+    """Where a second line of a run begins here: the line beside which it does, if we have it."""
+    return book.lives.get(RunKey(key.namespace, run_of(key.run))) if is_second(key.run) else None
 
 
 def kept_on(known: dict[bytes, Known], node: str) -> list[bytes]:

@@ -13,6 +13,7 @@ from cluster_agent.coordinator.fragment import OUTPUT, SOURCE
 from cluster_agent.coordinator.live import LiveRun, unit_proto
 from cluster_agent.coordinator.state import ASSIGNED, DONE, OPENED, READY, RETRYING, Task
 from cluster_agent.orders.messages import Failure
+from wire.lines import is_second
 
 _INPUTS_SHOWN: Final = 20
 _TASKS_SHOWN: Final = 100
@@ -46,6 +47,7 @@ def fragment_status(
             unit=unit_proto(unit),
             cluster=book.cluster,
             node=unit.copies[0] if unit.copies else "",
+            line=live.key.run if is_second(live.key.run) else "",
         )
     if only is not None:
         return status

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from bdw_fed.v1.model_pb2 import Event
 from cluster_agent.coordinator.messages import Publish, RunKey
+from wire.lines import run_of
 
 PREFIX = "io.bdw-fed."
 _RUN_EVENTS = 1_000
@@ -160,7 +161,7 @@ class EventBus:
         """Events of a namespace and run (empty = all): first those remembered, then those to come."""
 
         def matches(key: RunKey) -> bool:
-            return (not namespace or key.namespace == namespace) and (not run or key.run == run)
+            return (not namespace or key.namespace == namespace) and (not run or run in (key.run, run_of(key.run)))
 
         subscription = Subscription(self, matches, limit)
         kept = {key: memory for key, memory in self._memory.items() if matches(key)}

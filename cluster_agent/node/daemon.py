@@ -343,6 +343,8 @@ class NodeDaemon:
                 self._data.push(command.push)
             case "open":
                 self._data.open(command.open, self._tasks.follower(command.open.follow))
+            case "adopt":
+                await self._data.adopt(command.adopt)
             case "pool":
                 self._tasks.size_pool(command.pool)
             case "logs":

@@ -6,6 +6,7 @@ Each that takes time is an asyncio task that is known by what it is about, so th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from wire.digests import source_task_id, unit_id
 
 PORT = "out"
 _PUSHES_AT_ONCE = 8
+_ADOPTED_AT_ONCE = 100
 _About = tuple[str, str, object]  # namespace, run, and what in it
 Follow = Callable[[UnitInfo], bool]  # goes on with a unit by itself, if it may
 
@@ -59,6 +61,15 @@ class DataWork:
         """Push a unit to another node."""
         about = (order.key.namespace, order.key.run, (order.key.unit, order.address))
         self._begin(about, self._push(order))
+
+    async def adopt(self, order: node_pb2.AdoptUnits) -> None:
+        """Give units a name in another line of their run. What is not here is missed by whoever needs it."""
+        for count, unit in enumerate(order.units, 1):
+            with contextlib.suppress(DataError, OSError):
+                content = self._store.find(UnitKey(order.namespace, order.from_run, unit))
+                self._store.name(UnitKey(order.namespace, order.run, unit), content.digest)
+            if count % _ADOPTED_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def free(self, keys: Iterable[UnitKey]) -> None:
         """Forget units, also those on their way."""

@@ -16,6 +16,7 @@ from cluster_agent.orders import messages
 from cluster_agent.orders.messages import SMALL, Order, UnitInfo
 from cluster_agent.runtimes.base import NO_VALUES, SmallWork, Values
 from wire.digests import task_id
+from wire.lines import run_of
 
 _PATH = ("", "path")
 _SMALL = ("python", "command")  # whose tasks can be small jobs
@@ -96,7 +97,7 @@ def read_work(told: messages.Work, known: Mapping[int, Work]) -> Work:
     values = values_of(inputs, start.outputs)
     parameters = json.loads(start.parameters_json or "{}")
     environment = {
-        "BDW_FED_RUN": start.key.run,
+        "BDW_FED_RUN": run_of(start.key.run),
         "BDW_FED_STEP": start.step,
         "BDW_FED_NAMESPACE": start.key.namespace,
     }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.api.errors import InUse
+from control_plane.runs import lines
 from control_plane.store.base import Stored
 from topology import problems as found
 from topology.model import Topology
@@ -186,7 +187,11 @@ def _topology_problems(each: Loaded, model: Topology, live: Sequence[m.Run]) -> 
     clusters = {cluster.name for cluster in model.spec.clusters}
     problems = []
     for run in live:
-        if run.namespace == each.namespace and run.topology == each.name and (gone := run.fragments.keys() - clusters):
+        if (
+            run.namespace == each.namespace
+            and run.topology == each.name
+            and (gone := {*lines.clusters(run)} - clusters)
+        ):
             message = f"run {run.name} goes on on {', '.join(sorted(gone))}, which the topology has no more"
             problems.append(each.problem(("spec", "clusters"), message, "wait for the run, or cancel it first"))
     return problems

@@ -15,6 +15,7 @@ from bdw_fed.v1 import model_pb2 as m
 from control_plane.api.errors import NotFound
 from control_plane.federation.agents import Agents
 from control_plane.federation.errors import AgentUnreachable
+from control_plane.runs import lines
 
 _ANSWER_SECONDS = 10.0
 _TASKS = 100
@@ -30,14 +31,14 @@ class Details:
 
     async def tasks(self, run: m.Run) -> tuple[list[cp.TaskInfo], list[str]]:
         """The tasks that matter most just now, and the clusters that could not be asked."""
-        request = cp.DescribeRunRequest(namespace=run.namespace, run=run.name)
+        request = cp.DescribeRunRequest(namespace=run.namespace, run=lines.name_of(run))
         query = f.Query(namespace=run.namespace, describe=request)
         tasks: list[cp.TaskInfo] = []
         unreachable: list[str] = []
         answered: set[str] = set()
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                async for cluster, part in self._merged(sorted(run.fragments), query):
+                async for cluster, part in self._merged(lines.clusters(run), query):
                     if isinstance(part, str):
                         unreachable.append(cluster)
                         continue
@@ -45,19 +46,20 @@ class Details:
                     if part.end:
                         answered.add(cluster)
         except TimeoutError:
-            unreachable += sorted(run.fragments.keys() - answered - set(unreachable))
+            unreachable += sorted({*lines.clusters(run)} - answered - set(unreachable))
         tasks.sort(key=lambda task: (_ORDER.get(task.state, 5), -task.seconds))
         return tasks[:_TASKS], sorted(unreachable)
 
     async def logs(self, run: m.Run, request: cp.LogsRequest) -> AsyncGenerator[cp.LogsResponse]:
         """What the tasks have printed. With `follow`, until all clusters have no more to say."""
-        clusters = sorted(run.fragments)
+        asked = lines.clusters(run)
         if request.cluster:
-            if request.cluster not in clusters:
-                raise NotFound(f"cluster {request.cluster} takes no part in run {run.name}: {', '.join(clusters)} do")
-            clusters = [request.cluster]
+            if request.cluster not in asked:
+                raise NotFound(f"cluster {request.cluster} takes no part in run {run.name}: {', '.join(asked)} do")
+            asked = [request.cluster]
+        request.run = lines.name_of(run)
         query = f.Query(namespace=run.namespace, logs=request)
-        async with aclosing(self._merged(clusters, query)) as parts:
+        async with aclosing(self._merged(asked, query)) as parts:
             async for cluster, part in parts:
                 if isinstance(part, str):
                     yield cp.LogsResponse(cluster=cluster, stream="unreachable", data=part.encode())

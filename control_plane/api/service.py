@@ -27,7 +27,7 @@ from control_plane.hubs.audits import Audits
 from control_plane.membership.joining import Joining
 from control_plane.membership.members import Members
 from control_plane.patience import persistently
-from control_plane.runs import forms, messages
+from control_plane.runs import forms, lines, messages
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import Refused
@@ -213,7 +213,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         """What has happened in a run, or in the whole namespace."""
         request.namespace = request.namespace or "default"
         if request.run:
-            clusters = sorted((await self._run(request.namespace, request.run)).fragments)
+            clusters = lines.clusters(await self._run(request.namespace, request.run))
         else:
             clusters = self._agents.connected_anywhere()
         async for event in self._details.events(clusters, request):
@@ -264,8 +264,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         """Put taints on a cluster, or take them from it; which runs still have a part there."""
         declared = {name for stored in self._directories.topologies() for name in stored.questions.clusters}
         marks = await self._marks.mark(request, caller.name, declared | self._agents.statuses().keys())
-        parts = [(run, run.fragments[marks.cluster]) for run in self._board.live() if marks.cluster in run.fragments]
-        left = [f"{run.namespace}/{run.name}" for run, part in parts if part.state not in forms.FRAGMENT_ENDED]
+        left = [f"{run.namespace}/{run.name}" for run in self._board.live() if lines.goes_on_at(run, marks.cluster)]
         return cp.MarkClusterResponse(marks=marks, runs=sorted(left))
 
     # ------------------------------------------------------------------------------------- users

@@ -26,19 +26,20 @@ from control_plane.patience import persistently
 from control_plane.runs import messages
 from control_plane.runs.driver import Runs
 from control_plane.store.base import Stored
-from control_plane.store.errors import Conflict
+from control_plane.store.errors import Conflict, InvalidName
 from control_plane.store.etcd.errors import EtcdError
 from control_plane.store.keys import checked_name
 from control_plane.store.transaction import Operation
 from wire.digests import bytes_digest
 from wire.errors import ProblemError
+from wire.lines import LONGEST, may_name_a_run
 
 if TYPE_CHECKING:
     from control_plane.planner.base import Measured
     from control_plane.planner.core import Planned
 
 _SUFFIX = "abcdefghijkmnpqrstuvwxyz23456789"
-_LONGEST_STEM = 57
+_LONGEST_STEM = LONGEST - 6
 _SMALL_PLAN = 32 << 10  # bytes: such a plan needs no blob
 _RESERVING = ("hold", "lend")
 Statuses = Callable[[Iterable[str]], Mapping[str, cp.ClusterStatus]]
@@ -62,6 +63,10 @@ class Submissions:
         submission = self._kinds.submissions.key(namespace, digest)
         if request.run:
             checked_name(request.run)
+            if not may_name_a_run(request.run):
+                raise InvalidName(
+                    f"{request.run!r} can't name a run: expected at most {LONGEST} characters, and no '.-'"
+                )
 
         async def attempt() -> cp.SubmitResponse:
             look = await self._grounds.look(namespace, request.workflow, request.topology, [submission])

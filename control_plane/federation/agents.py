@@ -30,6 +30,7 @@ from control_plane.federation.session import CREDITS, AgentSession, Connection
 from control_plane.hubs.fellows import Fellows
 from control_plane.hubs.living import LivingHubs
 from control_plane.membership.members import Members
+from control_plane.runs import lines
 from control_plane.runs.board import Board
 from control_plane.store.base import Listing
 from wire.clocks import is_wrong
@@ -159,7 +160,7 @@ class Agents:
         """Delete the record of an agent that will not come back. AgentInUse while it is connected or has live runs."""
         if cluster in self._sessions or self._elsewhere.hub(cluster):
             raise AgentInUse(f"the agent of {cluster} is connected: stop it first")
-        live = [run.name for run in self._board.live() if cluster in run.fragments]
+        live = [run.name for run in self._board.live() if cluster in lines.clusters(run)]
         if live:
             raise AgentInUse(f"run {', '.join(live)} goes on on {cluster}: cancel it first")
         if not await self._intake.forget(cluster):

@@ -27,6 +27,7 @@ from control_plane.runs.writing import EventOf
 from control_plane.store.base import Deleted, Listing, Stored
 from control_plane.store.errors import Conflict, InvalidName
 from control_plane.store.transaction import Operation
+from wire.lines import run_of
 
 _log = structlog.get_logger(__name__)
 
@@ -198,12 +199,12 @@ class Intake:
             async def event_of(
                 run: m.Run, fragment: m.Fragment = fragment, may_have_come: bool = may_have_come
             ) -> messages.Event:
-                kept = run.fragments.get(cluster)
+                kept = forms.of_line(run, cluster, fragment.epoch).fragments.get(cluster)
                 if kept is None or (kept.state == m.FRAGMENT_STATE_ASSIGNED and not may_have_come):
                     return messages.Progress(())
                 return messages.LogLost(cluster, fragment.epoch, time.time())
 
-            await self._runs.happen(fragment.namespace, fragment.run, event_of)
+            await self._runs.happen(fragment.namespace, run_of(fragment.run), event_of)
 
     async def _happened(self, cluster: str, frame: f.SessionRequest, number: Operation) -> int:
         """Let the frame have its effect, together with `number`; the revision of both."""
@@ -225,7 +226,7 @@ class Intake:
                     _log.warning("a frame of an agent means nothing", cluster=cluster, kind=other)
                     return await self._kinds.commit([number])
             event_of = self._event_of(cluster, frame)
-            return (await self._runs.happen(said.namespace, said.run, event_of, [number])).revision
+            return (await self._runs.happen(said.namespace, run_of(said.run), event_of, [number])).revision
         except InvalidName as error:
             _log.warning("a frame of an agent names no run", cluster=cluster, error=str(error))
             return await self._kinds.commit([number])
@@ -243,9 +244,10 @@ class Intake:
                 case "output":
                     return messages.OutputMade(frame.output, frame.seq)
                 case _:
-                    others = [part for name, part in run.fragments.items() if name != cluster]
+                    line = forms.of_line(run, cluster, frame.ended.epoch)
+                    others = [part for name, part in line.fragments.items() if name != cluster]
                     last = all(part.state in forms.FRAGMENT_ENDED for part in others)
-                    outputs = await self._runs.outputs(run) if last else []
+                    outputs = await self._runs.outputs(run, line) if last else []
                     return messages.FragmentEnded(frame.ended, frame.seq, at, tuple(outputs))
 
         return event

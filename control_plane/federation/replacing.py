@@ -4,6 +4,9 @@
 
 The plan is stored together with the run, on the condition that the run is as it was, so that of two hubs one decides.
 What can't be replaced just now is tried again after a while: a cluster that stands in the way may be back, or lost too.
+
+Where the policy may come back to what was there, the replacement is a line beside it. Once the clusters of the original
+are back it is said which of the two counts; one that waits for a cluster that is to be empty does not.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from control_plane.runs import messages
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import RunError
-from control_plane.runs.replacing import objection, verdict, waits
+from control_plane.runs.lines import back, waits_for
+from control_plane.runs.replacing import line_of_next, objection, verdict, waits
 from control_plane.store.errors import StoreError
 from control_plane.store.etcd.errors import EtcdError
 from control_plane.store.transaction import Operation
@@ -74,11 +78,19 @@ class Replacements:
             listened = attention.listened(time.monotonic())
             silence = {cluster: min(seconds, listened) for cluster, seconds in self._agents.silence().items()}
             overdue = self._marks.overdue()
+            for cluster in silence:
+                if self._agents.out_of_touch(cluster):
+                    self._board.away(cluster)
             for run in self._board.live():
                 found = verdict(run, silence, overdue)
                 if found.next_in is not None:
                     wait = min(wait, found.next_in)
-                if found.lost or found.stopped:
+                if run.HasField("original") and set(waits_for(run)) & set(overdue):
+                    await self._happened(run, messages.Kept(run.plan_revision, original=False))
+                elif run.HasField("original") and self._is_back(run):
+                    _log.info("a run has its clusters back", run=run.name, clusters=list(run.original.lost))
+                    await self._happened(run, back(run))
+                elif found.lost or found.stopped:
                     await self._replace(run, found.lost, overdue)
                 elif waits(run):
                     await self._happened(run, messages.Irreplaceable(""))
@@ -87,13 +99,18 @@ class Replacements:
             attention.next_at(time.monotonic() + wait)
             await asyncio.sleep(wait)
 
+    def _is_back(self, run: m.Run) -> bool:
+        """Whether all clusters that the run had before it began again are there, and have told how far they are."""
+        return not any(self._agents.out_of_touch(each) or self._board.is_silent(each) for each in waits_for(run))
+
     async def _replace(self, run: m.Run, lost: tuple[str, ...], overdue: Collection[str]) -> None:
         name = (run.namespace, run.name)
         if name in self._again:
             return
         self._again[name] = time.monotonic() + _AGAIN_SECONDS
         try:
-            reason = await persistently(lambda: self._begin_again(run, lost))
+            line = line_of_next(run, lost, overdue)
+            reason = await persistently(lambda: self._begin_again(run, lost, line))
         except ProblemError as error:
             reason = "; ".join(problem.message for problem in error.problems)
         except RunError:
@@ -109,15 +126,16 @@ class Replacements:
             _log.warning("a run began again", run=run.name, without=list(lost))
             self._again.pop(name, None)
 
-    async def _begin_again(self, run: m.Run, lost: tuple[str, ...]) -> str:
-        """Store the run's new beginning; returns why that is not possible."""
+    async def _begin_again(self, run: m.Run, lost: tuple[str, ...], line: str) -> str:
+        """Store the run's new beginning, in the line of this name; returns why that is not possible."""
         planned, digest, also = await self._plan(run, {}, lost=lost, revision=run.plan_revision + 1)
         absent = {cluster for cluster in planned.fragments if self._agents.out_of_touch(cluster)}
         if why := objection(lost, planned.fragments, absent):
             return why
         fragments = tuple(planned.fragments.values())
-        table = self._sign(run.namespace, run.name, planned.plan.revision, fragments[0].epochs)
+        table = self._sign(run.namespace, line, planned.plan.revision, fragments[0].epochs)
         for fragment in fragments:
+            fragment.run = line
             fragment.table.CopyFrom(table)
         event = messages.Replaced(lost, planned.plan.revision, digest, fragments, time.time())
 

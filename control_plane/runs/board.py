@@ -26,6 +26,7 @@ from control_plane.runs.errors import RunError
 from control_plane.store.base import Deleted, Listing
 from control_plane.store.errors import StoreError
 from control_plane.store.etcd.errors import EtcdError
+from wire.lines import run_of
 
 _FLUSH_SECONDS = 2.0
 Name = tuple[str, str]
@@ -44,7 +45,8 @@ class Board:
         self._kinds = kinds
         self._runs = runs
         self._live: dict[Name, m.Run] = {}
-        self._progress: dict[Name, dict[str, m.FragmentStatus]] = {}
+        self._progress: dict[Name, dict[Name, m.FragmentStatus]] = {}  # run -> line and cluster -> what it said
+        self._silent: set[str] = set()  # clusters that have not said how far they are since they were out of touch
         self._dirty: set[Name] = set()
         self._something_dirty = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -67,16 +69,25 @@ class Board:
         The word that it has ended comes sequenced and is stored; taken from here, it would make way for the counters
         stored last, which are older than those shown.
         """
-        name = (status.namespace, status.run)
+        name = (status.namespace, run_of(status.run))
         run = self._live.get(name)
-        kept = run.fragments.get(status.cluster) if run is not None else None
-        if kept is None or kept.epoch != status.epoch or status.state in forms.FRAGMENT_ENDED:
+        line = forms.of_line(run, status.cluster, status.epoch) if run is not None else None
+        if line is None or not forms.counts(line, status.cluster, status.epoch) or status.state in forms.FRAGMENT_ENDED:
             return
-        self._progress.setdefault(name, {})[status.cluster] = status
+        self._progress.setdefault(name, {})[status.run, status.cluster] = status
+        self._silent.discard(status.cluster)
         if ours:
             self._dirty.add(name)
             self._something_dirty.set()
         self._wake(name)
+
+    def away(self, cluster: str) -> None:
+        """The cluster is out of touch: what it said of its fragments is old."""
+        self._silent.add(cluster)
+
+    def is_silent(self, cluster: str) -> bool:
+        """Whether it has said nothing of its fragments since it was out of touch."""
+        return cluster in self._silent
 
     async def some_run_stops(self) -> None:
         """Wait until there is a run that is being stopped."""

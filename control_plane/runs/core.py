@@ -10,7 +10,8 @@ revision of the run it read, so two hubs, or a frame that comes twice, can't bot
                   QUEUED ─all reserved─┘ STOPPING ─every fragment has ended─▶ FAILED | CANCELLED
                    ⟲ Reserving, denied   RUNNING ─every fragment succeeded──▶ SUCCEEDED
 
-How slots are reserved stands in `reserving`, how a run begins again without clusters that are lost in `replacing`.
+How slots are reserved stands in `reserving`, how a run begins again without clusters that are lost in `replacing`, and
+how it may have two lines for a while in `lines`.
 
 What a fragment says counts only under the epoch that the run has for its cluster, and only until the fragment has
 ended; an ended run never changes again.
@@ -19,7 +20,7 @@ ended; an ended run never changes again.
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.runs import replacing, reserving
+from control_plane.runs import lines, replacing, reserving
 from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, copy_of, overlaid, published, take_part, trimmed
 from control_plane.runs.messages import (
     Abandoned,
@@ -30,6 +31,7 @@ from control_plane.runs.messages import (
     FragmentAccepted,
     FragmentEnded,
     Irreplaceable,
+    Kept,
     LogLost,
     OutOfTouch,
     OutputMade,
@@ -56,11 +58,22 @@ INLINE_OUTPUTS = 100
 
 def handle(run: m.Run | None, event: Event) -> list[Action]:
     """What follows from `event` for `run` (None: it does not exist). An empty list: nothing, it is old news."""
-    if isinstance(event, Submitted):
-        return _submitted(run, event)
     if run is None:
-        return [Refuse("there is no such run")]
+        return _submitted(run, event) if isinstance(event, Submitted) else [Refuse("there is no such run")]
+    if not run.HasField("original"):
+        return _of_line(run, event)
+    if lines.ends_it(run, event):
+        original, dropped = lines.restored(run)
+        return [*dropped, *lines.named(original, _of_line(original, event))]
+    of_original = lines.of_original(run, event)
+    return lines.together(run, _of_line(run, event)) if of_original is None else of_original
+
+
+def _of_line(run: m.Run, event: Event) -> list[Action]:
+    """What follows for a run with one line, or for the one that `fragments` are of."""
     match event:
+        case Submitted():
+            return _submitted(run, event)
         case Planned():
             return _planned(run, event)
         case Queued():
@@ -89,6 +102,8 @@ def handle(run: m.Run | None, event: Event) -> list[Action]:
             return _out_of_touch(run, event)
         case Replaced():
             return replacing.replaced(run, event)
+        case Kept():
+            return []  # one of its lines is gone already
         case Irreplaceable():
             return replacing.irreplaceable(run, event)
         case CancelRequested():

@@ -14,13 +14,14 @@ from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.kinds import Kinds, fit_together, submission_name, writing
 from control_plane.patience import REQUEST_SECONDS, persistently
-from control_plane.runs import core, forms, messages
+from control_plane.runs import core, forms, lines, messages
 from control_plane.runs.errors import NoSuchRun, Refused, RunExists
 from control_plane.runs.writing import EventOf, Outcome, RunWriter, desired_operations, wanting
 from control_plane.store.base import Stored
 from control_plane.store.errors import AlreadyExists
 from control_plane.store.keys import Key
 from control_plane.store.transaction import Operation
+from wire.lines import run_of
 
 
 class Runs:
@@ -34,8 +35,8 @@ class Runs:
         """The run as stored. NoSuchRun if there is none."""
         return (await self._there(namespace, name)).value
 
-    async def outputs(self, run: m.Run) -> list[m.RunOutput]:
-        """All outputs that the run's fragments have told of, in the order people see them.
+    async def outputs(self, run: m.Run, line: m.Run | m.RunLine | None = None) -> list[m.RunOutput]:
+        """All outputs that the run's fragments have told of, or those of a line, in the order people see them.
 
         Those of fragments that were replaced are none.
         """
@@ -43,7 +44,7 @@ class Runs:
         return forms.published(
             output
             for piece in pieces.items
-            if forms.counts(run, piece.key.names[2], int(piece.key.names[3]))
+            if forms.counts(line or run, piece.key.names[2], int(piece.key.names[3]))
             for output in piece.value.outputs
         )
 
@@ -128,9 +129,10 @@ class Runs:
         for stored in fragments:
             fragment = stored.value.fragment
             handed_out.setdefault((fragment.namespace, fragment.run), set()).add(fragment.cluster)
-            run = runs.get((fragment.namespace, fragment.run))
-            desired = run.desired if run is not None else m.DESIRED_STATE_FORGOTTEN
-            concerned = run is None or fragment.cluster in core.concerned(run)
+            run = runs.get((fragment.namespace, run_of(fragment.run)))
+            counted = run is not None and _is_of(run, fragment)
+            desired = run.desired if run is not None and counted else m.DESIRED_STATE_FORGOTTEN
+            concerned = run is None or not counted or _is_concerned(run, fragment)
             if stored.value.desired == m.DESIRED_STATE_RESERVED and run is not None and not _attempts(run, fragment):
                 await self._kinds.commit([self._kinds.fragments.deleting(stored.key, stored.revision)])
             elif concerned and stored.value.desired != desired:
@@ -155,7 +157,8 @@ class Runs:
             stored = await self._there(namespace, name)
             if stored.value.state not in forms.ENDED:
                 raise Refused(f"the run {name} has not ended: cancel it first")
-            forgotten = dict.fromkeys(stored.value.fragments, m.DESIRED_STATE_FORGOTTEN)
+            line = lines.name_of(stored.value)
+            forgotten = {(line, cluster): m.DESIRED_STATE_FORGOTTEN for cluster in stored.value.fragments}
             operations = await desired_operations(self._kinds, stored.value, forgotten)
             for piece in (await self._kinds.outputs.list(namespace, name)).items:
                 operations.append(self._kinds.outputs.deleting(piece.key, piece.revision))
@@ -204,6 +207,17 @@ def _attempts(run: m.Run, fragment: m.Fragment) -> bool:
     """Whether the run reserves this fragment just now, or has got it."""
     kept = run.fragments.get(fragment.cluster)
     return kept is not None and kept.epoch == fragment.epoch
+
+
+def _is_of(run: m.Run, fragment: m.Fragment) -> bool:
+    """Whether the fragment is of a line of the run that may count."""
+    return fragment.run == lines.name_of(run) or (run.HasField("original") and fragment.run == run.original.line)
+
+
+def _is_concerned(run: m.Run, fragment: m.Fragment) -> bool:
+    if run.HasField("original") and fragment.run == run.original.line:
+        return fragment.cluster in lines.waits_for(run)
+    return fragment.cluster in core.concerned(run)
 
 
 def _no_such_run(namespace: str, name: str) -> NoSuchRun:

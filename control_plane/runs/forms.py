@@ -16,11 +16,16 @@ def overlaid(run: m.Run, statuses: Iterable[m.FragmentStatus]) -> m.Run:
     """The run with newer counters laid over those that are stored; the run itself where none are newer."""
     shown: m.Run | None = None
     for status in statuses:
-        kept = (shown or run).fragments.get(status.cluster)
-        if run.state in ENDED or kept is None or not _is_news(kept, status):
+        if run.state in ENDED:
             continue
-        shown = shown or copy_of(run)
-        shown.fragments[status.cluster].CopyFrom(trimmed(status))
+        kept = (shown or run).fragments.get(status.cluster)
+        beside = (shown or run).original.fragments.get(status.cluster)
+        if kept is not None and _is_news(kept, status):
+            shown = shown or copy_of(run)
+            shown.fragments[status.cluster].CopyFrom(trimmed(status))
+        elif beside is not None and _is_news(beside, status):
+            shown = shown or copy_of(run)
+            shown.original.fragments[status.cluster].CopyFrom(trimmed(status))
     return shown or run
 
 
@@ -31,7 +36,7 @@ def compacted(run: m.Run, most_bytes: int) -> m.Run:
         if fresh.ByteSize() <= most_bytes:
             break
         fresh = copy_of(fresh) if fresh is run else fresh
-        for fragment in fresh.fragments.values():
+        for fragment in (*fresh.fragments.values(), *fresh.original.fragments.values()):
             fragment.ClearField(detail)
     return fresh
 
@@ -70,19 +75,28 @@ def assigned(fragment: m.Fragment) -> m.FragmentStatus:
     )
 
 
-def counts(run: m.Run, cluster: str, epoch: int) -> bool:
-    """Whether what a fragment of that epoch says is of the run as it is now."""
+def counts(run: m.Run | m.RunLine, cluster: str, epoch: int) -> bool:
+    """Whether what a fragment of that epoch says is of the run as it is now, or of this line of it."""
     return cluster in run.fragments and run.fragments[cluster].epoch == epoch
+
+
+def of_line(run: m.Run, cluster: str, epoch: int) -> m.Run | m.RunLine:
+    """The line of which a cluster's fragment of that epoch is: the original, or else the run as it is."""
+    beside = run.original.fragments.get(cluster) if run.HasField("original") else None
+    return run.original if beside is not None and beside.epoch == epoch else run
 
 
 def take_part(fresh: m.Run, fragments: Iterable[m.Fragment]) -> None:
     """These are the run's fragments now, and nothing was heard of them."""
     fresh.fragments.clear()
     fresh.replace_after.clear()
+    fresh.keep.clear()
     for fragment in fragments:
         fresh.fragments[fragment.cluster].CopyFrom(assigned(fragment))
         if fragment.policy.replace:
             fresh.replace_after[fragment.cluster] = fragment.policy.lost_after
+        if fragment.policy.keep in ("original", "furthest"):
+            fresh.keep[fragment.cluster] = fragment.policy.keep
 
 
 def copy_of(run: m.Run) -> m.Run:

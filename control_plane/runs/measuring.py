@@ -17,6 +17,7 @@ from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.kinds import Kinds, object_names, writing
 from control_plane.patience import persistently
+from control_plane.runs.lines import name_of
 from control_plane.store.errors import StoreError
 from control_plane.store.etcd.errors import EtcdError
 from control_plane.store.keys import Key
@@ -93,7 +94,7 @@ class Measurements:
     async def _note(self, runs: Sequence[m.Run]) -> None:
         """Add what these runs have shown to the sums, in one write."""
         fragments, measured = self._kinds.fragments, self._kinds.measured
-        keys = [fragments.key(min(run.fragments), run.namespace, run.name) for run in runs]
+        keys = [fragments.key(min(run.fragments), run.namespace, name_of(run)) for run in runs]
         look = await self._kinds.look(keys)
         shown: dict[Key, list[s.StepMeasured]] = {}
         for run, key in zip(runs, keys, strict=True):

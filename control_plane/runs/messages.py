@@ -143,13 +143,24 @@ class OutOfTouch:
 
 @dataclass(frozen=True)
 class Replaced:
-    """Clusters are lost, and there is a plan without them; `revision` follows on the run's. It begins the run again."""
+    """Clusters are lost, and there is a plan without them; `revision` follows on the run's. It begins the run again.
+
+    Fragments of another line than the run's are a line beside it.
+    """
 
     lost: tuple[str, ...]
     revision: int
     plan: bytes
     fragments: tuple[m.Fragment, ...]
     at: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The original line of a run can go on: it counts, or the replacement does. `revision`: that of the run's plan."""
+
+    revision: int
+    original: bool
 
 
 @dataclass(frozen=True)
@@ -193,6 +204,7 @@ Event = (
     | LogLost
     | OutOfTouch
     | Replaced
+    | Kept
     | Irreplaceable
     | CancelRequested
     | SuspendRequested
@@ -233,10 +245,11 @@ class TakeBack:
 
 @dataclass(frozen=True)
 class SetDesired:
-    """What is wanted of these clusters' fragments from now on."""
+    """What is wanted of these clusters' fragments from now on, in this line of the run; empty: in the newest."""
 
     clusters: tuple[str, ...]
     desired: m.DesiredState.ValueType
+    line: str = ""
 
 
 @dataclass(frozen=True)

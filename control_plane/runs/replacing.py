@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from bdw_fed.v1 import model_pb2 as m
+from control_plane.runs import lines
 from control_plane.runs.forms import FRAGMENT_ENDED, copy_of, take_part, trimmed
 from control_plane.runs.messages import (
     Action,
@@ -25,6 +26,7 @@ from control_plane.runs.messages import (
     SetDesired,
     StoreRun,
 )
+from wire.lines import line_name
 
 _WAITS = "waits for a lost cluster: "
 _GOES_ON = (m.RUN_STATE_RUNNING, m.RUN_STATE_SUSPENDED)
@@ -84,8 +86,13 @@ def replaced(run: m.Run, event: Replaced) -> list[Action]:
     if run.state not in _GOES_ON or event.revision != run.plan_revision + 1:
         return [Refuse(f"the run {run.name} has come further than it was when it was planned without a lost cluster")]
     fresh = copy_of(run)
+    line = event.fragments[0].run
+    beside = line != lines.name_of(run)
     fresh.plan_revision = event.revision
     fresh.plan = event.plan
+    if beside:
+        lines.put_beside(fresh, run, event.lost)
+        fresh.line = line
     take_part(fresh, event.fragments)
     fresh.replaced.extend(each for each in event.lost if each not in fresh.replaced)
     del fresh.stopped[:]
@@ -93,7 +100,7 @@ def replaced(run: m.Run, event: Replaced) -> list[Action]:
     fresh.message = f"began again: {_why(run, event)}"
     return [
         HandOut(event.fragments, fresh.desired),
-        *([SetDesired(gone, m.DESIRED_STATE_FORGOTTEN)] if gone else []),
+        *([SetDesired(gone, m.DESIRED_STATE_FORGOTTEN)] if gone and not beside else []),
         StoreRun(fresh),
     ]
 
@@ -104,6 +111,18 @@ def _why(run: m.Run, event: Replaced) -> str:
     if not event.lost and said:
         return f"{', '.join(run.stopped)}: {'; '.join(sorted(said))}"
     return f"{', '.join(event.lost) or ', '.join(run.stopped)} was out of touch, or is drained"
+
+
+def line_of_next(run: m.Run, lost: Collection[str], overdue: Collection[str]) -> str:
+    """The name of the line of which the run's next fragments are.
+
+    A line is begun beside the one that there is if the clusters may come back to it: not where they are drained, have
+    stopped their part or lost their log. The replacement that stands beside a line is replaced in its place.
+    """
+    comes_back = lost and not run.stopped and not set(lost) & set(overdue)
+    if comes_back and lines.rule_of(run, lost) and not run.HasField("original"):
+        return line_name(run.name, run.plan_revision + 1)
+    return lines.name_of(run)
 
 
 def stopped_by_itself(run: m.Run, status: m.FragmentStatus) -> bool:

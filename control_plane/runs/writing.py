@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.kinds import Kinds, fit_together, piece_name, writing
-from control_plane.runs import core, forms, messages
+from control_plane.runs import core, forms, lines, messages
 from control_plane.runs.errors import Refused
 from control_plane.store.base import Stored
 from control_plane.store.errors import Conflict, StoreError
@@ -34,6 +34,8 @@ _BATCH = 50
 _OUTPUTS_A_PIECE = 400
 _FRAGMENTS_A_LOOK = 64
 _MOST_RUN_BYTES = 200 << 10
+Part = tuple[str, str]  # the line's name, and the cluster
+Wanted = dict[Part, m.DesiredState.ValueType]
 EventOf = Callable[[m.Run], Awaitable[messages.Event]]
 
 
@@ -75,17 +77,23 @@ class _Batch:
     run: m.Run | None
     early: list[Operation] = field(default_factory=list)
     also: list[Operation] = field(default_factory=list)
-    outputs: list[m.RunOutput] = field(default_factory=list)
-    desired: dict[str, m.DesiredState.ValueType] = field(default_factory=dict)
-    orders: dict[str, m.Assignment | None] = field(default_factory=dict)  # new ones, or (None) no longer to reserve
+    outputs: list[messages.StoreOutputs] = field(default_factory=list)
+    desired: Wanted = field(default_factory=dict)
+    orders: dict[Part, m.Assignment | None] = field(default_factory=dict)  # new ones, or (None) no longer to reserve
     whole: bool = False  # it must not be written in parts
 
-    def want(self, clusters: Sequence[str], desired: m.DesiredState.ValueType) -> None:
+    def outputs_of(self, status: m.FragmentStatus) -> list[m.RunOutput]:
+        """Those of the line of which this fragment is: none of fragments that were replaced, or are of another line."""
+        assert self.run is not None
+        line = forms.of_line(self.run, status.cluster, status.epoch)
+        return [made for told in self.outputs if forms.counts(line, told.cluster, told.epoch) for made in told.outputs]
+
+    def want(self, line: str, clusters: Sequence[str], desired: m.DesiredState.ValueType) -> None:
         """This is wanted of these fragments, some of which may be handed out by this very batch."""
         for cluster in clusters:
-            order = self.orders.get(cluster)
+            order = self.orders.get((line, cluster))
             if order is None:
-                self.desired[cluster] = desired
+                self.desired[line, cluster] = desired
             else:
                 order.desired = desired
 
@@ -177,7 +185,7 @@ class RunWriter:
             return
         event = await item.event_of(batch.run)
         if isinstance(event, messages.FragmentEnded):
-            event = replace(event, outputs=(*event.outputs, *batch.outputs))
+            event = replace(event, outputs=(*event.outputs, *batch.outputs_of(event.status)))
         run = batch.run
         for action in core.handle(run, event):
             match action:
@@ -185,24 +193,23 @@ class RunWriter:
                     raise Refused(message)
                 case messages.StoreRun(fresh):
                     batch.run = forms.compacted(fresh, _MOST_RUN_BYTES)
-                case messages.SetDesired(clusters, desired):
-                    batch.want(clusters, desired)
+                case messages.SetDesired(clusters, desired, line):
+                    batch.want(line or lines.name_of(run), clusters, desired)
                 case messages.StoreOutputs():
-                    batch.outputs.extend(action.outputs)
+                    batch.outputs.append(action)
                     batch.early.extend(await self._outputs(run, action))
                 case messages.StoreFragments(fragments, desired, seconds):
                     if desired == m.DESIRED_STATE_RESERVED:  # others are handed out by whoever submits
                         for each in fragments:
                             order = m.Assignment(fragment=each, desired=desired, time_to_live=seconds)
-                            batch.orders[each.cluster] = order
+                            batch.orders[each.run, each.cluster] = order
                 case messages.HandOut(fragments, desired):
-                    batch.outputs.clear()  # of the fragments that these replace
                     for each in fragments:
-                        batch.desired.pop(each.cluster, None)
-                        batch.orders[each.cluster] = m.Assignment(fragment=each, desired=desired)
+                        batch.desired.pop((each.run, each.cluster), None)
+                        batch.orders[each.run, each.cluster] = m.Assignment(fragment=each, desired=desired)
                     batch.whole = True
                 case messages.TakeBack(clusters):
-                    batch.orders |= dict.fromkeys(clusters)
+                    batch.orders |= dict.fromkeys((run.name, cluster) for cluster in clusters)
 
     async def _commit(self, before: Stored[m.Run] | None, batch: _Batch, *, certain: bool) -> int:
         """One transaction where it fits; else outputs before the run, and what is wanted of fragments after it.
@@ -241,10 +248,10 @@ class RunWriter:
         return operations
 
 
-async def desired_operations(kinds: Kinds, run: m.Run, desired: dict[str, m.DesiredState.ValueType]) -> list[Operation]:
+async def desired_operations(kinds: Kinds, run: m.Run, desired: Wanted) -> list[Operation]:
     """Writes that make this wanted of the run's fragments, as far as it is not yet."""
     operations = []
-    wanted = {kinds.fragments.key(cluster, run.namespace, run.name): state for cluster, state in desired.items()}
+    wanted = {kinds.fragments.key(cluster, run.namespace, line): state for (line, cluster), state in desired.items()}
     keys = list(wanted)
     for at in range(0, len(keys), _FRAGMENTS_A_LOOK):
         look = await kinds.look(keys[at : at + _FRAGMENTS_A_LOOK])
@@ -255,11 +262,11 @@ async def desired_operations(kinds: Kinds, run: m.Run, desired: dict[str, m.Desi
     return operations
 
 
-async def order_operations(kinds: Kinds, run: m.Run, orders: dict[str, m.Assignment | None]) -> list[Operation]:
+async def order_operations(kinds: Kinds, run: m.Run, orders: dict[Part, m.Assignment | None]) -> list[Operation]:
     """Writes that hand out these fragments, or order them to be reserved, or take (None) such an order back."""
     operations = []
-    for cluster, order in orders.items():
-        key = kinds.fragments.key(cluster, run.namespace, run.name)
+    for (line, cluster), order in orders.items():
+        key = kinds.fragments.key(cluster, run.namespace, line)
         stored = await kinds.fragments.get(key)
         if order is not None:
             if stored is None or stored.value != order:

@@ -174,6 +174,11 @@ class FakeNode:
             self.open(command)
         elif kind == "pool":
             self.pools[command.definition] = command.workers
+        elif kind == "adopt":
+            of, run = RunKey(command.namespace, command.from_run), key_of(command)
+            for unit in command.units:
+                if (of, unit) in self.store:
+                    self.store[run, unit] = self.store[of, unit]
         elif kind == "end_run":
             self.end_run(command)
 

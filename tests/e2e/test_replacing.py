@@ -1,4 +1,4 @@
-"""A cluster's agent stands still in the middle of a run, is replaced, comes back, and nothing of it is seen."""
+"""A cluster's agent stands still in the middle of two runs, is replaced, and comes back: one line of each counts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ spec:
   outputs: {list: {from: all.list, file: list.txt}}
   policy: {disconnect: {lost_after: 5s, replace: true}}
 """
-NUMBERS = range(300)
+KEPT = OBJECTS[OBJECTS.index("kind: Workflow") :].replace("name: sums}", "name: sums-as-they-were}")
+OBJECTS += "---\n" + KEPT.replace("replace: true", "replace: true, keep: original")
+NUMBERS = range(200)
 EXPECTED = "".join(f"{sum(NUMBERS[at : at + 5])}\n" for at in range(0, len(NUMBERS), 5))
 
 
@@ -85,25 +87,35 @@ def fogs(tmp_path: Path) -> Iterator[Federation]:
         started.stop()
 
 
-def test_a_cluster_that_stands_still_is_replaced_and_stops_when_it_is_back(fogs: Federation, tmp_path: Path) -> None:
+def test_a_cluster_that_stands_still_is_replaced_and_the_policy_says_what_counts_when_it_is_back(
+    fogs: Federation, tmp_path: Path
+) -> None:
+    """One run goes on without it, the other comes back to what it was. Nothing is left of what does not count."""
     before = held(fogs)
     [agent] = [each["pid"] for each in fogs.supervised()[1] if each["name"] == "agent-fog1"]
-    run = fogs.submit("sums")
+    run, kept = fogs.submit("sums"), fogs.submit("sums-as-they-were")
     with SyncClient(state=fogs.state) as client:
-        for seen in client.watch_run(run):
-            if any(step.done for step in seen.fragments["fog1"].steps if step.step == "again"):
-                break
-        with stopped(agent):
-            for seen in client.watch_run(run):
-                if seen.replaced:
+        for name in (run, kept):
+            for seen in client.watch_run(name):
+                if any(step.done for step in seen.fragments["fog1"].steps if step.step == "again"):
                     break
-            assert list(seen.replaced) == ["fog1"], seen.message
-            assert "fog1" not in seen.fragments
-        ended = client.wait(run)
-    assert ended.plan_revision == 2
-    assert ended.state == RUN_STATE_SUCCEEDED, ended.message
-    assert fogs.outputs(run, tmp_path / "outputs") == {"list.txt": EXPECTED}
-    events = fogs.call("events", run)
-    assert "task.recalled" in events, "what the others had done was done again"
-    fogs.call("delete", "run", run)
+        with stopped(agent):
+            for name in (run, kept):
+                for seen in client.watch_run(name):
+                    if seen.replaced:
+                        break
+                assert list(seen.replaced) == ["fog1"], seen.message
+                assert "fog1" not in seen.fragments
+                assert seen.HasField("original") == (name == kept)
+        ended, as_it_was = client.wait(run), client.wait(kept)
+    for each in (ended, as_it_was):
+        assert each.plan_revision == 2
+        assert each.state == RUN_STATE_SUCCEEDED, each.message
+        assert fogs.outputs(each.name, tmp_path / each.name) == {"list.txt": EXPECTED}
+    assert ("fog1" in as_it_was.fragments, as_it_was.line, list(as_it_was.replaced)) == (True, "", [])
+    assert ("fog1" in ended.fragments, list(ended.replaced)) == (False, ["fog1"])
+    for name in (run, kept):
+        assert "task.recalled" in fogs.call("events", name), "what the others had done was done again"
+    for name in (run, kept):
+        fogs.call("delete", "run", name)
     await_nothing_more(fogs, before)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
+import grpc.aio
 import pytest
 
 from bdw_fed.v1 import control_plane_pb2 as cp
@@ -14,6 +16,7 @@ from tests.hub.agent import FakeAgent
 from tests.hub.hub import SECONDS, RunningHub, apply
 from tests.hub.objects import STEP
 from tests.hub.test_runs import output, submit, until
+from wire.lines import line_name
 
 OBJECTS = (
     """
@@ -47,6 +50,8 @@ spec:
   policy: {disconnect: {lost_after: 1s, replace: true}}
 """
 )
+KEPT = OBJECTS[OBJECTS.rindex("kind: Workflow") :].replace("name: counting", "name: as-it-was")
+OBJECTS += "---\n" + KEPT.replace("replace: true", "replace: true, keep: original")
 RUNNING = m.RUN_STATE_RUNNING
 Agents = dict[str, FakeAgent]
 
@@ -192,3 +197,64 @@ async def test_a_run_begins_again_with_a_cluster_whose_log_is_gone(
         for cluster in others:
             await agents[cluster].end(new[cluster])
         assert (await until(person, run, m.RUN_STATE_SUCCEEDED, m.RUN_STATE_FAILED)).state == m.RUN_STATE_SUCCEEDED
+
+
+async def beside(person: ControlPlaneServiceStub, agents: Agents) -> tuple[str, dict[str, m.Fragment], Agents]:
+    """A run whose policy comes back to the original, after fog1 was lost; the original's fragments, and who is left."""
+    submitted = await person.Submit(cp.SubmitRequest(namespace="default", workflow="as-it-was"))
+    run = submitted.run.name
+    old = {name: await agents[name].assigned(run) for name in agents}
+    await agents["fog1"].disconnect()
+    left = {name: agent for name, agent in agents.items() if name != "fog1"}
+    for agent in left.values():
+        assert (await agent.assigned(line_name(run, 2))).revision == 2
+        assert agent.held["default", run].desired == m.DESIRED_STATE_RUNNING, "the original was stopped"
+    return run, old, left
+
+
+async def test_the_original_counts_once_its_clusters_are_back(person: ControlPlaneServiceStub, agents: Agents) -> None:
+    run, old, left = await beside(person, agents)
+    line = line_name(run, 2)
+    second = left["cloud"].held["default", line].fragment
+    await left["cloud"].say(output=left["cloud"].status(second, m.FRAGMENT_STATE_RUNNING, outputs=[output(2)]))
+    await left["cloud"].acked()
+    await agents["fog1"].connect()
+    await agents["fog1"].say_soft(progress=agents["fog1"].status(old["fog1"], m.FRAGMENT_STATE_RUNNING))
+    for agent in left.values():
+        await told_to_forget(agent, line)
+    await message_of(person, run, "goes on as it was", "fog1 is back")
+    for name in ("edge", "fog1", "fog2"):
+        await agents[name].end(old[name])
+    await agents["cloud"].end(old["cloud"], outputs=[output(1)])
+    ended = await until(person, run, m.RUN_STATE_SUCCEEDED, m.RUN_STATE_FAILED)
+    assert (ended.state, ended.line, list(ended.replaced)) == (m.RUN_STATE_SUCCEEDED, "", [])
+    assert [made.unit.id[0] for made in ended.outputs] == [1], "an output of the other line is seen"
+
+
+async def test_a_line_that_ends_before_is_the_result_and_the_late_are_told(
+    person: ControlPlaneServiceStub, agents: Agents
+) -> None:
+    run, old, left = await beside(person, agents)
+    line = line_name(run, 2)
+    new = {name: left[name].held["default", line].fragment for name in left}
+    await left["cloud"].end(old["cloud"], outputs=[output(1)])
+    for name in ("edge", "fog2"):
+        await left[name].end(new[name])
+    await left["cloud"].end(new["cloud"], outputs=[output(2)])
+    ended = await until(person, run, m.RUN_STATE_SUCCEEDED, m.RUN_STATE_FAILED)
+    assert (ended.state, ended.line, list(ended.replaced)) == (m.RUN_STATE_SUCCEEDED, line, ["fog1"])
+    assert [made.unit.id[0] for made in ended.outputs] == [2], "an output of the other line is seen"
+    for agent in left.values():
+        await told_to_forget(agent, run)
+    await agents["fog1"].end(old["fog1"], outputs=[output(3)])
+    await agents["fog1"].connect()
+    await agents["fog1"].acked()
+    await told_to_forget(agents["fog1"], run)
+    assert await until(person, run, m.RUN_STATE_SUCCEEDED) == ended
+
+
+async def test_no_run_has_a_name_of_a_line(person: ControlPlaneServiceStub, agents: Agents) -> None:
+    for name in (line_name("counting", 2), "r" * 59):
+        with pytest.raises(grpc.aio.AioRpcError, match="can't name a run") as refused:
+            await submit(person, run=name)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

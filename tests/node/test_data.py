@@ -13,6 +13,7 @@ from cluster_agent.data.transfer.client import Source, TransferClient
 from tests.node.cluster import CLUSTER, NAMESPACE, Cluster, content, source, unit_key
 from wire.digests import source_task_id, unit_id
 from wire.identity import Identity, Role, server_name, ssl_client_context
+from wire.lines import line_name
 
 
 async def open_source(edge: Cluster, path: str, index: int = 0) -> node_pb2.SourceOpened:
@@ -147,3 +148,19 @@ async def test_a_node_sends_without_tls_only_where_the_agent_says_that_the_line_
             edge.agent.say(open=node_pb2.OpenSource(namespace=NAMESPACE, run="run1", step="inputs.x", path="a.csv"))
             await edge.agent.hear("source", after=2 - len(trusted))  # the welcome before it is obeyed by then
             assert await offered() == bool(trusted)
+
+
+async def test_units_of_one_line_of_a_run_become_those_of_another_and_outlive_it(edge: Cluster) -> None:
+    node = await edge.start()
+    units = [await source(edge, "small", b"small"), await source(edge, "large", b"large" * 10_000)]
+    line = line_name("run1", 2)
+    gone = b"g" * 16
+    adopt = node_pb2.AdoptUnits(namespace=NAMESPACE, from_run="run1", run=line, units=[units[0].id, gone, units[1].id])
+    edge.agent.say(adopt=adopt)
+    edge.agent.say(end_run=node_pb2.EndRun(namespace=NAMESPACE, run="run1"))
+    for count, unit in enumerate([*units, model_pb2.Unit(id=gone, digest=b"d" * 32)]):
+        edge.agent.say(fetch=node_pb2.FetchUnit(key=unit_key(unit, line), unit=unit))
+        found = await edge.agent.hear("fetched", after=count)
+        assert (found.unit, bool(found.error)) == (unit_key(unit, line), unit.id == gone)
+    assert [content(node, unit, line) for unit in units] == [b"small", b"large" * 10_000]
+    assert not (node.state / "store" / "units" / NAMESPACE / "run1").exists()

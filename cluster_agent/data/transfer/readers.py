@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bdw_fed.v1 import node_pb2
 from wire.identity.roles import Identity, Role
+from wire.lines import run_of
 from wire.permits import PermitError, checked
 
 _MEMBERS = frozenset([Role.NODE, Role.AGENT])
@@ -72,7 +73,7 @@ class Readers:
         except PermitError as error:
             status = HTTPStatus.UNAUTHORIZED if caller is None else HTTPStatus.FORBIDDEN
             raise ReaderRefusedError(status, str(error)) from error
-        if (permit.namespace, permit.run) != (namespace, run):
+        if (permit.namespace, permit.run) != (namespace, run_of(run)):
             raise ReaderRefusedError(HTTPStatus.FORBIDDEN, "the permit is for another run")
         if caller is not None and permit.user != caller.name:
             raise ReaderRefusedError(HTTPStatus.FORBIDDEN, f"the permit is that of {permit.user}, not of {caller.name}")
