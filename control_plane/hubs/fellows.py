@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from bdw_fed.v1.hub_pb2_grpc import HubServiceAsyncStub
 
 _AUDIT_SECONDS = 15.0
+# A call ends in one of these ways; in the last two if its channel is opened anew meanwhile.
+_NOT_REACHED = (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.CancelledError)
 _STEADY_SECONDS = 5.0  # a stream that lasts so long was a good one
 
 _log = structlog.get_logger(__name__)
@@ -117,18 +119,16 @@ class Fellows:
     async def audits(self, request: cp.ReadAuditRequest) -> tuple[list[cp.ReadAuditResponse], list[str]]:
         """What the audit logs of the others say, and the names of those that could not be asked."""
         fellows = list(self._fellows.values())
-        asked = h.AskAuditRequest(request=request)
-        calls = (fellow.stub.AskAudit(asked, timeout=_AUDIT_SECONDS) for fellow in fellows)
-        answers = await asyncio.gather(*calls, return_exceptions=True)
+        answers = await asyncio.gather(*(fellow.audit(request) for fellow in fellows), return_exceptions=True)
         told, absent = [], []
         for fellow, answer in zip(fellows, answers, strict=True):
-            if isinstance(answer, h.AskAuditResponse):
-                told.append(answer.response)
-            elif isinstance(answer, grpc.aio.AioRpcError):
-                _log.warning("another hub's audit log can't be had", hub=fellow.name, error=answer.details())
-                absent.append(fellow.name)
-            else:
+            if isinstance(answer, cp.ReadAuditResponse):
+                told.append(answer)
+                continue
+            if not isinstance(answer, _NOT_REACHED):
                 raise answer
+            _log.warning("another hub's audit log can't be had", hub=fellow.name, error=repr(answer))
+            absent.append(fellow.name)
         return told, absent
 
     async def close(self) -> None:
@@ -166,6 +166,12 @@ class _Fellow:
     def stub(self) -> HubServiceAsyncStub:
         """Its service, over the connection that there is now."""
         return self._line.stub
+
+    async def audit(self, request: cp.ReadAuditRequest) -> cp.ReadAuditResponse:
+        """What its audit log says. One of _NOT_REACHED is raised if it can't be asked."""
+        asked = h.AskAuditRequest(request=request)
+        answer: h.AskAuditResponse = await self.stub.AskAudit(asked, timeout=_AUDIT_SECONDS)
+        return answer.response
 
     async def _keep(self) -> None:
         delays = backoff()

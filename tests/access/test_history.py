@@ -18,9 +18,11 @@ from bdw_fed.v1 import access_pb2, hub_pb2
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
 from bdw_fed.v1.hub_pb2_grpc import HubServiceStub
+from bdw_fed.v1.store_pb2 import HubRecord
 from control_plane.access import history
 from control_plane.access.audit import AuditLog
 from control_plane.access.history import AuditHistory
+from control_plane.hubs.fellows import Fellows
 from tests.access.people import answer_to
 from tests.hub.hub import SECONDS, RunningHub
 from wire.identity import Role
@@ -155,10 +157,10 @@ async def test_each_hub_tells_what_all_of_them_have_written(hub: RunningHub, per
     async with hub.beside() as other, other.person() as there:
         for number, way in enumerate((person, there, person, there)):
             await answer_to(way, "CancelRun", cp.CancelRunRequest(run=f"r{number}"))
-        async with asyncio.timeout(SECONDS):
-            while len((await person.ReadAudit(cp.ReadAuditRequest())).lines) < 4:  # it has yet to hear of the other
-                pass
         for way in (person, there):
+            async with asyncio.timeout(SECONDS):  # it may have yet to hear of the other, or to connect
+                while len((await way.ReadAudit(cp.ReadAuditRequest())).lines) < 4:
+                    pass
             assert runs(await way.ReadAudit(cp.ReadAuditRequest())) == ["r0", "r1", "r2", "r3"]
             newest = await way.ReadAudit(cp.ReadAuditRequest(limit=3))
             assert (runs(newest), newest.more) == (["r1", "r2", "r3"], True)
@@ -180,3 +182,28 @@ async def test_a_hub_that_can_not_be_asked_is_named(
         while list((answer := await person.ReadAudit(cp.ReadAuditRequest())).unreachable) != ["hub"]:
             pass
         assert runs(answer) == ["r"]
+
+
+@pytest.mark.parametrize("how", ["closed", "closing"])
+async def test_a_connection_that_is_made_anew_meanwhile_is_a_hub_that_could_not_be_asked(
+    hub: RunningHub, person: ControlPlaneServiceStub, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    asked = asyncio.Event()
+
+    async def slow(*_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("control_plane.hubs.service.HubService.AskAudit", slow)
+    knowing = Fellows(b"us", hub.members.credentials(Role.HUB, "hub"), tuple)
+    async with hub.beside() as other, asyncio.timeout(SECONDS):
+        knowing.know({b"other": HubRecord(hub_id=b"other", name="other", address=other.address)})
+        (fellow,) = knowing._fellows.values()
+        if how == "closed":
+            await fellow._line.close()
+        reading = asyncio.create_task(knowing.audits(cp.ReadAuditRequest()))
+        if how == "closing":
+            await asked.wait()
+            await fellow._line.close()
+        assert await reading == ([], ["other"])
+        await knowing.close()
