@@ -247,7 +247,7 @@ class FakeNode:
         self.stub = NodeServiceStub(self._channel)
         self.call = self.stub.Attach()
         results = orders.encode(self.hello_results) if self.hello_results else b""
-        with suppress(grpc.aio.AioRpcError):  # it may be refused before; the reader sees that
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # refused before: the reader sees that
             await self.call.write(n.AttachRequest(messages=[n.NodeMessage(hello=self.hello)], results=results))
         self._reader = asyncio.create_task(self._read())
         return self

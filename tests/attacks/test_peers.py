@@ -34,7 +34,7 @@ async def exchange(members: Members, address: str, cluster: str, frame: PeerFram
     options = channel_options(Identity(Role.AGENT, "b"))
     async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
         call = PeerServiceStub(channel).Exchange()
-        with suppress(grpc.aio.AioRpcError):  # it may be refused before the frame is written
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may be refused before the frame is written
             await call.write(ExchangeRequest(frame=frame))
         code: grpc.StatusCode = await call.code()
         return code
