@@ -17,6 +17,7 @@ from killing import descendants
 
 ONCE = 24  # connections that a daemon which was started again opens once and keeps
 PATIENCE = 40.0  # workers that were started on demand are kept for a while
+FREED = 120.0  # clusters that were cut off from each other have to find each other first
 
 
 def held(federation: Federation) -> Counter[str]:
@@ -65,7 +66,7 @@ def await_nothing_more(federation: Federation, before: Counter[str]) -> None:
 
 def await_stored(federation: Federation, wanted: Counter[str]) -> None:
     """Until nodes have just these files, and no others; AssertionError that says what they have."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + FREED
     while (found := +stored(federation)) != wanted:
         assert time.monotonic() < deadline, f"files of nodes: {found}, and not {wanted}"
         threading.Event().wait(0.3)
