@@ -22,9 +22,9 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import stat
-import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -37,13 +37,13 @@ from cluster_agent.data.errors import ContentChangedError, NoSpaceError, NotAFil
 from cluster_agent.data.inventory import Runs, take_inventory
 from cluster_agent.data.journal import Journal
 from cluster_agent.data.sync import GroupSync
-from cluster_agent.data.trash import Trash, empty
+from cluster_agent.data.trash import Trash
 from cluster_agent.orders.messages import SMALL
 from wire.digests import bytes_digest, content_digest
 
 _HASH_INLINE_BYTES = 128 << 10
 _FREE_AT_ONCE = 256
-_ABANDONED_SECONDS = 7 * 86_400.0
+TRANSFER = re.compile(r"([0-9a-f]{64})(?:\.done)?")  # the names of what is arriving, by digest
 _RESERVE_BYTES = 64 << 20  # kept free for tasks, which free space by getting on
 
 A = TypeVar("A")
@@ -74,7 +74,9 @@ class DiskStore(Store):
         self._trash = Trash(root / "trash", self._executor)
         for name in ("content", "units", "partial"):
             (root / name).mkdir(parents=True, exist_ok=True)
-        empty(root / "partial", older_than=time.time() - _ABANDONED_SECONDS)
+        for path in (root / "partial").iterdir():
+            if not TRANSFER.fullmatch(path.name):  # what was in the middle of being made here: it is begun anew
+                path.unlink()
         for content in take_inventory(root, self._runs):
             self._contents[content.digest] = content
             self.stored_bytes += 0 if content.foreign else content.size

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import os
 from concurrent.futures import Executor
 from pathlib import Path
@@ -50,11 +49,10 @@ class Trash:
             self._removing = None
 
 
-def empty(directory: Path, older_than: float = math.inf) -> int:
-    """Remove the files in a directory that were last written before a Unix time; how many they were. Blocks."""
+def empty(directory: Path) -> int:
+    """Remove the files in a directory; how many they were. Blocks."""
     removed = 0
     for entry in os.scandir(directory):
-        if entry.stat(follow_symlinks=False).st_mtime < older_than:
-            Path(entry.path).unlink(missing_ok=True)
-            removed += 1
+        Path(entry.path).unlink(missing_ok=True)
+        removed += 1
     return removed

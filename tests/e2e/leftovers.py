@@ -64,9 +64,16 @@ def await_nothing_more(federation: Federation, before: Counter[str]) -> None:
         threading.Event().wait(0.3)
 
 
+def whole(found: Counter[str]) -> Counter[str]:
+    return Counter({what: count for what, count in found.items() if count and not what.endswith("partial")})
+
+
 def await_stored(federation: Federation, wanted: Counter[str]) -> None:
-    """Until nodes have just these files, and no others; AssertionError that says what they have."""
+    """Until nodes have just these files, and no others; AssertionError that says what they have.
+
+    Beside them there may be parts of units: the next life of a daemon keeps them for a while.
+    """
     deadline = time.monotonic() + FREED
-    while (found := +stored(federation)) != wanted:
+    while (found := whole(stored(federation))) != wanted:
         assert time.monotonic() < deadline, f"files of nodes: {found}, and not {wanted}"
         threading.Event().wait(0.3)

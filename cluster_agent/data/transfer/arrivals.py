@@ -19,7 +19,8 @@ from cluster_agent.data.errors import DataError, GoneError, TransferError
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer import many
 from cluster_agent.data.transfer.client import Source, TransferClient
-from cluster_agent.data.transfer.partial import PartialFile
+from cluster_agent.data.transfer.kept import EARLIER_SECONDS, Kept
+from cluster_agent.data.transfer.partial import PartialFile, remove
 from wire.digests import bytes_digest
 
 PULLS_AT_ONCE = 8
@@ -77,6 +78,8 @@ class Arrivals:
         self._small: dict[tuple[str, str], deque[Arrival]] = {}  # to be asked for, by server
         self._asking: dict[tuple[tuple[str, str], int], asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._kept = Kept(store.partial, self._by_digest.__contains__)
+        self._timer = asyncio.get_running_loop().call_later(EARLIER_SECONDS, self._kept.drop_earlier)
 
     def wanted(self) -> list[UnitKey]:
         """All units on their way or expected."""
@@ -102,20 +105,22 @@ class Arrivals:
     def forget(self, key: UnitKey) -> None:
         """The unit is not wanted any more; nothing will be told of it."""
         arrival = self._by_key.pop(key, None)
-        if arrival is None:
-            return
-        del arrival.wants[key]
-        if not arrival.wants:
-            self._by_digest.pop(arrival.digest, None)
-            self._own(asyncio.create_task(self._abandon(arrival)))
+        if arrival is not None:
+            del arrival.wants[key]
+            if not arrival.wants:
+                self._by_digest.pop(arrival.digest, None)
+                self._own(asyncio.create_task(self._abandon(arrival)))
+        self._kept.forget(key)
 
     def forget_run(self, namespace: str, run: str) -> None:
         """Nothing of the run is wanted any more."""
         for key in [key for key in self._by_key if (key.namespace, key.run) == (namespace, run)]:
             self.forget(key)
+        self._kept.forget_run(namespace, run)
 
     async def close(self) -> None:
         """Stop all transfers; what has come is kept for the next start."""
+        self._timer.cancel()
         for task in self._asking.values():
             task.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
@@ -320,7 +325,7 @@ class Arrivals:
         arrival.partial = None
         first, *others = arrival.wants
         await self._store.commit(partial.path, first, arrival.digest)
-        partial.remove()
+        remove(self._store.partial, arrival.digest)
         for key in others:
             self._store.name(key, arrival.digest)
         seconds = time.monotonic() - arrival.began
@@ -342,6 +347,7 @@ class Arrivals:
         for key in pulled:
             del arrival.wants[key]
             self._by_key.pop(key, None)
+            self._kept.broke_off(arrival.digest, key)
             self._arrived(Arrived(key, arrival.crossed, error=error, gone=gone))
         arrival.sources.clear()
         if not arrival.wants:
@@ -361,12 +367,10 @@ class Arrivals:
             arrival.pull.cancel()
             await asyncio.gather(arrival.pull, return_exceptions=True)
         async with arrival.writing:
-            if arrival.partial is None:
-                return
-            arrival.partial.close()
-            if arrival.digest not in self._by_digest:
-                arrival.partial.remove()
-            arrival.partial = None
+            if arrival.partial is not None:
+                arrival.partial.close()
+                arrival.partial = None
+            self._kept.drop(arrival.digest)
 
     def _own(self, task: asyncio.Task[None]) -> None:
         self._closing.add(task)

@@ -15,6 +15,14 @@ from wire.digests import ContentHasher
 
 CHUNK_BYTES = 8 << 20
 _READ_BYTES = 256 << 10
+_DONE = ".done"
+
+
+def remove(directory: Path, digest: bytes) -> None:
+    """Delete what is left of the file of `digest`, which nobody writes any more."""
+    path = directory / digest.hex()
+    path.unlink(missing_ok=True)
+    path.with_suffix(_DONE).unlink(missing_ok=True)
 
 
 class PartialFile:
@@ -27,7 +35,7 @@ class PartialFile:
         self.path = directory / digest.hex()
         self.size = size
         self.chunks = max(1, -(-size // CHUNK_BYTES))
-        self._done_path = self.path.with_suffix(".done")
+        self._done_path = self.path.with_suffix(_DONE)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._done_file = -1
         whole = b""
@@ -118,11 +126,6 @@ class PartialFile:
         os.close(self._file)
         if self._done_file >= 0:
             os.close(self._done_file)
-
-    def remove(self) -> None:
-        """Delete what is left; after `close`."""
-        self.path.unlink(missing_ok=True)
-        self._done_path.unlink(missing_ok=True)
 
     def _first_missing(self) -> int | None:
         while self._first < self.chunks and self._got[self._first] == self.length(self._first):
