@@ -166,6 +166,15 @@ async def test_where_there_are_no_places_a_service_lives_in_a_temporary_director
     await runtime.close()
 
 
+async def test_a_path_that_no_socket_can_have_is_told_in_words(tmp_path: Path) -> None:
+    runtime = ProcessRuntime(places=Places(tmp_path / ("m" * 100), tmp_path / "d"))
+    await runtime.open()
+    with pytest.raises(StartError, match="more than 107 bytes: give the node daemon a shorter --directory"):
+        await runtime.start(spec())
+    assert not list((tmp_path / "d").iterdir())
+    await runtime.close()
+
+
 async def test_a_task_that_is_alone_when_its_service_dies_is_what_it_is_charged_to(
     runtime: ProcessRuntime, tmp_path: Path
 ) -> None:

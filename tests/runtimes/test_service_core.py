@@ -141,11 +141,24 @@ def test_a_connection_that_closes_before_its_process_ends_does_not_hide_why_it_d
 
 
 def test_who_is_silent_is_asked_and_who_does_not_answer_is_ended() -> None:
-    core = up(Service(health=10.0))
+    core = up(Service(slots=2, health=10.0))
+    core.handle(m.Wanted(task("a")), 1.0)
     assert core.handle(m.Tick(), 10.0) == [m.Tell(m.Ping()), m.WakeAt(20.0)]
     assert core.handle(m.Heard(m.Pong()), 19.0) == [m.WakeAt(29.0)]
     assert core.handle(m.Tick(), 29.0) == [m.Tell(m.Ping()), m.WakeAt(39.0)]
     assert core.handle(m.Tick(), 39.0) == [m.Kill()]
+
+
+def test_one_that_does_one_thing_at_a_time_is_asked_between_its_tasks_alone() -> None:
+    core = up(Service(slots=1, health=10.0))
+    assert core.handle(m.Wanted(task("a")), 1.0) == [m.Tell(task("a"))]
+    assert core.handle(m.Tick(), 500.0) == []
+    ended_at, wake = core.handle(m.Heard(m.Result("a")), 600.0)
+    assert isinstance(ended_at, m.Ended)
+    assert wake == m.WakeAt(610.0)
+    assert core.handle(m.Tick(), 610.0)[0] == m.Tell(m.Ping())
+    core.handle(m.Wanted(task("b")), 611.0)
+    assert core.handle(m.Tick(), 620.0) == [m.Kill()], "that was asked before the task came"
 
 
 def test_one_that_is_drained_may_end_in_order_and_is_ended_if_it_does_not() -> None:

@@ -276,9 +276,14 @@ class ServiceCore:
             return
         if self._asked_at is not None and self._asked_at + health <= self._now:
             self._kill(f"the service did not answer within {health:g} s when it was asked whether it is well")
-        elif self._asked_at is None and self._heard_at + health <= self._now:
+        elif self._asked_at is None and not self._engaged and self._heard_at + health <= self._now:
             self._asked_at = self._now
             self._actions.append(Tell(Ping()))
+
+    @property
+    def _engaged(self) -> bool:
+        """Whether it can't be expected to listen: one that takes one task at a time may do nothing beside it."""
+        return self._service.slots == 1 and bool(self._running)
 
     def _late(self) -> str:
         """What it has not done in time."""
@@ -290,7 +295,7 @@ class ServiceCore:
         due = [self._until]
         if self._state == _READY:
             due += [min(running.due, running.grace) for running in self._running.values()]
-            if self.ready and self._service.health:
+            if self.ready and self._service.health and not (self._asked_at is None and self._engaged):
                 due.append((self._heard_at if self._asked_at is None else self._asked_at) + self._service.health)
         at = min(due) if self._state < _KILLED else _NEVER
         if at not in (self._woken_at, _NEVER):
