@@ -87,7 +87,7 @@ class _Trial:
         await self._runtime.open()
         spec = self._step.spec
         digest, bundle = await asyncio.to_thread(self._bundle, folder)
-        told = execution(spec.run, digest)
+        told = execution(spec.run, digest, spec.resources)
         resources, _ = of_a_slot(spec.run, spec.resources, spec.pool)
         work = read_work(ToldWork(1, self._start(told, resources, sample, parameters).SerializeToString()), {})
         units = {name: await self._units(name, paths) for name, paths in sample.inputs.items()}

@@ -474,6 +474,8 @@ class Execution(_message.Message):
         PROTOCOL_FIELD_NUMBER: _builtins.int
         WARM_UP_FIELD_NUMBER: _builtins.int
         HEALTH_FIELD_NUMBER: _builtins.int
+        CPUS_FIELD_NUMBER: _builtins.int
+        MEMORY_FIELD_NUMBER: _builtins.int
         slots: _builtins.int
         protocol: _builtins.str
         """json or proto"""
@@ -481,6 +483,10 @@ class Execution(_message.Message):
         """seconds it may take until it is ready"""
         health: _builtins.float
         """seconds of silence after which it is asked whether it is well; 0 = never"""
+        cpus: _builtins.float
+        """of the process, with all of its slots"""
+        memory: _builtins.int
+        """bytes; 0 = not limited"""
         @_builtins.property
         def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
             """with {bundle}"""
@@ -496,10 +502,12 @@ class Execution(_message.Message):
             protocol: _builtins.str = ...,
             warm_up: _builtins.float = ...,
             health: _builtins.float = ...,
+            cpus: _builtins.float = ...,
+            memory: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "env", b"env", "health", b"health", "protocol", b"protocol", "slots", b"slots", "warm_up", b"warm_up"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "cpus", b"cpus", "env", b"env", "health", b"health", "memory", b"memory", "protocol", b"protocol", "slots", b"slots", "warm_up", b"warm_up"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

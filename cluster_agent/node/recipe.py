@@ -16,10 +16,10 @@ def worker_spec(pool: PoolSpec, execution: model_pb2.Execution, disk: int, bundl
     kind = execution.WhichOneof("kind") or ""
     told = getattr(execution, kind)
     service = watching = None
-    slots = 1
+    cpus, memory = pool.cpus, pool.memory
     if kind == "service":
         service = Service(told.slots, told.protocol, told.warm_up, told.health)
-        slots = told.slots
+        cpus, memory = told.cpus, told.memory  # of the process: the pool's are of a slot
         disk = 0  # a limit on the process would be one on all of its tasks
     elif kind == "directory":
         watching = Watching(tuple(told.arguments), told.code, told.poll, told.settle, told.written)
@@ -29,11 +29,11 @@ def worker_spec(pool: PoolSpec, execution: model_pb2.Execution, disk: int, bundl
         argv=tuple(told.argv) if kind != "python" else (),
         env=tuple(sorted(told.env.items())),
         bundle=bundle,
-        memory=pool.memory * slots,
+        memory=memory,
         disk=disk,
         image=execution.image,
         user=execution.user,
-        cpus=pool.cpus * slots,
+        cpus=cpus,
         service=service,
         watching=watching,
     )

@@ -169,11 +169,12 @@ def _step(
 ) -> Vertex:
     spec = definition.step.spec
     retry = graph.retry(use, definition.step)
-    resources, pool = of_a_slot(spec.run, graph.resources(use, definition.step), graph.pool(use, definition.step))
+    wanted = graph.resources(use, definition.step)
+    resources, pool = of_a_slot(spec.run, wanted, graph.pool(use, definition.step))
     step = m.Step(
         name=use.name,
         definition=definition.step.reference,
-        execution=execution(spec.run, definition.bundle),
+        execution=execution(spec.run, definition.bundle, wanted),
         inputs=[
             *(_input(use, port, binding, definition) for port, binding in sorted(use.inputs.items())),
             *(_filled(use, name, made, definition, forms) for name, made in sorted(graph.makers(use).items())),

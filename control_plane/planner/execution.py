@@ -11,8 +11,8 @@ from bdw_fed.v1 import model_pb2 as m
 from workflow.model import Execution, Pool, Resources
 
 
-def execution(run: Execution, bundle: bytes) -> m.Execution:
-    """A step's code and how it is started; `bundle` is the digest of its archive."""
+def execution(run: Execution, bundle: bytes, resources: Resources) -> m.Execution:
+    """A step's code and how it is started; `bundle` is the digest of its archive, `resources` are of a worker."""
     made = m.Execution(bundle=bundle, image=run.image or "", user=run.user or "")
     match run.kind:
         case "python":
@@ -28,6 +28,8 @@ def execution(run: Execution, bundle: bytes) -> m.Execution:
                     protocol=run.protocol,
                     warm_up=run.warm_up,
                     health=run.health,
+                    cpus=resources.cpus,
+                    memory=resources.memory,
                 )
             )
         case "directory":
@@ -58,3 +60,10 @@ def of_a_slot(run: Execution, resources: Resources, pool: Pool) -> tuple[m.Resou
             pause=pool.pause,
         ),
     )
+
+
+def of_a_worker(step: m.Step) -> tuple[float, int]:
+    """The processors and the memory that a node must have for one worker: of a service, for its process."""
+    if step.execution.HasField("service"):
+        return step.execution.service.cpus, step.execution.service.memory
+    return step.resources.cpus, step.resources.memory

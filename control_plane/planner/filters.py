@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.base import World
 from control_plane.planner.compile import Graph, Vertex
+from control_plane.planner.execution import of_a_worker
 from control_plane.planner.sources import Data
 from topology.model import Taint
 from topology.quantity import format_cpus, format_size
@@ -101,11 +102,11 @@ def tolerated(taint: Taint, tolerations: tuple[Toleration, ...]) -> bool:
 
 
 def _capacity(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
-    wanted = vertex.step.resources
+    cpus_wanted, memory_wanted = of_a_worker(vertex.step)
     nodes = situation.world.nodes(cluster)
-    if vertex.kind != "step" or not nodes or situation.world.slots(cluster, wanted.cpus, wanted.memory, 0):
+    if vertex.kind != "step" or not nodes or situation.world.slots(cluster, cpus_wanted, memory_wanted, 0):
         return None
-    needs = f"{format_cpus(wanted.cpus)} CPUs" + (f" and {format_size(wanted.memory)}" if wanted.memory else "")
+    needs = f"{format_cpus(cpus_wanted)} CPUs" + (f" and {format_size(memory_wanted)}" if memory_wanted else "")
     has = ", ".join(f"{format_cpus(cpus)} CPUs/{format_size(memory)}" for cpus, memory in sorted(nodes)[-3:])
     return f"has no node with {needs} (its largest: {has})"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from cluster_agent.node.recipe import worker_spec
 from cluster_agent.node.works import pool_spec
 from cluster_agent.runtimes.base import Service, Watching, WorkerSpec
@@ -21,7 +19,7 @@ def made(run: str, rest: str = "") -> WorkerSpec:
     ).documents
     assert isinstance(document.model, Step)
     spec = document.model.spec
-    told = execution(spec.run, b"")
+    told = execution(spec.run, b"", spec.resources)
     resources, _ = of_a_slot(spec.run, spec.resources, spec.pool)
     pool = pool_spec(document.model.reference, told, resources)
     return worker_spec(pool, told, resources.disk, Path("/bundle"))
@@ -30,8 +28,7 @@ def made(run: str, rest: str = "") -> WorkerSpec:
 def test_a_service_has_what_its_author_says_and_each_slot_its_part() -> None:
     rest = "  resources: {cpus: 3, memory: 10GiB, disk: 1MiB}"
     told = made("{service: [serve], slots: 3, protocol: proto, warm_up: 5m, health: 0s, env: {A: b}}", rest)
-    assert told.cpus == pytest.approx(3)
-    assert 10 << 30 <= told.memory < (10 << 30) + 3
+    assert (told.cpus, told.memory) == (3, 10 << 30), "to the byte, whatever it is cut into"
     assert told.disk == 0, "it is what each task may write"
     assert told.service == Service(3, "proto", 300.0, 0.0)
     assert (told.argv, told.env, told.function) == (("serve",), (("A", "b"),), "")

@@ -90,6 +90,20 @@ def test_a_filter_tells_its_reason(case: CaseOf, extra: str, cluster: str, name:
         assert f"{cluster} {words}" in str(error)
 
 
+def test_a_service_needs_a_node_with_room_for_its_whole_process_though_a_slot_would_fit(case: CaseOf) -> None:
+    step = STEP.replace("command: [", "slots: 4, service: [", 1)
+    assert step != STEP
+    wanting = workflow(
+        "[{name: one, use: s@1, in: {x: inputs.rows}, resources: {cpus: 4, memory: 4Gi}, place: {tier: edge}}]"
+    )
+    with pytest.raises(ProblemError, match="has no node with 4 CPUs and 4Gi"):
+        plan(case(TOPOLOGY + step + wanting).request())
+    fitting = workflow("[{name: one, use: s@1, in: {x: inputs.rows}, resources: {cpus: 2}}]")
+    planned = plan(case(TOPOLOGY + step + fitting).request())
+    [one] = [each for fragment in planned.fragments.values() for each in fragment.steps if each.name == "one"][:1]
+    assert (one.resources.cpus, one.execution.service.cpus) == (0.5, 2)
+
+
 def test_a_tolerated_taint_is_no_hindrance(case: CaseOf) -> None:
     tolerant = "place: {tolerate: [{key: gpu}], clusters: [tainted]}"
     planned = plan(
