@@ -79,9 +79,14 @@ class Liveness:
         return "ready" if heard.connected and silence < self._not_ready_after else "not-ready"
 
     def silence(self, cluster: str, now: float) -> float | None:
-        """Seconds since the agent was heard last, or since it began to be waited for; None for one never seen."""
+        """Seconds since the agent was heard last, or since it began to be waited for; None for one never seen.
+
+        0 while its heartbeats come: between two of them nobody is silent, however short the time that a policy gives.
+        """
         heard = self._heard.get(cluster)
-        return None if heard is None else now - heard.last
+        if heard is None:
+            return None
+        return 0.0 if self.state(cluster, now) == "ready" else now - heard.last
 
     def next_change(self, now: float) -> float | None:
         """The next moment at which some state changes if nothing is heard; None if none will."""

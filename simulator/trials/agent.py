@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bdw_fed.v1.federation_pb2 import PeerDirectory
 from bdw_fed.v1.membership_pb2 import RevocationList, SignedRevocations
+from bdw_fed.v1.model_pb2 import SignedEpochs
 from bdw_fed.v1.peer_pb2 import ExchangeRequest, ExchangeResponse
 from cluster_agent.bundles import BundleCache
 from cluster_agent.coordinator.book import Policy
@@ -83,7 +84,7 @@ class SimulatedAgent:
             durability=durability,
             changed=self.link.nodes_changed,
         )
-        self.peers = Peers(
+        self.peers = _Peers(
             cluster,
             log,
             intake,
@@ -184,6 +185,13 @@ class _PeerDoor(PeerDoor):
 
     async def _caller(self, context: Any) -> Identity:
         return Identity(Role.AGENT, context.there.removeprefix("agent/"))
+
+
+class _Peers(Peers):
+    """Believes what the played authority has signed."""
+
+    def _is_signed(self, _cluster: str, shown: SignedEpochs) -> bool:
+        return shown.signature == PlayedAuthority().sign(shown.table)
 
 
 class _Revoked(Revoked):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from bdw_fed.v1 import hub_pb2 as h
+from bdw_fed.v1 import model_pb2 as m
 from control_plane.federation.service import FederationService
 from control_plane.hubs.fellows import Fellows, Line
 from control_plane.hubs.service import hear
@@ -37,11 +38,17 @@ Knows = Callable[[Iterable[str]], None]
 
 
 class PlayedAuthority:
-    """Signs what the hub says of revocations."""
+    """Signs what the hub says of revocations and of epochs."""
 
     def sign(self, statement: bytes) -> bytes:
         """A signature that nobody here could forge, for nobody tries."""
         return hashlib.blake2b(statement, key=b"authority").digest()
+
+
+def played_table(namespace: str, run: str, revision: int, epochs: Mapping[str, int]) -> m.SignedEpochs:
+    """See wire.epochs."""
+    table = m.EpochTable(namespace=namespace, run=run, revision=revision, epochs=epochs).SerializeToString()
+    return m.SignedEpochs(table=table, signature=PlayedAuthority().sign(table))
 
 
 class SimulatedHub:
@@ -65,6 +72,7 @@ class SimulatedHub:
         self.hub = Hub(config, self.kinds)
         agents, members = self.hub._agents, self.hub._members
         members._authority = cast(Authority, PlayedAuthority())
+        self.hub._replacements._sign = played_table
         self._knows, self._cut_off = knows, members.revoked
         members.revoked = self._revoked
         agents.fellows = Fellows(config.hub_id, CREDENTIALS, agents._ours, lambda address, _: self._line(address))

@@ -22,6 +22,18 @@ from topology.model import Topology
 from workflow.load import load
 
 
+def test_an_agent_whose_heartbeats_come_is_never_silent_between_them() -> None:
+    """Else a run whose `lost_after` is shorter than they are apart begins again for ever."""
+    liveness = Liveness(2.0)
+    assert liveness.silence("edge", 0.0) is None
+    liveness.heard("edge", 10.0)
+    assert liveness.silence("edge", 15.9) == 0.0
+    assert liveness.silence("edge", 16.0) == 6.0
+    liveness.heard("edge", 20.0)
+    liveness.broken("edge")
+    assert liveness.silence("edge", 20.5) == 0.5
+
+
 def test_an_agent_is_ready_while_it_is_heard_and_unknown_after_long_silence() -> None:
     liveness = Liveness(1.0)
     assert liveness.state("edge", 0.0) == "never-seen"
