@@ -67,7 +67,10 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
 
 
 def _say_superseded(book: Book, live: LiveRun, cluster: str, message: peer_pb2.PeerMessage) -> None:
-    """Once for each fragment of another cluster that we hear too late."""
+    """Once for each fragment of another cluster that we hear too late.
+
+    Who has only the name of a fragment, since the run is over by now, has no table to tell of.
+    """
     known = cluster in live.graph.epochs or message.revision >= live.graph.revision or not live.graph.table
     if known or (cluster, message.epoch) in live.refused:
         return

@@ -104,6 +104,16 @@ def test_a_cluster_that_was_replaced_is_not_heard_and_told_so_once() -> None:
     assert desk.peer("edge2", epoch=1, revision=1, offer=offer).peers == []
 
 
+def test_who_knows_of_the_newest_plan_only_that_its_run_is_over_tells_nobody_of_it() -> None:
+    """What was said under a plan that never came here is too old then; there is no table to answer with."""
+    desk, offer = fenced()
+    kept = desk.peer("edge2", epoch=3, revision=3, offer=offer)
+    assert [type(record).__name__ for record in kept.records] == ["MessageKept"]
+    name = model_pb2.Fragment(namespace="default", run="run-1", cluster="edge1", epoch=4, revision=4)
+    assigned = messages.FragmentAssigned(name.SerializeToString(), model_pb2.DESIRED_STATE_FINISHED)
+    assert desk.do(assigned).peers == []
+
+
 def superseded(clusters: list[str], epoch: int = 2, run: str = RUN.run) -> peer_pb2.Superseded:
     return peer_pb2.Superseded(table=model_pb2.SignedEpochs(table=table(clusters, epoch, run=run)))
 

@@ -34,8 +34,10 @@ from cluster_agent.peer.peers import Peers
 from control_plane.federation.agents import Agents
 from control_plane.federation.intake import Intake
 from control_plane.federation.session import AgentSession
+from control_plane.runs import core as runs
 from control_plane.runs import forms
 from control_plane.runs.driver import Runs
+from control_plane.runs.messages import FragmentEnded
 from wire.session.core import Session
 
 Plant = Callable[[ExitStack], None]
@@ -242,18 +244,28 @@ def mends_what_is_new(stack: ExitStack) -> None:
     _method(stack, Runs, "mend", late)
 
 
-def replaced_line_is_heard(stack: ExitStack) -> None:
-    """What a cluster has said before the run began again counts after it."""
-    hear = peers.hear
+def answer_that_says_nothing(stack: ExitStack) -> None:
+    """Who knows of a run only that it is over answers who is late with a table of clusters that is empty."""
 
-    def credulous(book: Any, cluster: str, serialised: bytes) -> None:
-        message = peer_pb2.PeerMessage.FromString(serialised)
-        live = book.lives.get(RunKey(message.namespace, message.run))
-        if live is not None and message.revision < live.graph.revision and cluster in live.graph.epochs:
-            message.epoch, message.revision = live.graph.epochs[cluster], live.graph.revision
-        hear(book, cluster, message.SerializeToString())
+    def hasty(book: Any, of: Any, cluster: str, message: Any) -> None:
+        if cluster not in of.graph.epochs and message.revision < of.graph.revision:
+            reply = peer_pb2.PeerMessage.FromString(of.header)
+            reply.superseded.epochs.update(of.graph.epochs)
+            book.actions.append(SendPeer(cluster, reply.SerializeToString()))
 
-    _everywhere(stack, hear, credulous)
+    _everywhere(stack, peers._say_superseded, hasty)
+
+
+def end_of_a_replaced_line_counts(stack: ExitStack) -> None:
+    """A cluster's part of a run has ended, also if it was the part that it had before the run began again."""
+    handle = runs.handle
+
+    def credulous(run: Any, event: Any) -> Any:
+        if run is not None and isinstance(event, FragmentEnded) and event.status.cluster in run.fragments:
+            event.status.epoch = run.fragments[event.status.cluster].epoch
+        return handle(run, event)
+
+    stack.enter_context(mock.patch.object(runs, "handle", credulous))
 
 
 def outputs_of_a_replaced_line_count(stack: ExitStack) -> None:
@@ -303,7 +315,8 @@ PLANTED: Mapping[str, Plant] = {
         nothing_goes_again,
         retries_end_with_a_restart,
         mends_what_is_new,
-        replaced_line_is_heard,
+        answer_that_says_nothing,
+        end_of_a_replaced_line_counts,
         outputs_of_a_replaced_line_count,
         revoked_peer_is_heard,
         revoked_agent_keeps_its_session,
