@@ -34,10 +34,9 @@ from cluster_agent.peer.peers import Peers
 from control_plane.federation.agents import Agents
 from control_plane.federation.intake import Intake
 from control_plane.federation.session import AgentSession
-from control_plane.runs import core as runs
 from control_plane.runs import forms
 from control_plane.runs.driver import Runs
-from control_plane.runs.messages import FragmentEnded
+from control_plane.runs.writing import RunWriter
 from wire.session.core import Session
 
 Plant = Callable[[ExitStack], None]
@@ -256,18 +255,6 @@ def answer_that_says_nothing(stack: ExitStack) -> None:
     _everywhere(stack, peers._say_superseded, hasty)
 
 
-def end_of_a_replaced_line_counts(stack: ExitStack) -> None:
-    """A cluster's part of a run has ended, also if it was the part that it had before the run began again."""
-    handle = runs.handle
-
-    def credulous(run: Any, event: Any) -> Any:
-        if run is not None and isinstance(event, FragmentEnded) and event.status.cluster in run.fragments:
-            event.status.epoch = run.fragments[event.status.cluster].epoch
-        return handle(run, event)
-
-    stack.enter_context(mock.patch.object(runs, "handle", credulous))
-
-
 def outputs_of_a_replaced_line_count(stack: ExitStack) -> None:
     """A run's outputs are all that any of its fragments has told of, also those that were replaced."""
     stack.enter_context(mock.patch.object(forms, "counts", lambda *_: True))
@@ -284,15 +271,15 @@ def revoked_agent_keeps_its_session(stack: ExitStack) -> None:
     _method(stack, Agents, "_cut_off", lambda self, _: self.changed())
 
 
-def hub_stores_for_an_agent_that_has_left(stack: ExitStack) -> None:
-    """A hub whose agent has gone to another one goes on writing what it knows of it."""
+def hub_writes_over_what_another_has_written(stack: ExitStack) -> None:
+    """A hub writes a run as it remembers it, whatever another hub has made of it since."""
+    commit = RunWriter._commit
 
-    async def blind(self: Intake, cluster: str, before: Any) -> None:
-        there = await self._kinds.agents.get(before.key)
-        if there is not None:
-            self._stored[cluster] = replace(before, revision=there.revision)
+    async def blind(self: RunWriter, before: Any, batch: Any, *, certain: bool) -> int:
+        there = await self._kinds.runs.get(before.key) if before is not None else None
+        return await commit(self, replace(before, revision=there.revision) if there else before, batch, certain=certain)
 
-    _method(stack, Intake, "_reread", blind)
+    _method(stack, RunWriter, "_commit", blind)
 
 
 PLANTED: Mapping[str, Plant] = {
@@ -316,11 +303,10 @@ PLANTED: Mapping[str, Plant] = {
         retries_end_with_a_restart,
         mends_what_is_new,
         answer_that_says_nothing,
-        end_of_a_replaced_line_counts,
         outputs_of_a_replaced_line_count,
         revoked_peer_is_heard,
         revoked_agent_keeps_its_session,
-        hub_stores_for_an_agent_that_has_left,
+        hub_writes_over_what_another_has_written,
     )
 }
 
