@@ -224,6 +224,7 @@ def apply_out_released(book: Book, record: records.OutReleased) -> None:
         live.run.edges[record.edge].went[record.unit] = out.cluster
     live.offered.get(out.cluster, {}).pop((record.edge, record.unit), None)
     live.count_out(out.cluster, record.edge, -1)
-    pushing.settle(live, record.unit, out.cluster)  # it has the bytes, whatever became of our node's word
+    if record.unit in live.run.pushes and not any(each.out(record.unit, out.cluster) for each in live.run.edges):
+        pushing.settle(live, record.unit, out.cluster)  # it needs no bytes any more, whatever became of our node's word
     end_use(book, live, live.graph.edges[record.edge], live.run.units[record.unit])
     book.touch(live)

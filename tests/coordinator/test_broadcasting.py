@@ -89,3 +89,23 @@ def test_what_is_made_here_is_kept_until_each_other_cluster_has_released_its_cop
         desk.peer(cluster, granted=peer_pb2.Granted(edge="reader.all", unit=unit))
     assert not desk.peer("edge3", released=peer_pb2.Released(edge="reader.all", unit=unit)).freed()
     assert desk.peer("edge2", released=peer_pb2.Released(edge="reader.all", unit=unit)).freed() == {unit}
+
+
+def test_a_copy_that_is_given_up_unread_takes_nothing_from_another_use_of_its_bytes() -> None:
+    table = source("table", ["edge1"])
+    inputs = {"rows": ("inputs.rows.out", EACH), "all": ("inputs.table.out", BROADCAST)}
+    reader = Use("reader", ["edge2"], inputs, counter="edge2")
+    other = Use("other", ["edge2"], {"table": ("inputs.table.out", EACH)}, counter="edge2")
+    steps = [table, source("rows", ["edge2"]), reader, other, output(reader), output(other, "other")]
+    desk = Desk(steps, {"inputs.table": {"edge1": 1}, "inputs.rows": {}}, clusters=["edge1", "edge2"])
+    desk.read("inputs.table")
+    unit = desk.part("inputs.table").outputs[0].unit.id
+    for edge in ("reader.all", "other.table"):
+        desk.peer("edge2", accept=peer_pb2.Accept(edge=edge, unit=unit))
+        desk.peer("edge2", granted=peer_pb2.Granted(edge=edge, unit=unit))
+    wanted = peer_pb2.PushRequest(to=peer_pb2.UnitLocation(cluster="edge2", node="n9", address="n9:1"))
+    wanted.unit.id = unit
+    assert len(desk.peer("edge2", push=wanted).to_nodes("push")) == 1
+    desk.peer("edge2", released=peer_pb2.Released(edge="reader.all", unit=unit))
+    desk.lose()
+    assert len(desk.join(units=[unit]).to_nodes("push")) == 1, "the other step waits for it"
