@@ -44,6 +44,7 @@ def audit_uses(live: LiveRun) -> None:
     for edge in live.graph.edges:
         state = run.edges[edge.index]
         needed.update(unit for unit in state.outs if (edge.index, unit) not in foreign)  # one that is passed on
+        needed.update(unit for unit in state.pairs if (edge.index, unit) not in foreign)
         for unit, copies in state.copies.items():
             needed[unit] += len(copies)
         consumer = run.steps[edge.consumer.index]
@@ -56,7 +57,7 @@ def audit_uses(live: LiveRun) -> None:
     for task in run.tasks.values():
         if task.remake:
             needed.update(unit for units in live.inputs(task) for unit in units)
-        elif task.state != DONE:
+        elif task.state != DONE and live.graph.steps[task.step].crosses is None:
             for edge, units in zip(live.graph.steps[task.step].inputs, task.inputs, strict=True):
                 needed.update(unit for unit in units if (edge.index, unit) not in foreign)
     for identifier in run.bare:
@@ -88,7 +89,10 @@ def audit_queues(live: LiveRun) -> None:
         tasks = [task for task in run.tasks.values() if task.step == step.index]
         assigned = sum(task.state == ASSIGNED for task in tasks)
         assert live.assigned[step.index] == assigned, f"{step.name}: {assigned} tasks are assigned"
-        before = sum(_driving(live, task) for task in tasks if task.state != DONE and not task.remake)
+        if step.crosses is None:
+            before = sum(_driving(live, task) for task in tasks if task.state != DONE and not task.remake)
+        else:
+            before = sum(len(run.edges[edge.index].pairs) for edge in step.inputs)
         before += sum(
             len(run.edges[edge.index].held)
             for edge in step.inputs

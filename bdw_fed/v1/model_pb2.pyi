@@ -41,6 +41,8 @@ class _PairingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pairing.Value
     """every task takes all units of this port, which are copied to each executor that has tasks"""
     PAIRING_GROUP: _Pairing.ValueType  # 5
     """a task takes all units of this port whose names have the same key, on the cluster that has the key"""
+    PAIRING_CROSS: _Pairing.ValueType  # 7
+    """a task takes one unit of this port, and there is one for each; copied like a broadcast"""
     PAIRING_GATHER_EACH: _Pairing.ValueType  # 6
     """a task on each cluster takes all units of this port that were made there, or sent there"""
 
@@ -57,6 +59,8 @@ PAIRING_BROADCAST: Pairing.ValueType  # 4
 """every task takes all units of this port, which are copied to each executor that has tasks"""
 PAIRING_GROUP: Pairing.ValueType  # 5
 """a task takes all units of this port whose names have the same key, on the cluster that has the key"""
+PAIRING_CROSS: Pairing.ValueType  # 7
+"""a task takes one unit of this port, and there is one for each; copied like a broadcast"""
 PAIRING_GATHER_EACH: Pairing.ValueType  # 6
 """a task on each cluster takes all units of this port that were made there, or sent there"""
 Global___Pairing: _TypeAlias = Pairing  # noqa: Y015

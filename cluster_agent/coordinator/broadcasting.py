@@ -13,7 +13,7 @@ until all have been a fragment does not end.
 from __future__ import annotations
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import BROADCAST, Edge, Step
+from cluster_agent.coordinator.fragment import Edge, Step
 from cluster_agent.coordinator.freeing import end_use
 from cluster_agent.coordinator.grouping import deliver, total
 from cluster_agent.coordinator.live import LiveRun
@@ -56,7 +56,7 @@ def let_go_if_due(book: Book, live: LiveRun, step: Step) -> None:
     for edge in step.sides:
         for unit in live.run.edges[edge.index].held:
             end_use(book, live, edge, units[unit])
-        if edge.pairing == BROADCAST:
+        if edge.copied:
             pending = [unit for unit, incoming in live.run.incoming.items() if incoming.edges.get(edge.index) == OURS]
             for unit in pending:
                 end_use(book, live, edge, units[unit])

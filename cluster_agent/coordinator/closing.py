@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import batching, broadcasting, fetching, grouping, meeting, records
+from cluster_agent.coordinator import batching, broadcasting, crossing, fetching, grouping, meeting, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
@@ -31,6 +31,7 @@ def check_steps(book: Book, live: LiveRun) -> None:
             fetching.bring_copies(book, live, step)
         grouping.form_due(book, live, step)
         batching.batch_due(book, live, step)
+        crossing.cross_due(book, live, step)
         meeting.form_due(book, live, step)
         if state.closed or not (step.counts or step.here):
             continue

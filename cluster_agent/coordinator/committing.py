@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster_agent.coordinator import attempts, broadcasting, loads, records, remembering, routing
+from cluster_agent.coordinator import attempts, broadcasting, crossing, loads, records, remembering, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.freeing import drop_use, end_use, let_inputs_go
@@ -150,7 +150,7 @@ def consume(book: Book, live: LiveRun, step: Step, task: Task, *, hold: bool = F
     state = live.run.steps[step.index]
     units = live.run.units
     for edge, taken in zip(step.inputs, task.inputs, strict=True):
-        if edge.side:
+        if edge.side or (step.crosses is not None and not crossing.whole(live, step, taken[0])):
             continue
         state.open -= len(taken)
         for unit in taken:

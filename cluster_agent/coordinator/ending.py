@@ -214,6 +214,7 @@ def _sweep(live: LiveRun, *, forget_tasks: bool) -> None:
         edge.outs = {}
         edge.held = {}
         edge.copies = {}
+        edge.pairs = {}
     live.sides.clear()
     live.owed = 0
     live.sent.clear()

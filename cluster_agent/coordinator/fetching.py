@@ -13,7 +13,7 @@ from typing import Final
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import commands, loads, mending, ordering, records, remembering
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import BROADCAST, Step
+from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import Fetch, LiveRun, unit_proto
 from cluster_agent.coordinator.making import arrive
@@ -71,14 +71,14 @@ def _wanted(live: LiveRun, incoming: Incoming) -> bool:
     """Whether somebody reads the unit here: the copies of a broadcast are brought once there is a task for them."""
     for index, state in incoming.edges.items():
         edge = live.graph.edges[index]
-        if state == HERE or (state == OURS and (edge.pairing != BROADCAST or edge.consumer.index in live.brings)):
+        if state == HERE or (state == OURS and (not edge.copied or edge.consumer.index in live.brings)):
             return True
     return False
 
 
 def bring_copies(book: Book, live: LiveRun, step: Step) -> None:
     """The step has a task here, or will have one: the broadcasts that it reads are brought."""
-    edges = [edge.index for edge in step.sides if edge.pairing == BROADCAST]
+    edges = [edge.index for edge in step.sides if edge.copied]
     if not edges or step.index in live.brings:
         return
     live.brings.add(step.index)

@@ -26,6 +26,7 @@ EACH: Final = int(model_pb2.PAIRING_EACH)
 SAME_CLUSTER: Final = int(model_pb2.PAIRING_SAME_CLUSTER)
 GATHER_ALL: Final = int(model_pb2.PAIRING_GATHER_ALL)
 BROADCAST: Final = int(model_pb2.PAIRING_BROADCAST)
+CROSS: Final = int(model_pb2.PAIRING_CROSS)
 GROUP: Final = int(model_pb2.PAIRING_GROUP)
 GATHER_EACH: Final = int(model_pb2.PAIRING_GATHER_EACH)
 
@@ -49,6 +50,7 @@ class Edge:
     keys: KeyOf | None = None  # how the names of units that meet tell what they have in common
     batch: model_pb2.Batch | None = None  # a task takes several units
     parameter: model_pb2.Filled | None = None  # its unit is no input, but the value of this parameter
+    copied: bool = False  # each cluster that executes the consumer gets each of its units
     side: bool = False  # its units make no tasks: they are read beside those that do, and not counted as consumed
 
 
@@ -91,6 +93,7 @@ class Step:
     drives: int = 0  # the place of `driving` among the inputs
     sides: list[Edge] = field(default_factory=list)
     gathers: list[Edge] = field(default_factory=list)
+    crosses: Edge | None = None  # the port each of whose units makes a task with each driving unit
     meets: list[Edge] = field(default_factory=list)
     producers: list[Step] = field(default_factory=list)
     consumers: list[Step] = field(default_factory=list)
@@ -279,7 +282,8 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
         parameter=port.parameter if port.HasField("parameter") else None,
         meets=port.pairing in (GROUP, GATHER_EACH),
         keys=keys.parse(port.group_by) if port.pairing == GROUP else None,
-        side=port.pairing in (SAME_CLUSTER, BROADCAST),
+        side=port.pairing in (SAME_CLUSTER, BROADCAST, CROSS),
+        copied=port.pairing in (BROADCAST, CROSS),
     )
     graph.edges.append(edge)
     graph.edge_by_id[edge_id] = edge
@@ -290,8 +294,12 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
     if port.from_port not in producer.outs:
         producer.ports = (*producer.ports, port.from_port)
     producer.outs.setdefault(port.from_port, []).append(edge)
-    if edge.pairing == BROADCAST:
+    if edge.copied:
         graph.broadcasts.append(edge)
+    if edge.pairing == CROSS:
+        if consumer.crosses is not None:
+            raise ValueError(f"edge {edge_id}: step {consumer.name} is crossed with {consumer.crosses.id} already")
+        consumer.crosses = edge
     if edge.side:
         consumer.sides.append(edge)
     elif edge.pairing == GATHER_ALL:
@@ -312,5 +320,7 @@ def _check_pairing(step: Step) -> None:
         raise ValueError(f"step {step.name}: all of its ports must gather when one does")
     if len({edge.pairing for edge in step.meets}) > 1 or (step.meets and (step.gathers or step.driving)):
         raise ValueError(f"step {step.name}: its ports bring their units together in ways that exclude each other")
+    if step.crosses is not None and (step.driving is None or step.driving.batch is not None):
+        raise ValueError(f"edge {step.crosses.id}: it can be crossed with a port whose units make a task each")
     if step.sides and step.driving is None and not step.meets:
         raise ValueError(f"step {step.name}: no port drives it; one must take a unit a task")

@@ -1,16 +1,16 @@
 """How tasks form from units: one for each unit, one for a unit and its side inputs, one for all units of a step.
 
 A unit is *delivered* once its bytes are on this cluster and this cluster executes its consumer. On a driving port it
-becomes a task at once, or waits for the side inputs or for others (see `batching`); on a side port and on a gathering
-port it is held. Side inputs are complete when their producers can make no more of them here, those of a broadcast when
-all that was made anywhere has come, and so is a gathering step. These are decisions, and logged.
+becomes a task at once, or waits for the side inputs or for others (see `batching`, `crossing`); on a side port and on
+a gathering port it is held. Side inputs are complete when their producers can make no more of them here, those of a
+broadcast when all that was made anywhere has come, and so is a gathering step. These are decisions, and logged.
 """
 
 from __future__ import annotations
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import BROADCAST, EACH, OUTPUT, SOURCE, Edge, Step
+from cluster_agent.coordinator.fragment import EACH, OUTPUT, SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import READY, Sum, Task, Unit
 from wire.digests import task_id
@@ -29,7 +29,7 @@ def deliver(live: LiveRun, edge: Edge, unit: Unit) -> None:
         live.check.add(step.index)
     elif edge.pairing == EACH:
         state.open += 1
-        if edge.batch is not None:
+        if edge.batch is not None or step.crosses is not None:
             live.run.edges[edge.index].held[unit.id] = None
             if step.index in live.batches:
                 live.batches[step.index].size += unit.size
@@ -77,7 +77,7 @@ def _all_came(live: LiveRun, edge: Edge) -> bool:
 def sides_came(book: Book, live: LiveRun, edge: Edge) -> bool:
     """All units of a side input that can be read here have come."""
     producer = edge.producer
-    if edge.pairing == BROADCAST:
+    if edge.copied:
         return _all_came(live, edge)
     if producer.kind == SOURCE:
         return live.parts_open(producer.index)
@@ -95,7 +95,7 @@ def apply_sides_complete(book: Book, record: records.SidesComplete) -> None:
     live.run.steps[step.index].formed = True
     driving = step.driving
     book.touch(live)
-    if driving is None or driving.batch is not None:
+    if driving is None or driving.batch is not None or step.crosses is not None:
         live.check.add(step.index)
         return
     held = live.run.edges[driving.index].held

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator.claims import Hold
-from cluster_agent.coordinator.fragment import BROADCAST, Graph, Step
+from cluster_agent.coordinator.fragment import CROSS, Graph, Step
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import (
     ASSIGNED,
@@ -245,8 +245,11 @@ class LiveRun:
         if not step.sides:
             return task.inputs
         sides = iter(self.side_units(step, task.origin))
-        ports = zip(step.inputs, task.inputs, strict=True)
-        return [next(sides) if edge.side else units for edge, units in ports]
+        found = []
+        for edge, units in zip(step.inputs, task.inputs, strict=True):
+            beside = next(sides) if edge.side else units
+            found.append(units if edge.pairing == CROSS else beside)
+        return found
 
     def side_units(self, step: Step, origin: str) -> list[list[bytes]]:
         """For each side port: its units of that origin, of a broadcast all of them, sorted.
@@ -260,11 +263,7 @@ class LiveRun:
         if found is None:
             units = self.run.units
             found = [
-                sorted(
-                    unit
-                    for unit in self.run.edges[edge.index].held
-                    if edge.pairing == BROADCAST or units[unit].origin == origin
-                )
+                sorted(unit for unit in self.run.edges[edge.index].held if edge.copied or units[unit].origin == origin)
                 for edge in step.sides
             ]
             by_origin[origin] = found

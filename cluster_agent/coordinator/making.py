@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cluster_agent.coordinator import broadcasting, following, meeting
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import BROADCAST, SAME_CLUSTER, Step
+from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.grouping import add, deliver
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Out, Unit
@@ -64,7 +64,7 @@ def make(
                 unit.uses += 1
                 live.run.edges[edge.index].outs[unit.id] = Out(cluster)
                 live.queue_out(cluster, edge.index, unit.id)
-            elif edge.pairing == BROADCAST:
+            elif edge.copied:
                 broadcasting.spread(live, edge, unit)
             elif edge.pairing != SAME_CLUSTER or edge.consumer.here:
                 unit.uses += 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import broadcasting, fetching, mending, records, remembering
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import BROADCAST
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import Place, SendPeer
@@ -132,7 +131,7 @@ def apply_grant_taken(book: Book, record: records.GrantTaken) -> None:
     live = book.lives[record.run]
     live.run.incoming[record.unit].edges[record.edge] = OURS
     edge = live.graph.edges[record.edge]
-    if edge.pairing == BROADCAST:
+    if edge.copied:
         broadcasting.granted(book, live, edge, live.run.units[record.unit])
     fetching.deliver_granted(live, live.run.units[record.unit])
     book.touch(live)

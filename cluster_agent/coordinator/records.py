@@ -195,6 +195,14 @@ class Batched(Record, frozen=True):
     units: tuple[bytes, ...]
 
 
+class Crossed(Record, frozen=True):
+    """These driving units of a step make a task with each unit of the port that they are crossed with."""
+
+    run: RunKey
+    step: int
+    units: tuple[bytes, ...]
+
+
 class Met(Record, frozen=True):
     """All units that meet here have come; of each task, for each in port of the step its units."""
 
@@ -403,6 +411,7 @@ AnyRecord = (
     | SidesComplete
     | Gathered
     | Batched
+    | Crossed
     | Met
     | Spilled
     | Offered

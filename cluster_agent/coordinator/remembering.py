@@ -132,7 +132,8 @@ def recall(book: Book, live: LiveRun) -> None:
         task = live.run.tasks.get(live.formed.popleft())
         if task is None or task.state != READY or task.remake or not live.going:
             continue
-        entry = live.run.known.get(task.id)
+        crossed = live.graph.steps[task.step].crosses is not None  # its driving unit is consumed with others
+        entry = live.run.known.get(task.id) if not crossed else None
         if entry is not None and entry.inputs == _contents(live, task):
             step = live.graph.steps[task.step]
             outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]

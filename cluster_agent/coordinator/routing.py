@@ -262,7 +262,7 @@ def _tell(
 def spill(book: Book, live: LiveRun, step: Step) -> None:
     """Hand waiting tasks of the step to other clusters, newest first, as long as the step prefers those."""
     edge = step.driving
-    if edge is None or not step.free or not live.dispatching:
+    if edge is None or not step.free or step.crosses is not None or not live.dispatching:
         return
     queue = live.ready[step.index]
     left = len(queue)  # not looked at

@@ -164,6 +164,7 @@ class EdgeState(Stored):
     arrived: Sum = msgspec.field(default_factory=Sum)
     went: dict[bytes, str] = {}  # unit -> cluster that was done with it, where the run may begin again
     copies: dict[bytes, dict[str, Out]] = {}  # of a broadcast: unit -> cluster that gets a copy -> how far that is
+    pairs: dict[bytes, int] = {}  # of a port that is crossed with another: unit -> its tasks that have not committed
     came: int = 0  # of a broadcast: units that were made here or granted to us
 
     def out(self, unit: bytes, cluster: str) -> Out | None:

@@ -31,12 +31,16 @@ _PAIRING = {
     "same_cluster": m.PAIRING_SAME_CLUSTER,
     "gather_all": m.PAIRING_GATHER_ALL,
     "broadcast": m.PAIRING_BROADCAST,
+    "cross": m.PAIRING_CROSS,
     "group": m.PAIRING_GROUP,
     "gather_each": m.PAIRING_GATHER_EACH,
     "gather_tree": m.PAIRING_GATHER_ALL,
 }
 _APART = ("each", "group", "gather_each")  # how ports are read that make more than one task
-ASIDE = (m.PAIRING_SAME_CLUSTER, m.PAIRING_BROADCAST)
+COPIED = (m.PAIRING_BROADCAST, m.PAIRING_CROSS)
+"""How ports are read whose units are copied to each cluster."""
+
+ASIDE = (m.PAIRING_SAME_CLUSTER, *COPIED)
 """How ports are read that make no tasks: beside the units that do."""
 
 
@@ -352,7 +356,7 @@ def _pin(whole: Graph) -> None:
                 ]
             )
         for port in vertex.step.inputs:
-            if port.pairing == m.PAIRING_BROADCAST:
+            if port.pairing in COPIED:
                 continue  # what is copied to everybody may come from anywhere
             producer = whole[port.from_step]
             if producer.name not in pinned_for:

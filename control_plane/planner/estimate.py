@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.base import Measured, World
-from control_plane.planner.compile import ASIDE, Graph, Vertex
+from control_plane.planner.compile import ASIDE, COPIED, Graph, Vertex
 from control_plane.planner.scores import free_slots
 from control_plane.planner.sources import Data
 
@@ -78,7 +78,7 @@ class Estimate:
         if inherited or (vertex.kind == "step" and measured.selectivity is None):
             self._bound.add(vertex.name)
         seconds = self._seconds(vertex, here)
-        units = 1.0 if vertex.single else sum(_tasks(vertex, *amount) for amount in here.values())
+        units = 1.0 if vertex.single else sum(self._tasks(vertex, *amount) for amount in here.values())
         self._units[vertex.name] = units
         self._bytes[vertex.name] = bytes_in
         self._done_at[vertex.name] = seconds + max(
@@ -116,8 +116,23 @@ class Estimate:
         if vertex.kind == "split":
             return (max(units, _parts(vertex.step.execution.split.split, units, size)), size)
         if vertex.kind == "step":
-            return (_tasks(vertex, units, size), size * (1.0 if measured.selectivity is None else measured.selectivity))
+            selectivity = 1.0 if measured.selectivity is None else measured.selectivity
+            return (self._tasks(vertex, units, size), size * selectivity)
         return amount
+
+    def _tasks(self, vertex: Vertex, units: float, size: float) -> float:
+        """Of so many units of so many bytes together; a batch is taken to be full."""
+        if vertex.stays_apart:
+            return min(units, 1.0)
+        batch = next((port.batch for port in vertex.step.inputs if port.HasField("batch")), None)
+        crossed = next((port.from_step for port in vertex.step.inputs if port.pairing == m.PAIRING_CROSS), None)
+        if crossed is not None:
+            return units * sum(count for count, _ in self._made[crossed].values())
+        if batch is None or not units:
+            return units
+        by_count = units / batch.count if batch.count else 0.0
+        by_size = size / batch.size if batch.size else 0.0
+        return min(units, math.ceil(max(by_count, by_size, 1.0)))
 
     def task_seconds(self, vertex: Vertex, cluster: str, size: float) -> float:
         """What a task of `size` bytes takes on a cluster: as measured there, else anywhere; 0 if nobody knows."""
@@ -132,11 +147,12 @@ class Estimate:
         if vertex.single:
             size = sum(size for _, size in here.values())
             return max((self.task_seconds(vertex, cluster, size) for cluster in here), default=0.0)
+        tasks = {cluster: (self._tasks(vertex, units, size), size) for cluster, (units, size) in here.items()}
         return max(
             (
                 self.task_seconds(vertex, cluster, size / max(units, 1.0))
                 * math.ceil(units / free_slots(vertex, cluster, self._world))
-                for cluster, units, size in ((at, _tasks(vertex, *amount), amount[1]) for at, amount in here.items())
+                for cluster, (units, size) in tasks.items()
             ),
             default=0.0,
         )
@@ -159,7 +175,7 @@ class Estimate:
     def _copied(self, vertex: Vertex, shares: Sequence[m.Share]) -> None:
         """What a broadcast makes goes to every cluster that is expected to have a task."""
         for port in vertex.step.inputs:
-            if port.pairing != m.PAIRING_BROADCAST:
+            if port.pairing not in COPIED:
                 continue
             for source, (_, size) in sorted(self._made[port.from_step].items()):
                 for share in shares:
@@ -221,18 +237,6 @@ def shipping_all(estimate: Estimate, data: Data, graph: Graph, world: World) -> 
             )
         )
     return found
-
-
-def _tasks(vertex: Vertex, units: float, size: float) -> float:
-    """Of so many units of so many bytes together; a batch is taken to be full."""
-    if vertex.stays_apart:
-        return min(units, 1.0)
-    batch = next((port.batch for port in vertex.step.inputs if port.HasField("batch")), None)
-    if batch is None or not units:
-        return units
-    by_count = units / batch.count if batch.count else 0.0
-    by_size = size / batch.size if batch.size else 0.0
-    return min(units, math.ceil(max(by_count, by_size, 1.0)))
 
 
 def _parts(split: m.Split, units: float, size: float) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.base import World
-from control_plane.planner.compile import Graph, Vertex
+from control_plane.planner.compile import COPIED, Graph, Vertex
 from control_plane.planner.execution import of_a_worker
 from control_plane.planner.sources import Data
 from topology.model import Taint
@@ -123,7 +123,7 @@ def _reachability(vertex: Vertex, cluster: str, situation: Situation) -> str | N
 
 
 def _broadcasts(vertex: Vertex) -> list[m.InputPort]:
-    return [port for port in vertex.step.inputs if port.pairing == m.PAIRING_BROADCAST]
+    return [port for port in vertex.step.inputs if port.pairing in COPIED]
 
 
 def _ready(vertex: Vertex, cluster: str, situation: Situation) -> str | None:

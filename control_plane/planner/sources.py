@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.planner.base import World
-from control_plane.planner.compile import Graph, Vertex
+from control_plane.planner.compile import COPIED, Graph, Vertex
 from topology.model import Dataset, Part
 from wire.errors import ProblemError
 
@@ -84,7 +84,7 @@ class Data:
             for consumer, port in consumers:
                 if port.pairing == m.PAIRING_SAME_CLUSTER:
                     pairing[consumer.name] = consumer
-                elif port.pairing == m.PAIRING_BROADCAST or _together(consumer) or consumer.kind == "output":
+                elif port.pairing in COPIED or _together(consumer) or consumer.kind == "output":
                     once = True
                 else:
                     waiting.append(consumer)

@@ -26,7 +26,7 @@ _MANY_TASKS = 10_000
 _WAITING = 1000  # runs
 _AT_ONCE = 50  # runs, or sums
 _COLLECTED_SECONDS = 0.2
-_ASIDE = (m.PAIRING_SAME_CLUSTER, m.PAIRING_BROADCAST)
+_ASIDE = (m.PAIRING_SAME_CLUSTER, m.PAIRING_BROADCAST, m.PAIRING_CROSS)
 
 _log = structlog.get_logger(__name__)
 

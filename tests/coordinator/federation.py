@@ -9,7 +9,7 @@ be repeated, and is lost with the stream. Nodes may restart, with or without the
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -18,8 +18,9 @@ from bdw_fed.v1 import federation_pb2, model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
+from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.messages import Place, RunKey
-from cluster_agent.coordinator.state import DONE
+from cluster_agent.coordinator.state import DONE, Task
 from cluster_agent.orders.messages import Downward, Failure, Output, Results, UnitInfo
 from tests.coordinator.workflows import Use, fragments
 from tests.fixtures import words
@@ -301,6 +302,16 @@ class FakeNode:
     @property
     def alive(self) -> bool:
         return True
+
+
+def consumed_by(step: Step, task: Task) -> Iterator[tuple[str, bytes]]:
+    """What a task alone consumes: of each edge a unit; of ports that are crossed a pair."""
+    if step.crosses is not None:
+        yield step.name, b"".join(unit for units in task.inputs for unit in units)
+        return
+    for edge, units in zip(step.inputs, task.inputs, strict=True):
+        for unit in units:
+            yield edge.id, unit
 
 
 def key_of(key: node_pb2.TaskKey | node_pb2.UnitKey) -> RunKey:
@@ -636,9 +647,8 @@ class Federation:
                 return  # made again
             self.results[key] = record.node
             step = live.graph.steps[task.step]
-            for edge, units in zip(step.inputs, task.inputs, strict=True):
-                for unit in units:
-                    self.consumed[edge.id, unit] += 1
+            for edge, unit in consumed_by(step, task):
+                self.consumed[edge, unit] += 1
         elif isinstance(record, records.Rerouted):
             self.rerouted.add(bytes_digest(record.unit))
         elif isinstance(record, records.Closed):

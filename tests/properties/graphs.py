@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from bdw_fed.v1 import model_pb2
-from tests.coordinator.workflows import BROADCAST, EACH, GATHER, GATHER_EACH, GROUP, SAME, Use, output, source
+from tests.coordinator.workflows import BROADCAST, CROSS, EACH, GATHER, GATHER_EACH, GROUP, SAME, Use, output, source
 
 Parts = dict[str, dict[str, int]]
 
@@ -44,7 +44,7 @@ def random_shapes(random: Random, clusters: Sequence[str]) -> tuple[list[Use], P
     growing = _Growing(random, list(clusters))
     for _ in range(random.randint(1, 2)):
         growing.source()
-    shapes = (growing.broadcast, growing.batch, growing.meet)
+    shapes = (growing.broadcast, growing.batch, growing.meet, growing.cross)
     for _ in range(random.randint(2, 6)):
         random.choice((growing.split, growing.each, growing.join, growing.gather, *shapes, *shapes))()
     growing.save()
@@ -120,6 +120,12 @@ class _Growing:
         if not step.batch.count:
             step.batch.size = self.random.choice((500, 2500))
         self.add(step, settled=False)
+
+    def cross(self) -> None:
+        inputs = {"all": (self.pick().name, CROSS), "rows": (self.pick().name, EACH)}
+        if self.random.random() < 0.2:
+            inputs["more"] = (self.pick().name, BROADCAST)
+        self.add(Use(self.name("cross"), self.some(), inputs), settled=False)
 
     def meet(self) -> None:
         pairing = self.random.choice((GROUP, GATHER_EACH))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages, records
-from tests.coordinator.federation import RUN, RUNNING, Agent, Faults
+from tests.coordinator.federation import RUN, RUNNING, Agent, Faults, consumed_by
 from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
 from tests.properties.graphs import Parts, random_dag
 from tests.properties.worlds import World
@@ -129,9 +129,8 @@ class Replacing(World):
             assert contents == self.read[agent.cluster, record.task], "a result of other inputs is taken for this one"
             self.recalled.add(key)
         self.results[agent.cluster, record.task] = "done"
-        for edge, units in zip(live.graph.steps[task.step].inputs, task.inputs, strict=True):
-            for unit in units:
-                self.consumed_in[epoch, edge.id, unit] += 1
+        for edge, unit in consumed_by(live.graph.steps[task.step], task):
+            self.consumed_in[epoch, edge, unit] += 1
 
     def check_replaced(self) -> None:
         """The newest line is whole, has everything once, and of the others nothing is left."""

@@ -10,9 +10,12 @@ from workflow.graph import RESERVED, driving_port, steps_by_name
 from workflow.model import Binding, Pairing, Step, StepUse, Workflow
 from workflow.placeholders import placeholders
 
+_ONE: tuple[Pairing, ...] = ("each", "cross")  # a task takes one unit
+_ASIDE: tuple[Pairing, ...] = ("same_cluster", "broadcast", "cross")  # what makes no tasks by itself
 _GATHER = "gather: all"
 _SAME = "same: cluster"
 _BROADCAST = "broadcast: true"
+_CROSS = "cross: true"
 _TREE = "gather: tree"
 
 
@@ -64,6 +67,7 @@ def _words(binding: Binding) -> list[str]:
         _BROADCAST: binding.broadcast,
         "batch": binding.batch,
         "group": binding.group,
+        _CROSS: binding.cross,
     }
     return [word for word, given in said.items() if given]
 
@@ -72,13 +76,14 @@ def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
     ports: dict[Pairing, list[str]] = {}
     for port, binding in use.inputs.items():
         ports.setdefault(binding.pairing, []).append(port)
-    each, aside = ports.get("each", []), [*ports.get("same_cluster", []), *ports.get("broadcast", [])]
+    each = ports.get("each", [])
+    aside = [port for pairing in _ASIDE for port in ports.get(pairing, ())]
     gather = [*ports.get("gather_all", []), *ports.get("gather_tree", [])]
     if len(each) > 1:
         message = f"{' and '.join(each)} can have many units each, and nothing says how they pair"
         remedy = (
-            f"let one port drive, and write {{from: …, {_SAME}}} or {{from: …, {_BROADCAST}}} at the others; "
-            f"or {_GATHER} at all of them, or group at all with keys that they share"
+            f"let one port drive, and write {{from: …, {_SAME}}}, {{from: …, {_BROADCAST}}} or {{from: …, {_CROSS}}} "
+            f"at the others; or {_GATHER} at all of them, or group at all with keys that they share"
         )
         yield where.problem((*path, each[1]), message, remedy)
     if gather and len(gather) < len(use.inputs):
@@ -93,9 +98,17 @@ def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
         remedy = f"write {_words(use.inputs[port])[0]} at these, too, or {_BROADCAST}"
         yield where.problem((*path, port), message, remedy)
     if aside and len(aside) == len(use.inputs):
-        said = sorted({_BROADCAST if use.inputs[port].broadcast else _SAME for port in aside})
+        said = sorted({_words(use.inputs[port])[0] for port in aside})
         message = f"every input says {' or '.join(said)}, so none drives the step"
         yield where.problem((*path, aside[0]), message, "leave it out at one input: each of its units makes a task")
+    crossed = ports.get("cross", [])
+    if len(crossed) > 1:
+        message = f"{' and '.join(crossed)} are to be crossed, and a step crosses one port with the one that drives"
+        yield where.problem((*path, crossed[1]), message, "cross two of them in a step before")
+    elif crossed and (meeting or any(use.inputs[port].batch for port in each)):
+        message = f"{crossed[0]} can be crossed with a port whose units make a task each, and with no other"
+        remedy = f"write {_BROADCAST}: every task takes all units; or leave batch and group out"
+        yield where.problem((*path, crossed[0]), message, remedy)
     if ports.get("same_cluster") and meeting:
         message = f"units that come together from several clusters can't be paired by {_SAME}"
         yield where.problem((*path, ports["same_cluster"][0]), message, f"write {_BROADCAST}, or pair before that step")
@@ -127,7 +140,7 @@ def _tree(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Pr
 
 
 def _many_in_a_word(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Problem]:
-    many = {port for port, binding in use.inputs.items() if binding.pairing != "each" or binding.batch}
+    many = {port for port, binding in use.inputs.items() if binding.pairing not in _ONE or binding.batch}
     for word in step.spec.run.command or ():
         try:
             found = placeholders(word)
