@@ -30,7 +30,9 @@ from workflow.keys import parse as parse_keys
 Scalar = str | int | float | bool
 Value = Scalar | tuple[Scalar, ...]
 ParameterType = Literal["string", "integer", "number", "boolean", "array"]
-Pairing = Literal["each", "same_cluster", "gather_all", "gather_each", "gather_tree", "group", "broadcast", "cross"]
+Pairing = Literal[
+    "each", "same_cluster", "gather_all", "gather_each", "gather_tree", "group", "broadcast", "cross", "zip"
+]
 Form = Literal["path", "bytes", "text", "json"]
 Kind = Literal["python", "command", "service", "directory"]
 
@@ -330,6 +332,7 @@ class Binding(Model):
     group: Group | None = None  # each task takes all units with the same key
     gather: Literal["all", "each-cluster", "tree"] | None = None  # one task, or one a cluster, takes all units
     same: Literal["cluster"] | None = None  # each task takes all units of its own unit's origin cluster
+    zip: Literal[True] | None = None  # each task takes one unit of each such port, of the same lineage
     cross: Literal[True] | None = None  # each of its units makes a task with each driving unit
     broadcast: Literal[True] | None = None  # each task takes all units, which are copied to where there are tasks
 
@@ -349,6 +352,8 @@ class Binding(Model):
             return "broadcast"
         if self.cross:
             return "cross"
+        if self.zip:
+            return "zip"
         if self.group:
             return "group"
         if self.gather:

@@ -43,6 +43,8 @@ class _PairingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pairing.Value
     """a task takes all units of this port whose names have the same key, on the cluster that has the key"""
     PAIRING_CROSS: _Pairing.ValueType  # 7
     """a task takes one unit of this port, and there is one for each; copied like a broadcast"""
+    PAIRING_ZIP: _Pairing.ValueType  # 8
+    """a task takes one unit of each such port, of the same lineage"""
     PAIRING_GATHER_EACH: _Pairing.ValueType  # 6
     """a task on each cluster takes all units of this port that were made there, or sent there"""
 
@@ -61,6 +63,8 @@ PAIRING_GROUP: Pairing.ValueType  # 5
 """a task takes all units of this port whose names have the same key, on the cluster that has the key"""
 PAIRING_CROSS: Pairing.ValueType  # 7
 """a task takes one unit of this port, and there is one for each; copied like a broadcast"""
+PAIRING_ZIP: Pairing.ValueType  # 8
+"""a task takes one unit of each such port, of the same lineage"""
 PAIRING_GATHER_EACH: Pairing.ValueType  # 6
 """a task on each cluster takes all units of this port that were made there, or sent there"""
 Global___Pairing: _TypeAlias = Pairing  # noqa: Y015
@@ -169,6 +173,7 @@ class Unit(_message.Message):
     ORIGIN_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """digest of (task id, port, index); 16 bytes"""
     digest: _builtins.bytes
@@ -182,6 +187,8 @@ class Unit(_message.Message):
     """raised when a lost unit is made again"""
     name: _builtins.str
     """file name that the step or the dataset gave it, for people"""
+    lineage: _builtins.str
+    """how it came about, as numbers of units from the dataset's part on; only where units are zipped"""
     def __init__(
         self,
         *,
@@ -192,10 +199,11 @@ class Unit(_message.Message):
         origin: _builtins.str = ...,
         generation: _builtins.int = ...,
         name: _builtins.str = ...,
+        lineage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "generation", b"generation", "id", b"id", "name", b"name", "origin", b"origin", "size", b"size", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "generation", b"generation", "id", b"id", "lineage", b"lineage", "name", b"name", "origin", b"origin", "size", b"size", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster_agent.coordinator import attempts, broadcasting, crossing, loads, records, remembering, routing
+from cluster_agent.coordinator import attempts, broadcasting, crossing, loads, records, remembering, routing, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.freeing import drop_use, end_use, let_inputs_go
@@ -54,7 +54,7 @@ def on_produced(book: Book, node: str, said: Produced) -> None:
     if live is None or task is None:
         return  # its end will be told, and all of its units with it
     step = live.graph.steps[task.step]
-    chosen = routing.routes(book, live, step, said.outputs)
+    chosen = routing.routes(book, live, step, said.outputs, tracing.of_task(live, step, task))
     book.commit(records.Produced(live.key, task.id, node, said.outputs, chosen))
 
 
@@ -65,7 +65,7 @@ def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) ->
     step = live.graph.steps[task.step]
     if step.free:
         loads.observe_task(book, step, result)
-    chosen = routing.routes(book, live, step, result.outputs, ends=True)
+    chosen = routing.routes(book, live, step, result.outputs, tracing.of_task(live, step, task), ends=True)
     followed = tuple(edge.index for edge in step.follow.values()) if result.followed else ()
     record = records.Committed(
         live.key, task.id, result.attempt, node, result.outputs, result.seconds, result.bytes_in, chosen, followed
@@ -97,7 +97,8 @@ def apply_produced(book: Book, record: records.Produced) -> None:
     live = book.lives[record.run]
     task = live.run.tasks[record.task]
     step = live.graph.steps[task.step]
-    make(book, live, step, task.id, record.outputs, record.routes, node=record.node, origin=task.origin)
+    maker = tracing.of_task(live, step, task)
+    make(book, live, step, task.id, record.outputs, record.routes, maker, node=record.node)
     book.touch(live)
 
 
@@ -121,8 +122,8 @@ def apply_committed(book: Book, record: records.Committed) -> None:
         task.id,
         record.outputs,
         record.routes,
+        tracing.of_task(live, step, task),
         node=record.node,
-        origin=task.origin,
         followed=record.followed,
         retried=record.attempt > 1,
     )

@@ -27,6 +27,7 @@ SAME_CLUSTER: Final = int(model_pb2.PAIRING_SAME_CLUSTER)
 GATHER_ALL: Final = int(model_pb2.PAIRING_GATHER_ALL)
 BROADCAST: Final = int(model_pb2.PAIRING_BROADCAST)
 CROSS: Final = int(model_pb2.PAIRING_CROSS)
+ZIP: Final = int(model_pb2.PAIRING_ZIP)
 GROUP: Final = int(model_pb2.PAIRING_GROUP)
 GATHER_EACH: Final = int(model_pb2.PAIRING_GATHER_EACH)
 
@@ -47,6 +48,7 @@ class Edge:
     producer: Step
     producer_port: str
     meets: bool = False  # its units have a cluster where they meet, and make tasks once all of that cluster's are there
+    together: bool = False  # of units that are zipped: they come of the same beginnings, and meet where these lay
     keys: KeyOf | None = None  # how the names of units that meet tell what they have in common
     batch: model_pb2.Batch | None = None  # a task takes several units
     parameter: model_pb2.Filled | None = None  # its unit is no input, but the value of this parameter
@@ -131,6 +133,7 @@ class Graph:
     broadcasts: list[Edge] = field(default_factory=list)
     follows: bool = False  # some step has `follow`
     table: bytes = b""  # the hub's word on the epochs, a serialised SignedEpochs; empty at the first revision
+    zips: bool = False  # the lineage of units is kept
     listeners: tuple[str, ...] = ()  # the other clusters that may send us units, and want to know how busy we are
 
 
@@ -181,9 +184,32 @@ def read(serialised: bytes, cluster: str) -> Graph:
             raise ValueError(f"sources: part {part.index} belongs to step {part.step!r}, which is not in the fragment")
         graph.parts.append((graph.step_by_name[part.step].index, part.index, part.path, part.size))
     graph.concerned = [step for step in graph.steps if step.here or step.counts]
+    _find_zipped(graph)
     _find_free(graph)
     _find_following(graph)
     return graph
+
+
+def _find_zipped(graph: Graph) -> None:
+    for step in graph.steps:
+        zipped = [edge for edge in step.meets if edge.pairing == ZIP]
+        graph.zips = graph.zips or bool(zipped)
+        together = len({_beginning(edge) for edge in zipped}) == 1
+        for edge in zipped:
+            edge.together = together
+
+
+def _beginning(edge: Edge | None) -> int:
+    """The step at which the lineage of an edge's units begins."""
+    step = None
+    while edge is not None:
+        step = edge.producer
+        if step.driving is not None:
+            edge = step.driving if step.driving.batch is None and step.crosses is None else None
+        else:
+            edge = next((each for each in step.meets if each.pairing == ZIP), None)
+    assert step is not None
+    return step.index
 
 
 def _find_following(graph: Graph) -> None:
@@ -280,7 +306,7 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
         producer_port=port.from_port,
         batch=port.batch if port.HasField("batch") else None,
         parameter=port.parameter if port.HasField("parameter") else None,
-        meets=port.pairing in (GROUP, GATHER_EACH),
+        meets=port.pairing in (GROUP, GATHER_EACH, ZIP),
         keys=keys.parse(port.group_by) if port.pairing == GROUP else None,
         side=port.pairing in (SAME_CLUSTER, BROADCAST, CROSS),
         copied=port.pairing in (BROADCAST, CROSS),

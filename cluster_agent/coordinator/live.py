@@ -405,4 +405,5 @@ def unit_proto(unit: Unit) -> model_pb2.Unit:
         origin=unit.origin,
         generation=unit.generation,
         name=unit.name,
+        lineage=unit.lineage,
     )

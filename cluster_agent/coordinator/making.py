@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster_agent.coordinator import broadcasting, following, meeting
+from cluster_agent.coordinator import broadcasting, following, meeting, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.grouping import add, deliver
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Out, Unit
+from cluster_agent.coordinator.tracing import Maker
 from cluster_agent.orders.messages import Output, UnitInfo
 
 Routes = tuple[tuple[int, int, str], ...]
@@ -27,9 +28,9 @@ def make(
     maker: bytes,
     outputs: Sequence[Output],
     routes: Routes,
+    by: Maker,
     *,
     node: str,
-    origin: str,
     part: int = -1,
     followed: tuple[int, ...] = (),
     retried: bool = False,
@@ -50,7 +51,10 @@ def make(
         if unit is not None:
             _make_again(book, live, unit, info, node)
             continue
-        unit = Unit(info.id, info.digest, info.size, maker, origin, 0, info.name, 0, [node] if node else [], "", part)
+        copies = [node] if node else []
+        unit = Unit(info.id, info.digest, info.size, maker, by.origin, 0, info.name, 0, copies, "", part)
+        if live.graph.zips:
+            unit.lineage = tracing.lineage(live, by, output.index)
         units[info.id] = unit
         if live.strays:
             _free_strays(book, live, unit, node)

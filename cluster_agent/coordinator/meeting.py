@@ -1,8 +1,9 @@
-"""Units that have to meet: those whose names have the same key, or those that were made on one cluster.
+"""Units that have to meet: those whose names have the same key, those of one lineage, or those made on one cluster.
 
 Each unit's next task is on a cluster that follows from the unit, so whoever makes it sends it there at once, and no
 question has to be asked. A key belongs to one of the step's executors by its digest, in proportion to their shares.
-What is gathered on each cluster stays where it was made, or goes to the nearest executor.
+Units that are zipped meet where the data lay that they come of, or by the digest of their lineage. What is gathered on
+each cluster stays where it was made, or goes to the nearest executor.
 
     made ─▶ `place` ─▶ there, held ─▶ the step before has closed, and all that was made for us is here ─▶ tasks
 
@@ -17,22 +18,27 @@ from typing import Final
 
 from blake3 import blake3
 
-from cluster_agent.coordinator import grouping, records
+from cluster_agent.coordinator import grouping, records, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
-from cluster_agent.coordinator.fragment import GROUP, Edge, Step
+from cluster_agent.coordinator.fragment import GROUP, ZIP, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.state import Sum
-from cluster_agent.orders.messages import Failure, UnitInfo
+from cluster_agent.coordinator.state import Sum, Unit
+from cluster_agent.coordinator.tracing import Maker
+from cluster_agent.orders.messages import Failure, Output
 
 _GRAIN: Final = 1000  # of shares
 
 
-def place(book: Book, edge: Edge, unit: UnitInfo) -> str:
-    """The cluster where the unit, made here, meets others."""
+def place(book: Book, live: LiveRun, edge: Edge, made: Output, maker: Maker) -> str:
+    """The cluster where a unit, made here, meets others."""
     executors = edge.consumer.executors
+    if edge.pairing == ZIP:
+        if edge.together and maker.origin in executors:
+            return maker.origin
+        return _of_key(edge.consumer, tracing.lineage(live, maker, made.index))
     if edge.pairing == GROUP:
-        return _of_key(edge.consumer, _key(edge, unit.name) or "")
+        return _of_key(edge.consumer, _key(edge, made.unit.name, "") or "")
     if edge.consumer.here:
         return book.cluster
 
@@ -43,7 +49,9 @@ def place(book: Book, edge: Edge, unit: UnitInfo) -> str:
     return min(executors, key=away)
 
 
-def _key(edge: Edge, name: str) -> str | None:
+def _key(edge: Edge, name: str, lineage: str) -> str | None:
+    if edge.pairing == ZIP:
+        return lineage
     return edge.keys.key(name) if edge.keys is not None else ""
 
 
@@ -74,11 +82,15 @@ def form_due(book: Book, live: LiveRun, step: Step) -> None:
     groups: dict[str, list[list[bytes]]] = {}
     for position, edge in enumerate(step.inputs):
         for unit in sorted(live.run.edges[edge.index].held) if edge.meets else ():
-            key = _key(edge, live.run.units[unit].name)
+            known = live.run.units[unit]
+            key = _key(edge, known.name, known.lineage)
             if key is None:
-                _fail(book, live, edge, unit)
+                _fail(book, live, step, _without_key(edge, known))
                 return
             groups.setdefault(key, [[] for _ in step.inputs])[position].append(unit)
+    if lonely := _lonely(live, step, groups):
+        _fail(book, live, step, lonely)
+        return
     tasks = tuple(tuple(tuple(units) for units in group) for _, group in sorted(groups.items()))
     book.commit(records.Met(live.key, step.index, tasks))
 
@@ -91,14 +103,31 @@ def _came(live: LiveRun, edge: Edge) -> bool:
     return ours == live.run.edges[edge.index].arrived
 
 
-def _fail(book: Book, live: LiveRun, edge: Edge, unit: bytes) -> None:
+def _lonely(live: LiveRun, step: Step, groups: dict[str, list[list[bytes]]]) -> str:
+    """What is wrong with units that are zipped and are not one of each port; "" if nothing is."""
+    zipped = [edge.pairing == ZIP for edge in step.inputs]
+    for _, group in sorted(groups.items()):
+        counts = {edge.port: len(units) for edge, units, one in zip(step.inputs, group, zipped, strict=True) if one}
+        if counts and set(counts.values()) != {1}:
+            known = live.run.units[next(unit for units in group for unit in units)]
+            found = ", ".join(f"{count} on {port}" for port, count in counts.items())
+            return (
+                f"the inputs {' and '.join(counts)} of {step.name} are zipped, but of what {known.name or 'a unit'} "
+                f"({known.lineage}) came of there are {found}: each takes one"
+            )
+    return ""
+
+
+def _without_key(edge: Edge, unit: Unit) -> str:
     assert edge.keys is not None
-    name = live.run.units[unit].name or unit.hex()
-    message = (
-        f"input {edge.port} of {edge.consumer.name}: the name {name} of a unit that {edge.producer.name} has made "
-        f"has no key by group: {{by: {edge.keys.written!r}}}"
+    return (
+        f"input {edge.port} of {edge.consumer.name}: the name {unit.name or unit.id.hex()} of a unit that "
+        f"{edge.producer.name} has made has no key by group: {{by: {edge.keys.written!r}}}"
     )
-    fail(book, live, Failure("value", message), step=edge.consumer.name)
+
+
+def _fail(book: Book, live: LiveRun, step: Step, message: str) -> None:
+    fail(book, live, Failure("value", message), step=step.name)
 
 
 def apply_met(book: Book, record: records.Met) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from cluster_agent.coordinator import mending, records, routing
+from cluster_agent.coordinator import mending, records, routing, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.committing import consume
 from cluster_agent.coordinator.fragment import EACH, TASK, Edge, Graph
@@ -137,7 +137,8 @@ def recall(book: Book, live: LiveRun) -> None:
         if entry is not None and entry.inputs == _contents(live, task):
             step = live.graph.steps[task.step]
             outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]
-            book.commit(records.Recalled(live.key, task.id, routing.routes(book, live, step, outputs)))
+            chosen = routing.routes(book, live, step, outputs, tracing.of_task(live, step, task))
+            book.commit(records.Recalled(live.key, task.id, chosen))
             book.publish(live, "task.recalled", step.name, task.id, {"units": len(outputs)})
             lacking += [unit for unit in task.outputs if live.run.units[unit].kept]
         else:
@@ -159,7 +160,8 @@ def apply_recalled(book: Book, record: records.Recalled) -> None:
     live.unready(task)
     task.state = DONE
     outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]
-    task.outputs = make(book, live, step, task.id, outputs, record.routes, node="", origin=task.origin)
+    maker = tracing.of_task(live, step, task)
+    task.outputs = make(book, live, step, task.id, outputs, record.routes, maker, node="")
     for each in entry.outputs:
         unit = live.run.units[each.unit.id]
         if unit.uses:

@@ -21,6 +21,7 @@ from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.measured import Fit
 from cluster_agent.coordinator.messages import PeerLoad
 from cluster_agent.coordinator.state import READY, Out, Task, Unit
+from cluster_agent.coordinator.tracing import Maker
 from cluster_agent.orders.messages import Output
 
 _WORDS: Final = 3  # that precede the bytes: offer, accept, grant
@@ -30,7 +31,7 @@ _NOBODY: Final[Collection[str]] = ()
 
 
 def routes(
-    book: Book, live: LiveRun, step: Step, outputs: Sequence[Output], *, ends: bool = False
+    book: Book, live: LiveRun, step: Step, outputs: Sequence[Output], maker: Maker, *, ends: bool = False
 ) -> tuple[tuple[int, int, str], ...]:
     """(position, edge, cluster) for each of the new units in `outputs` whose next task is another cluster's.
 
@@ -47,7 +48,7 @@ def routes(
                 loads.here(book).leave(step, loads.service(book, live, step))
                 ends = False
             if edge.meets:
-                cluster = meeting.place(book, edge, output.unit)
+                cluster = meeting.place(book, live, edge, output, maker)
             else:
                 cluster = choose(book, live, edge, output.unit.id, output.unit.size, ahead=ahead)
             key = (cluster, edge.consumer.index)

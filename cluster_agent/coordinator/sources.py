@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import commands, following, ordering, placement, records, routing
+from cluster_agent.coordinator import commands, following, ordering, placement, records, routing, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.live import LiveRun, Node
@@ -105,7 +105,7 @@ def on_read(book: Book, event: SourceRead) -> None:
         if awaited:
             _try_again(book, live, number, event.error)
     else:
-        chosen = routing.routes(book, live, step, event.outputs)
+        chosen = routing.routes(book, live, step, event.outputs, tracing.of_part(live, part))
         followed = tuple(edge.index for edge in step.follow.values()) if event.followed and asked else ()
         retried = part.follow and not asked
         book.commit(records.PartOpened(live.key, number, event.node, event.outputs, chosen, followed, retried))
@@ -178,8 +178,8 @@ def apply_part_opened(book: Book, record: records.PartOpened) -> None:
         b"",
         record.outputs,
         record.routes,
+        tracing.of_part(live, part),
         node=record.node,
-        origin=book.cluster,
         part=record.part,
         followed=record.followed,
         retried=record.retried,

@@ -98,6 +98,7 @@ class Unit(Stored):
     part: int = -1  # of which local source part it is
     kept: bool = False  # a result of the run
     released: tuple[int, ...] = ()  # edges on which its sender was told that we are done with it
+    lineage: str = ""  # see tracing
 
 
 class Task(Stored):

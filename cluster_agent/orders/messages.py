@@ -40,6 +40,7 @@ class UnitInfo(Struct, frozen=True):
     origin: str = ""
     generation: int = 0
     name: str = ""
+    lineage: str = ""  # between clusters, where units are zipped: see the coordinator's `tracing`
 
 
 class Output(Struct, frozen=True):

@@ -32,11 +32,12 @@ _PAIRING = {
     "gather_all": m.PAIRING_GATHER_ALL,
     "broadcast": m.PAIRING_BROADCAST,
     "cross": m.PAIRING_CROSS,
+    "zip": m.PAIRING_ZIP,
     "group": m.PAIRING_GROUP,
     "gather_each": m.PAIRING_GATHER_EACH,
     "gather_tree": m.PAIRING_GATHER_ALL,
 }
-_APART = ("each", "group", "gather_each")  # how ports are read that make more than one task
+_APART = ("each", "group", "gather_each", "zip")  # how ports are read that make more than one task
 COPIED = (m.PAIRING_BROADCAST, m.PAIRING_CROSS)
 """How ports are read whose units are copied to each cluster."""
 
@@ -73,7 +74,7 @@ class Vertex:
     @property
     def meets(self) -> bool:
         """Its units come together on a cluster that follows from them, whoever made them."""
-        return any(port.pairing in (m.PAIRING_GROUP, m.PAIRING_GATHER_EACH) for port in self.step.inputs)
+        return any(port.pairing in (m.PAIRING_GROUP, m.PAIRING_GATHER_EACH, m.PAIRING_ZIP) for port in self.step.inputs)
 
     @property
     def stays_apart(self) -> bool:

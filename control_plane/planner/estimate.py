@@ -124,6 +124,9 @@ class Estimate:
         """Of so many units of so many bytes together; a batch is taken to be full."""
         if vertex.stays_apart:
             return min(units, 1.0)
+        zipped = sum(port.pairing == m.PAIRING_ZIP for port in vertex.step.inputs)
+        if zipped:
+            return units / zipped
         batch = next((port.batch for port in vertex.step.inputs if port.HasField("batch")), None)
         crossed = next((port.from_step for port in vertex.step.inputs if port.pairing == m.PAIRING_CROSS), None)
         if crossed is not None:

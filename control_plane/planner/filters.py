@@ -112,11 +112,11 @@ def _capacity(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
 
 
 def _reachability(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
-    """From everywhere, where it gathers, groups or reads a broadcast; else only from somewhere: see `assign`."""
+    """From everywhere, where it gathers, groups, zips or reads a broadcast; else only from somewhere: see `assign`."""
     sources = sorted({each for port in vertex.step.inputs for each in situation.executors.get(port.from_step, ())})
     cut_off = [source for source in sources if not situation.world.reachable(source, cluster)]
     copied = {each for port in _broadcasts(vertex) for each in situation.executors.get(port.from_step, ())}
-    everywhere = vertex.gathers or any(port.pairing == m.PAIRING_GROUP for port in vertex.step.inputs)
+    everywhere = vertex.gathers or any(port.pairing in (m.PAIRING_GROUP, m.PAIRING_ZIP) for port in vertex.step.inputs)
     if cut_off and (everywhere or not copied.isdisjoint(cut_off) or len(cut_off) == len(sources)):
         return f"can't be reached from {', '.join(cut_off)}, where its input is: no link that one end can dial"
     return None

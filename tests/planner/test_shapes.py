@@ -138,3 +138,19 @@ def test_a_value_is_a_port_that_carries_what_the_step_declares(case: Callable[[s
     assert json.loads(step(found, "again").parameters_json) == {}
     gathered = next(port for port in step(found, "all").inputs if port.HasField("parameter"))
     assert gathered.pairing == m.PAIRING_GATHER_ALL
+
+
+def test_what_is_zipped_or_crossed_is_planned_as_so_many_tasks(case: Callable[[str], Case]) -> None:
+    cloud = "place: {tier: cloud}"
+    both = "{row: {from: first.row, zip: true}, table: {from: other.row, zip: true}}"
+    found = planned(
+        case,
+        f"{{name: first, use: work@1, in: {{row: {SPLIT}}}, {cloud}}}",
+        f"{{name: other, use: work@1, in: {{row: first.row}}, {cloud}}}",
+        f"{{name: zipped, use: work@1, in: {both}, {cloud}}}",
+        f"{{name: work, use: work@1, in: {{row: first.row, table: {{from: inputs.rows, cross: true}}}}, {cloud}}}",
+    )
+    units = {each.step: each.expected_units for each in found.plan.steps}
+    assert (units["first"], units["zipped"], units["work"]) == (12, 12, 24)
+    assert [port.pairing for port in step(found, "zipped").inputs] == [m.PAIRING_ZIP, m.PAIRING_ZIP]
+    assert [port.pairing for port in step(found, "work").inputs] == [m.PAIRING_EACH, m.PAIRING_CROSS]

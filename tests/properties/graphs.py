@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from random import Random
 
 from bdw_fed.v1 import model_pb2
-from tests.coordinator.workflows import BROADCAST, CROSS, EACH, GATHER, GATHER_EACH, GROUP, SAME, Use, output, source
+from tests.coordinator.workflows import (
+    BROADCAST,
+    CROSS,
+    EACH,
+    GATHER,
+    GATHER_EACH,
+    GROUP,
+    SAME,
+    ZIP,
+    Use,
+    output,
+    source,
+)
 
 Parts = dict[str, dict[str, int]]
 
@@ -44,7 +56,7 @@ def random_shapes(random: Random, clusters: Sequence[str]) -> tuple[list[Use], P
     growing = _Growing(random, list(clusters))
     for _ in range(random.randint(1, 2)):
         growing.source()
-    shapes = (growing.broadcast, growing.batch, growing.meet, growing.cross)
+    shapes = (growing.broadcast, growing.batch, growing.meet, growing.cross, growing.zip)
     for _ in range(random.randint(2, 6)):
         random.choice((growing.split, growing.each, growing.join, growing.gather, *shapes, *shapes))()
     growing.save()
@@ -126,6 +138,16 @@ class _Growing:
         if self.random.random() < 0.2:
             inputs["more"] = (self.pick().name, BROADCAST)
         self.add(Use(self.name("cross"), self.some(), inputs), settled=False)
+
+    def zip(self) -> None:
+        """Two steps of the same units, whose outputs are zipped."""
+        of = self.pick()
+        ways = []
+        for _ in range(2):
+            self.add(Use(self.name("way"), self.some(), {"rows": (of.name, EACH)}), settled=False)
+            ways.append(self.ports[-1].name)
+        self.read.update(ways)
+        self.add(Use(self.name("zip"), self.some(), {"a": (ways[0], ZIP), "b": (ways[1], ZIP)}), settled=False)
 
     def meet(self) -> None:
         pairing = self.random.choice((GROUP, GATHER_EACH))

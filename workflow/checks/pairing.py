@@ -10,12 +10,14 @@ from workflow.graph import RESERVED, driving_port, steps_by_name
 from workflow.model import Binding, Pairing, Step, StepUse, Workflow
 from workflow.placeholders import placeholders
 
-_ONE: tuple[Pairing, ...] = ("each", "cross")  # a task takes one unit
+_ONE: tuple[Pairing, ...] = ("each", "cross", "zip")  # a task takes one unit
+_MEETING: tuple[Pairing, ...] = ("group", "gather_each", "zip")  # whose units come together on some cluster
 _ASIDE: tuple[Pairing, ...] = ("same_cluster", "broadcast", "cross")  # what makes no tasks by itself
 _GATHER = "gather: all"
 _SAME = "same: cluster"
 _BROADCAST = "broadcast: true"
 _CROSS = "cross: true"
+_ZIP = "zip: true"
 _TREE = "gather: tree"
 
 
@@ -68,6 +70,7 @@ def _words(binding: Binding) -> list[str]:
         "batch": binding.batch,
         "group": binding.group,
         _CROSS: binding.cross,
+        _ZIP: binding.zip,
     }
     return [word for word, given in said.items() if given]
 
@@ -83,14 +86,14 @@ def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
         message = f"{' and '.join(each)} can have many units each, and nothing says how they pair"
         remedy = (
             f"let one port drive, and write {{from: …, {_SAME}}}, {{from: …, {_BROADCAST}}} or {{from: …, {_CROSS}}} "
-            f"at the others; or {_GATHER} at all of them, or group at all with keys that they share"
+            f"at the others; or {_GATHER} or {_ZIP} at all of them, or group at all with keys that they share"
         )
         yield where.problem((*path, each[1]), message, remedy)
     if gather and len(gather) < len(use.inputs):
         others = [port for port in use.inputs if port not in gather]
         message = f"{', '.join(gather)} gathers everything into one task, but {', '.join(others)} makes many"
         yield where.problem((*path, gather[0]), message, f"write {_GATHER} at all ports of the step, or at none")
-    meeting = [pairing for pairing in ("group", "gather_each") if pairing in ports]
+    meeting = [pairing for pairing in _MEETING if pairing in ports]
     if meeting and not gather and (each or len(meeting) > 1):
         port = ports[meeting[0]][0]
         others = [name for name in use.inputs if name != port and name not in aside and name not in ports[meeting[0]]]
@@ -101,6 +104,10 @@ def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
         said = sorted({_words(use.inputs[port])[0] for port in aside})
         message = f"every input says {' or '.join(said)}, so none drives the step"
         yield where.problem((*path, aside[0]), message, "leave it out at one input: each of its units makes a task")
+    zipped = ports.get("zip", [])
+    if len(zipped) == 1 and len(zipped) + len(aside) == len(use.inputs):
+        message = f"only {zipped[0]} says {_ZIP}, so there is nothing that it could be zipped with"
+        yield where.problem((*path, zipped[0]), message, f"write {_ZIP} at another input, too, or leave it out")
     crossed = ports.get("cross", [])
     if len(crossed) > 1:
         message = f"{' and '.join(crossed)} are to be crossed, and a step crosses one port with the one that drives"
