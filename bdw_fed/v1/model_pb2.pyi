@@ -1849,7 +1849,7 @@ class RunLine(_message.Message):
     line: _builtins.str
     plan: _builtins.bytes
     keep: _builtins.str
-    """original or furthest"""
+    """by which rule it counts once those are back: original or furthest"""
     @_builtins.property
     def fragments(self) -> _containers.MessageMap[_builtins.str, Global___FragmentStatus]: ...
     @_builtins.property
@@ -1859,7 +1859,9 @@ class RunLine(_message.Message):
         """the clusters that are waited for"""
 
     @_builtins.property
-    def keeps(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def keeps(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """what the run's `keep` was"""
+
     def __init__(
         self,
         *,

@@ -90,14 +90,15 @@ def replaced(run: m.Run, event: Replaced) -> list[Action]:
     beside = line != lines.name_of(run)
     fresh.plan_revision = event.revision
     fresh.plan = event.plan
+    fresh.message = f"began again: {_why(run, event)}"
     if beside:
         lines.put_beside(fresh, run, event.lost)
         fresh.line = line
+        fresh.message += f"; what was there goes on beside it (keep: {fresh.original.keep})"
     take_part(fresh, event.fragments)
     fresh.replaced.extend(each for each in event.lost if each not in fresh.replaced)
     del fresh.stopped[:]
     gone = tuple(sorted(run.fragments.keys() - fresh.fragments.keys()))
-    fresh.message = f"began again: {_why(run, event)}"
     return [
         HandOut(event.fragments, fresh.desired),
         *([SetDesired(gone, m.DESIRED_STATE_FORGOTTEN)] if gone and not beside else []),

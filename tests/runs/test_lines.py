@@ -51,6 +51,7 @@ async def wanted(kinds: Kinds, namespace: str, line: str) -> dict[str, m.Desired
 async def test_the_original_goes_on_beside_the_replacement(kinds: Kinds, runs: Runs, namespace: str) -> None:
     run = await two_lines(runs, namespace)
     assert (run.line, set(run.fragments), set(run.original.fragments)) == (SECOND, set("bcd"), set("abc"))
+    assert run.message.endswith("; what was there goes on beside it (keep: original)")
     assert await wanted(kinds, namespace, "r") == dict.fromkeys("abc", RUNNING)
     assert await wanted(kinds, namespace, SECOND) == dict.fromkeys("bcd", RUNNING)
     await runs.happened(namespace, "r", messages.SuspendRequested())
