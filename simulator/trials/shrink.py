@@ -60,7 +60,8 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         yield replace(scenario, hubs=1, faults=left)
     for at in range(len(scenario.submissions)):
         if len(scenario.submissions) > 1:
-            yield replace(scenario, submissions=_without(scenario.submissions, at))
+            expected = {run: ends for run, ends in scenario.expected.items() if run != scenario.submissions[at].run}
+            yield replace(scenario, submissions=_without(scenario.submissions, at), expected=expected)
     for at, submission in enumerate(scenario.submissions):
         if submission.then:
             kept = list(scenario.submissions)
