@@ -52,17 +52,6 @@ def test_an_agent_is_ready_while_it_is_heard_and_unknown_after_long_silence() ->
     assert liveness.state("edge", 50.0) == "unknown"
 
 
-def test_between_two_heartbeats_nobody_is_silent() -> None:
-    """Or a run whose clusters are lost after less than that would begin again and again."""
-    liveness = Liveness(2.0)
-    assert liveness.silence("edge", 0.0) is None
-    liveness.heard("edge", 10.0)
-    assert [liveness.silence("edge", now) for now in (11.9, 15.9, 16.0)] == [0.0, 0.0, 6.0]
-    liveness.heard("edge", 20.0)
-    liveness.broken("edge")
-    assert liveness.silence("edge", 20.5) == 0.5
-
-
 @given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=10), st.floats(0, 200))
 def test_no_state_changes_before_the_next_change(words: list[tuple[float, bool]], now: float) -> None:
     liveness = Liveness(2.0)

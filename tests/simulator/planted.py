@@ -14,7 +14,6 @@ from typing import Any
 from unittest import mock
 
 from bdw_fed.v1 import federation_pb2 as f
-from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import (
     assigning,
     closing,
@@ -244,13 +243,11 @@ def mends_what_is_new(stack: ExitStack) -> None:
 
 
 def answer_that_says_nothing(stack: ExitStack) -> None:
-    """Who knows of a run only that it is over answers who is late with a table of clusters that is empty."""
+    """Who knows of a run only that it is over answers who is late, and has nothing to say."""
 
     def hasty(book: Any, of: Any, cluster: str, message: Any) -> None:
         if cluster not in of.graph.epochs and message.revision < of.graph.revision:
-            reply = peer_pb2.PeerMessage.FromString(of.header)
-            reply.superseded.epochs.update(of.graph.epochs)
-            book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+            book.actions.append(SendPeer(cluster, of.header))
 
     _everywhere(stack, peers._say_superseded, hasty)
 
