@@ -13,11 +13,11 @@ until all have been a fragment does not end.
 from __future__ import annotations
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import Edge, Step
+from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.freeing import end_use
 from cluster_agent.coordinator.grouping import deliver, total
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.state import OURS, Out, Unit
+from cluster_agent.coordinator.state import Out, Unit
 
 
 def spread(live: LiveRun, edge: Edge, unit: Unit) -> None:
@@ -39,27 +39,6 @@ def granted(book: Book, live: LiveRun, edge: Edge, unit: Unit) -> None:
     live.run.edges[edge.index].came += 1
     if live.run.steps[edge.consumer.index].let_go:
         end_use(book, live, edge, unit)
-
-
-def let_go_if_due(book: Book, live: LiveRun, step: Step) -> None:
-    """Give up what the step reads beside its tasks, once it has closed and none of them is being made again.
-
-    The units stay known, should that be needed later. Part of applying a record.
-    """
-    state = live.run.steps[step.index]
-    if not (step.sides and step.here and state.closed) or state.let_go:
-        return
-    if any(task.step == step.index and task.remake for task in live.run.tasks.values()):
-        return
-    state.let_go = True
-    units = live.run.units
-    for edge in step.sides:
-        for unit in live.run.edges[edge.index].held:
-            end_use(book, live, edge, units[unit])
-        if edge.copied:
-            pending = [unit for unit, incoming in live.run.incoming.items() if incoming.edges.get(edge.index) == OURS]
-            for unit in pending:
-                end_use(book, live, edge, units[unit])
 
 
 def owed_to_us(live: LiveRun) -> bool:

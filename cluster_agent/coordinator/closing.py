@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import batching, broadcasting, crossing, fetching, grouping, meeting, records
+from cluster_agent.coordinator import batching, crossing, fetching, grouping, meeting, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SOURCE, Edge, Step
+from cluster_agent.coordinator.freeing import let_go_if_due
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import SendPeer
 from cluster_agent.coordinator.state import Report, StepState, Sum
@@ -188,7 +189,7 @@ def apply_closed(book: Book, record: records.Closed) -> None:
     }
     if step.here or step.counts:
         live.unclosed -= 1
-    broadcasting.let_go_if_due(book, live, step)
+    let_go_if_due(book, live, step)
     book.stirred[live, step.index] = None
     live.check.update(consumer.index for consumer in step.consumers)
     book.touch(live)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster_agent.coordinator import attempts, broadcasting, crossing, loads, records, remembering, routing, tracing
+from cluster_agent.coordinator import attempts, crossing, loads, records, remembering, routing, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.freeing import drop_use, end_use, let_inputs_go
+from cluster_agent.coordinator.freeing import drop_use, end_use, let_go_if_due, let_inputs_go
 from cluster_agent.coordinator.grouping import add
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.making import make
@@ -134,7 +134,7 @@ def apply_committed(book: Book, record: records.Committed) -> None:
                 drop_use(book, live, live.run.units[unit])
         if task.id in live.run.bare:
             let_inputs_go(book, live, task)
-        broadcasting.let_go_if_due(book, live, step)
+        let_go_if_due(book, live, step)
     else:
         task.outputs = made
         state.done += 1

@@ -11,7 +11,7 @@ from typing import Final
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import broadcasting, commands, early, following, holding, ordering, records, reserving
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.freeing import drop_use
+from cluster_agent.coordinator.freeing import drop_use, let_go_if_due
 from cluster_agent.coordinator.live import LiveRun, give_room
 from cluster_agent.coordinator.messages import DesiredChanged, SendHub
 from cluster_agent.coordinator.reporting import fragment_status
@@ -177,7 +177,7 @@ def stop_work(book: Book, live: LiveRun) -> None:
                 for unit in ids:
                     drop_use(book, live, live.run.units[unit])
     for step in live.graph.steps:
-        broadcasting.let_go_if_due(book, live, step)
+        let_go_if_due(book, live, step)
     holding.drop(book, live.key)
     steps = len(live.graph.steps)
     for index in range(steps):

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import broadcasting, fetching, offering, pushing, records
+from cluster_agent.coordinator import fetching, offering, pushing, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
-from cluster_agent.coordinator.freeing import drop_use
+from cluster_agent.coordinator.freeing import drop_use, let_go_if_due
 from cluster_agent.coordinator.live import Fetch, LiveRun
 from cluster_agent.coordinator.messages import SendPeer
 from cluster_agent.coordinator.state import ACCEPTED, DONE, OPENED, PENDING, QUEUED, READY, Task, Unit
@@ -206,7 +206,7 @@ def apply_remake_dropped(book: Book, record: records.RemakeDropped) -> None:
     for ids in live.inputs(task):
         for unit in ids:
             drop_use(book, live, live.run.units[unit])
-    broadcasting.let_go_if_due(book, live, live.graph.steps[task.step])
+    let_go_if_due(book, live, live.graph.steps[task.step])
     book.touch(live)
 
 
