@@ -34,6 +34,7 @@ from control_plane.access.audit import AuditLog
 from control_plane.access.gate import Gate
 from control_plane.access.history import AuditHistory
 from control_plane.access.users import Users
+from control_plane.api.hooks import HookRuns
 from control_plane.api.objects import Objects
 from control_plane.api.service import ControlPlaneService
 from control_plane.api.submitting import Submissions
@@ -189,6 +190,7 @@ class Hub:
         self._agents.taints = self._directories.taints = self._marks.taints
         self._submissions = Submissions(kinds, self._runs, self._blobs, self._agents.statuses)
         self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
+        self._hook_runs = HookRuns(kinds, self._runs, self._submissions)
         self._replacements = Replacements(
             self._board,
             self._runs,
@@ -232,6 +234,7 @@ class Hub:
             self._measurements.keep(),
             self._reservations.keep(),
             self._replacements.keep(),
+            self._hook_runs.keep(),
             self._feed.keep(fragments),
             self._directories.keep(topologies),
             self._members.keep(members),
@@ -315,6 +318,7 @@ class Hub:
 
     def _ended(self, run: Run) -> None:
         """All hubs hear of a run's end; the one with the first of its agents notes what it has shown."""
+        self._hook_runs.ended(run)
         if run.fragments and self._agents.connected_here(min(run.fragments)):
             self._measurements.ended(run)
 

@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from topology.model import Disconnect
 from topology.schema import overlay
-from workflow.model import Binding, Pool, Resources, Retry, Step, StepUse, Workflow, WorkflowOutput
+from workflow.model import Binding, Pool, Resources, Retry, Step, StepUse, Timeout, Workflow, WorkflowOutput
 from workflow.placeholders import maker
 
 INPUTS = "inputs"
@@ -20,11 +20,24 @@ SOURCE_PORT = "out"
 RESERVED = frozenset([INPUTS, OUTPUTS])  # not names for steps
 
 
-def producer(reads: Binding | WorkflowOutput) -> tuple[str, str]:
-    """Step and port that a port or an output reads, as named in the graph of a run."""
-    if reads.source_step == INPUTS:
-        return f"{INPUTS}.{reads.source_port}", SOURCE_PORT
-    return reads.source_step, reads.source_port
+def producers(reads: Binding | WorkflowOutput) -> tuple[tuple[str, str], ...]:
+    """Steps and ports that a port or an output reads, as named in the graph of a run."""
+    return tuple(_producer(*written(source)) for source in reads.sources)
+
+
+def _producer(step: str, port: str) -> tuple[str, str]:
+    return (f"{INPUTS}.{port}", SOURCE_PORT) if step == INPUTS else (step, port)
+
+
+def written(source: str) -> tuple[str, str]:
+    """The two parts of `STEP.PORT`, or of `inputs.NAME`."""
+    step, _, port = source.rpartition(".")
+    return step, port
+
+
+def source_steps(use: StepUse) -> tuple[str, ...]:
+    """What a use reads from directly: steps, and `inputs`."""
+    return tuple(dict.fromkeys(written(source)[0] for binding in use.inputs.values() for source in binding.sources))
 
 
 def steps_by_name(workflow: Workflow) -> dict[str, StepUse]:
@@ -49,7 +62,7 @@ def makers(use: StepUse) -> dict[str, tuple[str, str]]:
 
 
 def _read(use: StepUse) -> list[str]:
-    return [*(binding.source_step for binding in use.inputs.values()), *(step for step, _ in makers(use).values())]
+    return [*source_steps(use), *(step for step, _ in makers(use).values())]
 
 
 def successors(workflow: Workflow) -> dict[str, tuple[str, ...]]:
@@ -108,10 +121,11 @@ def inputs_of(workflow: Workflow, step: str) -> frozenset[str]:
     """The workflow's inputs that reach a step, directly or through others."""
     uses = steps_by_name(workflow)
     return frozenset(
-        binding.source_port
+        port
         for name in upstream(workflow, step) | {step}
         for binding in uses[name].inputs.values()
-        if binding.source_step == INPUTS
+        for before, port in map(written, binding.sources)
+        if before == INPUTS
     )
 
 
@@ -120,9 +134,9 @@ def driving_port(use: StepUse) -> str | None:
     return next((port for port, binding in use.inputs.items() if binding.pairing == "each"), None)
 
 
-def timeout(use: StepUse, step: Step) -> float:
-    """Seconds that a task may run here; 0 = not limited."""
-    return step.spec.timeout if use.timeout is None else use.timeout
+def timeout(use: StepUse, step: Step) -> Timeout:
+    """How long things may take here: the workflow's words over the step's."""
+    return overlay(use.timeout, step.spec.timeout)
 
 
 def retry(use: StepUse, step: Step) -> Retry:

@@ -44,9 +44,15 @@ _FIELDS_OF: Mapping[Kind, tuple[str, ...]] = {
 
 _VERSION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _REFERENCE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})\.([A-Za-z_][A-Za-z0-9_]{0,62})")
-_USE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})@([A-Za-z0-9][A-Za-z0-9._-]{0,62})")
+_USE = re.compile(
+    r"([a-z0-9][a-z0-9-]{0,62})@([A-Za-z0-9][A-Za-z0-9._-]{0,62})|workflow/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+)
+_STEP_USE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})@([A-Za-z0-9][A-Za-z0-9._-]{0,62})")
+_WHOLE_PARAMETER = re.compile(r"param\.([A-Za-z_][A-Za-z0-9_]{0,62})")
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 _FORMAT = re.compile(r"(?=.{1,32}$)[A-Za-z0-9]+(\.[A-Za-z0-9]+)*")
+_MISHAP = re.compile(r"exit(:[0-9]{1,3})?|exception|timeout|memory|disk|output|start|lost|data")
+_SECRET = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,253}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LARGEST_INTEGER = 2**63
 _GATHERING: Mapping[str, Pairing] = {"all": "gather_all", "each-cluster": "gather_each", "tree": "gather_tree"}
@@ -95,17 +101,27 @@ def _absolute(value: str) -> str:
 
 _A_VERSION = Takes("a version", '"1"')
 _A_PORT = Takes("a port of a step, STEP.PORT, or an input, inputs.NAME", "inputs.NAME")
-_A_USE = Takes("a step and its version", "clean-flights@1")
+_A_USE = Takes("a step and its version, or a workflow", "clean-flights@1")
+_A_STEP_USE = Takes("a step and its version", "notify@1")
+_A_PARAMETER = Takes("a parameter of the workflow", "param.NAME")
 _A_FUNCTION = Takes("a Python function", "module:function")
 _A_FORMAT = Takes("a format", "csv")
+_A_MISHAP = Takes(
+    "a kind of failure (exit, exit:CODE, exception, timeout, memory, disk, output, start, lost or data)", "exit:75"
+)
+_A_SECRET = Takes("the key of a secret", "password")
 _A_VARIABLE = Takes("a variable's name", "MY_NAME")
 
 ParameterValue = Annotated[Value, BeforeValidator(plain_value), Takes("a value", "1")]
 Version = Annotated[str, _matching(_VERSION, _A_VERSION), _A_VERSION]
 Reference = Annotated[str, _matching(_REFERENCE, _A_PORT), _A_PORT]
 Use = Annotated[str, _matching(_USE, _A_USE), _A_USE]
+WholeParameter = Annotated[str, _matching(_WHOLE_PARAMETER, _A_PARAMETER), _A_PARAMETER]
+HookUse = Annotated[str, _matching(_STEP_USE, _A_STEP_USE), _A_STEP_USE]
 Function = Annotated[str, _matching(_FUNCTION, _A_FUNCTION), _A_FUNCTION]
 Format = Annotated[str, _matching(_FORMAT, _A_FORMAT), _A_FORMAT]
+Mishap = Annotated[str, _matching(_MISHAP, _A_MISHAP), _A_MISHAP]
+SecretName = Annotated[str, _matching(_SECRET, _A_SECRET), _A_SECRET]
 Variable = Annotated[str, _matching(_VARIABLE, _A_VARIABLE), _A_VARIABLE]
 AbsolutePath = Annotated[str, AfterValidator(_absolute), Takes("an absolute path", "/opt/code")]
 FileName = Annotated[str, AfterValidator(_file_name), Takes("a file name", "report.csv")]
@@ -170,6 +186,37 @@ class Retry(Model):
     backoff: Duration = 1.0
     factor: float = Field(default=2.0, ge=1, le=100)
     max: Duration = 60.0
+    jitter: float = Field(default=0.0, ge=0, le=1)  # each wait is shorter by up to this part of it
+    on: Many[Mishap] | None = None  # of what the step does wrong, only this is tried again
+    not_on: Many[Mishap] = ()  # this is not, whoever did it
+
+
+class Timeout(Model):
+    """How long things may take; 0 = not limited. Written as a duration alone it is `run`."""
+
+    queue: Duration = 0.0  # tasks wait, and none of the step was given to a node
+    start: Duration = 0.0  # a node has a task with all its inputs, and no worker has taken it
+    run: Duration = 0.0  # one attempt
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return value if isinstance(value, Mapping | Model) else {"run": value}
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler) -> object:
+        plain = written(self)
+        return plain["run"] if isinstance(plain, dict) and plain.keys() == {"run"} else plain
+
+
+Limits = Annotated[Timeout, Takes("a duration, or {queue, start, run}", "10m")]
+
+
+class SecretKey(Model):
+    """A secret that each cluster's operator keeps: its name, and which of its keys."""
+
+    name: Name
+    key: SecretName
 
 
 class Execution(Model):
@@ -248,7 +295,8 @@ class StepSpec(Model):
     outputs: dict[Identifier, OutputPort] = Field(default_factory=dict)
     resources: Resources = Resources()
     pool: Pool = Pool()
-    timeout: Duration = 0.0  # a task may run so long; 0 = not limited
+    secrets: dict[Identifier, SecretKey] = Field(default_factory=dict)
+    timeout: Limits = Timeout()
     retry: Retry = Retry()
 
 
@@ -272,9 +320,9 @@ class Step(Model):
 
 
 class WorkflowInput(Model):
-    """Data that a run starts from: a dataset of the topology."""
+    """Data that a run starts from: a dataset of the topology. Without one, the workflow that uses this one gives it."""
 
-    dataset: Name
+    dataset: Name | None = None
 
 
 class Split(Model):
@@ -327,6 +375,7 @@ class Binding(Model):
     """What an input port reads. Written `STEP.PORT`, or `{from: STEP.PORT, …}` with how units are cut or paired."""
 
     source: Reference = Field(alias="from")
+    also: Many[Reference] = ()  # further ports, whose units come in as well
     split: Split | None = None
     batch: Batch | None = None  # each task takes several units
     group: Group | None = None  # each task takes all units with the same key
@@ -345,6 +394,11 @@ class Binding(Model):
     def source_port(self) -> str:
         """The name after the dot: a port of the step, or the input's name."""
         return self.source.rpartition(".")[2]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that it reads."""
+        return (self.source, *self.also)
 
     @property
     def pairing(self) -> Pairing:
@@ -374,6 +428,7 @@ class WorkflowOutput(Model):
     """A result: the units of a step's port. Written `STEP.PORT`, or `{from: STEP.PORT, file: NAME}`."""
 
     source: Reference = Field(alias="from")
+    also: Many[Reference] = ()  # further ports, whose units belong to it as well
     file: FileName | None = None
 
     @property
@@ -383,6 +438,11 @@ class WorkflowOutput(Model):
     @property
     def source_port(self) -> str:
         return self.source.rpartition(".")[2]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that belongs to it."""
+        return (self.source, *self.also)
 
     @model_validator(mode="before")
     @classmethod
@@ -421,25 +481,88 @@ class Place(Model):
     prefer: Literal["finish", "distance", "spread"] = "finish"
 
 
+class Sequence(Model):
+    """Whole numbers: from, from + step, … and never beyond `to`."""
+
+    start: int = Field(default=1, alias="from", ge=-_LARGEST_INTEGER, lt=_LARGEST_INTEGER)
+    to: int = Field(ge=-_LARGEST_INTEGER, lt=_LARGEST_INTEGER)
+    step: int = Field(default=1, ge=-_LARGEST_INTEGER, lt=_LARGEST_INTEGER)
+
+    @model_validator(mode="after")
+    def _moves(self) -> Self:
+        if self.step == 0:
+            raise WrongValue("a sequence with step 0 never ends", "write step: 1", ("step",))
+        return self
+
+
+class Items(Model):
+    """What a use is repeated for: a list, a parameter that is one (`from`), or a sequence of whole numbers."""
+
+    values: Many[ParameterValue] | None = None
+    source: WholeParameter | None = Field(default=None, alias="from")
+    sequence: Sequence | None = None
+
+    @property
+    def parameter(self) -> str:
+        """The name of the workflow's parameter; empty: none."""
+        return (self.source or "").partition(".")[2]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return {"values": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(each is not None for each in (self.values, self.source, self.sequence)) != 1:
+            raise WrongValue(
+                "items are exactly one of a list, a parameter and a sequence",
+                "write [a, b], {from: param.NAME} or {sequence: {from: 1, to: 10}}",
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler) -> object:
+        plain = written(self)
+        return plain["values"] if isinstance(plain, dict) and self.values is not None else plain
+
+
+Repeated = Annotated[Items, Takes("a list, {from: param.NAME} or {sequence: …}", "[a, b]")]
+
+
 class StepUse(Model):
-    """A step in a workflow. What it says on timeout, retry, resources and pool lies over the step's own words."""
+    """A step in a workflow, or a workflow used as one (`workflow/NAME`).
+
+    What it says on timeout, retry, resources and pool lies over the step's own words.
+    """
 
     name: Name
     use: Use
+    when: str | None = Field(default=None, min_length=1)  # a condition on parameters and items; else it is skipped
+    for_each: dict[Identifier, Repeated] | None = Field(default=None, min_length=1)  # once for each combination
     inputs: dict[Identifier, Binding] = Field(default_factory=dict, alias="in")
     parameters: dict[Identifier, ParameterValue] = Field(default_factory=dict)
     place: Place = Place()
-    timeout: Duration | None = None
+    timeout: Limits = Timeout()
     retry: Retry = Retry()
+    on_failure: Literal["fail", "skip", "continue"] = "fail"  # what a task does to the run that has no attempts left
     resources: Resources = Resources()
     pool: Pool = Pool()
     preemptible: bool = False  # its tasks may be stopped, and tried again, when a reserved slot is wanted back
+
+    @property
+    def workflow(self) -> str:
+        """The name of the workflow that is used as a step; empty: it is a step."""
+        return self.use.partition("/")[2]
 
 
 class Policy(Model):
     """How a run behaves as a whole."""
 
     reserve: Literal["none", "hold", "lend"] = "none"  # whether its plan's slots are reserved before it starts
+    timeout: Duration = 0.0  # the run may go on for so long, not counting while it is suspended; 0 = not limited
+    priority: int = Field(default=0, ge=-1000, le=1000)  # tasks of runs with more are given to nodes first
+    retain: Duration = 0.0  # what has not succeeded keeps its data for so long, to be tried again
     disconnect: Disconnect = Disconnect()
     durability: Literal["process", "power"] = "process"
 
@@ -453,6 +576,25 @@ class Policy(Model):
         return self
 
 
+class Hook(Model):
+    """A step that is executed after a run has ended; it reads no data. `{run.NAME}` in parameters is of that run."""
+
+    use: HookUse
+    parameters: dict[Identifier, ParameterValue] = Field(default_factory=dict)
+    place: Place = Place()
+    timeout: Limits = Timeout()
+    retry: Retry = Retry()
+    resources: Resources = Resources()
+
+
+class Hooks(Model):
+    """What is executed after a run has ended: however it did, when it has succeeded, when it has failed."""
+
+    exit: Hook | None = None
+    success: Hook | None = None
+    failure: Hook | None = None
+
+
 class WorkflowSpec(Model):
     """What a workflow says; see `docs/reference/workflow.md`."""
 
@@ -460,6 +602,7 @@ class WorkflowSpec(Model):
     inputs: dict[Identifier, WorkflowInput] = Field(default_factory=dict)
     steps: Many[StepUse] = Field(min_length=1)
     policy: Policy = Policy()
+    hooks: Hooks = Hooks()
     outputs: dict[Identifier, WorkflowOutput] = Field(default_factory=dict)
 
 

@@ -41,11 +41,14 @@ def resolve(given: Mapping[str, object], declared: Mapping[str, Parameter]) -> d
 
 
 def resolve_step(
-    use: StepUse, declared: Mapping[str, Parameter], workflow_values: Mapping[str, Value]
+    use: StepUse,
+    declared: Mapping[str, Parameter],
+    workflow_values: Mapping[str, Value],
+    items: Mapping[str, Value] | None = None,
 ) -> dict[str, Value]:
-    """The parameters of a step in a workflow whose own are resolved already. Raises `ParameterError`.
+    """The parameters of a step in a workflow whose own are resolved already, within a loop over `items`.
 
-    Those that another step makes are left out: they are known when it has.
+    Those that another step makes are left out: they are known when it has. Raises `ParameterError`.
     """
     given: dict[str, Value] = {}
     faults: list[ParameterFault] = []
@@ -53,7 +56,7 @@ def resolve_step(
         if maker(value) is not None:
             continue
         try:
-            given[name] = fill(value, workflow_values)
+            given[name] = fill(value, workflow_values, items)
         except WrongValue as wrong:
             faults.append(ParameterFault(name, "template", wrong.message, wrong.remedy))
     if faults:

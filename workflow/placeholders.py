@@ -1,8 +1,10 @@
-"""Text with placeholders: `{in.PORT}`, `{out.PORT}`, `{param.NAME}` and `{bundle}`; `{{` and `}}` are braces.
+"""Text with placeholders: `{in.PORT}`, `{out.PORT}`, `{param.NAME}`, `{secret.NAME}`, `{item.NAME}`, `{run.NAME}` and
+`{bundle}`.
 
-The same language stands in a step's command, where all of them have a meaning and the node that starts a task fills
-them in, and in the parameters that a workflow gives to a step, where only `{param.NAME}` has one and they are filled in
-when the run is planned. A parameter that is `{STEP.PORT}` and no more is what that step makes: see `maker`.
+`{{` and `}}` are braces. The same language stands in a step's command, where all but items have a meaning and the node
+that starts a task fills them in, and in the parameters that a workflow gives to a step, where `{param.NAME}` and in a
+loop `{item.NAME}` have one and are filled in when the run is planned.
+A parameter that is `{STEP.PORT}` and no more is what that step makes: see `maker`.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ from workflow.values import shown
 T = TypeVar("T")
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
-_MADE = re.compile(r"\{([a-z0-9][a-z0-9-]{0,62})\.([A-Za-z_][A-Za-z0-9_]{0,62})\}")
-_KINDS = ("in", "out", "param")
-_NAMED = re.compile(r"(in|out|param)\.([A-Za-z_][A-Za-z0-9_]*)|(bundle)")
+_MADE = re.compile(r"\{([a-z0-9][a-z0-9:-]{0,2000})\.([A-Za-z_][A-Za-z0-9_]{0,62})\}")
+_KINDS = ("in", "out", "param", "item", "secret", "run")
+_NAMED = re.compile(r"(in|out|param|item|secret|run)\.([A-Za-z_][A-Za-z0-9_]*)|(bundle)")
 
 
 @dataclass(frozen=True)
 class Placeholder:
-    """`kind` is in, out, param or bundle; `name` the port or parameter, empty for bundle."""
+    """`kind` is in, out, param, item, secret, run or bundle; `name` the port, parameter, item or secret, or empty."""
 
     kind: str
     name: str = ""
@@ -60,7 +62,8 @@ def _placeholder(found: str, inside: str) -> Placeholder:
     named = _NAMED.fullmatch(inside)
     if named is None:
         raise WrongValue(
-            f"{found[:60]} is not a placeholder: expected {{in.PORT}}, {{out.PORT}}, {{param.NAME}} or {{bundle}}",
+            f"{found[:60]} is not a placeholder: expected {{in.PORT}}, {{out.PORT}}, {{param.NAME}}, {{secret.NAME}} "
+            "or {bundle}",
             f"write {{{found[:60]}}} if the braces are meant as they are",
         )
     return Placeholder(named[3] or named[1], named[2] or "")
@@ -90,33 +93,49 @@ def _known(things: Mapping[str, T], name: str, part: object) -> T:
     return things[name]
 
 
-def fill(value: Value, parameters: Mapping[str, Value]) -> Value:
-    """A value that a workflow gives to a step, with the workflow's own parameters filled in.
+def escaped(value: Value) -> Value:
+    """A value that `fill` gives back as it is."""
+    if isinstance(value, tuple):
+        return tuple(_escaped(each) for each in value)
+    return _escaped(value)
+
+
+def _escaped(value: Scalar) -> Scalar:
+    return value.replace("{", "{{").replace("}", "}}") if isinstance(value, str) else value
+
+
+def fill(value: Value, parameters: Mapping[str, Value], items: Mapping[str, Value] | None = None) -> Value:
+    """A value that a workflow gives to a step, with the workflow's own parameters and the loop's items filled in.
 
     A text that is `{param.NAME}` and no more becomes the parameter's value, with its type; within a longer text it
     becomes text. Raises `WrongValue` for other placeholders and unknown names.
     """
+    known = {"param": parameters, "item": items or {}}
     if isinstance(value, tuple):
-        return tuple(_fill_scalar(item, parameters) for item in value)
+        return tuple(_fill_scalar(each, known) for each in value)
+    return _fill(value, known)
+
+
+def _fill(value: Scalar, known: Mapping[str, Mapping[str, Value]]) -> Value:
     if isinstance(value, str):
         template = parse(value)
         match template:
-            case (Placeholder("param", name),):
-                return _known(parameters, name, template[0])
-        return "".join(_only_parameters(part, parameters) for part in template)
+            case (Placeholder("param" | "item" as kind, name),):
+                return _known(known[kind], name, template[0])
+        return "".join(_filled(part, known) for part in template)
     return value
 
 
-def _fill_scalar(value: Scalar, parameters: Mapping[str, Value]) -> Scalar:
-    filled = fill(value, parameters)
+def _fill_scalar(value: Scalar, known: Mapping[str, Mapping[str, Value]]) -> Scalar:
+    filled = _fill(value, known)
     if isinstance(filled, tuple):
         raise WrongValue(f"{value} is a list, and would stand in a list", "give the whole list by one parameter")
     return filled
 
 
-def _only_parameters(part: str | Placeholder, parameters: Mapping[str, Value]) -> str:
+def _filled(part: str | Placeholder, known: Mapping[str, Mapping[str, Value]]) -> str:
     if isinstance(part, str):
         return part
-    if part.kind != "param":
-        raise WrongValue(f"{part} has no meaning in a workflow", "only {param.NAME} can stand here")
-    return shown(_known(parameters, part.name, part))
+    if part.kind not in known:
+        raise WrongValue(f"{part} has no meaning in a workflow", "only {param.NAME} and {item.NAME} can stand here")
+    return shown(_known(known[part.kind], part.name, part))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bdw_fed.cli.explanation import is_built_in
+from bdw_fed.cli.explanation import is_built_in, show_skipped
 from bdw_fed.cli.listing import cluster_rows, pool_rows
 from bdw_fed.cli.marking import shown
 from bdw_fed.cli.output import Format, show_pairs, show_table, show_values, word
@@ -42,6 +42,7 @@ def show_run(answer: pb.DescribeRunResponse) -> None:
     elif run.fragments:
         print("\nSteps, as executed")
         show_table(*step_rows(run, answer.plan))
+        show_skipped(answer.plan)
     show_failures(run)
     _show_tasks(answer.tasks)
     if run.outputs:
@@ -73,6 +74,9 @@ def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[st
     reserves = bool(run.reservation.mode)
     if reserves:
         columns += [">HELD", ">USED", ">LENT"]
+    skips = any(fragment.skipped or fragment.given_up for fragment in run.fragments.values())
+    if skips:
+        columns.append(">SKIPPED")
     rows = []
     for step, cluster, progress in progress_of(run, (step.step for step in plan.steps)):
         if is_built_in(step):
@@ -82,6 +86,8 @@ def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[st
         row += [size(progress.bytes_out), duration(progress.busy_seconds), state]
         if reserves:
             row += [str(progress.held), str(progress.used), str(progress.lent)]
+        if skips:
+            row.append(str(progress.skipped + progress.given_up))
         rows.append(row)
     return columns, rows
 

@@ -18,6 +18,7 @@ def show_plan(plan: model.Plan, *, wide: bool = False) -> None:
     print(f"expected: {duration(plan.expected_seconds)}, {_cost(plan.expected_cost)} for what crosses\n")
     shown = [step for step in plan.steps if wide or not is_built_in(step.step)]
     show_table(*_step_rows(shown))
+    show_skipped(plan)
     _show_filtered(shown)
     _show_scores(shown)
     _show_transfers(plan, wide)
@@ -26,6 +27,13 @@ def show_plan(plan: model.Plan, *, wide: bool = False) -> None:
         show_table(*alternative_rows(plan))
     for warning in plan.warnings:
         print(f"\nwarning: {warning}")
+
+
+def show_skipped(plan: model.Plan) -> None:
+    """What the workflow has, and the parameters leave out."""
+    if plan.skipped:
+        print("\nSkipped, because")
+        show_table(["STEP", "REASON"], [[name, reason] for name, reason in sorted(plan.skipped.items())])
 
 
 def is_built_in(step: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,9 +42,10 @@ def follow(client: SyncClient, run: str, form: Format = Format.TABLE) -> int:
 
 def watched(client: SyncClient, run: str, on: View | None = None) -> model.Run:
     """Show a run until it has ended, and return it; `on` that view, else on what there is."""
-    expected = _expected_tasks(client, run)
+    plan = _plan(client, run)
+    expected = {step.step: step.expected_units for step in plan.steps}
     last = None
-    with _view() if on is None else nullcontext(on) as view:
+    with _view(sorted(plan.skipped)) if on is None else nullcontext(on) as view:
         for state in client.watch_run(run):
             last = state
             view.show(state, expected)
@@ -65,12 +66,12 @@ def ending(run: model.Run) -> str:
     return f"run {run.name} {state}{took}{why}"
 
 
-def _expected_tasks(client: SyncClient, run: str) -> dict[str, float]:
-    """How many tasks the plan expects of each step; empty where no plan can be had."""
+def _plan(client: SyncClient, run: str) -> model.Plan:
+    """What is expected of each step, and which are skipped; empty where no plan can be had."""
     try:
-        return {step.step: step.expected_units for step in client.explain(run=run).steps}
+        return client.explain(run=run)
     except ClientError:
-        return {}
+        return model.Plan()
 
 
 class View(Protocol):
@@ -81,9 +82,11 @@ class View(Protocol):
 
 
 @contextmanager
-def _view() -> Iterator[View]:
+def _view(skipped: Sequence[str]) -> Iterator[View]:
     """A live table for a person, lines for a file."""
     if not is_terminal():
+        if skipped:
+            print(f"skipped: {', '.join(skipped)}", flush=True)
         yield _Lines()
         return
     from rich.live import Live
@@ -91,7 +94,7 @@ def _view() -> Iterator[View]:
     from bdw_fed.cli.output import console
 
     with Live(console=console(), refresh_per_second=8, transient=False) as live:
-        yield _Table(live)
+        yield _Table(live, skipped)
 
 
 class _Lines:
@@ -135,16 +138,17 @@ class _Lines:
 class _Table:
     """A table that is drawn again at each change."""
 
-    def __init__(self, live: Any) -> None:
+    def __init__(self, live: Any, skipped: Sequence[str]) -> None:
         self._live = live
+        self._skipped = skipped
 
     def show(self, run: model.Run, expected: dict[str, float]) -> None:
         """Draw the run as it is now."""
-        self._live.update(drawn(run, expected))
+        self._live.update(drawn(run, expected, self._skipped))
 
 
-def drawn(run: model.Run, expected: dict[str, float]) -> Any:
-    """The run as a table of rich."""
+def drawn(run: model.Run, expected: dict[str, float], skipped: Sequence[str] = ()) -> Any:
+    """The run as a table of rich; `skipped`: the steps of its workflow that take no part."""
     from rich.table import Table
     from rich.text import Text
 
@@ -178,12 +182,20 @@ def drawn(run: model.Run, expected: dict[str, float]) -> Any:
             str(progress.waiting),
             str(progress.running),
             str(progress.done),
-            Text(str(progress.failed), style="red" if progress.failed else ""),
+            Text(_failed(progress), style="red" if progress.failed else ""),
             size(progress.bytes_out),
             str(progress.workers),
             _bar(done_of[step], expected.get(step, 0.0), progress.closed) if first else "",
         )
+    for step in skipped:
+        table.add_row(Text(step, style="dim"), Text("skipped", style="dim"))
     return table
+
+
+def _failed(progress: model.StepProgress) -> str:
+    """Attempts that failed, and the tasks that the run went on without."""
+    skipped = progress.skipped + progress.given_up
+    return f"{progress.failed} ({skipped} skipped)" if skipped else str(progress.failed)
 
 
 def _bar(done: int, expected: float, closed: bool) -> str:

@@ -213,6 +213,21 @@ class SyncClient:
         """See Client.cancel."""
         return run_now(self._runs.cancel(run, reason=reason))
 
+    def retry(self, run: str) -> model.Run:
+        """See Client.retry."""
+        return run_now(self._runs.retry(run))
+
+    def resubmit(
+        self,
+        run: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        name: str = "",
+        idempotency_key: str | None = None,
+    ) -> pb.SubmitResponse:
+        """See Client.resubmit."""
+        return run_now(self._runs.resubmit(run, parameters, name=name, idempotency_key=idempotency_key))
+
     def suspend(self, run: str) -> model.Run:
         """See Client.suspend."""
         return run_now(self._runs.suspend(run))

@@ -126,6 +126,37 @@ class Runs(Membership):
         response: pb.CancelRunResponse = await self._transport.call("CancelRun", request, CALL_TIMEOUT)
         return response.run
 
+    async def retry(self, run: str) -> model.Run:
+        """Try a run again that has failed or was cancelled: what was done, and is still kept, is not done again.
+
+        Raises NotFound, Conflict if it has succeeded or goes on, Problems if there is no plan for it now.
+        """
+        request = pb.RetryRunRequest(namespace=self.namespace, run=run)
+        response: pb.RetryRunResponse = await self._transport.call("RetryRun", request, _PLAN_TIMEOUT)
+        return response.run
+
+    async def resubmit(
+        self,
+        run: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        name: str = "",
+        idempotency_key: str | None = None,
+    ) -> pb.SubmitResponse:
+        """Start a new run of the workflow that `run` was of, as it was then, with its parameters and those given here.
+
+        Raises NotFound, Problems, Conflict.
+        """
+        request = pb.SubmitRequest(
+            namespace=self.namespace,
+            again_of=run,
+            parameters_json=json.dumps(dict(parameters or {})),
+            run=name,
+            idempotency_key=idempotency_key or uuid.uuid4().hex,
+        )
+        response: pb.SubmitResponse = await self._transport.call("Submit", request, _PLAN_TIMEOUT)
+        return response
+
     async def suspend(self, run: str) -> model.Run:
         """Start no further task of the run until it is resumed; tasks under way end."""
         request = pb.SuspendRunRequest(namespace=self.namespace, run=run)

@@ -123,4 +123,5 @@ def _node(process: Process, layout: Layout) -> node_service.NodeConfig:
         cpus=process.cpus,
         memory=process.memory,
         disk=process.disk,
+        secrets=Path(layout.state) / "secrets",
     )

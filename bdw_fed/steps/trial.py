@@ -33,6 +33,7 @@ from cluster_agent.orders.messages import Work as ToldWork
 from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.process.places import open_places
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
+from cluster_agent.runtimes.secrets import KeptSecrets
 from control_plane.planner.execution import execution, of_a_slot
 from wire.digests import bytes_digest, task_id, unit_id
 from workflow.bundle import BundleError, pack, unpack
@@ -62,7 +63,7 @@ async def try_step(
     `say` gets what it writes to its standard streams, as it comes. StepError if it can't be begun.
     """
     with tempfile.TemporaryDirectory(prefix="bdw-fed-step-") as place:
-        trial = _Trial(step, Path(place), python)
+        trial = _Trial(step, Path(place), python, folder / "secrets")
         try:
             return await trial.run(folder, sample, parameters, to, say)
         finally:
@@ -72,14 +73,14 @@ async def try_step(
 class _Trial:
     """The parts of a node that one task needs."""
 
-    def __init__(self, step: Step, state: Path, python: str) -> None:
+    def __init__(self, step: Step, state: Path, python: str, secrets: Path) -> None:
         self._step = step
         self._state = state
         self._store = DiskStore(state / "store")
         self._logs = Logs(state / "logs")
         self._directories = Directories(state / "tasks")
         self._splitters = ThreadPoolExecutor(max_workers=1)
-        self._runtime = ProcessRuntime(python, open_places(state))
+        self._runtime = ProcessRuntime(python, open_places(state), secrets=KeptSecrets(secrets, state / "secrets"))
         self._logging: asyncio.Task[None] | None = None
 
     async def run(self, folder: Path, sample: Sample, parameters: Mapping[str, Value], to: Path, say: Say) -> Tried:
@@ -88,6 +89,8 @@ class _Trial:
         spec = self._step.spec
         digest, bundle = await asyncio.to_thread(self._bundle, folder)
         told = execution(spec.run, digest, spec.resources)
+        for name, secret in spec.secrets.items():
+            told.secrets[name].CopyFrom(model_pb2.SecretKey(namespace=_NAMESPACE, name=secret.name, key=secret.key))
         resources, _ = of_a_slot(spec.run, spec.resources, spec.pool)
         work = read_work(ToldWork(1, self._start(told, resources, sample, parameters).SerializeToString()), {})
         units = {name: await self._units(name, paths) for name, paths in sample.inputs.items()}
@@ -170,7 +173,7 @@ class _Trial:
             ],
             parameters_json=json.dumps(dict(parameters), sort_keys=True),
             resources=resources,
-            timeout=spec.timeout,
+            timeout=spec.timeout.run,
         )
 
     async def _units(self, port: str, paths: Path | Sequence[Path]) -> tuple[UnitInfo, ...]:

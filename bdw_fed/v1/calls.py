@@ -28,6 +28,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("bdw_fed.v1.ControlPlaneService", "Submit"): Access(access_pb2.ROLE_EXPERT, True, False),
     ("bdw_fed.v1.ControlPlaneService", "WatchRun"): Access(access_pb2.ROLE_VIEWER, False, False),
     ("bdw_fed.v1.ControlPlaneService", "CancelRun"): Access(access_pb2.ROLE_EXPERT, True, False),
+    ("bdw_fed.v1.ControlPlaneService", "RetryRun"): Access(access_pb2.ROLE_EXPERT, True, False),
     ("bdw_fed.v1.ControlPlaneService", "SuspendRun"): Access(access_pb2.ROLE_EXPERT, True, False),
     ("bdw_fed.v1.ControlPlaneService", "ResumeRun"): Access(access_pb2.ROLE_EXPERT, True, False),
     ("bdw_fed.v1.ControlPlaneService", "Explain"): Access(access_pb2.ROLE_VIEWER, False, False),

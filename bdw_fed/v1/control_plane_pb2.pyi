@@ -697,6 +697,7 @@ class SubmitRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     EXPECTED_WORKFLOW_REVISION_FIELD_NUMBER: _builtins.int
     TOPOLOGY_FIELD_NUMBER: _builtins.int
+    AGAIN_OF_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     workflow: _builtins.str
     parameters_json: _builtins.str
@@ -709,6 +710,8 @@ class SubmitRequest(_message.Message):
     """0 = any"""
     topology: _builtins.str
     """empty = the only one there is"""
+    again_of: _builtins.str
+    """in place of `workflow`: a run whose workflow, as it was then, is run again"""
     def __init__(
         self,
         *,
@@ -720,10 +723,11 @@ class SubmitRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         expected_workflow_revision: _builtins.int = ...,
         topology: _builtins.str = ...,
+        again_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "expected_workflow_revision", b"expected_workflow_revision", "idempotency_key", b"idempotency_key", "namespace", b"namespace", "parameters_json", b"parameters_json", "run", b"run", "topology", b"topology", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "dry_run", b"dry_run", "expected_workflow_revision", b"expected_workflow_revision", "idempotency_key", b"idempotency_key", "namespace", b"namespace", "parameters_json", b"parameters_json", "run", b"run", "topology", b"topology", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -881,6 +885,50 @@ class SuspendRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SuspendRunResponse: _TypeAlias = SuspendRunResponse  # noqa: Y015
+
+@_typing.final
+class RetryRunRequest(_message.Message):
+    """An ended run goes on: what was done and is still there is not done again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRunRequest: _TypeAlias = RetryRunRequest  # noqa: Y015
+
+@_typing.final
+class RetryRunResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> _model_pb2.Run: ...
+    def __init__(
+        self,
+        *,
+        run: _model_pb2.Run | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRunResponse: _TypeAlias = RetryRunResponse  # noqa: Y015
 
 @_typing.final
 class ResumeRunRequest(_message.Message):

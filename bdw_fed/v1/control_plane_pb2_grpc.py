@@ -95,6 +95,11 @@ class ControlPlaneServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.RetryRun = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/RetryRun',
+                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.RetryRunRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.RetryRunResponse.FromString,
+                _registered_method=True)
         self.SuspendRun = channel.unary_unary(
                 '/bdw_fed.v1.ControlPlaneService/SuspendRun',
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.SuspendRunRequest.SerializeToString,
@@ -265,6 +270,12 @@ class ControlPlaneServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryRun(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -452,6 +463,11 @@ def add_ControlPlaneServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.CancelRunRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'RetryRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryRun,
+                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.RetryRunRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.RetryRunResponse.SerializeToString,
             ),
             'SuspendRun': grpc.unary_unary_rpc_method_handler(
                     servicer.SuspendRun,
@@ -873,6 +889,33 @@ class ControlPlaneService:
             '/bdw_fed.v1.ControlPlaneService/CancelRun',
             bdw__fed_dot_v1_dot_control__plane__pb2.CancelRunRequest.SerializeToString,
             bdw__fed_dot_v1_dot_control__plane__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/RetryRun',
+            bdw__fed_dot_v1_dot_control__plane__pb2.RetryRunRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_control__plane__pb2.RetryRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,7 @@ class ControlPlaneServiceStub:
     """Runs."""
     WatchRun: _grpc.UnaryStreamMultiCallable[_control_plane_pb2.WatchRunRequest, _control_plane_pb2.WatchRunResponse]
     CancelRun: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.CancelRunRequest, _control_plane_pb2.CancelRunResponse]
+    RetryRun: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.RetryRunRequest, _control_plane_pb2.RetryRunResponse]
     SuspendRun: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.SuspendRunRequest, _control_plane_pb2.SuspendRunResponse]
     ResumeRun: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ResumeRunRequest, _control_plane_pb2.ResumeRunResponse]
     Explain: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ExplainRequest, _control_plane_pb2.ExplainResponse]
@@ -95,6 +96,7 @@ class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
     """Runs."""
     WatchRun: _aio.UnaryStreamMultiCallable[_control_plane_pb2.WatchRunRequest, _control_plane_pb2.WatchRunResponse]  # type: ignore[assignment]
     CancelRun: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.CancelRunRequest, _control_plane_pb2.CancelRunResponse]  # type: ignore[assignment]
+    RetryRun: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.RetryRunRequest, _control_plane_pb2.RetryRunResponse]  # type: ignore[assignment]
     SuspendRun: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.SuspendRunRequest, _control_plane_pb2.SuspendRunResponse]  # type: ignore[assignment]
     ResumeRun: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ResumeRunRequest, _control_plane_pb2.ResumeRunResponse]  # type: ignore[assignment]
     Explain: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ExplainRequest, _control_plane_pb2.ExplainResponse]  # type: ignore[assignment]
@@ -208,6 +210,13 @@ class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_plane_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_plane_pb2.CancelRunResponse, _abc.Awaitable[_control_plane_pb2.CancelRunResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RetryRun(
+        self,
+        request: _control_plane_pb2.RetryRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.RetryRunResponse, _abc.Awaitable[_control_plane_pb2.RetryRunResponse]]: ...
 
     @_abc_1.abstractmethod
     def SuspendRun(

@@ -85,6 +85,8 @@ class _DesiredStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DesiredS
     """the run is deleted: free its outputs too"""
     DESIRED_STATE_RESERVED: _DesiredState.ValueType  # 6
     """hold the fragment's slots and say whether you do; nothing of it runs yet"""
+    DESIRED_STATE_RETAINED: _DesiredState.ValueType  # 20
+    """as FINISHED, but keep its data for as long as its policy says: it may be tried again"""
 
 class DesiredState(_DesiredState, metaclass=_DesiredStateEnumTypeWrapper): ...
 
@@ -98,6 +100,8 @@ DESIRED_STATE_FORGOTTEN: DesiredState.ValueType  # 5
 """the run is deleted: free its outputs too"""
 DESIRED_STATE_RESERVED: DesiredState.ValueType  # 6
 """hold the fragment's slots and say whether you do; nothing of it runs yet"""
+DESIRED_STATE_RETAINED: DesiredState.ValueType  # 20
+"""as FINISHED, but keep its data for as long as its policy says: it may be tried again"""
 Global___DesiredState: _TypeAlias = DesiredState  # noqa: Y015
 
 class _FragmentState:
@@ -307,6 +311,9 @@ class Retry(_message.Message):
     BACKOFF_FIELD_NUMBER: _builtins.int
     FACTOR_FIELD_NUMBER: _builtins.int
     MAX_BACKOFF_FIELD_NUMBER: _builtins.int
+    JITTER_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    NOT_ON_FIELD_NUMBER: _builtins.int
     attempts: _builtins.int
     """at most so many executions of a task, the first included"""
     backoff: _builtins.float
@@ -314,6 +321,16 @@ class Retry(_message.Message):
     factor: _builtins.float
     """each further wait is so many times the one before"""
     max_backoff: _builtins.float
+    jitter: _builtins.float
+    """each wait is shorter by up to this part of it"""
+    @_builtins.property
+    def on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of what the step does wrong, only these kinds of failure are tried again; empty: all"""
+
+    @_builtins.property
+    def not_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """these are not tried again, whoever did it; "exit:75" is of one exit code"""
+
     def __init__(
         self,
         *,
@@ -321,10 +338,13 @@ class Retry(_message.Message):
         backoff: _builtins.float = ...,
         factor: _builtins.float = ...,
         max_backoff: _builtins.float = ...,
+        jitter: _builtins.float = ...,
+        on: _abc.Iterable[_builtins.str] | None = ...,
+        not_on: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "backoff", b"backoff", "factor", b"factor", "max_backoff", b"max_backoff"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "backoff", b"backoff", "factor", b"factor", "jitter", b"jitter", "max_backoff", b"max_backoff", "not_on", b"not_on", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,6 +379,33 @@ class Split(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Split: _TypeAlias = Split  # noqa: Y015
+
+@_typing.final
+class SecretKey(_message.Message):
+    """Where an operator keeps a secret; its content is known to no one but the step's workers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    key: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "name", b"name", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecretKey: _TypeAlias = SecretKey  # noqa: Y015
 
 @_typing.final
 class Execution(_message.Message):
@@ -642,6 +689,27 @@ class Execution(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SecretsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___SecretKey: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___SecretKey | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PYTHON_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
     SPLIT_FIELD_NUMBER: _builtins.int
@@ -652,6 +720,7 @@ class Execution(_message.Message):
     BUNDLE_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     bundle: _builtins.bytes
     """digest of the bundle's archive; empty: none"""
     image: _builtins.str
@@ -671,6 +740,10 @@ class Execution(_message.Message):
     def service(self) -> Global___Execution.Service: ...
     @_builtins.property
     def directory(self) -> Global___Execution.Directory: ...
+    @_builtins.property
+    def secrets(self) -> _containers.MessageMap[_builtins.str, Global___SecretKey]:
+        """by the names that the step gives them"""
+
     def __init__(
         self,
         *,
@@ -684,10 +757,11 @@ class Execution(_message.Message):
         bundle: _builtins.bytes = ...,
         image: _builtins.str = ...,
         user: _builtins.str = ...,
+        secrets: _abc.Mapping[_builtins.str, Global___SecretKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "directory", b"directory", "kind", b"kind", "output", b"output", "python", b"python", "service", b"service", "source", b"source", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "command", b"command", "directory", b"directory", "image", b"image", "kind", b"kind", "output", b"output", "python", b"python", "service", b"service", "source", b"source", "split", b"split", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "command", b"command", "directory", b"directory", "image", b"image", "kind", b"kind", "output", b"output", "python", b"python", "secrets", b"secrets", "service", b"service", "source", b"source", "split", b"split", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["python", "command", "split", "source", "output", "service", "directory"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
@@ -697,6 +771,8 @@ Global___Execution: _TypeAlias = Execution  # noqa: Y015
 
 @_typing.final
 class InputPort(_message.Message):
+    """A port that reads from several ports stands once for each of them, under one name."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -879,6 +955,9 @@ class Step(_message.Message):
     PREFER_FIELD_NUMBER: _builtins.int
     TOLERATES_FIELD_NUMBER: _builtins.int
     MEASURED_FIELD_NUMBER: _builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    START_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ON_FAILURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     definition: _builtins.str
     """"clean-flights@1"; empty for the built-in kinds"""
@@ -896,6 +975,12 @@ class Step(_message.Message):
     """a task may be stopped and tried again when a reserved slot is wanted back"""
     prefer: _builtins.str
     """which of the executors a unit goes to: finish (default), distance or spread"""
+    queue_timeout: _builtins.float
+    """seconds that its tasks may wait while none is given to a node; 0 = no limit"""
+    start_timeout: _builtins.float
+    """seconds that a node may have a task and its inputs before a worker takes it; 0 = no limit"""
+    on_failure: _builtins.str
+    """of a task without attempts left: fail (default), skip or continue"""
     @_builtins.property
     def execution(self) -> Global___Execution: ...
     @_builtins.property
@@ -941,10 +1026,13 @@ class Step(_message.Message):
         prefer: _builtins.str = ...,
         tolerates: _abc.Iterable[_builtins.str] | None = ...,
         measured: _abc.Iterable[Global___MeasuredStep] | None = ...,
+        queue_timeout: _builtins.float = ...,
+        start_timeout: _builtins.float = ...,
+        on_failure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "pool", b"pool", "resources", b"resources", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "measured", b"measured", "name", b"name", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "preemptible", b"preemptible", "prefer", b"prefer", "resources", b"resources", "retry", b"retry", "successor", b"successor", "timeout", b"timeout", "tolerates", b"tolerates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "measured", b"measured", "name", b"name", "on_failure", b"on_failure", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "preemptible", b"preemptible", "prefer", b"prefer", "queue_timeout", b"queue_timeout", "resources", b"resources", "retry", b"retry", "start_timeout", b"start_timeout", "successor", b"successor", "timeout", b"timeout", "tolerates", b"tolerates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1020,6 +1108,9 @@ class Policy(_message.Message):
     STOP_AFTER_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    RETAIN_FIELD_NUMBER: _builtins.int
     reserve: _builtins.str
     """none, hold, lend"""
     lost_after: _builtins.float
@@ -1028,6 +1119,12 @@ class Policy(_message.Message):
     replace: _builtins.bool
     keep: _builtins.str
     """original, replacement, furthest"""
+    timeout: _builtins.float
+    """seconds that the run may go on, not counting while it is suspended; 0 = no limit"""
+    priority: _builtins.int
+    """tasks of runs with more of it are given to nodes first"""
+    retain: _builtins.float
+    """seconds that data of a run is kept that has not succeeded"""
     def __init__(
         self,
         *,
@@ -1036,10 +1133,13 @@ class Policy(_message.Message):
         stop_after: _builtins.float = ...,
         replace: _builtins.bool = ...,
         keep: _builtins.str = ...,
+        timeout: _builtins.float = ...,
+        priority: _builtins.int = ...,
+        retain: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "lost_after", b"lost_after", "replace", b"replace", "reserve", b"reserve", "stop_after", b"stop_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "lost_after", b"lost_after", "priority", b"priority", "replace", b"replace", "reserve", b"reserve", "retain", b"retain", "stop_after", b"stop_after", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1267,6 +1367,8 @@ class StepProgress(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     LENT_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    GIVEN_UP_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     waiting: _builtins.int
     """units here that are not with a worker yet"""
@@ -1287,6 +1389,10 @@ class StepProgress(_message.Message):
     """of these, by the run's own tasks"""
     lent: _builtins.int
     """of these, by tasks of other runs"""
+    skipped: _builtins.int
+    """tasks without attempts left whose step says skip: they have made nothing"""
+    given_up: _builtins.int
+    """the same, where it says continue: the run will have failed"""
     def __init__(
         self,
         *,
@@ -1303,10 +1409,12 @@ class StepProgress(_message.Message):
         held: _builtins.int = ...,
         used: _builtins.int = ...,
         lent: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        given_up: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "closed", b"closed", "done", b"done", "failed", b"failed", "held", b"held", "lent", b"lent", "running", b"running", "step", b"step", "used", b"used", "waiting", b"waiting", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "closed", b"closed", "done", b"done", "failed", b"failed", "given_up", b"given_up", "held", b"held", "lent", b"lent", "running", b"running", "skipped", b"skipped", "step", b"step", "used", b"used", "waiting", b"waiting", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1540,12 +1648,17 @@ class FragmentStatus(_message.Message):
     FAILURES_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
     FAILURES_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    GIVEN_UP_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     cluster: _builtins.str
     epoch: _builtins.int
     state: Global___FragmentState.ValueType
     failures_left_out: _builtins.int
+    skipped: _builtins.int
+    """of all steps, see StepProgress"""
+    given_up: _builtins.int
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepProgress]: ...
     @_builtins.property
@@ -1571,10 +1684,12 @@ class FragmentStatus(_message.Message):
         failures: _abc.Iterable[Global___Failure] | None = ...,
         outputs: _abc.Iterable[Global___RunOutput] | None = ...,
         failures_left_out: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        given_up: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "failures", b"failures", "failures_left_out", b"failures_left_out", "namespace", b"namespace", "outputs", b"outputs", "run", b"run", "state", b"state", "steps", b"steps", "traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "failures", b"failures", "failures_left_out", b"failures_left_out", "given_up", b"given_up", "namespace", b"namespace", "outputs", b"outputs", "run", b"run", "skipped", b"skipped", "state", b"state", "steps", b"steps", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1645,6 +1760,46 @@ class Run(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class WorkflowsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class HookFactsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAMESPACE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
@@ -1674,6 +1829,15 @@ class Run(_message.Message):
     LINE_FIELD_NUMBER: _builtins.int
     ORIGINAL_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
+    WORKFLOWS_FIELD_NUMBER: _builtins.int
+    AGAIN_OF_FIELD_NUMBER: _builtins.int
+    RETAIN_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    HOOKS_FIELD_NUMBER: _builtins.int
+    HOOKS_DUE_FIELD_NUMBER: _builtins.int
+    HOOK_OF_FIELD_NUMBER: _builtins.int
+    HOOK_FIELD_NUMBER: _builtins.int
+    HOOK_FACTS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     workflow: _builtins.str
@@ -1701,6 +1865,16 @@ class Run(_message.Message):
     topology: _builtins.str
     line: _builtins.str
     """under which agents know `fragments`; empty = the run's name. See wire/lines.py"""
+    again_of: _builtins.str
+    """the run that was submitted again, if it is one"""
+    retain: _builtins.float
+    """as of its policy"""
+    tries: _builtins.int
+    """how often it was tried again after it had ended"""
+    hook_of: _builtins.str
+    """of a run that executes a hook: the run that has ended"""
+    hook: _builtins.str
+    """and which of its hooks"""
     @_builtins.property
     def fragments(self) -> _containers.MessageMap[_builtins.str, Global___FragmentStatus]:
         """cluster -> newest that is kept"""
@@ -1730,6 +1904,22 @@ class Run(_message.Message):
     @_builtins.property
     def keep(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """cluster -> original or furthest: what may count once it is back; missing = the replacement"""
+
+    @_builtins.property
+    def workflows(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """workflows that it uses as steps, at any depth -> revision"""
+
+    @_builtins.property
+    def hooks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of its workflow: exit, success, failure"""
+
+    @_builtins.property
+    def hooks_due(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of an ended run: those that are to be executed, and are not runs yet"""
+
+    @_builtins.property
+    def hook_facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """and what it is told of it"""
 
     def __init__(
         self,
@@ -1763,10 +1953,19 @@ class Run(_message.Message):
         line: _builtins.str = ...,
         original: Global___RunLine | None = ...,
         keep: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        workflows: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        again_of: _builtins.str = ...,
+        retain: _builtins.float = ...,
+        tries: _builtins.int = ...,
+        hooks: _abc.Iterable[_builtins.str] | None = ...,
+        hooks_due: _abc.Iterable[_builtins.str] | None = ...,
+        hook_of: _builtins.str = ...,
+        hook: _builtins.str = ...,
+        hook_facts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["original", b"original", "reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "idempotency_key", b"idempotency_key", "keep", b"keep", "line", b"line", "message", b"message", "name", b"name", "namespace", b"namespace", "original", b"original", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "replace_after", b"replace_after", "replaced", b"replaced", "reservation", b"reservation", "started_at", b"started_at", "state", b"state", "stopped", b"stopped", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "hook", b"hook", "hook_facts", b"hook_facts", "hook_of", b"hook_of", "hooks", b"hooks", "hooks_due", b"hooks_due", "idempotency_key", b"idempotency_key", "keep", b"keep", "line", b"line", "message", b"message", "name", b"name", "namespace", b"namespace", "original", b"original", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "replace_after", b"replace_after", "replaced", b"replaced", "reservation", b"reservation", "retain", b"retain", "started_at", b"started_at", "state", b"state", "stopped", b"stopped", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "tries", b"tries", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2184,6 +2383,26 @@ class Plan(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SkippedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAMESPACE_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
@@ -2195,6 +2414,7 @@ class Plan(_message.Message):
     EXPECTED_COST_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     """empty when planned for show only"""
@@ -2212,6 +2432,10 @@ class Plan(_message.Message):
     def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]: ...
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def skipped(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """use, or "outputs.NAME" -> why it takes no part"""
+
     def __init__(
         self,
         *,
@@ -2226,10 +2450,11 @@ class Plan(_message.Message):
         expected_cost: _builtins.float = ...,
         alternatives: _abc.Iterable[Global___Alternative] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        skipped: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "epochs", b"epochs", "expected_cost", b"expected_cost", "expected_seconds", b"expected_seconds", "namespace", b"namespace", "revision", b"revision", "run", b"run", "steps", b"steps", "transfers", b"transfers", "warnings", b"warnings", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "epochs", b"epochs", "expected_cost", b"expected_cost", "expected_seconds", b"expected_seconds", "namespace", b"namespace", "revision", b"revision", "run", b"run", "skipped", b"skipped", "steps", b"steps", "transfers", b"transfers", "warnings", b"warnings", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

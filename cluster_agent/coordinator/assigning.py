@@ -21,6 +21,7 @@ from cluster_agent.coordinator import (
     remembering,
     reserving,
     routing,
+    timing,
 )
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
@@ -31,7 +32,7 @@ from wire.lines import begins_with
 
 _RUNNING: Final = int(model_pb2.FRAGMENT_STATE_RUNNING)
 _ATTEMPTS_A_REVISION: Final = 10_000  # more than any task has
-_UNWANTED: Final = (ending.WANT_CANCELLED, ending.WANT_FINISHED, ending.WANT_FORGOTTEN)
+_UNWANTED: Final = (ending.WANT_CANCELLED, ending.WANT_RETAINED, ending.WANT_FINISHED, ending.WANT_FORGOTTEN)
 
 
 def on_assigned(book: Book, event: FragmentAssigned) -> None:
@@ -72,6 +73,7 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
     for node in book.nodes:
         book.tell(node, commands.members([live.graph]))
     placement.expect_nodes(book, live)
+    timing.begin(book, live)
     book.publish(live, "run.started", "", b"", {"workflow": live.graph.workflow, "epoch": live.graph.epoch})
     if (said := book.state.early.get(early.run_name(key))) is not None:
         book.commit(records.EarlyHeard(key))
@@ -149,6 +151,7 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
         [Part(step, index, path, size) for step, index, path, size in graph.parts],
     )
     run.attempts_before = attempts_before
+    run.elapsed = old.run.elapsed if old is not None and old.going else 0.0  # one that has ended is tried again
     run.known, run.remembers = known, bool(known or ways)
     live = LiveRun(run, graph)
     live.pending_parts.extend(range(len(run.parts)))

@@ -55,7 +55,7 @@ def _full(edge: Edge, count: int, size: int) -> bool:
 
 def _last(live: LiveRun, edge: Edge) -> bool:
     """No more units can come: all are made, and none is on its way here."""
-    if not live.run.steps[edge.producer.index].closed:
+    if not all(live.run.steps[producer.index].closed for producer in edge.producers):
         return False
     return all(incoming.edges.get(edge.index, HERE) == HERE for incoming in live.run.incoming.values())
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.freeing import end_use
-from cluster_agent.coordinator.grouping import deliver, total
+from cluster_agent.coordinator.grouping import deliver, made
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Out, Unit
 
@@ -47,5 +47,6 @@ def owed_to_us(live: LiveRun) -> bool:
 
 
 def _to_come(live: LiveRun, edge: Edge) -> bool:
-    made = live.run.steps[edge.producer.index]
-    return not made.closed or live.run.edges[edge.index].came < total(made.final.get(edge.producer_port, {})).count
+    if not all(live.run.steps[producer.index].closed for producer in edge.producers):
+        return True
+    return live.run.edges[edge.index].came < made(live, edge).count

@@ -139,7 +139,7 @@ def _accounted(live: LiveRun, step: Step, reports: dict[str, Report]) -> bool:
 
 
 def _made(live: LiveRun, edge: Edge) -> Sum:
-    return grouping.total(live.run.steps[edge.producer.index].final.get(edge.producer_port, {}))
+    return grouping.made(live, edge)
 
 
 def _consumed(edge: Edge, reports: dict[str, Report]) -> Sum:

@@ -23,6 +23,7 @@ from cluster_agent.coordinator import (
     closing,
     committing,
     crossing,
+    deadlines,
     early,
     ending,
     fetching,
@@ -45,11 +46,14 @@ from cluster_agent.coordinator import (
     reporting,
     reserving,
     results,
+    retaining,
     retrying,
     routing,
     sources,
     state,
+    surrendering,
     telling,
+    timing,
 )
 from cluster_agent.coordinator.book import Book, Policy
 from cluster_agent.coordinator.live import Lives, rebuilt
@@ -77,6 +81,10 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
 _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "batch": batching.on_due,
     "retry": retrying.on_retry_due,
+    "run-time": deadlines.on_run_due,
+    "queue": deadlines.on_queue_due,
+    "retained": ending.on_retention_due,
+    "start": deadlines.on_start_due,
     "part": sources.on_part_due,
     "fetch": fetching.on_due,
     "push": pushing.on_push_due,
@@ -112,6 +120,9 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.Produced: committing.apply_produced,
     records.Committed: committing.apply_committed,
     records.AttemptEnded: retrying.apply_attempt_ended,
+    records.Surrendered: surrendering.apply_surrendered,
+    records.RetentionOver: ending.apply_retention_over,
+    records.RunTimed: timing.apply_timed,
     records.SidesComplete: grouping.apply_sides_complete,
     records.Gathered: grouping.apply_gathered,
     records.Batched: batching.apply_batched,
@@ -182,6 +193,8 @@ class Coordinator:
         for live in book.lives.values():
             nodes.resume(book, live)
             retrying.resume(book, live)
+            deadlines.resume(book, live)
+            retaining.watch(book, live)
             offering.resume(book, live)
             placement.expect_nodes(book, live)
             book.touch(live)
@@ -210,6 +223,7 @@ class Coordinator:
         reserving.say_freed(book)
         nodes.tell_gathered(book)
         placement.dispatch(book)
+        deadlines.watch_queues(book)
         pooling.look_after(book)
         ordering.say_all(book)
         telling.look_after(book)

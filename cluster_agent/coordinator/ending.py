@@ -1,7 +1,8 @@
 """How a fragment ends: with all of its steps closed and nothing owed, by a failure, or because nobody wants it.
 
 A fragment that ended well keeps everything until the whole run has: `FINISHED` frees all but the results, `FORGOTTEN`
-those too. One that failed or was cancelled frees all but results at once, since nothing will come of the rest.
+those too. One that failed or was cancelled frees all but results at once, since nothing will come of the rest; or if it
+retains, when nobody has tried it again for long (see `retaining`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,22 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import broadcasting, commands, early, following, holding, ordering, records, reserving
+from cluster_agent.coordinator import (
+    broadcasting,
+    commands,
+    early,
+    following,
+    holding,
+    ordering,
+    records,
+    reserving,
+    retaining,
+    timing,
+)
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use, let_go_if_due
 from cluster_agent.coordinator.live import LiveRun, give_room
-from cluster_agent.coordinator.messages import DesiredChanged, SendHub
+from cluster_agent.coordinator.messages import DesiredChanged, RunKey, SendHub
 from cluster_agent.coordinator.reporting import fragment_status
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Mishap
 from cluster_agent.orders.messages import Failure
@@ -22,6 +34,8 @@ SUCCEEDED: Final = int(model_pb2.FRAGMENT_STATE_SUCCEEDED)
 FAILED: Final = int(model_pb2.FRAGMENT_STATE_FAILED)
 CANCELLED: Final = int(model_pb2.FRAGMENT_STATE_CANCELLED)
 
+WANT_SUSPENDED: Final = int(model_pb2.DESIRED_STATE_SUSPENDED)
+WANT_RETAINED: Final = retaining.WANT_RETAINED
 WANT_CANCELLED: Final = int(model_pb2.DESIRED_STATE_CANCELLED)
 WANT_FINISHED: Final = int(model_pb2.DESIRED_STATE_FINISHED)
 WANT_FORGOTTEN: Final = int(model_pb2.DESIRED_STATE_FORGOTTEN)
@@ -47,16 +61,24 @@ def on_desired(book: Book, event: DesiredChanged) -> None:
 
 def want(book: Book, live: LiveRun, desired: int, reason: str) -> None:
     """Bring the run into the desired state, as far as it has not ended."""
-    if live.going and desired in (WANT_CANCELLED, WANT_FINISHED, WANT_FORGOTTEN):
+    if live.going and desired in (WANT_CANCELLED, WANT_RETAINED, WANT_FINISHED, WANT_FORGOTTEN):
         asked = Failure("cancelled", reason) if reason and desired == WANT_CANCELLED else None
         end(book, live, CANCELLED, asked)
-    sweep = desired in (WANT_FINISHED, WANT_FORGOTTEN)
-    if sweep:
-        _end_on_nodes(book, live, keep=desired == WANT_FINISHED)
+    if live.going and desired == WANT_SUSPENDED:
+        timing.hold(book, live)
+    if _frees(live, desired) or desired == WANT_FORGOTTEN:
+        _end_on_nodes(book, live, keep=desired != WANT_FORGOTTEN)
     book.commit(records.DesiredSet(live.key, desired, reason))
+    timing.begin(book, live)
+    retaining.watch(book, live)
     if live.going:
         for node in book.nodes:
             following.say_hold(book, live, node)
+
+
+def _frees(live: LiveRun, desired: int) -> bool:
+    """Whether this word frees all but the run's results."""
+    return desired == WANT_FINISHED or (desired == WANT_RETAINED and not live.graph.retain)
 
 
 def end_if_due(book: Book, live: LiveRun) -> None:
@@ -83,7 +105,9 @@ def fail(book: Book, live: LiveRun, failure: Failure, *, step: str = "", task: b
 
 def end(book: Book, live: LiveRun, state: int, failure: Failure | None, *, step: str = "", task: bytes = b"") -> None:
     """End the fragment and tell the hub."""
-    if state != SUCCEEDED:
+    if state != SUCCEEDED and live.graph.retain:
+        retaining.stop_on_nodes(book, live)
+    elif state != SUCCEEDED:
         _end_on_nodes(book, live, keep=True)
     else:
         _cancel_remakes(book, live)
@@ -125,7 +149,7 @@ def apply_desired(book: Book, record: records.DesiredSet) -> None:
     live.run.desired = record.desired
     for step in live.graph.steps:
         book.stirred[live, step.index] = None
-    if record.desired == WANT_FINISHED:
+    if _frees(live, record.desired):
         _sweep(live, forget_tasks=True)
     book.touch(live)
 
@@ -136,6 +160,22 @@ def _remember_forgotten(forgotten: dict[str, int], name: str, revision: int) -> 
     forgotten[name] = revision
     if len(forgotten) > _FORGOTTEN_KEPT:
         del forgotten[next(iter(forgotten))]
+
+
+def on_retention_due(book: Book, run: RunKey, epoch: int) -> None:
+    """Nobody has tried the run again for as long as it retains its data."""
+    live = book.lives.get(run)
+    if live is None or live.graph.epoch != epoch or not retaining.retains(live):
+        return
+    _end_on_nodes(book, live, keep=True)
+    book.commit(records.RetentionOver(live.key))
+
+
+def apply_retention_over(book: Book, record: records.RetentionOver) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    _sweep(live, forget_tasks=True)
+    book.touch(live)
 
 
 def apply_ended(book: Book, record: records.Ended) -> None:
@@ -150,7 +190,7 @@ def apply_ended(book: Book, record: records.Ended) -> None:
             run.failures.pop()  # the attempt's own word: what ends the run says it too
         keep_mishap(book, live, Mishap(record.step, record.task, node, attempt, record.failure))
     stop_work(book, live)
-    if record.state != SUCCEEDED:
+    if record.state != SUCCEEDED and not live.graph.retain:
         _sweep(live, forget_tasks=False)
     book.touch(live)
 

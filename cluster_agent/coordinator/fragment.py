@@ -22,6 +22,9 @@ SPLIT: Final = 1
 OUTPUT: Final = 2
 TASK: Final = 3
 
+FAIL: Final = "fail"  # what a task without attempts left does to its run, see surrendering
+CONTINUE: Final = "continue"
+
 EACH: Final = int(model_pb2.PAIRING_EACH)
 SAME_CLUSTER: Final = int(model_pb2.PAIRING_SAME_CLUSTER)
 GATHER_ALL: Final = int(model_pb2.PAIRING_GATHER_ALL)
@@ -36,7 +39,7 @@ _KINDS: Final = {"source": SOURCE, "split": SPLIT, "output": OUTPUT}
 
 @dataclass(slots=True, eq=False)
 class Edge:
-    """From an out port of a step to an in port of another; `id` is "CONSUMER.PORT"."""
+    """To an in port of a step from the out ports that it reads; `id` is "CONSUMER.PORT"."""
 
     index: int
     id: str
@@ -45,8 +48,7 @@ class Edge:
     form: str  # how a function is given it; empty: as a path
     pairing: int
     consumer: Step
-    producer: Step
-    producer_port: str
+    made: list[tuple[Step, str]]  # producers and their ports
     meets: bool = False  # its units have a cluster where they meet, and make tasks once all of that cluster's are there
     together: bool = False  # of units that are zipped: they come of the same beginnings, and meet where these lay
     keys: KeyOf | None = None  # how the names of units that meet tell what they have in common
@@ -54,6 +56,11 @@ class Edge:
     parameter: model_pb2.Filled | None = None  # its unit is no input, but the value of this parameter
     copied: bool = False  # each cluster that executes the consumer gets each of its units
     side: bool = False  # its units make no tasks: they are read beside those that do, and not counted as consumed
+
+    @property
+    def producers(self) -> list[Step]:
+        """The steps that it reads from."""
+        return [producer for producer, _ in self.made]
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +91,12 @@ class Step:
     factor: float
     max_backoff: float
     start: bytes  # a serialised StartTask without key and inputs
+    jitter: float = 0.0
+    on: frozenset[str] = frozenset()  # kinds of failure that are tried again; empty: all
+    not_on: frozenset[str] = frozenset()
+    queue_timeout: float = 0.0  # see deadlines; 0 = not limited
+    start_timeout: float = 0.0
+    on_failure: str = FAIL
     file: str = ""  # an output's: the name that the workflow saves it under
     prefer: str = ""  # which of several executors a unit goes to: see expected
     tolerates: frozenset[str] = frozenset()  # NoExecute taints, KEY or KEY=VALUE
@@ -124,6 +137,9 @@ class Graph:
     reserve: str  # none, hold or lend
     stop_after: float  # seconds without the hub after which our part is stopped; 0 = never
     replace: bool  # the run may begin again without a cluster that is lost
+    timeout: float  # seconds that the run may go on; 0 = not limited
+    priority: int
+    retain: float  # seconds that data is kept of a run that has not succeeded
     steps: list[Step]
     edges: list[Edge]
     step_by_name: dict[str, Step]
@@ -134,6 +150,7 @@ class Graph:
     follows: bool = False  # some step has `follow`
     table: bytes = b""  # the hub's word on the epochs, a serialised SignedEpochs; empty at the first revision
     zips: bool = False  # the lineage of units is kept
+    hurried: list[Step] = field(default_factory=list)  # those with a timeout for their queue
     listeners: tuple[str, ...] = ()  # the other clusters that may send us units, and want to know how busy we are
 
 
@@ -156,6 +173,9 @@ def read(serialised: bytes, cluster: str) -> Graph:
         reserve=fragment.policy.reserve,
         stop_after=fragment.policy.stop_after,
         replace=fragment.policy.replace,
+        timeout=fragment.policy.timeout,
+        priority=fragment.policy.priority,
+        retain=fragment.policy.retain,
         steps=[],
         edges=[],
         step_by_name={},
@@ -174,10 +194,9 @@ def read(serialised: bytes, cluster: str) -> Graph:
         hears = {*step.executors, step.counter}
         for consumer in step.consumers:
             hears.update(consumer.executors, (consumer.counter,))
-            if consumer.driving is not None and any(edge.producer is step for edge in consumer.sides):
-                hears.update(
-                    consumer.driving.producer.executors
-                )  # they are held back by it only once it is not waiting
+            if consumer.driving is not None and any(step in edge.producers for edge in consumer.sides):
+                for producer in consumer.driving.producers:  # they are held back by it only once it is not waiting
+                    hears.update(producer.executors)
         step.audience = tuple(sorted(hears - {cluster, ""}))
     for part in fragment.sources:
         if part.step not in graph.step_by_name:
@@ -185,6 +204,7 @@ def read(serialised: bytes, cluster: str) -> Graph:
         graph.parts.append((graph.step_by_name[part.step].index, part.index, part.path, part.size))
     graph.concerned = [step for step in graph.steps if step.here or step.counts]
     _find_zipped(graph)
+    graph.hurried = [step for step in graph.steps if step.queue_timeout]
     _find_free(graph)
     _find_following(graph)
     return graph
@@ -194,22 +214,21 @@ def _find_zipped(graph: Graph) -> None:
     for step in graph.steps:
         zipped = [edge for edge in step.meets if edge.pairing == ZIP]
         graph.zips = graph.zips or bool(zipped)
-        together = len({_beginning(edge) for edge in zipped}) == 1
+        together = len({index for edge in zipped for index in _beginnings(edge)}) == 1
         for edge in zipped:
             edge.together = together
 
 
-def _beginning(edge: Edge | None) -> int:
-    """The step at which the lineage of an edge's units begins."""
-    step = None
-    while edge is not None:
-        step = edge.producer
+def _beginnings(edge: Edge) -> set[int]:
+    """The steps at which the lineage of an edge's units begins."""
+    found: set[int] = set()
+    for step in edge.producers:
         if step.driving is not None:
-            edge = step.driving if step.driving.batch is None and step.crosses is None else None
+            before = step.driving if step.driving.batch is None and step.crosses is None else None
         else:
-            edge = next((each for each in step.meets if each.pairing == ZIP), None)
-    assert step is not None
-    return step.index
+            before = next((each for each in step.meets if each.pairing == ZIP), None)
+        found |= {step.index} if before is None else _beginnings(before)
+    return found
 
 
 def _find_following(graph: Graph) -> None:
@@ -277,6 +296,12 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         factor=proto.retry.factor or 2.0,
         max_backoff=proto.retry.max_backoff or 60.0,
         start=start.SerializeToString(),
+        jitter=proto.retry.jitter,
+        on=frozenset(proto.retry.on),
+        not_on=frozenset(proto.retry.not_on),
+        queue_timeout=proto.queue_timeout,
+        start_timeout=proto.start_timeout,
+        on_failure=proto.on_failure or FAIL,
         file=proto.execution.output.file,
         prefer=proto.prefer,
         tolerates=frozenset(proto.tolerates),
@@ -294,7 +319,10 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
     edge_id = f"{consumer.name}.{port.name}"
     if producer is None:
         raise ValueError(f"edge {edge_id}: it comes from step {port.from_step!r}, which does not stand before it")
-    edge = Edge(
+    known = graph.edge_by_id.get(edge_id)
+    if known is not None and known.pairing != (int(port.pairing) or EACH):
+        raise ValueError(f"edge {edge_id}: it pairs in two ways")
+    edge = known or Edge(
         index=len(graph.edges),
         id=edge_id,
         port=port.name,
@@ -302,24 +330,28 @@ def _connect(graph: Graph, consumer: Step, port: model_pb2.InputPort) -> None:
         form=port.form,
         pairing=int(port.pairing) or EACH,
         consumer=consumer,
-        producer=producer,
-        producer_port=port.from_port,
         batch=port.batch if port.HasField("batch") else None,
         parameter=port.parameter if port.HasField("parameter") else None,
         meets=port.pairing in (GROUP, GATHER_EACH, ZIP),
         keys=keys.parse(port.group_by) if port.pairing == GROUP else None,
         side=port.pairing in (SAME_CLUSTER, BROADCAST, CROSS),
         copied=port.pairing in (BROADCAST, CROSS),
+        made=[],
     )
-    graph.edges.append(edge)
-    graph.edge_by_id[edge_id] = edge
-    consumer.inputs.append(edge)
+    if (producer, port.from_port) in edge.made:
+        raise ValueError(f"edge {edge_id}: it comes twice from {port.from_step}.{port.from_port}")
+    edge.made.append((producer, port.from_port))
     if producer not in consumer.producers:
         consumer.producers.append(producer)
         producer.consumers.append(consumer)
     if port.from_port not in producer.outs:
         producer.ports = (*producer.ports, port.from_port)
     producer.outs.setdefault(port.from_port, []).append(edge)
+    if known is not None:
+        return
+    graph.edges.append(edge)
+    graph.edge_by_id[edge_id] = edge
+    consumer.inputs.append(edge)
     if edge.copied:
         graph.broadcasts.append(edge)
     if edge.pairing == CROSS:

@@ -68,24 +68,37 @@ def gathers_here(live: LiveRun, step: Step) -> bool:
 
 
 def _all_came(live: LiveRun, edge: Edge) -> bool:
-    made = live.run.steps[edge.producer.index]
-    if not made.closed:
+    if not all(live.run.steps[producer.index].closed for producer, _ in edge.made):
         return False
-    return total(made.final.get(edge.producer_port, {})) == live.run.edges[edge.index].arrived
+    return made(live, edge) == live.run.edges[edge.index].arrived
+
+
+def made(live: LiveRun, edge: Edge) -> Sum:
+    """All units that the closed producers of an edge have made for it, anywhere."""
+    whole = Sum()
+    for producer, port in edge.made:
+        whole.include(total(live.run.steps[producer.index].final.get(port, {})))
+    return whole
 
 
 def sides_came(book: Book, live: LiveRun, edge: Edge) -> bool:
-    """All units of a side input that can be read here have come."""
-    producer = edge.producer
+    """All units of a side input that can be read here have come. What a source makes is delivered at once."""
     if edge.copied:
         return _all_came(live, edge)
-    if producer.kind == SOURCE:
-        return live.parts_open(producer.index)
-    made = live.run.steps[producer.index]
-    if not made.closed:
-        return False
-    expected = made.final.get(edge.producer_port, {}).get(book.cluster)
-    return (expected or Sum()) == live.run.edges[edge.index].arrived
+    expected = Sum()
+    for producer, port in edge.made:
+        state = live.run.steps[producer.index]
+        if producer.kind == SOURCE:
+            if not live.parts_open(producer.index):
+                return False
+            here = state.produced.get(port)
+        elif not state.closed:
+            return False
+        else:
+            here = state.final.get(port, {}).get(book.cluster)
+        if here is not None:
+            expected.include(here)
+    return expected == live.run.edges[edge.index].arrived
 
 
 def apply_sides_complete(book: Book, record: records.SidesComplete) -> None:

@@ -101,6 +101,7 @@ class LiveRun:
         "brings",
         "check",
         "contents",
+        "counted_since",
         "fetches",
         "formed",
         "graph",
@@ -117,6 +118,7 @@ class LiveRun:
         "pending_parts",
         "push_tries",
         "queued",
+        "queues_watched",
         "ready",
         "refused",
         "released",
@@ -128,6 +130,7 @@ class LiveRun:
         "sides",
         "silent",
         "started",
+        "starved",
         "stock",
         "strays",
         "twins",
@@ -158,6 +161,9 @@ class LiveRun:
         self.stock: dict[bytes, KnownOutput] = {  # unit of a remembered task -> where its bytes are
             each.unit.id: each for entry in run.known.values() for each in entry.outputs
         }
+        self.starved: dict[int, float] = {}  # step whose tasks wait for a node, and none was given one -> since when
+        self.queues_watched: set[int] = set()  # steps whose waiting tasks a timer looks after
+        self.counted_since: float | None = None  # from when the run's time is not in the state yet
         self.strays: dict[bytes, list[str]] = {}  # unit that we don't know -> nodes that have it all the same
         self.missing: dict[bytes, int] = {}  # assigned task -> inputs that are not on its node yet
         self.fetches: dict[tuple[bytes, str], Fetch] = {}

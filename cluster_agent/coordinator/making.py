@@ -63,7 +63,7 @@ def make(
         for edge in step.outs.get(output.port, ()):
             cluster = elsewhere.get((position, edge.index)) if elsewhere else None
             if edge.meets:
-                meeting.count(live, edge, cluster or book.cluster, unit.id)
+                meeting.count(live, step, edge, cluster or book.cluster, unit.id)
             if cluster is not None:
                 unit.uses += 1
                 live.run.edges[edge.index].outs[unit.id] = Out(cluster)
@@ -74,7 +74,7 @@ def make(
                 unit.uses += 1
                 if edge.index in followed:
                     following.apply(book, live, edge, unit, node)
-                elif retried and edge.producer_port in step.follow:
+                elif retried and output.port in step.follow:
                     following.apply_not(live, edge, unit)
                 else:
                     deliver(live, edge, unit)

@@ -96,10 +96,12 @@ def form_due(book: Book, live: LiveRun, step: Step) -> None:
 
 
 def _came(live: LiveRun, edge: Edge) -> bool:
-    made = live.run.steps[edge.producer.index]
-    if not made.closed:
-        return False
-    ours = grouping.total(made.final.get(share(edge, live.graph.cluster), {}))
+    ours = Sum()
+    for producer in edge.producers:
+        state = live.run.steps[producer.index]
+        if not state.closed:
+            return False
+        ours.include(grouping.total(state.final.get(share(edge, live.graph.cluster), {})))
     return ours == live.run.edges[edge.index].arrived
 
 
@@ -120,9 +122,10 @@ def _lonely(live: LiveRun, step: Step, groups: dict[str, list[list[bytes]]]) -> 
 
 def _without_key(edge: Edge, unit: Unit) -> str:
     assert edge.keys is not None
+    makers = " or ".join(producer.name for producer in edge.producers)
     return (
         f"input {edge.port} of {edge.consumer.name}: the name {unit.name or unit.id.hex()} of a unit that "
-        f"{edge.producer.name} has made has no key by group: {{by: {edge.keys.written!r}}}"
+        f"{makers} has made has no key by group: {{by: {edge.keys.written!r}}}"
     )
 
 
@@ -142,7 +145,7 @@ def apply_met(book: Book, record: records.Met) -> None:
     book.touch(live)
 
 
-def count(live: LiveRun, edge: Edge, cluster: str, unit: bytes) -> None:
-    """A unit was made for a cluster. Part of applying a record."""
-    produced: dict[str, Sum] = live.run.steps[edge.producer.index].produced
+def count(live: LiveRun, maker: Step, edge: Edge, cluster: str, unit: bytes) -> None:
+    """A step has made a unit for a cluster. Part of applying a record."""
+    produced: dict[str, Sum] = live.run.steps[maker.index].produced
     grouping.add(produced, share(edge, cluster), unit)

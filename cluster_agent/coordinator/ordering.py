@@ -18,6 +18,8 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
     node = book.nodes[task.node]
     if not node.connected:
         return
+    if step.start_timeout:
+        book.wake(book.now + step.start_timeout, "start", live.key, task.id, task.attempt)
     number = name_work(book, live, step, node, follow=following.may_follow(live, task, node))
     by_work = book.orders.get(task.node)
     if by_work is None:

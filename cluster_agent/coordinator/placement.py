@@ -9,7 +9,7 @@ and a warm worker decide. A task one of whose inputs no connected node has is pa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cluster_agent.coordinator import attempts, fetching, holding, loads, ordering, preempting, pressure, records
@@ -30,20 +30,23 @@ _EPSILON: Final = 1e-9
 
 
 def dispatch(book: Book) -> None:
-    """Give tasks to nodes until no task or no room is left, to the runs that have least of it first."""
+    """Give tasks to nodes until no task or no room is left: to runs of the highest priority, then those with least."""
     for key in [key for key, live in book.hungry.items() if not (live.dispatching and live.waiting)]:
         del book.hungry[key]
-    if len(book.hungry) > 1 and not book.claims:
-        _share(book)
-    for key, _ in holding.owners_first(book):
-        _dispatch_run(book, key)
+    for priority in sorted({live.graph.priority for live in book.hungry.values()}, reverse=True):
+        alike = {key: live for key, live in book.hungry.items() if live.graph.priority == priority}
+        if len(alike) > 1 and not book.claims:
+            _share(book, alike)
+        for key, _ in holding.owners_first(book):
+            if key in alike:
+                _dispatch_run(book, key)
 
 
-def _share(book: Book) -> None:
-    """Give the waiting runs what brings those with least up to the others."""
+def _share(book: Book, alike: Mapping[RunKey, LiveRun]) -> None:
+    """Give these waiting runs what brings those with least up to the others."""
     used: dict[RunKey, float] = {}
     depth = 1
-    for key, live in book.hungry.items():
+    for key, live in alike.items():
         used[key] = sum(count * step.cpus for count, step in zip(live.assigned, live.graph.steps, strict=True) if count)
         for step in live.graph.steps:
             if live.ready[step.index]:
@@ -101,10 +104,14 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
             preempting.make_way(book, live, node)
         send(book, live, step, task)
         served += 1
+        if step.index in live.starved:
+            live.starved[step.index] = book.now
         if step.pool_max:
             nodes = _with_room(book, live, step, depth)
         elif not _has_room(book, live, step, node, depth):
             nodes.remove(node)
+    if not queue:
+        live.starved.pop(step.index, None)
     return served
 
 

@@ -28,7 +28,8 @@ def behind(live: LiveRun, edge: Edge) -> int:
     if edge.pairing != EACH or not consumer.placed:
         return 0
     state = live.run.steps[consumer.index]
-    if consumer.sides and not state.formed and not all(live.run.steps[e.producer.index].closed for e in consumer.sides):
+    before = [producer for side in consumer.sides for producer in side.producers]
+    if before and not state.formed and not all(live.run.steps[producer.index].closed for producer in before):
         return 0
     sent = live.sent
     return state.open + sum(sent.get((cluster, consumer.index), 0) for cluster in consumer.executors)

@@ -173,6 +173,26 @@ class AttemptEnded(Record, frozen=True):
     counts: int
 
 
+class Surrendered(Record, frozen=True):
+    """A task has no attempts left, and the run goes on without its outputs."""
+
+    run: RunKey
+    task: bytes
+
+
+class RunTimed(Record, frozen=True):
+    """The run has gone on here for so long."""
+
+    run: RunKey
+    seconds: float
+
+
+class RetentionOver(Record, frozen=True):
+    """What was retained of a run that has not succeeded is freed, but for its outputs."""
+
+    run: RunKey
+
+
 class SidesComplete(Record, frozen=True):
     """All units of the step's side inputs are here: its waiting units become tasks, later ones at once."""
 
@@ -408,6 +428,9 @@ AnyRecord = (
     | Produced
     | Committed
     | AttemptEnded
+    | Surrendered
+    | RunTimed
+    | RetentionOver
     | SidesComplete
     | Gathered
     | Batched

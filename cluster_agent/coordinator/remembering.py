@@ -47,6 +47,8 @@ def remembered(old: LiveRun) -> dict[bytes, Known]:
 
 def _entry(old: LiveRun, task: Task) -> Known | None:
     """None where the ports of its outputs, or what it read, can't be told any more."""
+    if task.surrendered:
+        return None  # it is tried once more
     units = old.run.units
     contents = _contents(old, task)
     if contents is None or any(units[unit].generation for ids in old.inputs(task) for unit in ids):

@@ -9,7 +9,7 @@ from typing import Final
 from bdw_fed.v1 import control_plane_pb2, model_pb2
 from cluster_agent.coordinator import holding
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import OUTPUT, SOURCE
+from cluster_agent.coordinator.fragment import CONTINUE, OUTPUT, SOURCE
 from cluster_agent.coordinator.live import LiveRun, unit_proto
 from cluster_agent.coordinator.state import ASSIGNED, DONE, OPENED, READY, RETRYING, Task
 from cluster_agent.orders.messages import Failure
@@ -55,13 +55,19 @@ def fragment_status(
         state = run.steps[step.index]
         progress = status.steps.add(
             step=step.name,
-            done=state.done,
+            done=state.done - state.surrendered,
             failed=state.failed,
             closed=state.closed,
             busy_seconds=state.busy,
             bytes_in=state.bytes_in,
             bytes_out=state.bytes_out,
         )
+        if step.on_failure == CONTINUE:
+            progress.given_up = state.surrendered
+        else:
+            progress.skipped = state.surrendered
+        status.skipped += progress.skipped
+        status.given_up += progress.given_up
         if step.kind == SOURCE:
             progress.waiting = sum(part.step == step.index and part.state != OPENED for part in run.parts)
         elif step.kind != OUTPUT and live.going:
@@ -155,7 +161,7 @@ def _task_info(book: Book, live: LiveRun, task: Task) -> control_plane_pb2.TaskI
 
 def _state(live: LiveRun, task: Task) -> str:
     if task.state == DONE:
-        return "done"
+        return "skipped" if task.surrendered else "done"
     if task.state == ASSIGNED:
         if task.id in live.missing:
             return "fetching"

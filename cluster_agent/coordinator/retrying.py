@@ -16,9 +16,11 @@ from cluster_agent.coordinator import attempts, mending, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.committing import publish_started
 from cluster_agent.coordinator.ending import fail, keep_mishap
+from cluster_agent.coordinator.judging import may_try_again, wait_after
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap, Task
+from cluster_agent.coordinator.surrendering import surrender
 from cluster_agent.orders.messages import Failure, Result
 
 NOT_THE_STEPS_FAULT: Final = frozenset(("data", "lost"))
@@ -57,9 +59,14 @@ def end_attempt(book: Book, live: LiveRun, task: Task, failure: Failure, counts:
     if failure.kind in FINAL:
         fail(book, live, failure, step=step.name, task=task.id)
         return
-    if task.failed >= step.attempts or task.lost >= book.policy.lost_bound:
-        message = f"{failure.message}; that was the last of {task.failed + task.lost} attempts"
-        fail(book, live, Failure(failure.kind, message, failure.detail), step=step.name, task=task.id)
+    again = counts == NEVER_MADE or may_try_again(step, failure, blamed=counts == COUNTED)
+    if not again or task.failed >= step.attempts or task.lost >= book.policy.lost_bound:
+        if surrender(book, live, task, failure):
+            return
+        last = f"that was the last of {task.failed + task.lost} attempts"
+        why = last if again else f"the step's retry says that this is not tried again (attempt {task.attempt})"
+        last_words = Failure(failure.kind, f"{failure.message}; {why}", failure.detail, failure.code)
+        fail(book, live, last_words, step=step.name, task=task.id)
         return
     delay = wait_before_next(book, live, task, counts)
     book.wake(book.now + delay, "retry", live.key, task.id, task.attempt)
@@ -71,12 +78,8 @@ def wait_before_next(book: Book, live: LiveRun, task: Task, counts: int) -> floa
     """Seconds until the task may be tried again."""
     if counts == NEVER_MADE:
         return book.policy.settle_after_join
-    step = live.graph.steps[task.step]
     if counts == COUNTED:
-        try:
-            return min(step.max_backoff, step.backoff * step.factor ** (task.failed - 1))
-        except OverflowError:
-            return step.max_backoff
+        return wait_after(live.graph.steps[task.step], task.id, task.failed)
     return book.policy.wait(task.lost)
 
 

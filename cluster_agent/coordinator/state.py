@@ -116,6 +116,7 @@ class Task(Stored):
     outputs: list[bytes] = []
     remake: bool = False  # it was done; its outputs got lost
     failure: Failure | None = None
+    surrendered: bool = False  # it failed, and the run goes on without its outputs
 
 
 class Out(Stored):
@@ -231,6 +232,7 @@ class StepState(Stored):
     bytes_in: int = 0
     bytes_out: int = 0
     let_go: bool = False  # its side inputs are needed no more
+    surrendered: int = 0  # of those that are done: without outputs, since they failed
 
 
 class Push(Stored):
@@ -281,6 +283,7 @@ class Run(Stored):
     known: dict[bytes, Known] = {}  # task -> its result in those fragments
     remembers: bool = False  # there was something known at the beginning
     bare: dict[bytes, None] = {}  # tasks that were recalled without all of their outputs' bytes: their inputs are held
+    elapsed: float = 0.0  # seconds that it has gone on, as counted last
 
 
 class Half(Stored):

@@ -23,7 +23,7 @@ from cluster_agent.data.errors import BadNameError
 if TYPE_CHECKING:
     from cluster_agent.data.segment import Segment
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}")
 
 
 class UnitKey(NamedTuple):
@@ -118,7 +118,9 @@ class Store(abc.ABC):
 def path_part(name: str) -> str:
     """`name` where it may stand as one component of a path; BadNameError otherwise."""
     if not _NAME.fullmatch(name):
-        raise BadNameError(f"{name!r} can't be part of a path: expected letters, digits, '_', '-' and '.', not first")
+        raise BadNameError(
+            f"{name!r} can't be part of a path: expected letters, digits, '_', '-', ':' and '.', not first"
+        )
     return name
 
 

@@ -47,6 +47,7 @@ from cluster_agent.runtimes.base import Room, Runtime
 from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.places import open_places
 from cluster_agent.runtimes.process.runtime import ProcessRuntime
+from cluster_agent.runtimes.secrets import KeptSecrets
 from wire.digests import bytes_digest
 from wire.identity import Credentials, Identity, Role, reload, server_name, ssl_client_context, ssl_server_context
 from wire.identity.requests import identity_in
@@ -86,6 +87,7 @@ class NodeConfig:
     python: str = sys.executable  # interpreter of `python` steps
     # Where small tasks have theirs. None: in shared memory if there is any; on the disk if workers are pods.
     memory_directory: Path | None = None
+    secrets: Path | None = None  # what the operator keeps for steps; of pods Kubernetes knows
     kubernetes: KubernetesConfig | None = None  # workers are pods
 
 
@@ -126,7 +128,8 @@ async def _runtime(config: NodeConfig) -> Runtime:
     keeps = Keeps(config.state / "rows")
     if config.kubernetes is None:
         places = open_places(config.state, config.memory_directory)
-        return ProcessRuntime(config.python, places, _owner(config.state), keeps)
+        secrets = KeptSecrets(config.secrets, config.state / "secrets")
+        return ProcessRuntime(config.python, places, _owner(config.state), keeps, secrets)
     # A daemon of processes does not pay for what it does not use.
     from cluster_agent.runtimes.kubernetes.surroundings import make_runtime
 

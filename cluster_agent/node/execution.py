@@ -197,7 +197,7 @@ def result_of(assignment: Assignment, given: Given, outcome: Outcome, outputs: S
         assignment.key.task,
         assignment.key.attempt,
         made,
-        Failure(outcome.kind, outcome.message, outcome.detail) if outcome.kind else None,
+        Failure(outcome.kind, outcome.message, outcome.detail, outcome.code) if outcome.kind else None,
         outcome.seconds,
         given.queued_seconds,
         given.start_seconds,

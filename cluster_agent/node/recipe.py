@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bdw_fed.v1 import model_pb2
 from cluster_agent.node.messages import PoolSpec
-from cluster_agent.runtimes.base import Service, Watching, WorkerSpec
+from cluster_agent.runtimes.base import Secret, Service, Watching, WorkerSpec
 
 KINDS = frozenset(("python", "command", "service", "directory"))  # that need a worker
 
@@ -34,6 +34,10 @@ def worker_spec(pool: PoolSpec, execution: model_pb2.Execution, disk: int, bundl
         image=execution.image,
         user=execution.user,
         cpus=cpus,
+        secrets=tuple(
+            (name, Secret(secret.namespace, secret.name, secret.key))
+            for name, secret in sorted(execution.secrets.items())
+        ),
         service=service,
         watching=watching,
     )

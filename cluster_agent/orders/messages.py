@@ -57,6 +57,7 @@ class Failure(Struct, frozen=True):
     kind: str
     message: str
     detail: str = ""
+    code: int = 0  # a program's or a worker's exit code, where there is one
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="struct", gc=False):

@@ -54,6 +54,18 @@ class Watching:
 
 
 @dataclass(frozen=True)
+class Secret:
+    """A key of a secret that the cluster's operator keeps for a namespace."""
+
+    namespace: str
+    name: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}/{self.key}"
+
+
+@dataclass(frozen=True)
 class WorkerSpec:
     """A step version as one worker runs it. Exactly one of `function` ("module:name") and `argv` is set.
 
@@ -74,6 +86,7 @@ class WorkerSpec:
     cpus: float = 0.0
     service: Service | None = None
     watching: Watching | None = None
+    secrets: tuple[tuple[str, Secret], ...] = ()  # by the names that the step gives them
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,7 @@ class Outcome:
     detail: str = ""
     seconds: float = 0.0
     peak_memory: int = 0
+    code: int = 0  # of kind "exit": the exit code, where there is one
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,13 +6,13 @@ that the hub needs to start.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.api.errors import InUse
+from control_plane.api.uses import steps_used, workflows_used
 from control_plane.runs import lines
 from control_plane.store.base import Stored
 from topology import problems as found
@@ -22,6 +22,8 @@ from wire.errors import ProblemError
 from workflow.canonical import AnyObject, canonical_json, from_canonical
 from workflow.checks import check_documents
 from workflow.diff import unified
+from workflow.flow.hooks import hooks_of
+from workflow.flow.nested import used_workflows
 from workflow.load import Document, load
 from workflow.model import Step, Workflow
 
@@ -51,7 +53,15 @@ class Loaded:
     @property
     def uses(self) -> tuple[str, ...]:
         """The steps that it names."""
-        return tuple(use.use for use in self.model.spec.steps) if isinstance(self.model, Workflow) else ()
+        if not isinstance(self.model, Workflow):
+            return ()
+        hooks = [hook.use for hook in hooks_of(self.model).values()]
+        return (*hooks, *(use.use for use in self.model.spec.steps if not use.workflow))
+
+    @property
+    def workflows(self) -> tuple[str, ...]:
+        """The workflows that it uses as steps."""
+        return used_workflows(self.model) if isinstance(self.model, Workflow) else ()
 
     def problem(self, path: found.Path, message: str, remedy: str) -> found.Problem:
         """Something that is wrong with it, with its line."""
@@ -118,24 +128,24 @@ def users(target: cp.Object, workflows: Sequence[cp.Object], live: Sequence[m.Ru
     """Raises InUse if something stored or running needs the object."""
     here = [run for run in live if run.namespace == target.namespace]
     if target.kind == "Step":
-        names = [
-            each.name
-            for each in workflows
-            if any(use["use"] == target.name for use in json.loads(each.spec_json)["spec"]["steps"])
-        ]
+        names = [each.name for each in workflows if target.name in steps_used(each)]
         needed = f"workflow {', '.join(names)} uses it"
     elif target.kind == "Topology":
         names = [run.name for run in here if run.topology == target.name]
         needed = f"run {', '.join(names)} goes on in it"
     else:
-        names = [run.name for run in here if run.workflow == target.name]
+        names = [run.name for run in here if run.workflow == target.name or target.name in run.workflows]
         needed = f"run {', '.join(names)} of it goes on"
+        if not names:
+            names = [each.name for each in workflows if target.name in workflows_used(each)]
+            needed = f"workflow {', '.join(names)} uses it"
     if names:
         raise InUse(f"{target.kind} {target.name} can't be deleted: {needed}")
 
 
 def _problems(documents: Sequence[Loaded], stored: StoredObjects) -> list[found.Problem]:
     steps: dict[str, Step] = {}
+    workflows: dict[str, Workflow] = {}
     topologies: list[Topology] = []
     replaced = {each.name for each in documents if isinstance(each.model, Topology)}
     for (kind, name), there in stored.items():
@@ -143,6 +153,10 @@ def _problems(documents: Sequence[Loaded], stored: StoredObjects) -> list[found.
             model = from_canonical(there.value.spec_json)
             if isinstance(model, Step):
                 steps[name] = model
+        elif kind == "Workflow":
+            model = from_canonical(there.value.spec_json)
+            if isinstance(model, Workflow):
+                workflows[name] = model
         elif kind == "Topology" and name not in replaced:
             model = from_canonical(there.value.spec_json)
             if isinstance(model, Topology):
@@ -150,10 +164,10 @@ def _problems(documents: Sequence[Loaded], stored: StoredObjects) -> list[found.
     several = len(topologies) + len(replaced) > 1
     documents_only = [each.document for each in documents]
     if several and replaced:  # with more than one topology it is not clear which a workflow is meant for
-        workflows = [each.document for each in documents if not isinstance(each.model, Topology)]
+        rest = [each.document for each in documents if not isinstance(each.model, Topology)]
         others = [each.document for each in documents if isinstance(each.model, Topology)]
-        return check_documents(workflows, steps) + check_documents(others)
-    return check_documents(documents_only, steps, None if several or not topologies else topologies[0])
+        return check_documents(rest, steps, None, workflows) + check_documents(others)
+    return check_documents(documents_only, steps, None if several or not topologies else topologies[0], workflows)
 
 
 def _step_problems(

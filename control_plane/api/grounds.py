@@ -11,14 +11,14 @@ etcd checks when the run is stored.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.api.errors import NotFound, Wrong
-from control_plane.kinds import Kinds, object_names
+from control_plane.api.uses import steps_used, workflows_used
+from control_plane.kinds import Kinds, object_names, revision_name
 from control_plane.store.base import Stored
 from control_plane.store.keys import Key
 from control_plane.store.repository import Look
@@ -27,18 +27,22 @@ from control_plane.store.transaction import Operation
 _REMEMBERED = 200  # workflows
 _FRESH_SECONDS = 1.0  # for so long what was measured may be out of date
 _STEPS_AT_ONCE = 50  # two keys each, in one read of at most 128
+_WORKFLOWS_AT_ONCE = 50
+_MOST_WORKFLOWS = 50
 
 
 @dataclass(frozen=True)
 class Grounds:
     """What a plan stands on, on these conditions; `steps` and `measured` are by reference ("clean-flights@1").
 
+    `workflows` are those that the workflow uses as steps, at any depth, by name.
     `revision` is the store's, as it was then or since.
     """
 
     workflow: Stored[cp.Object]
     topology: Stored[cp.Object]
     steps: Mapping[str, cp.Object]
+    workflows: Mapping[str, Stored[cp.Object]]
     measured: Mapping[str, s.StepMeasured]
     conditions: Sequence[Operation]
     revision: int
@@ -76,14 +80,27 @@ class GroundsReader:
             return await self._kinds.look([*keys, self._key(namespace, "Topology", topology)])
         return await self._kinds.look(keys, [(topologies.kind, namespace)], most=2)
 
-    async def grounds(self, namespace: str, workflow: str, topology: str, look: Look) -> Grounds:
-        """What was seen, and what was not looked at yet. NotFound and Wrong say what is missing."""
+    async def grounds(
+        self,
+        namespace: str,
+        workflow: str,
+        topology: str,
+        look: Look,
+        revisions: Mapping[str, int] | None = None,
+    ) -> Grounds:
+        """What was seen, and what was not looked at yet. NotFound and Wrong say what is missing.
+
+        `revisions`: those at which the workflow, and the ones that it uses, are wanted; None: the newest.
+        """
         found = self._found(look, namespace, "Workflow", workflow)
+        if revisions is not None:
+            found = await self.of_revision("Workflow", found, revisions[workflow])
         if topology:
             where = self._found(look, namespace, "Topology", topology)
         else:
             where = await self._only_topology(namespace, workflow, look)
-        uses = sorted({use["use"] for use in json.loads(found.value.spec_json)["spec"]["steps"]})
+        workflows = await self._nested(namespace, found.value, revisions or {})
+        uses = sorted({use for each in (found, *workflows.values()) for use in steps_used(each.value)})
         rest = [each for each in uses if self._key(namespace, "Step", each).raw not in look.items]
         items = dict(look.items)
         for at in range(0, len(rest), _STEPS_AT_ONCE):
@@ -95,13 +112,44 @@ class GroundsReader:
             if known := self._kinds.measured.seen(whole, self._measured_key(namespace, each)):
                 measured[each] = known.value
         steps = {each: self._found(whole, namespace, "Step", each).value for each in uses}
-        conditions = [
-            self._kinds.objects["Workflow"].unchanged(found.key, found.revision),
-            self._kinds.objects["Topology"].unchanged(where.key, where.revision),
-        ]
-        grounds = Grounds(found, where, steps, measured, conditions, look.revision)
+        conditions = [self._kinds.objects["Topology"].unchanged(where.key, where.revision)]
+        if revisions is None:  # what was once a revision does not change
+            of_workflows = [found, *workflows.values()]
+            conditions += [self._kinds.objects["Workflow"].unchanged(each.key, each.revision) for each in of_workflows]
+        grounds = Grounds(found, where, steps, workflows, measured, conditions, look.revision)
+        if revisions is not None:
+            return grounds
         self._remember((namespace, workflow, topology), grounds, look)
         return grounds
+
+    async def of_revision(self, kind: str, newest: Stored[cp.Object], revision: int) -> Stored[cp.Object]:
+        """An object as it was at that revision. NotFound."""
+        if newest.value.revision == revision:
+            return newest
+        repository = self._kinds.revisions[kind]
+        names = (newest.value.namespace, newest.value.name, revision_name(revision))
+        stored = await repository.get(repository.key(*names))
+        if stored is None:
+            raise NotFound(f"revision {revision} of {kind.lower()} {newest.value.name} is not there any more")
+        return stored
+
+    async def _nested(
+        self, namespace: str, workflow: cp.Object, revisions: Mapping[str, int]
+    ) -> dict[str, Stored[cp.Object]]:
+        """The workflows that a workflow uses as steps, at any depth. NotFound."""
+        found: dict[str, Stored[cp.Object]] = {}
+        ahead = workflows_used(workflow)
+        while ahead:
+            names = sorted({name for name in ahead if name not in found})[:_WORKFLOWS_AT_ONCE]
+            look = await self._kinds.look([self._key(namespace, "Workflow", name) for name in names])
+            for name in names:
+                found[name] = self._found(look, namespace, "Workflow", name)
+                if name in revisions:
+                    found[name] = await self.of_revision("Workflow", found[name], revisions[name])
+            if len(found) > _MOST_WORKFLOWS:
+                raise Wrong(f"workflow {workflow.name} uses more than {_MOST_WORKFLOWS} others")
+            ahead = [name for each in found.values() for name in workflows_used(each.value) if name not in found]
+        return found
 
     def _remember(self, asked: tuple[str, str, str], grounds: Grounds, look: Look) -> None:
         generations = self._kinds.generations

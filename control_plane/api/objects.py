@@ -17,6 +17,7 @@ from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.api.errors import Changed, NotFound, Wrong
+from control_plane.api.uses import workflows_used
 from control_plane.blobs.base import BlobStore
 from control_plane.kinds import OBJECT_KINDS, Kinds, fit_together, object_names, revision_name, writing
 from control_plane.models import models_imported
@@ -187,15 +188,24 @@ class Objects:
         await persistently(attempt)
 
     async def _around(self, namespace: str, documents: Sequence[Loaded]) -> dict[tuple[str, str], Stored[cp.Object]]:
-        """What is stored under the documents' names, the steps that they use, and all topologies."""
+        """What is stored under the documents' names, the steps and workflows that they use, and all topologies.
+
+        Of workflows that are used also those that they use in turn, so that one that needs itself is found.
+        """
         wanted = {(document.kind, document.name) for document in documents}
         wanted |= {("Step", use) for document in documents for use in document.uses}
+        wanted |= {("Workflow", name) for document in documents for name in document.workflows}
         stored: dict[tuple[str, str], Stored[cp.Object]] = {}
-        for kind, name in wanted:
+        looked: set[tuple[str, str]] = set()
+        while wanted:
+            kind, name = wanted.pop()
+            looked.add((kind, name))
             repository = self._kinds.objects[kind]
             there = await repository.get(repository.key(namespace, *object_names(kind, name)))
             if there is not None:
                 stored[kind, name] = there
+                if kind == "Workflow":
+                    wanted |= {(kind, other) for other in workflows_used(there.value)} - looked
         for topology in (await self._kinds.objects["Topology"].list(namespace)).items:
             stored["Topology", topology.value.name] = topology
         return stored

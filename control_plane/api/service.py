@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bdw_fed.v1 import control_plane_pb2 as cp
@@ -32,7 +33,7 @@ from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import Refused
 from control_plane.runs.expiry import delete_run
-from wire import permits
+from wire import epochs, permits
 from wire.identity import Credentials, Identity, Role, server_name
 
 if TYPE_CHECKING:
@@ -178,6 +179,14 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         return cp.CancelRunResponse(run=await self._happened(request.namespace, request.run, event))
 
     @answers
+    async def RetryRun(self, request: cp.RetryRunRequest, _: Caller) -> cp.RetryRunResponse:
+        """Try a run again that has failed or was cancelled."""
+        run = await self._submissions.retry(
+            request.namespace or "default", request.run, partial(epochs.issue, self._credentials)
+        )
+        return cp.RetryRunResponse(run=self._board.shown(run))
+
+    @answers
     async def SuspendRun(self, request: cp.SuspendRunRequest, _: Caller) -> cp.SuspendRunResponse:
         """Start no further task of a run."""
         run = await self._happened(request.namespace, request.run, messages.SuspendRequested())
@@ -231,7 +240,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     async def Outputs(self, request: cp.OutputsRequest, caller: Caller) -> cp.OutputsResponse:
         """A run's results, where their bytes lie, and what to show there."""
         run = await self._run(request.namespace, request.run)
-        if run.state != m.RUN_STATE_SUCCEEDED:
+        if run.state != m.RUN_STATE_SUCCEEDED and not run.outputs:  # one may have gone on without tasks that failed
             state = m.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
             raise Refused(f"the run {run.name} is {state}: it has outputs once it has succeeded")
         outputs = list(run.outputs)

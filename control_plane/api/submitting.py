@@ -12,20 +12,21 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
-from control_plane.api.errors import Changed, NotFound
+from control_plane.api.errors import Changed, NotFound, Wrong
 from control_plane.api.grounds import Grounds, GroundsReader
+from control_plane.api.uses import hooks_used
 from control_plane.blobs.base import BlobStore
-from control_plane.kinds import Kinds, revision_name, submission_name, writing
+from control_plane.kinds import Kinds, submission_name, writing
 from control_plane.models import models_imported
 from control_plane.patience import persistently
-from control_plane.runs import messages
+from control_plane.runs import hooks, lines, messages, retrying
 from control_plane.runs.driver import Runs
-from control_plane.store.base import Stored
+from control_plane.runs.errors import Refused
 from control_plane.store.errors import Conflict, InvalidName
 from control_plane.store.etcd.errors import EtcdError
 from control_plane.store.keys import checked_name
@@ -37,6 +38,13 @@ from wire.lines import LONGEST, may_name_a_run
 if TYPE_CHECKING:
     from control_plane.planner.base import Measured
     from control_plane.planner.core import Planned
+
+
+class Signer(Protocol):
+    """Signs which fragments of a run count, so that peers can show it: see wire.epochs."""
+
+    def __call__(self, namespace: str, run: str, revision: int, epochs: Mapping[str, int]) -> m.SignedEpochs: ...
+
 
 _SUFFIX = "abcdefghijkmnpqrstuvwxyz23456789"
 _LONGEST_STEM = LONGEST - 6
@@ -58,15 +66,13 @@ class Submissions:
     async def submit(self, request: cp.SubmitRequest, by: str) -> cp.SubmitResponse:
         """Make a run and hand it out, or with dry_run only its plan. ProblemError with all that is in the way."""
         namespace = request.namespace or "default"
+        if request.run:
+            _check_name(request.run)
+        if request.again_of:
+            return await self._again_of(request, by)
         key = request.idempotency_key or secrets.token_hex(16)  # so that an attempt whose fate is unknown is found
         digest = submission_name(key)
         submission = self._kinds.submissions.key(namespace, digest)
-        if request.run:
-            checked_name(request.run)
-            if not may_name_a_run(request.run):
-                raise InvalidName(
-                    f"{request.run!r} can't name a run: expected at most {LONGEST} characters, and no '.-'"
-                )
 
         async def attempt() -> cp.SubmitResponse:
             look = await self._grounds.look(namespace, request.workflow, request.topology, [submission])
@@ -82,8 +88,14 @@ class Submissions:
                 return await self._made(request, by, key, known)
         return await persistently(attempt)
 
-    async def _made(self, request: cp.SubmitRequest, by: str, key: str, grounds: Grounds) -> cp.SubmitResponse:
-        """Plan on these grounds, and store the run on their conditions, unless it is a dry run."""
+    async def _made(
+        self, request: cp.SubmitRequest, by: str, key: str, grounds: Grounds, template: m.Run | None = None
+    ) -> cp.SubmitResponse:
+        """Plan on these grounds, and store the run on their conditions, unless it is a dry run.
+
+        `template` says which hook it executes, of which run, if it does.
+        """
+        told = template or m.Run()
         namespace = request.namespace or "default"
         workflow = grounds.workflow.value
         expected = request.expected_workflow_revision
@@ -91,7 +103,7 @@ class Submissions:
             raise Changed(f"workflow {request.workflow} is at revision {workflow.revision}, expected was {expected}")
         name = request.run or _run_name(request.workflow)
         planned, parameters = await self._planned(
-            namespace, name, grounds, request.parameters_json, epoch=grounds.revision
+            namespace, name, grounds, request.parameters_json, epoch=grounds.revision, told=told
         )
         run = m.Run(
             namespace=namespace,
@@ -101,14 +113,71 @@ class Submissions:
             workflow_digest=workflow.digest.hex(),
             topology=grounds.topology.value.name,
             topology_revision=grounds.topology.value.revision,
+            workflows={name: each.value.revision for name, each in grounds.workflows.items()},
             parameters_json=parameters,
             submitted_at=time.time(),
             submitted_by=by,
             idempotency_key=key,
+            again_of=request.again_of,
+            hooks=() if told.hook else hooks_used(workflow),
+            hook_of=told.hook_of,
+            hook=told.hook,
+            hook_facts=told.hook_facts,
         )
         if request.dry_run:
             return cp.SubmitResponse(run=run, plan=planned.plan)
         return await self._stored(run, planned, grounds)
+
+    async def _again_of(self, request: cp.SubmitRequest, by: str) -> cp.SubmitResponse:
+        """A new run of the workflow that another one was of, as it was then, with its parameters but for those given.
+
+        In the topology as it is now. NotFound if there is no such run any more.
+        """
+        namespace = request.namespace or "default"
+        if request.workflow:
+            raise Wrong("what is to be run is either a workflow or a run again")
+        before = await self._runs.get(namespace, request.again_of)
+        key = request.idempotency_key or secrets.token_hex(16)
+        asked = cp.SubmitRequest()
+        asked.CopyFrom(request)
+        asked.workflow = before.workflow
+        asked.topology = request.topology or before.topology
+        given = json.loads(request.parameters_json or "{}")
+        if not isinstance(given, dict):
+            raise Wrong("the parameters are not an object with a value for each")
+        asked.parameters_json = json.dumps({**json.loads(before.parameters_json or "{}"), **given})
+
+        async def attempt() -> cp.SubmitResponse:
+            if made := await self._runs.submitted_before(namespace, submission_name(key)):
+                return cp.SubmitResponse(run=made, plan=await self.plan_of(made))
+            look = await self._grounds.look(namespace, asked.workflow, asked.topology)
+            revisions = {**before.workflows, before.workflow: before.workflow_revision}
+            grounds = await self._grounds.grounds(namespace, asked.workflow, asked.topology, look, revisions)
+            return await self._made(asked, by, key, grounds)
+
+        return await persistently(attempt)
+
+    async def submit_hook(self, ended: m.Run, hook: str) -> m.Run:
+        """A run that executes a hook of a run that has ended; the same one however often it is asked for."""
+        key = f"hook {hook} of {ended.name}, {ended.submitted_at}, {ended.tries}"
+        request = cp.SubmitRequest(
+            namespace=ended.namespace,
+            workflow=ended.workflow,
+            topology=ended.topology,
+            run=hooks.name_of(ended, hook),
+            parameters_json=ended.parameters_json,
+        )
+        template = m.Run(hook_of=ended.name, hook=hook, hook_facts=hooks.facts_of(ended))
+
+        async def attempt() -> m.Run:
+            if made := await self._runs.submitted_before(ended.namespace, submission_name(key)):
+                return made
+            look = await self._grounds.look(ended.namespace, ended.workflow, ended.topology)
+            revisions = {**ended.workflows, ended.workflow: ended.workflow_revision}
+            grounds = await self._grounds.grounds(ended.namespace, ended.workflow, ended.topology, look, revisions)
+            return (await self._made(request, ended.submitted_by, key, grounds, template)).run
+
+        return await persistently(attempt)
 
     async def planned(self, namespace: str, workflow: str, parameters_json: str) -> m.Plan:
         """The plan that a submission would have now."""
@@ -146,6 +215,31 @@ class Submissions:
         plan = planned.plan if stored.name == run.name else await self.plan_of(stored)  # its key had made it before
         return cp.SubmitResponse(run=stored, plan=plan)
 
+    async def retry(self, namespace: str, name: str, sign: Signer) -> m.Run:
+        """Try a run again that has not succeeded. NoSuchRun, Refused, ProblemError if there is no plan for it now."""
+
+        async def attempt() -> m.Run:
+            run = await self._runs.get(namespace, name)
+            if why := retrying.objection(run):
+                raise Refused(why)
+            planned, digest, also = await self.again(run, {}, revision=run.plan_revision + 1)
+            fragments = tuple(planned.fragments.values())
+            line = lines.name_of(run)
+            table = sign(namespace, line, planned.plan.revision, fragments[0].epochs)
+            for fragment in fragments:
+                fragment.run = line
+                fragment.table.CopyFrom(table)
+            event = messages.Retried(planned.plan.revision, digest, fragments)
+
+            async def same(_: m.Run) -> messages.Event:
+                return event
+
+            outcome = await self._runs.happen(namespace, name, same, also)
+            assert outcome.run is not None
+            return outcome.run
+
+        return await persistently(attempt)
+
     async def again(
         self, run: m.Run, denied: Mapping[str, str], *, lost: Collection[str] = (), revision: int = 1
     ) -> tuple[Planned, bytes, list[Operation]]:
@@ -155,12 +249,10 @@ class Submissions:
         it. ProblemError if there is none.
         """
         look = await self._grounds.look(run.namespace, run.workflow, run.topology)
-        newest = await self._grounds.grounds(run.namespace, run.workflow, run.topology, look)
-        grounds = replace(
-            newest,
-            workflow=await self._of_revision("Workflow", newest.workflow, run.workflow_revision),
-            topology=await self._of_revision("Topology", newest.topology, run.topology_revision),
-        )
+        revisions = {**run.workflows, run.workflow: run.workflow_revision}
+        then = await self._grounds.grounds(run.namespace, run.workflow, run.topology, look, revisions)
+        topology = await self._grounds.of_revision("Topology", then.topology, run.topology_revision)
+        grounds = replace(then, topology=topology)
         planned, _ = await self._planned(
             run.namespace,
             run.name,
@@ -170,6 +262,7 @@ class Submissions:
             denied=denied,
             lost=lost,
             revision=revision,
+            told=run,
         )
         packed = planned.plan.SerializeToString(deterministic=True)
         key = self._kinds.plans.key(run.namespace, run.name)
@@ -178,16 +271,6 @@ class Submissions:
             return planned, bytes_digest(packed), [writing(self._kinds.plans, key, before, planned.plan)]
         await self._blobs.put(bytes_digest(packed), _once(packed))
         return planned, bytes_digest(packed), [self._kinds.plans.deleting(key, before.revision)] if before else []
-
-    async def _of_revision(self, kind: str, newest: Stored[cp.Object], revision: int) -> Stored[cp.Object]:
-        if newest.value.revision == revision:
-            return newest
-        repository = self._kinds.revisions[kind]
-        names = (newest.value.namespace, newest.value.name, revision_name(revision))
-        stored = await repository.get(repository.key(*names))
-        if stored is None:
-            raise NotFound(f"revision {revision} of {kind.lower()} {newest.value.name} is not there any more")
-        return stored
 
     async def _planned(
         self,
@@ -200,6 +283,7 @@ class Submissions:
         denied: Mapping[str, str] | None = None,
         lost: Collection[str] = (),
         revision: int = 1,
+        told: m.Run | None = None,
     ) -> tuple[Planned, str]:
         """The plan, and the workflow's resolved parameters."""
         await models_imported()
@@ -212,13 +296,23 @@ class Submissions:
             workflow=grounds.workflow.value,
             topology=grounds.topology.value,
             steps=grounds.steps,
+            workflows={name: each.value for name, each in grounds.workflows.items()},
             parameters_json=parameters_json,
+            hook=told.hook if told is not None else "",
+            facts=told.hook_facts if told is not None else {},
             measured={name: _measured(known) for name, known in grounds.measured.items() if known.tasks},
             epoch=epoch,
         )
         clusters = _without(self._statuses(each.name for each in request.topology.spec.clusters), lost)
         request = replace(request, clusters=clusters, denied=denied or {}, revision=revision)
         return plan(request), json.dumps(parameters, sort_keys=True)
+
+
+def _check_name(run: str) -> None:
+    """InvalidName if a run can't be called so."""
+    checked_name(run)
+    if not may_name_a_run(run):
+        raise InvalidName(f"{run!r} can't name a run: expected at most {LONGEST} characters, and no '.-'")
 
 
 def _without(statuses: Mapping[str, cp.ClusterStatus], lost: Collection[str]) -> Mapping[str, cp.ClusterStatus]:

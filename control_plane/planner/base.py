@@ -32,7 +32,7 @@ class Request:
 
     `definitions` are by reference, `parameters` the resolved ones by step name, `measured` by reference. `epoch` is
     that of every fragment, `revision` the plan's. `denied` says why clusters could not reserve their slots just
-    now: where there is a choice, the plan does without them.
+    now: where there is a choice, the plan does without them. `skipped` tells what the workflow would have had too.
     """
 
     namespace: str
@@ -46,6 +46,7 @@ class Request:
     epoch: int = 1
     revision: int = 1
     denied: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 class World:

@@ -21,7 +21,7 @@ from topology.model import Topology
 from wire.errors import ProblemError
 from workflow import graph
 from workflow.model import Batch as WrittenBatch
-from workflow.model import Binding, InputPort, OutputPort, Place, Step, StepUse, Value, Workflow
+from workflow.model import Binding, InputPort, OutputPort, Place, Step, StepUse, Value, Workflow, WorkflowOutput
 from workflow.model import Split as WrittenSplit
 
 Kind = Literal["source", "split", "step", "output"]
@@ -124,9 +124,9 @@ class Graph:
         """Who reads what this vertex makes, and through which of its ports."""
         return self._consumers[name]
 
-    def driver(self, vertex: Vertex) -> m.InputPort | None:
-        """The port each of whose units makes a task."""
-        return next((port for port in vertex.step.inputs if port.pairing == m.PAIRING_EACH), None)
+    def drivers(self, vertex: Vertex) -> list[m.InputPort]:
+        """The port each of whose units makes a task, once for each port that it reads from."""
+        return [port for port in vertex.step.inputs if port.pairing == m.PAIRING_EACH]
 
 
 def compiled(
@@ -157,12 +157,11 @@ def compiled(
                 split = _split(use.name, port, binding, binding.split, vertices[use.name])
                 vertices[split.name] = split
     for name, output in sorted(spec.outputs.items()):
-        source, from_port = graph.producer(output)
-        vertices[f"outputs.{name}"] = _output(name, source, from_port, output.file or "")
+        vertices[f"outputs.{name}"] = _output(name, output)
     used = {port.from_step for vertex in vertices.values() for port in vertex.step.inputs}
     for name, given in spec.inputs.items():
         if f"inputs.{name}" in used:
-            vertices[f"inputs.{name}"] = _source(name, given.dataset, topology)
+            vertices[f"inputs.{name}"] = _source(name, given.dataset or "", topology)
     _carry_formats(vertices)
     whole = Graph(vertices)
     _pin(whole)
@@ -176,12 +175,16 @@ def _step(
     retry = graph.retry(use, definition.step)
     wanted = graph.resources(use, definition.step)
     resources, pool = of_a_slot(spec.run, wanted, graph.pool(use, definition.step))
+    timeout = graph.timeout(use, definition.step)
+    code = execution(spec.run, definition.bundle, wanted)
+    for name, secret in sorted(spec.secrets.items()):
+        code.secrets[name].CopyFrom(m.SecretKey(name=secret.name, key=secret.key))
     step = m.Step(
         name=use.name,
         definition=definition.step.reference,
-        execution=execution(spec.run, definition.bundle, wanted),
+        execution=code,
         inputs=[
-            *(_input(use, port, binding, definition) for port, binding in sorted(use.inputs.items())),
+            *(each for port, made in sorted(use.inputs.items()) for each in _input(use, port, made, definition)),
             *(_filled(use, name, made, definition, forms) for name, made in sorted(graph.makers(use).items())),
         ],
         outputs=[
@@ -191,8 +194,19 @@ def _step(
         parameters_json=json.dumps(dict(parameters), sort_keys=True),
         resources=resources,
         pool=pool,
-        retry=m.Retry(attempts=retry.attempts, backoff=retry.backoff, factor=retry.factor, max_backoff=retry.max),
-        timeout=graph.timeout(use, definition.step),
+        retry=m.Retry(
+            attempts=retry.attempts,
+            backoff=retry.backoff,
+            factor=retry.factor,
+            max_backoff=retry.max,
+            jitter=retry.jitter,
+            on=retry.on or (),
+            not_on=retry.not_on,
+        ),
+        timeout=timeout.run,
+        queue_timeout=timeout.queue,
+        start_timeout=timeout.start,
+        on_failure=use.on_failure,
         prefer=use.place.prefer,
         tolerates=[
             toleration.key if toleration.value is None else f"{toleration.key}={toleration.value}"
@@ -211,27 +225,33 @@ def _local(whole: Vertex, port: str) -> Vertex:
     step.name = f"{whole.name}.{port}.{LOCAL}"
     for given in step.inputs:
         given.pairing = m.PAIRING_GATHER_EACH if given.name == port else m.PAIRING_BROADCAST
-    for gathered in whole.step.inputs:
-        if gathered.name == port:
-            gathered.from_step, gathered.from_port = step.name, step.outputs[0].name
+    others = [given for given in whole.step.inputs if given.name != port]
+    gathered = next(given for given in whole.step.inputs if given.name == port)
+    gathered.from_step, gathered.from_port = step.name, step.outputs[0].name
+    told = sorted([*others, gathered], key=lambda given: given.name)
+    del whole.step.inputs[:]
+    whole.step.inputs.extend(told)
     return Vertex("step", step, Place(tolerate=whole.place.tolerate))
 
 
-def _input(use: StepUse, port: str, binding: Binding, definition: Definition) -> m.InputPort:
-    source, from_port = graph.producer(binding)
+def _input(use: StepUse, port: str, binding: Binding, definition: Definition) -> list[m.InputPort]:
+    producers = graph.producers(binding)
     if binding.split is not None:
-        source, from_port = f"{use.name}.{port}.split", "out"
+        producers = ((f"{use.name}.{port}.split", "out"),)
     declared = definition.step.spec.inputs[port]
-    return m.InputPort(
-        name=port,
-        format=declared.format or "",
-        from_step=source,
-        from_port=from_port,
-        pairing=_PAIRING[binding.pairing],
-        form=_form(declared),
-        batch=_batch(binding.batch) if binding.batch is not None else None,
-        group_by=binding.group.by if binding.group is not None else "",
-    )
+    return [
+        m.InputPort(
+            name=port,
+            format=declared.format or "",
+            from_step=source,
+            from_port=from_port,
+            pairing=_PAIRING[binding.pairing],
+            form=_form(declared),
+            group_by=binding.group.by if binding.group is not None else "",
+            batch=_batch(binding.batch) if binding.batch is not None else None,
+        )
+        for source, from_port in producers
+    ]
 
 
 def _batch(batch: WrittenBatch) -> m.Batch:
@@ -266,7 +286,6 @@ def _form(port: InputPort | OutputPort) -> str:
 
 
 def _split(step: str, port: str, binding: Binding, split: WrittenSplit, consumer: Vertex) -> Vertex:
-    source, from_port = graph.producer(binding)
     cut = m.Split(size=split.size or 0, lines=split.lines or 0, count=split.count or 0, header=split.header)
     wanted = next(each.format for each in consumer.step.inputs if each.name == port)
     return Vertex(
@@ -276,6 +295,7 @@ def _split(step: str, port: str, binding: Binding, split: WrittenSplit, consumer
             execution=m.Execution(split=m.Execution.Splitter(split=cut)),
             inputs=[
                 m.InputPort(name="in", format=wanted, from_step=source, from_port=from_port, pairing=m.PAIRING_EACH)
+                for source, from_port in graph.producers(binding)
             ],
             outputs=[m.OutputPort(name="out", format=wanted)],
             parameters_json="{}",
@@ -285,13 +305,16 @@ def _split(step: str, port: str, binding: Binding, split: WrittenSplit, consumer
     )
 
 
-def _output(name: str, source: str, from_port: str, file: str) -> Vertex:
+def _output(name: str, output: WorkflowOutput) -> Vertex:
     return Vertex(
         "output",
         m.Step(
             name=f"outputs.{name}",
-            execution=m.Execution(output=m.Execution.Output(file=file)),
-            inputs=[m.InputPort(name="in", from_step=source, from_port=from_port, pairing=m.PAIRING_EACH)],
+            execution=m.Execution(output=m.Execution.Output(file=output.file or "")),
+            inputs=[
+                m.InputPort(name="in", from_step=source, from_port=from_port, pairing=m.PAIRING_EACH)
+                for source, from_port in graph.producers(output)
+            ],
             parameters_json="{}",
             retry=_BUILT_IN_RETRY,
             pinned=True,

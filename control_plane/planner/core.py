@@ -28,6 +28,7 @@ from wire.errors import ProblemError
 from workflow import graph as shape
 
 _NAMED = 10  # clusters in a message
+_MOST_SKIPPED = 500
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Planned:
 def plan(request: Request) -> Planned:
     """Plan a run of objects that have been checked against each other. ProblemError where it can't be placed."""
     graph = compiled(request.workflow, request.definitions, request.parameters, request.topology)
+    for vertex in graph:
+        for secret in vertex.step.execution.secrets.values():
+            secret.namespace = request.namespace
     world = World(request.topology, request.clusters, request.denied)
     data = Data(graph, world)
     estimate = Estimate(graph, world, data, request.measured)
@@ -51,6 +55,7 @@ def plan(request: Request) -> Planned:
         workflow=request.workflow.metadata.name,
         revision=request.revision,
     )
+    result.skipped.update(sorted(request.skipped.items())[:_MOST_SKIPPED])
     executors: dict[str, list[str]] = {}
     load: dict[str, float] = {}
     problems: list[Problem] = []
@@ -233,6 +238,9 @@ def _fragment(
             stop_after=disconnect.stop_after,
             replace=disconnect.replace and policy.reserve == "none",
             keep=disconnect.keep,
+            timeout=policy.timeout,
+            priority=policy.priority,
+            retain=policy.retain,
         ),
         durability=policy.durability,
         workflow=request.workflow.metadata.name,

@@ -76,11 +76,13 @@ def _data(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
         return None
     if cluster not in situation.data.origins(vertex.name):
         return "has none of the data that the step reads, which is read where it lies"
+    paired: dict[str, list[str]] = {}
     for port in vertex.step.inputs:
-        if port.pairing != m.PAIRING_SAME_CLUSTER:
-            continue
-        if cluster not in situation.data.origins(port.from_step):
-            return f"has data for this step, but none that {port.from_step} gives to its port {port.name}"
+        if port.pairing == m.PAIRING_SAME_CLUSTER:
+            paired.setdefault(port.name, []).append(port.from_step)
+    for name, producers in paired.items():
+        if not any(cluster in situation.data.origins(producer) for producer in producers):
+            return f"has data for this step, but none that {' or '.join(producers)} gives to its port {name}"
     return None
 
 

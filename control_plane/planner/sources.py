@@ -54,8 +54,8 @@ class Data:
         vertex = self._graph[name]
         if vertex.kind == "source":
             return list(dict.fromkeys(part.cluster for part in self.parts[name]))
-        driver = self._graph.driver(vertex)
-        return self.origins(driver.from_step) if driver is not None else []
+        drivers = self._graph.drivers(vertex)
+        return list(dict.fromkeys(origin for driver in drivers for origin in self.origins(driver.from_step)))
 
     def sizes(self, name: str) -> dict[str, tuple[int, int]]:
         """Of a source: cluster -> number of parts and their bytes."""

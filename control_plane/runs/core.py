@@ -11,16 +11,16 @@ revision of the run it read, so two hubs, or a frame that comes twice, can't bot
                    ⟲ Reserving, denied   RUNNING ─every fragment succeeded──▶ SUCCEEDED
 
 How slots are reserved stands in `reserving`, how a run begins again without clusters that are lost in `replacing`, and
-how it may have two lines for a while in `lines`.
+how it may have two lines for a while in `lines`; how one that has failed is tried again in `retrying`.
 
 What a fragment says counts only under the epoch that the run has for its cluster, and only until the fragment has
-ended; an ended run never changes again.
+ended; an ended run changes only when its hooks are executed, or it is tried again.
 """
 
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.runs import lines, replacing, reserving
+from control_plane.runs import hooks, lines, replacing, reserving, retrying
 from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, copy_of, overlaid, published, take_part, trimmed
 from control_plane.runs.messages import (
     Abandoned,
@@ -30,6 +30,7 @@ from control_plane.runs.messages import (
     Event,
     FragmentAccepted,
     FragmentEnded,
+    HookBegun,
     Irreplaceable,
     Kept,
     LogLost,
@@ -42,6 +43,7 @@ from control_plane.runs.messages import (
     Replaced,
     Reserving,
     ResumeRequested,
+    Retried,
     SetDesired,
     StoreFragments,
     StoreOutputs,
@@ -106,6 +108,10 @@ def _of_line(run: m.Run, event: Event) -> list[Action]:
             return []  # one of its lines is gone already
         case Irreplaceable():
             return replacing.irreplaceable(run, event)
+        case HookBegun():
+            return hooks.begun(run, event)
+        case Retried():
+            return retrying.retried(run, event)
         case CancelRequested():
             return _cancel(run, event)
         case SuspendRequested():
@@ -267,17 +273,38 @@ def _stop(fresh: m.Run, ending: m.RunState.ValueType, message: str) -> list[Acti
 def _end(fresh: m.Run, event: FragmentEnded) -> list[Action]:
     """Turn `fresh`, whose fragments have all ended, into an ended run."""
     fresh.ended_at = event.at
-    fresh.desired = m.DESIRED_STATE_FINISHED
     if fresh.state == m.RUN_STATE_STOPPING:
         fresh.state = fresh.ending
     else:
-        fresh.state = m.RUN_STATE_SUCCEEDED
-        fresh.message = ""
+        fresh.state, fresh.message = _how_it_went(fresh)
         outputs = published([*event.outputs, *event.status.outputs])
         del fresh.outputs[:]
         fresh.outputs.extend(outputs[:INLINE_OUTPUTS])
         fresh.outputs_left_out = max(0, len(outputs) - INLINE_OUTPUTS)
-    return [SetDesired(concerned(fresh), m.DESIRED_STATE_FINISHED)]
+    fresh.desired = _wanted_in_the_end(fresh)
+    hooks.fall_due(fresh)
+    return [SetDesired(concerned(fresh), fresh.desired)]
+
+
+def _wanted_in_the_end(run: m.Run) -> m.DesiredState.ValueType:
+    """What is wanted of the fragments of a run that has ended: that they keep its data, if it may be tried again."""
+    retains = run.retain and run.state != m.RUN_STATE_SUCCEEDED
+    return m.DESIRED_STATE_RETAINED if retains else m.DESIRED_STATE_FINISHED
+
+
+def _how_it_went(run: m.Run) -> tuple[m.RunState.ValueType, str]:
+    """How a run ends whose fragments have all come to their end: some may have gone on without tasks that failed."""
+    given_up = sum(fragment.given_up for fragment in run.fragments.values())
+    if given_up:
+        return m.RUN_STATE_FAILED, f"{_tasks(given_up)} failed, and the run went on without them (on_failure: continue)"
+    skipped = sum(fragment.skipped for fragment in run.fragments.values())
+    if skipped:
+        return m.RUN_STATE_SUCCEEDED, f"{_tasks(skipped)} failed, and the run went on without (on_failure: skip)"
+    return m.RUN_STATE_SUCCEEDED, ""
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task{'s' if count > 1 else ''}"
 
 
 def _cancel(run: m.Run, event: CancelRequested) -> list[Action]:
@@ -300,9 +327,10 @@ def _cancelled(fresh: m.Run, event: CancelRequested) -> list[Action]:
     if _all_ended(fresh):
         fresh.state = m.RUN_STATE_CANCELLED
         fresh.ended_at = event.at
-        fresh.desired = m.DESIRED_STATE_FINISHED
+        hooks.fall_due(fresh)
+        fresh.desired = _wanted_in_the_end(fresh)
         if left := concerned(fresh):
-            actions.append(SetDesired(left, m.DESIRED_STATE_FINISHED))
+            actions.append(SetDesired(left, fresh.desired))
     return [*actions, StoreRun(fresh)]
 
 

@@ -92,6 +92,7 @@ def take_part(fresh: m.Run, fragments: Iterable[m.Fragment]) -> None:
     fresh.replace_after.clear()
     fresh.keep.clear()
     for fragment in fragments:
+        fresh.retain = fragment.policy.retain
         fresh.fragments[fragment.cluster].CopyFrom(assigned(fragment))
         if fragment.policy.replace:
             fresh.replace_after[fragment.cluster] = fragment.policy.lost_after

@@ -171,6 +171,22 @@ class Irreplaceable:
 
 
 @dataclass(frozen=True)
+class HookBegun:
+    """There is a run that executes this hook."""
+
+    hook: str
+
+
+@dataclass(frozen=True)
+class Retried:
+    """Somebody wants a run that has not succeeded to be tried again; it was planned anew for that."""
+
+    revision: int
+    plan: bytes
+    fragments: tuple[m.Fragment, ...]
+
+
+@dataclass(frozen=True)
 class CancelRequested:
     """A person wants the run stopped."""
 
@@ -206,6 +222,8 @@ Event = (
     | Replaced
     | Kept
     | Irreplaceable
+    | HookBegun
+    | Retried
     | CancelRequested
     | SuspendRequested
     | ResumeRequested

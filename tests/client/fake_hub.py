@@ -363,6 +363,9 @@ class FakeHub(services.ControlPlaneServiceServicer):
         self.asked.append(request)
         return pb.CancelRunResponse(run=a_run(model.RUN_STATE_STOPPING))
 
+    def RetryRun(self, request: pb.RetryRunRequest, context: Any) -> pb.RetryRunResponse:
+        return pb.RetryRunResponse(run=a_run(model.RUN_STATE_RUNNING))
+
     def SuspendRun(self, request: pb.SuspendRunRequest, context: Any) -> pb.SuspendRunResponse:
         return pb.SuspendRunResponse(run=a_run(model.RUN_STATE_SUSPENDED))
 

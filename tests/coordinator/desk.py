@@ -69,11 +69,13 @@ class Desk:
         clusters: Sequence[str] = ("edge1",),
         nodes: Sequence[str] = ("n1",),
         policy: Policy | None = None,
+        run_policy: model_pb2.Policy | None = None,
         cpus: float = 2.0,
         undialled: Sequence[str] = (),
     ) -> None:
         self.cluster = clusters[0]
         self.policy = policy or Policy()
+        self.run_policy = run_policy
         self.core = Coordinator(self.cluster, self.policy)
         self.ears = defaultdict[str, words.Ears](words.Ears)
         self.now = 10.0
@@ -93,7 +95,7 @@ class Desk:
         self.first = self.assign() if steps else Said()
 
     def assign(self, *, epoch: int = 1, desired: int = RUNNING) -> Said:
-        fragment = fragments(self.steps, self.parts, self.clusters, epoch=epoch)[self.cluster]
+        fragment = fragments(self.steps, self.parts, self.clusters, epoch=epoch, policy=self.run_policy)[self.cluster]
         return self.do(messages.FragmentAssigned(fragment, desired))
 
     def do(self, *events: messages.Event) -> Said:
@@ -179,8 +181,8 @@ class Desk:
     ) -> Said:
         return self.do(self.result(task, node, count=count, seconds=seconds, size=size))
 
-    def failed(self, task: words.Task, node: str = "n1", kind: str = "exception") -> Said:
-        failure = Failure(kind, "ValueError: bad row", "Traceback")
+    def failed(self, task: words.Task, node: str = "n1", kind: str = "exception", code: int = 0) -> Said:
+        failure = Failure(kind, "ValueError: bad row", "Traceback", code)
         return self.do(messages.NodeSaid(node, words.failed(RUN, task.key.task, task.key.attempt, failure)))
 
     def fetched(self, unit: bytes, node: str = "n1", *, error: str = "", gone: bool = False) -> Said:

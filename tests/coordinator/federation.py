@@ -454,6 +454,7 @@ class Federation:
     replay_checks: float = 0.02
     size: int = 1000
     follow: float = 0.5  # how often a node goes on by itself where it may
+    run_policy: model_pb2.Policy = field(default_factory=model_pb2.Policy)
 
     def __post_init__(self) -> None:
         self.now = 100.0
@@ -536,7 +537,8 @@ class Federation:
         self.uses = {step.name: step for step in steps}
         self.parts = parts
         self.replaced |= epoch > 1
-        for cluster, fragment in fragments(steps, parts, self.agents, run=run, epoch=epoch).items():
+        told = fragments(steps, parts, self.agents, run=run, epoch=epoch, policy=self.run_policy)
+        for cluster, fragment in told.items():
             self.agents[cluster].hub.append(messages.FragmentAssigned(fragment, RUNNING))
 
     def want(self, desired: int, run: RunKey = RUN) -> None:

@@ -20,7 +20,7 @@ GATHER_EACH = model_pb2.PAIRING_GATHER_EACH
 
 @dataclass
 class Use:
-    """A step of a run. `inputs`: port -> ("step.port", pairing)."""
+    """A step of a run. `inputs`: port -> ("step.port", pairing); `also`: port -> further "step.port"s that it reads."""
 
     name: str
     executors: Sequence[str]
@@ -37,6 +37,8 @@ class Use:
     idle: float = 60.0
     batch: model_pb2.Batch | None = None  # of the ports that are read unit by unit
     group_by: str = "*-{key}.csv"  # of the ports that are grouped: by a unit's index
+    also: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    more: model_pb2.Step = field(default_factory=model_pb2.Step)  # what else its definition says
 
     def proto(self) -> model_pb2.Step:
         step = model_pb2.Step(name=self.name, definition="" if self.kind != "task" else f"{self.name}@1")
@@ -47,12 +49,15 @@ class Use:
         else:
             getattr(step.execution, self.kind).SetInParent()
         for port, (origin, pairing) in self.inputs.items():
-            from_step, from_port = origin.rsplit(".", 1)
-            given = step.inputs.add(name=port, format="csv", from_step=from_step, from_port=from_port, pairing=pairing)
-            if pairing == GROUP:
-                given.group_by = self.group_by
-            if pairing == EACH and self.batch is not None:
-                given.batch.CopyFrom(self.batch)
+            for each in (origin, *self.also.get(port, ())):
+                from_step, from_port = each.rsplit(".", 1)
+                given = step.inputs.add(
+                    name=port, format="csv", from_step=from_step, from_port=from_port, pairing=pairing
+                )
+                if pairing == GROUP:
+                    given.group_by = self.group_by
+                if pairing == EACH and self.batch is not None:
+                    given.batch.CopyFrom(self.batch)
         for port in self.outputs:
             step.outputs.add(name=port, format="csv")
         step.resources.cpus = self.cpus
@@ -66,6 +71,7 @@ class Use:
             step.executors.add(cluster=cluster, share=1 / len(self.executors))
         step.counter = self.counter or self.executors[0]
         step.pinned = self.pinned or self.kind in ("split", "output")
+        step.MergeFrom(self.more)
         return step
 
 
@@ -88,6 +94,7 @@ def fragments(
     *,
     run: str = "run-1",
     epoch: int = 1,
+    policy: model_pb2.Policy | None = None,
 ) -> dict[str, bytes]:
     """For each cluster its serialised fragment. `parts`: source step -> cluster -> number of parts there."""
     protos = [step.proto() for step in steps]
@@ -97,6 +104,7 @@ def fragments(
         fragment = model_pb2.Fragment(
             namespace="default", run=run, cluster=cluster, epoch=epoch, revision=epoch, steps=protos, workflow="test"
         )
+        fragment.policy.MergeFrom(policy or model_pb2.Policy())
         for other in names:
             fragment.epochs[other] = epoch
         if epoch > 1:

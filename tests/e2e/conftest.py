@@ -17,9 +17,17 @@ RUNTIMES = [
 def federation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """A federation of two edges and a cloud: workers are processes of this machine, or pods of kind clusters."""
     if request.param == "kubernetes":
-        yield request.getfixturevalue("clusters").federation
+        clusters = request.getfixturevalue("clusters")
+        for cluster in ("edge1", "edge2", "cloud1"):  # one that was there already will do
+            clusters.ask_kubectl(
+                cluster, "create", "secret", "generic", "bdw-fed-secret-default-e2e", "--from-literal=password=hush"
+            )
+        yield clusters.federation
         return
     directory = tmp_path_factory.mktemp(f"federation-{request.param}")
+    kept = directory / "state" / "secrets" / "default" / "e2e" / "password"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("hush")
     started = Federation.start(directory, lay_out(directory))
     yield started
     started.stop()

@@ -1,4 +1,5 @@
-"""Random DAGs that keep the planner's rules, with ports that several steps read, each in its own way.
+"""Random DAGs that keep the planner's rules, with ports that several steps read, each in its own way, and ports that
+read from several.
 
 A port is *settled* as long as each of its units lies where its source lay; only such ports are paired within a cluster.
 """
@@ -85,6 +86,15 @@ class _Growing:
         self.read.add(port.name)
         return port
 
+    def also(self, of: _Port, among: Sequence[_Port]) -> list[str]:
+        """Mostly nothing, or a further port that is read as the first one is."""
+        others = [port for port in among if port.name != of.name]
+        if not others or self.random.random() < 0.7:
+            return []
+        other = self.random.choice(others)
+        self.read.add(other.name)
+        return [other.name]
+
     def add(self, step: Use, *, settled: bool) -> None:
         if step.inputs and step.kind == "task":
             step.counter = self.random.choice(self.clusters)
@@ -109,6 +119,8 @@ class _Growing:
         outputs = ("out", "rest") if self.random.random() < 0.3 else ("out",)
         step = Use(self.name("each"), where, {"rows": (of.name, EACH)}, outputs, pinned=pinned)
         step.cpus = self.random.choice((0.5, 1.0))
+        alike = [port for port in self.ports if port.settled and port.step.executors == of.step.executors]
+        step.also = {"rows": self.also(of, alike if pinned else self.ports)}
         self.add(step, settled=of.settled and pinned)
 
     def join(self) -> None:
@@ -117,7 +129,10 @@ class _Growing:
         side = self.random.choice([port for port in settled if port.step.executors == driving.step.executors])
         self.read |= {driving.name, side.name}
         inputs = {"rows": (driving.name, EACH), "side": (side.name, SAME)}
-        self.add(Use(self.name("join"), driving.step.executors, inputs, pinned=True), settled=True)
+        step = Use(self.name("join"), driving.step.executors, inputs, pinned=True)
+        alike = [port for port in settled if port.step.executors == driving.step.executors]
+        step.also = {"rows": self.also(driving, alike), "side": self.also(side, alike)}
+        self.add(step, settled=True)
 
     def broadcast(self) -> None:
         inputs = {"rows": (self.pick().name, EACH), "all": (self.pick().name, BROADCAST)}
@@ -158,7 +173,10 @@ class _Growing:
 
     def gather(self) -> None:
         inputs = {f"parts{index}": (self.pick().name, GATHER) for index in range(self.random.randint(1, 2))}
-        self.add(Use(self.name("gather"), [self.random.choice(self.clusters)], inputs), settled=False)
+        step = Use(self.name("gather"), [self.random.choice(self.clusters)], inputs)
+        first = next(port for port in self.ports if port.name == inputs["parts0"][0])
+        step.also = {"parts0": self.also(first, self.ports)}
+        self.add(step, settled=False)
 
     def lone(self) -> None:
         self.add(Use(self.name("lone"), [self.random.choice(self.clusters)]), settled=False)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.fragment import BROADCAST as BROADCAST_EDGE
+from cluster_agent.coordinator.grouping import made
 from tests.coordinator.federation import Agent, Faults
 from tests.coordinator.workflows import BROADCAST, EACH, GATHER, Use, output, source
 from tests.properties.graphs import Parts
@@ -67,11 +68,10 @@ class Reading(World):
             live = agent.core._book.lives[next(iter(agent.core.runs()))]
             for (step, port), read in self.sides.items():
                 edge = live.graph.edge_by_id[f"{step}.{port}"]
-                final = live.run.steps[edge.producer.index].final.get(edge.producer_port)
                 (units,) = read
                 assert list(units) == sorted(set(units))
-                if final is not None:
-                    assert len(units) == sum(made.count for made in final.values())
+                if all(live.run.steps[producer.index].closed for producer in edge.producers):
+                    assert len(units) == made(live, edge).count
 
 
 def reading(seed: int, faults: Faults | None = None, *, crashes: frozenset[int] = frozenset()) -> Reading:

@@ -107,6 +107,26 @@ def test_one_failed_fragment_cancels_the_others_and_fails_the_run_when_all_have_
     assert set(store.desired.values()) == {m.DESIRED_STATE_FINISHED}
 
 
+def test_a_run_that_went_on_without_tasks_has_failed_in_the_end_and_keeps_its_outputs() -> None:
+    store = running(["edge1", "cloud"])
+    ended(store, "edge1", m.FRAGMENT_STATE_SUCCEEDED, given_up=2, skipped=1)
+    assert state_of(store) == m.RUN_STATE_RUNNING, "the others are not stopped for it"
+    ended(store, "cloud", m.FRAGMENT_STATE_SUCCEEDED, outputs=[output("report", 1)], given_up=1)
+    assert state_of(store) == m.RUN_STATE_FAILED
+    assert store.run is not None
+    assert store.run.message == "3 tasks failed, and the run went on without them (on_failure: continue)"
+    assert len(store.run.outputs) == 1
+
+
+def test_a_run_that_skipped_tasks_succeeds_and_says_so() -> None:
+    store = running(["edge1", "cloud"])
+    ended(store, "edge1", m.FRAGMENT_STATE_SUCCEEDED, skipped=1)
+    ended(store, "cloud", m.FRAGMENT_STATE_SUCCEEDED)
+    assert state_of(store) == m.RUN_STATE_SUCCEEDED
+    assert store.run is not None
+    assert store.run.message == "1 task failed, and the run went on without (on_failure: skip)"
+
+
 def test_a_cancelled_run_ends_cancelled_also_when_a_fragment_fails_meanwhile() -> None:
     store = running()
     store.give(messages.CancelRequested("enough", at=5.0))

@@ -101,13 +101,14 @@ topologies = some(
         ),
     }
 )
+environments = st.fixed_dictionaries({"A": st.just("1")})  # each its own: wrong ones are planted in what is made
 steps = some(
     {
         "kind": st.just("Step"),
         "metadata": some({"name": names, "version": st.sampled_from(["1", "2.0"])}, {"labels": labels}),
         "spec": some(
             {
-                "run": some({"python": st.just("a.b:c")}, {"bundle": st.just("./code"), "env": st.just({"A": "1"})})
+                "run": some({"python": st.just("a.b:c")}, {"bundle": st.just("./code"), "env": environments})
                 | some({"command": st.lists(texts.filter(bool), min_size=1, max_size=3)})
             },
             {

@@ -63,8 +63,8 @@ def test_every_graph_has_an_order_or_a_cycle(edges: dict[str, list[str]]) -> Non
 
 def test_an_input_of_the_workflow_is_a_producer_with_one_port() -> None:
     use = StepUse.model_validate({"name": "a", "use": "s@1", "in": {"rows": "inputs.flights", "more": "b.rows"}})
-    assert graph.producer(use.inputs["rows"]) == ("inputs.flights", "out")
-    assert graph.producer(use.inputs["more"]) == ("b", "rows")
+    assert graph.producers(use.inputs["rows"]) == (("inputs.flights", "out"),)
+    assert graph.producers(use.inputs["more"]) == (("b", "rows"),)
 
 
 def test_the_port_that_is_not_paired_drives() -> None:
@@ -91,7 +91,7 @@ def test_what_the_workflow_says_lies_over_what_the_step_says() -> None:
     retry, pool = graph.retry(use, step), graph.pool(use, step)
     assert (retry.attempts, retry.backoff, retry.factor) == (3, 3.0, 2.0)
     assert (pool.min, pool.max, pool.idle) == (1, 4, 60.0)
-    assert graph.timeout(use, step) == 60.0
+    assert graph.timeout(use, step).run == 60.0
     assert graph.resources(use, step).cpus == 1.0
 
 

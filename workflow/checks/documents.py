@@ -17,14 +17,18 @@ def check_documents(
     documents: Sequence[Document],
     stored_steps: Mapping[str, Step] | None = None,
     stored_topology: Topology | None = None,
+    stored_workflows: Mapping[str, Workflow] | None = None,
 ) -> list[Problem]:
     """The problems of documents of all kinds, which may name each other in any order.
 
-    A workflow is checked beside the steps (by NAME@VERSION) and in the topology that will be there when all documents
-    are applied: theirs, else the stored ones. Of several topologies none is taken, because it is not clear which.
+    A workflow is checked beside the steps (by NAME@VERSION) and workflows (by name), and in the topology, that will be
+    there when all documents are applied: theirs, else the stored ones. Of several topologies none is taken, because it
+    is not clear which.
     """
     steps = dict(stored_steps or {})
     steps.update({one.model.reference: one.model for one in documents if isinstance(one.model, Step)})
+    workflows = dict(stored_workflows or {})
+    workflows.update({one.model.metadata.name: one.model for one in documents if isinstance(one.model, Workflow)})
     new = [(one.model, one.positions) for one in documents if isinstance(one.model, Topology)]
     topology = stored_topology if not new else new[0][0] if len(new) == 1 else None
     problems = _twice(documents)
@@ -34,7 +38,7 @@ def check_documents(
         if isinstance(one.model, Step):
             problems += check_step(one.model, one.positions)
         elif isinstance(one.model, Workflow):
-            problems += check_workflow(one.model, steps, topology, one.positions)
+            problems += check_workflow(one.model, steps, topology, one.positions, workflows)
     return sorted(set(problems))
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, product
 
 from topology.errors import WrongValue
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
+from workflow.flow.loops import known_items
 from workflow.graph import INPUTS, steps_by_name
-from workflow.model import Parameter, ParameterType, Step, Value, Workflow
+from workflow.model import Parameter, ParameterType, Scalar, Step, StepUse, Value, Workflow
 from workflow.placeholders import Placeholder, fill, maker, makers_within, parse
-from workflow.values import check_value
+from workflow.values import check_value, shown
+
+_MOST_TRIED = 1000  # combinations of items; the rest shows when the workflow is submitted
 
 
 def check_given(workflow: Workflow, steps: Mapping[str, Step], where: Positions) -> Iterator[Problem]:
@@ -34,7 +38,7 @@ def check_given(workflow: Workflow, steps: Mapping[str, Step], where: Positions)
                 remedy = f'write only "{inside[0]}", and let the step put its words around it'
                 yield where.problem((*path, name), message, remedy)
             else:
-                yield from _value(name, value, declared[name], own, (*path, name), where)
+                yield from _value(name, value, declared[name], own, _items(use, own), (*path, name), where)
         for name, parameter in declared.items():
             if name not in use.parameters and parameter.default is None:
                 message = f"parameter {name} of {use.use} has no value"
@@ -44,6 +48,10 @@ def check_given(workflow: Workflow, steps: Mapping[str, Step], where: Positions)
 
 def parameters_named(value: Value) -> frozenset[str]:
     """The workflow's parameters that a value names."""
+    return _named(value, "param")
+
+
+def _named(value: Value, kind: str) -> frozenset[str]:
     texts = value if isinstance(value, tuple) else (value,)
     found: set[str] = set()
     for text in texts:
@@ -51,7 +59,7 @@ def parameters_named(value: Value) -> frozenset[str]:
             parts = parse(text) if isinstance(text, str) else ()
         except WrongValue:
             continue
-        found.update(part.name for part in parts if isinstance(part, Placeholder) and part.kind == "param")
+        found.update(part.name for part in parts if isinstance(part, Placeholder) and part.kind == kind)
     return frozenset(found)
 
 
@@ -92,14 +100,37 @@ def _made(
         yield where.problem(path, message, f"write as: json at output {port} of {writer.reference}")
 
 
+def _items(use: StepUse, own: Mapping[str, Parameter]) -> dict[str, Sequence[Scalar] | None]:
+    """The items of each name that a use is repeated for, where they are known already."""
+    found: dict[str, Sequence[Scalar] | None] = {}
+    for name, items in (use.for_each or {}).items():
+        try:
+            found[name] = known_items(items, own)
+        except WrongValue:
+            found[name] = None  # a problem of the loop, and told there
+    return found
+
+
 def _value(
-    name: str, value: Value, takes: Parameter, own: Mapping[str, Parameter], path: Path, where: Positions
+    name: str,
+    value: Value,
+    takes: Parameter,
+    own: Mapping[str, Parameter],
+    items: Mapping[str, Sequence[Scalar] | None],
+    path: Path,
+    where: Positions,
 ) -> Iterator[Problem]:
+    unknown_items = sorted(_named(value, "item") - items.keys())
+    for other in unknown_items:
+        remedy = (
+            did_you_mean(other, items, "the items here are") or f"repeat the step with for_each: {{{other}: [a, b]}}"
+        )
+        yield where.problem(path, f"the step is not repeated for {other}", remedy)
     unknown = sorted(parameters_named(value) - own.keys())
     for other in unknown:
         remedy = did_you_mean(other, own, "its parameters are") or "declare it in spec.parameters"
         yield where.problem(path, f"the workflow has no parameter {other}", remedy)
-    if unknown:
+    if unknown or unknown_items:
         return
     source = _whole(value)
     if source is not None and not _fits(own[source].type, takes.type):
@@ -112,14 +143,19 @@ def _value(
         if default is None:
             return  # it shows when the workflow is submitted
         known[other] = default
-    try:
-        fault = check_value(name, fill(value, known), takes)
-    except WrongValue as wrong:
-        yield where.problem(path, wrong.message, wrong.remedy)
-        return
-    if fault:
-        by = f"by the default of {source}: " if source is not None else ""
-        yield where.problem(path, by + fault.message, fault.remedy)
+    loops = {other: items[other] for other in sorted(_named(value, "item"))}
+    for combination in islice(product(*(each or () for each in loops.values())), _MOST_TRIED):
+        item = dict(zip(loops, combination, strict=True))
+        try:
+            fault = check_value(name, fill(value, known, item), takes)
+        except WrongValue as wrong:
+            yield where.problem(path, wrong.message, wrong.remedy)
+            return
+        if fault:
+            by = f"by the default of {source}: " if source is not None else ""
+            by = f"with {', '.join(f'{other} = {shown(each)}' for other, each in item.items())}: " if item else by
+            yield where.problem(path, by + fault.message, fault.remedy)
+            return
 
 
 def _whole(value: Value) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from topology.errors import WrongValue
 from topology.problems import Path, Positions, Problem
-from workflow.graph import RESERVED, driving_port, steps_by_name
+from workflow.graph import RESERVED, driving_port, steps_by_name, written
 from workflow.model import Binding, Pairing, Step, StepUse, Workflow
 from workflow.placeholders import placeholders
 
@@ -26,7 +26,8 @@ def check_pairing(workflow: Workflow, steps: Mapping[str, Step], where: Position
     for index, use in enumerate(workflow.spec.steps):
         path: Path = ("spec", "steps", index, "in")
         yield from _bindings(use, path, where)
-        yield from _together(use, path, where)
+        if not use.workflow:
+            yield from _together(use, path, where)
         step = steps.get(use.use)
         if step is not None:
             yield from _tree(use, step, path, where)
@@ -43,8 +44,7 @@ def check_origins(workflow: Workflow, where: Positions) -> Iterator[Problem]:
                 continue
             path: Path = ("spec", "steps", index, "in", port)
             for name in (driving_port(use), port):
-                lost = _loses_origin(uses, use.inputs[name].source_step) if name is not None else None
-                if lost is not None:
+                for lost in _losing_origin(uses, use, name):
                     why = "gathers the data of all clusters" if uses[lost].inputs else "reads no data"
                     message = f"what comes in at {name} belongs to no cluster, because step {lost} {why}"
                     yield where.problem(path, message, f"pair before that step, or leave {_SAME} out")
@@ -160,13 +160,18 @@ def _many_in_a_word(use: StepUse, step: Step, path: Path, where: Positions) -> I
                 yield where.problem((*path, one.name), message, remedy)
 
 
-def _loses_origin(uses: Mapping[str, StepUse], step: str) -> str | None:
-    """The step at or before `step` whose units belong to no cluster."""
+def _losing_origin(uses: Mapping[str, StepUse], use: StepUse, port: str | None) -> Iterator[str]:
+    """The steps before a port whose units belong to no cluster. What is within a workflow is seen when it is used."""
     seen: set[str] = set()
-    while step in uses and step not in RESERVED and step not in seen:
-        seen.add(step)
-        driver = driving_port(uses[step])
-        if driver is None:
-            return step
-        step = uses[step].inputs[driver].source_step
-    return None
+    ahead = [use.inputs[port]] if port is not None else []
+    while ahead:
+        for source in ahead.pop().sources:
+            step, _ = written(source)
+            if step not in uses or step in RESERVED or step in seen or uses[step].workflow:
+                continue
+            seen.add(step)
+            driver = driving_port(uses[step])
+            if driver is None:
+                yield step
+            else:
+                ahead.append(uses[step].inputs[driver])

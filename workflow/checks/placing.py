@@ -9,8 +9,8 @@ from topology.model import Topology
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
 from topology.questions import Questions
-from workflow.graph import INPUTS, driving_port, find_cycle, steps_by_name, upstream
-from workflow.model import Place, StepUse, Workflow
+from workflow.graph import INPUTS, driving_port, find_cycle, steps_by_name, upstream, written
+from workflow.model import Binding, Place, StepUse, Workflow
 
 
 def check_placing(workflow: Workflow, topology: Topology, where: Positions) -> Iterator[Problem]:
@@ -27,7 +27,7 @@ def check_placing(workflow: Workflow, topology: Topology, where: Positions) -> I
 
 def _datasets(workflow: Workflow, questions: Questions, where: Positions) -> Iterator[Problem]:
     for name, given in workflow.spec.inputs.items():
-        if given.dataset not in questions.datasets:
+        if given.dataset is not None and given.dataset not in questions.datasets:
             remedy = did_you_mean(given.dataset, questions.datasets, "the datasets are")
             message = f"no cluster of topology {questions.topology.metadata.name} holds a dataset {given.dataset}"
             path: Path = ("spec", "inputs", name, "dataset")
@@ -87,8 +87,8 @@ def _lie_together(workflow: Workflow, questions: Questions, where: Positions) ->
             if driver is None or binding.pairing != "same_cluster":
                 continue
             pinned.update(dict.fromkeys((use.name, *upstream(workflow, use.name)), use.name))
-            driving = _origin(workflow, uses, use.inputs[driver].source, questions)
-            paired = _origin(workflow, uses, binding.source, questions)
+            driving = _origin(workflow, uses, use.inputs[driver], questions)
+            paired = _origin(workflow, uses, binding, questions)
             if driving is None or paired is None:
                 continue
             (data, at), (other, other_at) = driving, paired
@@ -113,7 +113,7 @@ def _at_its_data(
     where: Positions,
 ) -> Iterator[Problem]:
     driver = driving_port(use)
-    origin = _origin(workflow, uses, use.inputs[driver].source, questions) if driver is not None else None
+    origin = _origin(workflow, uses, use.inputs[driver], questions) if driver is not None else None
     allowed = _candidates(use.place, questions)
     if origin is None or not allowed:
         return
@@ -126,16 +126,22 @@ def _at_its_data(
 
 
 def _origin(
-    workflow: Workflow, uses: Mapping[str, StepUse], source: str, questions: Questions
+    workflow: Workflow, uses: Mapping[str, StepUse], binding: Binding, questions: Questions
 ) -> tuple[str, frozenset[str]] | None:
-    """The dataset that units stem from and the clusters that hold it; None where something else is wrong."""
-    step, _, port = source.rpartition(".")
-    while step != INPUTS:
-        driver = driving_port(uses[step]) if step in uses else None
-        if driver is None:
-            return None
-        step, _, port = uses[step].inputs[driver].source.rpartition(".")
-    given = workflow.spec.inputs.get(port)
-    if given is None or given.dataset not in questions.datasets:
+    """The dataset that units stem from and the clusters that hold it; None where it is several, or not known here."""
+    found = {_dataset(workflow, uses, source) for source in binding.sources}
+    name = found.pop() if len(found) == 1 else None
+    if name is None or name not in questions.datasets:
         return None
-    return given.dataset, questions.dataset_clusters(given.dataset)
+    return name, questions.dataset_clusters(name)
+
+
+def _dataset(workflow: Workflow, uses: Mapping[str, StepUse], source: str) -> str | None:
+    step, port = written(source)
+    while step != INPUTS:
+        driver = driving_port(uses[step]) if step in uses and not uses[step].workflow else None
+        if driver is None or uses[step].inputs[driver].also:
+            return None
+        step, port = written(uses[step].inputs[driver].source)
+    given = workflow.spec.inputs.get(port)
+    return given.dataset if given is not None else None

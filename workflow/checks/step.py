@@ -13,13 +13,24 @@ from workflow.model import Kind, Pool, Step
 from workflow.placeholders import Placeholder, placeholders
 
 _RESERVED_VARIABLES = "BDW_FED_"
-_IN_WORDS = {"service": "a service's words", "directory": "a directory's entry", "arguments": "a directory's arguments"}
+_IN_WORDS = {
+    "command": "a command",
+    "service": "a service's words",
+    "directory": "a directory's entry",
+    "arguments": "a directory's arguments",
+}
 _INSTEAD = {
+    "command": "items are of the workflow that repeats the step, and can be given to it by a parameter",
     "service": "a service is told of files and parameters with each task",
     "directory": "parameters stand in arguments, and files come by the directory",
     "arguments": "files come by the directory, and only {param.NAME} can stand here",
 }
-_WHAT = {"in": ("input", "inputs"), "out": ("output", "outputs"), "param": ("parameter", "parameters")}
+_WHAT = {
+    "in": ("input", "inputs"),
+    "out": ("output", "outputs"),
+    "param": ("parameter", "parameters"),
+    "secret": ("secret", "secrets"),
+}
 
 
 def check_step(step: Step, positions: Positions | None = None) -> list[Problem]:
@@ -44,7 +55,7 @@ def step_warnings(step: Step, positions: Positions | None = None) -> list[Proble
         named = {(one.kind, one.name) for word in told for one in _parsed(word)}
         for kind, names in _declared(step).items():
             for name in names:
-                if (kind, name) not in named and (run.command is not None or kind == "param"):
+                if (kind, name) not in named and (kind == "param" or (run.command is not None and kind != "secret")):
                     noun, field = _WHAT[kind]
                     message = f"{subject} not name {noun} {name}"
                     remedy = f"write {{{kind}.{name}}} where the program takes it, or leave it out"
@@ -65,7 +76,8 @@ def check_pool(pool: Pool, path: Path, where: Positions) -> Iterator[Problem]:
 
 
 def _declared(step: Step) -> dict[str, Iterable[str]]:
-    return {"in": step.spec.inputs, "out": step.spec.outputs, "param": step.spec.parameters}
+    spec = step.spec
+    return {"in": spec.inputs, "out": spec.outputs, "param": spec.parameters, "secret": spec.secrets}
 
 
 def _parsed(word: str) -> tuple[Placeholder, ...]:
@@ -77,19 +89,19 @@ def _parsed(word: str) -> tuple[Placeholder, ...]:
 
 def _command(step: Step, where: Positions) -> Iterator[Problem]:
     yield from _files_alone(step, where)
-    yield from _placeholders(step, "command", step.spec.run.words, ("in", "out", "param", "bundle"), where)
+    yield from _placeholders(step, "command", step.spec.run.words, ("in", "out", "param", "secret", "bundle"), where)
 
 
 def _service(step: Step, where: Positions) -> Iterator[Problem]:
     """It is started before there is any task, and told of them later."""
     yield from _files_alone(step, where)
-    yield from _placeholders(step, "service", step.spec.run.words, ("bundle",), where)
+    yield from _placeholders(step, "service", step.spec.run.words, ("secret", "bundle"), where)
 
 
 def _directory(step: Step, where: Positions) -> Iterator[Problem]:
     """Files come in by one directory, and results leave by another: there are no names for ports there."""
     yield from _files_alone(step, where)
-    yield from _placeholders(step, "directory", step.spec.run.words, ("bundle",), where)
+    yield from _placeholders(step, "directory", step.spec.run.words, ("secret", "bundle"), where)
     yield from _placeholders(step, "arguments", step.spec.run.arguments, ("param",), where)
     if len(step.spec.inputs) != 1:
         message = f"a directory is fed by one input, and here are {len(step.spec.inputs)}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from topology.nearest import did_you_mean, nearest
 from topology.problems import Path, Positions, Problem
 from workflow.checks.step import check_pool
-from workflow.graph import INPUTS, RESERVED, find_cycle, pool, steps_by_name
+from workflow.graph import INPUTS, RESERVED, find_cycle, pool, steps_by_name, written
 from workflow.model import Binding, Step, StepUse, Workflow, WorkflowOutput
 
 
@@ -32,13 +32,15 @@ def check_uses(workflow: Workflow, steps: Mapping[str, Step], where: Positions) 
         path: Path = ("spec", "steps", index)
         step = steps.get(use.use)
         if step is None:
-            yield where.problem((*path, "use"), f"there is no step {use.use}", _other_step(use, steps))
+            if not use.workflow:
+                yield where.problem((*path, "use"), f"there is no step {use.use}", _other_step(use, steps))
             continue
+        noun = f"workflow {use.workflow}" if use.workflow else f"step {use.use}"
         ports = step.spec.inputs
         for port in use.inputs:
             if port not in ports:
                 remedy = did_you_mean(port, ports, "its inputs are") or "it has no inputs; leave it out"
-                yield where.problem((*path, "in", port), f"step {use.use} has no input {port}", remedy)
+                yield where.problem((*path, "in", port), f"{noun} has no input {port}", remedy)
         misspelt = {nearest(port, ports) for port in use.inputs if port not in ports}
         for port, declared in ports.items():
             if port not in use.inputs and port not in misspelt and not declared.optional:
@@ -85,28 +87,34 @@ def _other_step(use: StepUse, steps: Mapping[str, Step]) -> str:
     versions = sorted(step.metadata.version for step in steps.values() if step.metadata.name == name)
     if versions:
         return f"there is {name} in version {', '.join(versions)}"
-    return did_you_mean(use.use, sorted(steps), "the steps are") or "apply the step first"
+    known = sorted(name for name in steps if "@" in name)
+    return did_you_mean(use.use, known, "the steps are") or "apply the step first"
 
 
 def _reference(
     workflow: Workflow, steps: Mapping[str, Step], reads: Binding | WorkflowOutput, path: Path, where: Positions
 ) -> Iterator[Problem]:
     uses = steps_by_name(workflow)
-    if reads.source_step == INPUTS:
-        if reads.source_port not in workflow.spec.inputs:
-            remedy = did_you_mean(reads.source_port, workflow.spec.inputs, "the inputs are")
-            message = f"the workflow has no input {reads.source_port}"
-            yield where.problem(path, message, remedy or "declare it in spec.inputs")
-        return
-    if reads.source_step not in uses:
-        remedy = did_you_mean(reads.source_step, uses, "the steps are")
-        yield where.problem(path, f"the workflow has no step {reads.source_step}", remedy)
-        return
-    writer = steps.get(uses[reads.source_step].use)
-    if writer is not None and reads.source_port not in writer.spec.outputs:
-        remedy = did_you_mean(reads.source_port, writer.spec.outputs, "its outputs are")
-        message = f"step {reads.source_step} ({writer.reference}) has no output {reads.source_port}"
-        yield where.problem(path, message, remedy or "it has no outputs")
+    for index, source in enumerate(reads.sources):
+        at: Path = (*path, "also", index - 1) if index else path
+        if source in reads.sources[:index]:
+            yield where.problem(at, f"{source} is read here already", "leave it out")
+            continue
+        step, port = written(source)
+        if step == INPUTS:
+            if port not in workflow.spec.inputs:
+                remedy = did_you_mean(port, workflow.spec.inputs, "the inputs are")
+                yield where.problem(at, f"the workflow has no input {port}", remedy or "declare it in spec.inputs")
+            continue
+        if step not in uses:
+            remedy = did_you_mean(step, uses, "the steps are")
+            yield where.problem(at, f"the workflow has no step {step}", remedy)
+            continue
+        writer = steps.get(uses[step].use)
+        if writer is not None and port not in writer.spec.outputs:
+            remedy = did_you_mean(port, writer.spec.outputs, "its outputs are")
+            message = f"step {step} ({uses[step].use}) has no output {port}"
+            yield where.problem(at, message, remedy or "it has no outputs")
 
 
 def _format(
@@ -117,9 +125,11 @@ def _format(
     path: Path,
     where: Positions,
 ) -> Iterator[Problem]:
-    use = steps_by_name(workflow).get(binding.source_step)
-    writer = steps.get(use.use) if use is not None else None
-    output = writer.spec.outputs.get(binding.source_port) if writer is not None else None
-    if output is not None and output.written not in (None, expected):
-        message = f"{binding.source} is {output.written}, but this input takes {expected}"
-        yield where.problem(path, message, f"put a step in between that makes {expected} of {output.written}")
+    uses = steps_by_name(workflow)
+    for source in binding.sources:
+        step, port = written(source)
+        writer = steps.get(uses[step].use) if step in uses else None
+        output = writer.spec.outputs.get(port) if writer is not None else None
+        if output is not None and output.written not in (None, expected):
+            message = f"{source} is {output.written}, but this input takes {expected}"
+            yield where.problem(path, message, f"put a step in between that makes {expected} of {output.written}")

@@ -24,6 +24,8 @@ GROUPS = {
         "suspend",
         "resume",
         "cancel",
+        "retry",
+        "resubmit",
     ],
     "Users": ["user create", "user grant", "user revoke", "user list", "user renew", "audit"],
     "Members": ["token create", "token list", "token delete", "agent join", "cluster accept", "cluster revoke"],

@@ -54,6 +54,10 @@ def command(
     memory_directory: Annotated[
         str, Option(("--memory-directory",), "Where small tasks have their files. Default: shared memory.", "DIRECTORY")
     ] = "",
+    secrets: Annotated[
+        Path | None,
+        Option(("--secrets",), "Of processes: what steps may ask for, NAMESPACE/NAME/KEY below it.", "DIRECTORY"),
+    ] = None,
     runtime: Annotated[
         RuntimeName,
         Option(("--runtime",), "What workers are: processes of ours, or pods of this node.", "RUNTIME"),
@@ -125,6 +129,7 @@ def command(
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),
         memory_directory=Path(memory_directory) if memory_directory else None,
+        secrets=secrets,
         kubernetes=kubernetes,
     )
     run_service(serve, config, say_ready, listen_health)

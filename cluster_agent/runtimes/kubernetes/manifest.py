@@ -20,10 +20,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from cluster_agent.runtimes.base import WorkerSpec
+from cluster_agent.runtimes.base import Secret, WorkerSpec
 from cluster_agent.runtimes.directories.worker import PARTS
 from cluster_agent.runtimes.kubernetes.api.quantity import write
 from cluster_agent.runtimes.kubernetes.api.quota import Asking, PodAsking, amounts
@@ -34,6 +34,7 @@ OWNER_LABEL: Final = "bdw-fed.io/owner"
 WORKER: Final = "worker"
 STARTER_IN_IMAGE: Final = "/opt/bdw-fed/starter/starter"  # in our own; worker.py lies beside it
 _INSTALLED: Final = "/.bdw-fed"
+SECRETS: Final = PurePosixPath("/.bdw-fed-secrets")
 _BUNDLE: Final = "bdw-fed.io/bundle"
 _SOCKET: Final = "socket"
 _OWN: Final = "own"  # the volume with the pod's own directory
@@ -194,6 +195,9 @@ def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
         mounts += [{"name": _OWN, "mountPath": BOX[part], "subPath": f"{_HOME}/{part}"} for part in PARTS]
         if spec.bundle is not None:
             mounts.append({"name": "bundle", "mountPath": BOX["code"], "readOnly": True})
+    if spec.secrets:
+        volumes.append({"name": "secrets", "projected": {"defaultMode": 0o400, "sources": _secrets(spec)}})
+        mounts.append({"name": "secrets", "mountPath": str(SECRETS), "readOnly": True})
     made: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -232,11 +236,26 @@ def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
         ],
         "volumes": volumes,
     }
+    if spec.secrets:  # else nobody but root could read them
+        made["securityContext"]["fsGroup"] = settings.group
     if settings.tolerations:
         made["tolerations"] = [dict(each) for each in settings.tolerations]
     if settings.pull_secrets:
         made["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
     return made
+
+
+def _secrets(spec: WorkerSpec) -> list[dict[str, Any]]:
+    """Each of the step's secrets as a file under the name that the step gives it."""
+    return [
+        {"secret": {"name": secret_name(secret), "items": [{"key": secret.key, "path": name}]}}
+        for name, secret in spec.secrets
+    ]
+
+
+def secret_name(secret: Secret) -> str:
+    """The Secret of Kubernetes. Only such ones can be named: our own certificates lie in the same namespace."""
+    return f"bdw-fed-secret-{secret.namespace}-{secret.name}"
 
 
 def _resources(spec: WorkerSpec, cpu_requests: float) -> dict[str, Any]:

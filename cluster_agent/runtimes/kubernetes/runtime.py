@@ -42,6 +42,7 @@ from cluster_agent.runtimes.kubernetes.inside import service_in, worker_in
 from cluster_agent.runtimes.kubernetes.link import NotYetError, StarterLink
 from cluster_agent.runtimes.kubernetes.manifest import (
     OWNER_LABEL,
+    SECRETS,
     Place,
     Settings,
     Template,
@@ -55,6 +56,7 @@ from cluster_agent.runtimes.kubernetes.worker import Fate, PodSlot, PodWorker
 from cluster_agent.runtimes.process.argv import check
 from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.places import Places
+from cluster_agent.runtimes.secrets import pointed_to
 from cluster_agent.runtimes.services.slots import Held, Services
 
 _log = structlog.get_logger(__name__)
@@ -138,6 +140,8 @@ class KubernetesRuntime(Runtime):
                 f"step {spec.definition} wants to be {spec.user} in its pod, which the operator of this cluster does "
                 "not allow: leave run.user out if any user can execute the image, or have node daemons get --allow-root"
             )
+        if spec.secrets:
+            spec = pointed_to(spec, SECRETS)
         if spec.argv:
             try:
                 check(spec.argv)

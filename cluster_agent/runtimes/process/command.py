@@ -164,4 +164,4 @@ class CommandWorker(Worker):
         said = last_bytes(words)
         kind = kind_of_end(exited, said, self._spec)
         message = with_limit(kind, f"{program} {describe_exit(exited)}", self._spec)
-        return Outcome(kind, message, said, seconds, exited.peak_memory)
+        return Outcome(kind, message, said, seconds, exited.peak_memory, exited.code)

@@ -210,7 +210,7 @@ class PythonWorker(Worker):
         if failure is None:
             return Outcome(seconds=seconds, peak_memory=peak or most)
         message = with_limit(failure["kind"], failure["message"], self._spec)
-        return Outcome(failure["kind"], message, failure["detail"], seconds, peak or most)
+        return Outcome(failure["kind"], message, failure["detail"], seconds, peak or most, failure.get("code", 0))
 
     async def _ask(self, message: _Message) -> _Message:
         """The worker's answer; None if it died."""
@@ -249,4 +249,4 @@ def ended_by(exited: Exit, words: LastWords, seconds: float) -> Outcome:
     """The outcome of a task whose worker has died under it."""
     kind = "lost" if exited.signal == signal.SIGKILL else "exit"
     said = last_bytes(words.text(2))
-    return Outcome(kind, f"the worker {describe_exit(exited)}", said, seconds, exited.peak_memory)
+    return Outcome(kind, f"the worker {describe_exit(exited)}", said, seconds, exited.peak_memory, exited.code)

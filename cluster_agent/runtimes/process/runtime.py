@@ -18,6 +18,7 @@ from cluster_agent.runtimes.process.keep import Keeps
 from cluster_agent.runtimes.process.link import SpawnerLink
 from cluster_agent.runtimes.process.places import Places
 from cluster_agent.runtimes.process.python import PythonWorker
+from cluster_agent.runtimes.secrets import KeptSecrets
 from cluster_agent.runtimes.services.process import ServiceProcess
 from cluster_agent.runtimes.services.slots import Held, Services
 
@@ -33,12 +34,18 @@ class ProcessRuntime(Runtime):
     """
 
     def __init__(
-        self, python: str = sys.executable, places: Places | None = None, owner: str = "", keeps: Keeps | None = None
+        self,
+        python: str = sys.executable,
+        places: Places | None = None,
+        owner: str = "",
+        keeps: Keeps | None = None,
+        secrets: KeptSecrets | None = None,
     ) -> None:
         self._python = python
         self._places = places
         self._owner = owner
         self._keeps = keeps
+        self._secrets = secrets
         self._memory = str(places.memory) if places else ""
         self._link = SpawnerLink(python, owner, self._memory)
         self._opening = asyncio.Lock()
@@ -58,6 +65,8 @@ class ProcessRuntime(Runtime):
         await self._link.open()
 
     async def start(self, spec: WorkerSpec) -> Worker:
+        if spec.secrets:
+            spec = await self._given(spec)
         for left in reversed(range(_ATTEMPTS)):
             link = await self._living_link()
             try:
@@ -84,6 +93,17 @@ class ProcessRuntime(Runtime):
             self._places.close()
         if self._keeps is not None:
             self._keeps.close()
+        if self._secrets is not None:
+            self._secrets.close()
+
+    async def _given(self, spec: WorkerSpec) -> WorkerSpec:
+        """The step, with its secrets. StartError."""
+        if self._secrets is None:
+            raise StartError(f"step {spec.definition} wants secrets, and there are none here")
+        try:
+            return await asyncio.to_thread(self._secrets.give, spec)
+        except OSError as error:
+            raise StartError(f"the secrets of step {spec.definition} can't be given to it: {error}") from None
 
     async def _living_link(self) -> SpawnerLink:
         """The link to the spawner, which is started again if it has died."""

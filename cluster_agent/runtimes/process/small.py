@@ -212,7 +212,8 @@ class SmallJobs:
         if kind == NO_ROOM or (kind == "disk" and not self._spec.disk):
             return SmallEnd(job, seconds, (), peak, again=True)
         message = with_limit(kind, failure["message"], self._spec)
-        return SmallEnd(job, seconds, (), peak, Outcome(kind, message, failure["detail"], seconds, peak))
+        code = int(failure.get("code", 0))
+        return SmallEnd(job, seconds, (), peak, Outcome(kind, message, failure["detail"], seconds, peak, code))
 
     def _end_all(self, job: SmallJob | None, outcome: Outcome) -> None:
         others = [other for other in self._jobs.values() if other is not job] + self._later

@@ -850,7 +850,8 @@ def _describe(error: BaseException) -> Message:
     if isinstance(error, SystemExit):
         if error.code in (None, 0):
             return {}
-        return {"kind": "exit", "message": f"the step left with exit code {error.code}", "detail": ""}
+        code = error.code if isinstance(error.code, int) else 1
+        return {"kind": "exit", "message": f"the step left with exit code {error.code}", "detail": "", "code": code}
     if isinstance(error, PortError):
         kind, message = error.args
         return {"kind": kind, "message": _cut(message), "detail": ""}
