@@ -118,6 +118,6 @@ def _nested(use: StepUse, workflows: Mapping[str, Workflow], path: Path, where: 
             message = f"{field} is of a step, and workflow {use.workflow} is several"
             yield where.problem((*path, field), message, f"write it at the steps of {use.workflow}")
     for port, binding in use.inputs.items():
-        if binding.split is not None or binding.gather is not None or binding.same is not None:
+        if binding.model_fields_set - {"source", "also"}:
             message = f"how units are cut and paired is said within workflow {use.workflow}"
             yield where.problem((*path, "in", port), message, f"write {port}: {binding.source} alone")
