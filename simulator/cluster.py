@@ -70,6 +70,7 @@ class Node:
         self._clock = cluster.world.clock
         self._works: dict[int, node_pb2.StartTask] = {}
         self._waiting: dict[Attempt, node_pb2.StartTask] = {}
+        self._parts: dict[tuple[RunKey, bytes], int] = {}  # of splits, where the coordinator has decided
         self._running: dict[Attempt, node_pb2.StartTask] = {}
         self._unacked: dict[Attempt, messages.NodeSaid] = {}
         self._store: dict[tuple[RunKey, bytes], None] = {}
@@ -105,6 +106,7 @@ class Node:
                 run = RunKey(self._works[work].key.namespace, self._works[work].key.run)
                 for order in orders:
                     self._waiting[run, order.task, order.attempt] = self._works[work]
+                    self._parts[run, order.task] = order.parts
                 self._go_on()
             case Acks(namespace=namespace, run=run_name, tasks=tasks):
                 for task, attempt in tasks:
@@ -183,7 +185,7 @@ class Node:
             return  # it was cancelled
         self._leave(task)
         run, task_id, number = attempt
-        count = task.execution.split.split.count or 1
+        count = self._parts.get((run, task_id)) or task.execution.split.split.count or 1
         outputs = tuple(
             self._made(run, task_id, port.name, index)
             for port in task.outputs
@@ -290,5 +292,5 @@ def _cpus(task: node_pb2.StartTask) -> float:
 
 
 def _has_worker(task: node_pb2.StartTask) -> bool:
-    """Splits and their like are executed by the node itself."""
-    return not task.execution.HasField("split")
+    """Splits and merges are executed by the node itself."""
+    return not (task.execution.HasField("split") or task.execution.HasField("merge"))

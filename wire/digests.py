@@ -69,6 +69,12 @@ class ContentHasher:
         """Add a piece."""
         self._hasher.update(data)
 
+    def copy(self) -> ContentHasher:
+        """One that has the pieces so far, and goes on by itself."""
+        other = ContentHasher()
+        other._hasher = self._hasher.copy()
+        return other
+
     def digest(self) -> bytes:
         """The 32-byte BLAKE3 of all pieces so far."""
         return self._hasher.digest()

@@ -25,6 +25,7 @@ from pydantic import (
 from topology.errors import WrongValue
 from topology.model import Disconnect, TaintEffect, Tier
 from topology.schema import Cpus, Duration, Identifier, Labels, Many, Metadata, Model, Name, Size, Takes
+from workflow.formats import HEADED, TEXTUAL, MergeFormat, SplitFormat
 from workflow.keys import parse as parse_keys
 
 Scalar = str | int | float | bool
@@ -326,21 +327,42 @@ class WorkflowInput(Model):
 
 
 class Split(Model):
-    """How the units of an edge are cut: by exactly one of bytes a part, lines a part, or number of parts."""
+    """How the units of an edge are cut between records: by exactly one of bytes, lines or records a part, a number of
+    parts, or what there is one part for."""
 
     size: Size | None = None
     lines: int | None = Field(default=None, ge=1, le=10**12)
+    records: int | None = Field(default=None, ge=1, le=10**12)
     count: int | None = Field(default=None, ge=1, le=1_000_000)
-    header: bool = False  # the first line stands at the head of each part
+    per: Literal["slot", "member"] | None = None
+    format: SplitFormat | None = None  # None: as the port or the file's name says
+    header: bool = False  # the first record stands at the head of each part
 
     @model_validator(mode="after")
     def _one_measure(self) -> Self:
-        if sum(measure is not None for measure in (self.size, self.lines, self.count)) != 1:
+        measures = (self.size, self.lines, self.records, self.count, self.per)
+        if sum(measure is not None for measure in measures) != 1:
             raise WrongValue(
-                "a split is by exactly one of size, lines and count", "write for example split: {size: 4MiB}"
+                "a split is by exactly one of size, lines, records, count and per",
+                "write for example split: {size: 4MiB}",
             )
         if self.size == 0:
             raise WrongValue("a part has no size", "write for example size: 4MiB", ("size",))
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_format(self) -> Self:
+        form = "tar" if self.per == "member" else self.format
+        if self.per == "member" and self.format not in (None, "tar"):
+            raise WrongValue(
+                f"{self.format} has no members", "only a tar has: leave out format, or per: member", ("format",)
+            )
+        if self.lines is not None and form is not None and form not in TEXTUAL:
+            raise WrongValue(f"{form} has no lines", "write records, size or count in their place", ("lines",))
+        if self.records is not None and form == "bytes":
+            raise WrongValue("bytes have no records", "write size or count in their place", ("records",))
+        if self.header and form is not None and form not in HEADED:
+            raise WrongValue(f"{form} has no line that is a header", "leave out header", ("header",))
         return self
 
 
@@ -380,6 +402,7 @@ class Binding(Model):
     batch: Batch | None = None  # each task takes several units
     group: Group | None = None  # each task takes all units with the same key
     gather: Literal["all", "each-cluster", "tree"] | None = None  # one task, or one a cluster, takes all units
+    merge: MergeFormat | None = None  # gathered: as one file
     same: Literal["cluster"] | None = None  # each task takes all units of its own unit's origin cluster
     zip: Literal[True] | None = None  # each task takes one unit of each such port, of the same lineage
     cross: Literal[True] | None = None  # each of its units makes a task with each driving unit
@@ -425,11 +448,12 @@ class Binding(Model):
 
 
 class WorkflowOutput(Model):
-    """A result: the units of a step's port. Written `STEP.PORT`, or `{from: STEP.PORT, file: NAME}`."""
+    """A result: the units of a step's port. Written `STEP.PORT`, or `{from: STEP.PORT, file: NAME, merge: FORMAT}`."""
 
     source: Reference = Field(alias="from")
     also: Many[Reference] = ()  # further ports, whose units belong to it as well
     file: FileName | None = None
+    merge: MergeFormat | None = None  # all units as one file
 
     @property
     def source_step(self) -> str:

@@ -37,8 +37,8 @@ def show_skipped(plan: model.Plan) -> None:
 
 
 def is_built_in(step: str) -> bool:
-    """Whether a step of a plan is a source, a split or an output, which no author wrote."""
-    return step.startswith(("inputs.", "outputs.")) or step.endswith(".split")
+    """Whether a step of a plan is a source, a split, a merge or an output, which no author wrote."""
+    return step.startswith(("inputs.", "outputs.")) or step.endswith((".split", ".merge"))
 
 
 def _cost(cost: float) -> str:

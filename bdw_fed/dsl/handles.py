@@ -26,12 +26,16 @@ class Data:
     saved_as: str = ""
 
     def split(self, **measure: Any) -> Data:
-        """Cut each unit: `lines=100`, `size="4MiB"`, `count=8`, `header=True`; see docs/reference/workflow.md."""
+        """Cut each unit: `records=100`, `size="4MiB"`, `per="slot"`, `header=True`; see docs/reference/workflow.md."""
         return self.read(split=measure)
 
     def gather(self, how: str = "all") -> Data:
         """One task is to get everything, once all is there."""
         return self.read(gather=how)
+
+    def merge(self, form: str) -> Data:
+        """Everything as one file: `csv`, `jsonl`, `parquet`, `tar` or `concat`; of a step, or of the workflow."""
+        return self.read(gather="all", merge=form)
 
     def same_cluster(self) -> Data:
         """Each task is to get all units of this data that stem from the cluster of its own unit."""

@@ -159,7 +159,9 @@ class Workflow:
         for name, data in returned.items():
             if isinstance(data, Outputs) or not isinstance(data, Data):
                 raise BuildError(f"workflow {self.name}: output {name} is not the data of one port")
-            outputs[name] = {"from": data.reference, "file": data.saved_as} if data.saved_as else data.reference
+            words = {"file": data.saved_as, "merge": data.words.get("merge")}
+            told = {word: value for word, value in words.items() if value}
+            outputs[name] = {"from": data.reference, **told} if told else data.reference
         return outputs
 
 

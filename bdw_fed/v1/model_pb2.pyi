@@ -178,6 +178,7 @@ class Unit(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """digest of (task id, port, index); 16 bytes"""
     digest: _builtins.bytes
@@ -193,6 +194,8 @@ class Unit(_message.Message):
     """file name that the step or the dataset gave it, for people"""
     lineage: _builtins.str
     """how it came about, as numbers of units from the dataset's part on; only where units are zipped"""
+    order: _builtins.bytes
+    """its place in the order of lineage, by which a merge sorts; empty where nothing asks for it"""
     def __init__(
         self,
         *,
@@ -204,10 +207,11 @@ class Unit(_message.Message):
         generation: _builtins.int = ...,
         name: _builtins.str = ...,
         lineage: _builtins.str = ...,
+        order: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "generation", b"generation", "id", b"id", "lineage", b"lineage", "name", b"name", "origin", b"origin", "size", b"size", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "generation", b"generation", "id", b"id", "lineage", b"lineage", "name", b"name", "order", b"order", "origin", b"origin", "size", b"size", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -358,12 +362,26 @@ class Split(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     HEADER_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    PER_SLOT_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     size: _builtins.int
-    """bytes a part, at least one record; exactly one of size, lines, count is set"""
+    """Exactly one of size, lines, count, records, per_slot and members is set.
+    bytes a part, at least one record
+    """
     lines: _builtins.int
     count: _builtins.int
+    """of parts"""
     header: _builtins.bool
-    """the first line is repeated at the head of each part"""
+    """the first record is repeated at the head of each part"""
+    records: _builtins.int
+    per_slot: _builtins.bool
+    """as many parts as the step that reads them has slots when the task is first given to a node"""
+    members: _builtins.bool
+    """each file of an archive is a part"""
+    format: _builtins.str
+    """csv, jsonl, text, parquet, tar or bytes; empty: as the input port or the unit's name says"""
     def __init__(
         self,
         *,
@@ -371,10 +389,14 @@ class Split(_message.Message):
         lines: _builtins.int = ...,
         count: _builtins.int = ...,
         header: _builtins.bool = ...,
+        records: _builtins.int = ...,
+        per_slot: _builtins.bool = ...,
+        members: _builtins.bool = ...,
+        format: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "header", b"header", "lines", b"lines", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "format", b"format", "header", b"header", "lines", b"lines", "members", b"members", "per_slot", b"per_slot", "records", b"records", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -657,6 +679,30 @@ class Execution(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Merger(_message.Message):
+        """Puts all units of its input, in the order of their lineage, into one."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FORMAT_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        format: _builtins.str
+        """concat, csv, jsonl, parquet or tar"""
+        name: _builtins.str
+        """of the file that is made"""
+        def __init__(
+            self,
+            *,
+            format: _builtins.str = ...,
+            name: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Source(_message.Message):
         """A source opens a dataset's part; an output keeps a unit as a result of the run. Neither starts a worker."""
 
@@ -717,6 +763,7 @@ class Execution(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int
     DIRECTORY_FIELD_NUMBER: _builtins.int
+    MERGE_FIELD_NUMBER: _builtins.int
     BUNDLE_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
@@ -741,6 +788,8 @@ class Execution(_message.Message):
     @_builtins.property
     def directory(self) -> Global___Execution.Directory: ...
     @_builtins.property
+    def merge(self) -> Global___Execution.Merger: ...
+    @_builtins.property
     def secrets(self) -> _containers.MessageMap[_builtins.str, Global___SecretKey]:
         """by the names that the step gives them"""
 
@@ -754,16 +803,17 @@ class Execution(_message.Message):
         output: Global___Execution.Output | None = ...,
         service: Global___Execution.Service | None = ...,
         directory: Global___Execution.Directory | None = ...,
+        merge: Global___Execution.Merger | None = ...,
         bundle: _builtins.bytes = ...,
         image: _builtins.str = ...,
         user: _builtins.str = ...,
         secrets: _abc.Mapping[_builtins.str, Global___SecretKey] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "directory", b"directory", "kind", b"kind", "output", b"output", "python", b"python", "service", b"service", "source", b"source", "split", b"split"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "directory", b"directory", "kind", b"kind", "merge", b"merge", "output", b"output", "python", b"python", "service", b"service", "source", b"source", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "command", b"command", "directory", b"directory", "image", b"image", "kind", b"kind", "output", b"output", "python", b"python", "secrets", b"secrets", "service", b"service", "source", b"source", "split", b"split", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "command", b"command", "directory", b"directory", "image", b"image", "kind", b"kind", "merge", b"merge", "output", b"output", "python", b"python", "secrets", b"secrets", "service", b"service", "source", b"source", "split", b"split", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["python", "command", "split", "source", "output", "service", "directory"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["python", "command", "split", "source", "output", "service", "directory", "merge"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -931,8 +981,8 @@ Global___OutputPort: _TypeAlias = OutputPort  # noqa: Y015
 
 @_typing.final
 class Step(_message.Message):
-    """One step of a run, as compiled: also sources ("inputs.NAME"), splits ("STEP.PORT.split") and outputs
-    ("outputs.NAME") are steps here, so that all are counted and closed by one rule.
+    """One step of a run, as compiled: also sources ("inputs.NAME"), splits ("STEP.PORT.split"), merges
+    ("STEP.PORT.merge", "outputs.NAME.merge") and outputs ("outputs.NAME") are steps here, so that all are counted and closed by one rule.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1571,7 +1621,7 @@ class Failure(_message.Message):
     node: _builtins.str
     attempt: _builtins.int
     kind: _builtins.str
-    """exit, exception, timeout, memory, disk, lost, output, start, room, data, internal, stopped, replaced, value"""
+    """exit, exception, timeout, memory, disk, lost, output, start, room, data, content, internal, stopped, replaced, value"""
     message: _builtins.str
     """one line"""
     detail: _builtins.str

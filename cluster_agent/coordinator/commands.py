@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bdw_fed.v1 import node_pb2
-from cluster_agent.coordinator.fragment import CROSS, EACH, ZIP, Graph, Step
+from cluster_agent.coordinator.fragment import CROSS, EACH, MERGE, ZIP, Graph, Step
 from cluster_agent.coordinator.live import LiveRun, unit_proto
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import Part, Unit
@@ -17,7 +17,8 @@ def work(live: LiveRun, step: Step) -> bytes:
     message.key.namespace = live.key.namespace
     message.key.run = live.key.run
     for edge in step.inputs:
-        many = edge.pairing not in (EACH, CROSS, ZIP) or edge.batch is not None
+        one = edge.pairing in (EACH, CROSS, ZIP) and edge.batch is None
+        many = not one and edge.producer.kind != MERGE
         message.inputs.add(port=edge.port, format=edge.format, many=many, form=edge.form, parameter=edge.parameter)
     return message.SerializeToString()
 

@@ -21,6 +21,7 @@ SOURCE: Final = 0
 SPLIT: Final = 1
 OUTPUT: Final = 2
 TASK: Final = 3
+MERGE: Final = 4
 
 FAIL: Final = "fail"  # what a task without attempts left does to its run, see surrendering
 CONTINUE: Final = "continue"
@@ -34,7 +35,7 @@ ZIP: Final = int(model_pb2.PAIRING_ZIP)
 GROUP: Final = int(model_pb2.PAIRING_GROUP)
 GATHER_EACH: Final = int(model_pb2.PAIRING_GATHER_EACH)
 
-_KINDS: Final = {"source": SOURCE, "split": SPLIT, "output": OUTPUT}
+_KINDS: Final = {"source": SOURCE, "split": SPLIT, "output": OUTPUT, "merge": MERGE}
 
 
 @dataclass(slots=True, eq=False)
@@ -114,13 +115,15 @@ class Step:
     consumers: list[Step] = field(default_factory=list)
     audience: tuple[str, ...] = ()  # the other clusters that must hear of its closing
 
+    per_slot: bool = False  # a split that makes as many parts as its reader has slots
+    ordered: bool = False  # a merge sorts what is made of its units, by their lineage
     free: bool = False  # each of its units may go to one of several clusters
     follow: dict[str, Edge] = field(default_factory=dict)  # out port -> where the node that made a unit may go on
 
     @property
     def placed(self) -> bool:
         """Its tasks need a node's room; sources and outputs do not."""
-        return self.kind in (SPLIT, TASK)
+        return self.kind in (SPLIT, TASK, MERGE)
 
 
 @dataclass(slots=True, eq=False)
@@ -207,6 +210,7 @@ def read(serialised: bytes, cluster: str) -> Graph:
     graph.hurried = [step for step in graph.steps if step.queue_timeout]
     _find_free(graph)
     _find_following(graph)
+    _find_ordered(graph)
     return graph
 
 
@@ -229,6 +233,18 @@ def _beginnings(edge: Edge) -> set[int]:
             before = next((each for each in step.meets if each.pairing == ZIP), None)
         found |= {step.index} if before is None else _beginnings(before)
     return found
+
+
+def _find_ordered(graph: Graph) -> None:
+    """Which steps' units must know their place in the order of lineage."""
+    for step in reversed(graph.steps):
+        edges = [edge for out in step.outs.values() for edge in out]
+        step.ordered = any(edge.consumer.kind == MERGE or (_leads(edge) and edge.consumer.ordered) for edge in edges)
+
+
+def _leads(edge: Edge) -> bool:
+    """Whether what a task makes takes its place from the units of this edge."""
+    return edge in (edge.consumer.driving, edge.consumer.crosses, *edge.consumer.meets)
 
 
 def _find_following(graph: Graph) -> None:
@@ -303,6 +319,7 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         start_timeout=proto.start_timeout,
         on_failure=proto.on_failure or FAIL,
         file=proto.execution.output.file,
+        per_slot=proto.execution.split.split.per_slot,
         prefer=proto.prefer,
         tolerates=frozenset(proto.tolerates),
         measured={

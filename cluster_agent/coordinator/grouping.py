@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import EACH, OUTPUT, SOURCE, Edge, Step
+from cluster_agent.coordinator.fragment import EACH, MERGE, OUTPUT, SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import READY, Sum, Task, Unit
 from wire.digests import task_id
@@ -124,6 +124,8 @@ def apply_gathered(book: Book, record: records.Gathered) -> None:
     step = live.graph.steps[record.step]
     live.run.steps[step.index].formed = True
     inputs = [sorted(live.run.edges[edge.index].held) for edge in step.inputs]
+    if step.kind == MERGE:
+        inputs = [sorted(ids, key=lambda unit: (live.run.units[unit].order, unit)) for ids in inputs]
     _form(live, step, inputs, origin_of(live, inputs) if step.inputs else book.cluster)
     book.touch(live)
 

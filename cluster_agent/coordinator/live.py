@@ -412,4 +412,5 @@ def unit_proto(unit: Unit) -> model_pb2.Unit:
         generation=unit.generation,
         name=unit.name,
         lineage=unit.lineage,
+        order=unit.order,
     )

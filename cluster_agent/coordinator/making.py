@@ -37,8 +37,9 @@ def make(
 ) -> list[bytes]:
     """Add what `maker` put on its ports; gives the units' ids. Part of applying a record.
 
-    On the edges of `followed` the node has gone on by itself. `retried`: other attempts of `maker` were made. No
-    `node`: it was made before the run began again, and who has the bytes is told apart.
+    On the edges of `followed` the node has gone on by itself.
+    `retried`: other attempts of `maker` were made. No `node`: it was made before the run began again, and who has the
+    bytes is told apart.
     """
     elsewhere = {(position, edge): cluster for position, edge, cluster in routes} if routes else None
     units = live.run.units
@@ -55,6 +56,8 @@ def make(
         unit = Unit(info.id, info.digest, info.size, maker, by.origin, 0, info.name, 0, copies, "", part)
         if live.graph.zips:
             unit.lineage = tracing.lineage(live, by, output.index)
+        if step.ordered:
+            unit.order = by.order + tracing.rank(output.index)
         units[info.id] = unit
         if live.strays:
             _free_strays(book, live, unit, node)

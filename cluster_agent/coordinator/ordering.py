@@ -29,7 +29,7 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
         orders = by_work[number] = []
     units = live.run.units
     inputs = tuple([tuple([unit_info(units[unit]) for unit in ids]) for ids in live.inputs(task)])
-    orders.append(Order(task.id, task.attempt, inputs))
+    orders.append(Order(task.id, task.attempt, inputs, task.parts))
 
 
 def name_work(book: Book, live: LiveRun, step: Step, node: Node, *, follow: bool) -> int:

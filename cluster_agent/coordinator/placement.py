@@ -12,7 +12,17 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from cluster_agent.coordinator import attempts, fetching, holding, loads, ordering, preempting, pressure, records
+from cluster_agent.coordinator import (
+    attempts,
+    fetching,
+    holding,
+    loads,
+    ordering,
+    parting,
+    preempting,
+    pressure,
+    records,
+)
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import Step
@@ -99,7 +109,7 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
         if node is None:
             live.unready(task)
             continue
-        book.commit(records.Assigned(live.key, task.id, node.name))
+        book.commit(records.Assigned(live.key, task.id, node.name, parting.parts(book, live, step, task)))
         if node.holds:
             preempting.make_way(book, live, node)
         send(book, live, step, task)
@@ -240,6 +250,7 @@ def apply_assigned(book: Book, record: records.Assigned) -> None:
     live = book.lives[record.run]
     task = live.run.tasks[record.task]
     live.unready(task)
+    task.parts = task.parts or record.parts
     attempts.begin(book, live, task, record.node)
 
 

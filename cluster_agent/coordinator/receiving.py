@@ -30,7 +30,17 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
     known = live.run.units.get(unit.id)
     if known is not None and edge.index in known.released:
         return  # its sender said where it is before it heard that we are done with it
-    info = UnitInfo(unit.id, unit.digest, unit.size, unit.task, unit.origin, unit.generation, unit.name, unit.lineage)
+    info = UnitInfo(
+        unit.id,
+        unit.digest,
+        unit.size,
+        unit.task,
+        unit.origin,
+        unit.generation,
+        unit.name,
+        unit.lineage,
+        unit.order,
+    )
     at = message.location
     place = Place(at.cluster, at.node, at.address, at.server_name)
     incoming = live.run.incoming.get(unit.id)
@@ -96,6 +106,7 @@ def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
             info.id, info.digest, info.size, info.task, info.origin, info.generation, info.name, 0, [], record.cluster
         )
         unit.lineage = info.lineage
+        unit.order = info.order
         live.run.units[info.id] = unit
         if live.run.known:
             remembering.offered(book, live, unit)

@@ -129,11 +129,12 @@ class PartFailed(Record, frozen=True):
 
 
 class Assigned(Record, frozen=True):
-    """The task's next attempt is this node's."""
+    """The task's next attempt is this node's; of a split per slot, `parts` is decided with its first."""
 
     run: RunKey
     task: bytes
     node: str
+    parts: int = 0
 
 
 class Produced(Record, frozen=True):

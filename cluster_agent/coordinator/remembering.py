@@ -61,7 +61,7 @@ def _entry(old: LiveRun, task: Task) -> Known | None:
         while (unit := units.get(identify(index))) is not None and unit.id in made:
             outputs.append(KnownOutput(port, index, unit_info(unit), list(unit.copies)))
             index += 1
-    return Known(contents, outputs) if len(outputs) == len(made) else None
+    return Known(contents, outputs, task.parts) if len(outputs) == len(made) else None
 
 
 def _contents(live: LiveRun, task: Task) -> bytes | None:
@@ -161,6 +161,7 @@ def apply_recalled(book: Book, record: records.Recalled) -> None:
                 book.free(name, live.key, each.unit.id)
     live.unready(task)
     task.state = DONE
+    task.parts = entry.parts
     outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]
     maker = tracing.of_task(live, step, task)
     task.outputs = make(book, live, step, task.id, outputs, record.routes, maker, node="")

@@ -2,10 +2,10 @@
 
 What the step itself did wrong uses up its attempts, with a wait that grows as the step says; so does a step that can't
 be started, since who wrote it waits for that word. A parameter that another step has made, and that is none that the
-step takes, is a reason to stop at once. What happened to it (a node or a worker lost, bytes that did not
-come) does not, up to a bound, so that a broken node can't spin for ever. An attempt that a node has given back, because
-it has no place for it, was never made. The wait is not logged: after a restart it
-begins anew.
+step takes, is a reason to stop at once, and so is a file that a splitter or a merger can't read. What happened to it (a
+node or a worker lost, bytes that did not come) does not, up to a bound, so that a broken node can't spin for ever. An
+attempt that a node has given back, because it has no place for it, was never made. The wait is not logged: after a
+restart it begins anew.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cluster_agent.coordinator.surrendering import surrender
 from cluster_agent.orders.messages import Failure, Result
 
 NOT_THE_STEPS_FAULT: Final = frozenset(("data", "lost"))
-FINAL: Final = frozenset(("value",))  # another attempt would end in the same way
+FINAL: Final = frozenset(("value", "content"))  # another attempt would end in the same way
 GIVEN_BACK: Final = "room"
 
 NEVER_MADE: Final = 0

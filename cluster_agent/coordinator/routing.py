@@ -141,7 +141,7 @@ def _there(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more:
     said = told.steps.get(step.definition) if told is not None else None
     ours = loads.tasks_of(book, step).fit(book.now)
     sent = live.sent.get((cluster, step.index), 0) + more
-    slots = _planned_slots(book, live, step, cluster)
+    slots = planned_slots(book, live, step, cluster)
     execution = step.measured.get(cluster) or ours
     start = book.pools.start_seconds(step.definition)
     if said is not None and said.measured.weight > 0:
@@ -205,7 +205,7 @@ def _start(waiting: float, workers: float, slots: float, seconds: float, start: 
     return min(start, _wait(waiting, 1.0, workers, seconds)) if workers else start
 
 
-def _planned_slots(book: Book, live: LiveRun, step: Step, cluster: str) -> float:
+def planned_slots(book: Book, live: LiveRun, step: Step, cluster: str) -> float:
     """The plan's shares say how much stronger it is than we are."""
     theirs, ours = step.shares.get(cluster, 0.0), step.shares.get(book.cluster, 0.0)
     if theirs > 0 and ours > 0:

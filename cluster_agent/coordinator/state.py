@@ -99,6 +99,7 @@ class Unit(Stored):
     kept: bool = False  # a result of the run
     released: tuple[int, ...] = ()  # edges on which its sender was told that we are done with it
     lineage: str = ""  # see tracing
+    order: bytes = b""  # of its lineage, where a merge will ask for it: see tracing
 
 
 class Task(Stored):
@@ -117,6 +118,7 @@ class Task(Stored):
     remake: bool = False  # it was done; its outputs got lost
     failure: Failure | None = None
     surrendered: bool = False  # it failed, and the run goes on without its outputs
+    parts: int = 0  # that a split per slot makes, from its first attempt on
 
 
 class Out(Stored):
@@ -201,10 +203,11 @@ class KnownOutput(Stored):
 
 
 class Known(Stored):
-    """The result of a task before the run began again. It holds for inputs of that content."""
+    """The result of a task before the run began again. It holds for inputs of that content. `parts` as of the task."""
 
     inputs: bytes
     outputs: list[KnownOutput]
+    parts: int = 0
 
 
 class Report(Stored):

@@ -45,3 +45,7 @@ class NotTakenError(TransferError):
 
 class GoneError(TransferError):
     """No server that was named has the unit any more."""
+
+
+class WrongContentError(DataError):
+    """A file is not of the format that it is read as. It is the same at each attempt."""

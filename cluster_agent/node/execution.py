@@ -2,9 +2,9 @@
 
     Assignment ─▶ directory with inputs ─▶ worker ─▶ Outcome ─▶ outputs into the store ─▶ Result
 
-This is the way of large units, of lists of units, of splits, of programs with limits, and of whatever has a limit of
-time or disk; `small` is the other. Nothing here raises but on cancellation: whatever goes wrong becomes the failure in
-the result, in words for people.
+This is the way of large units, of lists of units, of splits and merges, of programs with limits, and of whatever has a
+limit of time or disk; `small` is the other. Nothing here raises but on cancellation: whatever goes wrong becomes the
+failure in the result, in words for people.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from cluster_agent.data.base import UnitKey
-from cluster_agent.data.errors import ContentChangedError, DataError, NoSpaceError
+from cluster_agent.data.errors import ContentChangedError, DataError, NoSpaceError, WrongContentError
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node.directory import Directories, MissingOutputError, TaskDirectory
 from cluster_agent.node.logs import LogName, Logs
+from cluster_agent.node.merging import merge_units
 from cluster_agent.node.messages import Given
 from cluster_agent.node.splitting import split
 from cluster_agent.node.works import Assignment
@@ -34,7 +35,7 @@ _MEGABYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What an execution needs of the daemon; `splitters` are the threads of the built-in split."""
+    """What an execution needs of the daemon; `splitters` are the threads of the built-in kinds."""
 
     directories: Directories
     store: DiskStore
@@ -88,7 +89,7 @@ class Execution:
                 await self._own_inputs()
             directory.fill(self._around.store, self.assignment)
             if self.worker is None:
-                return await self._split(directory)
+                return await self._built_in(directory)
             outcome = await self._work(self.worker, directory)
             if not outcome.kind:
                 await self._collect(directory)
@@ -164,7 +165,7 @@ class Execution:
 
     # ---------------------------------------------------------------------------------------------------- built in
 
-    async def _split(self, directory: TaskDirectory) -> Outcome:
+    async def _built_in(self, directory: TaskDirectory) -> Outcome:
         loop = asyncio.get_running_loop()
         began = loop.time()
 
@@ -172,8 +173,12 @@ class Execution:
             self.units += outputs
             self._tell(outputs)
 
+        store, threads = self._around.store, self._around.splitters
         try:
-            await split(self.assignment, directory.temporary, self._around.store, self._around.splitters, tell)
+            if self.assignment.work.kind == "merge":
+                self.units.append(await merge_units(self.assignment, directory, store, threads))
+            else:
+                await split(self.assignment, directory.temporary, store, threads, tell)
         except ValueError as error:
             return Outcome("internal", str(error))
         return Outcome(seconds=loop.time() - began)
@@ -183,6 +188,8 @@ def outcome_of(error: DataError | OSError) -> Outcome:
     """What it means for a task that its inputs or outputs met with this."""
     if isinstance(error, (MissingOutputError, ContentChangedError)):
         return Outcome("output", str(error))
+    if isinstance(error, WrongContentError):
+        return Outcome("content", str(error))
     if isinstance(error, NoSpaceError):
         return Outcome("disk", str(error))
     if isinstance(error, DataError):

@@ -14,12 +14,14 @@ from concurrent.futures import Executor
 from pathlib import Path, PurePosixPath
 
 from cluster_agent.data.base import UnitKey
+from cluster_agent.data.errors import DataError, WrongContentError
 from cluster_agent.data.split import Part, SplitSpec, make_parts
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.works import Assignment
 from cluster_agent.orders.messages import Output, UnitInfo
 from wire.digests import unit_ids
+from workflow.formats import HEADED, TEXTUAL, plain_name, split_format
 
 PORT = "out"
 _AHEAD = 16
@@ -35,25 +37,51 @@ async def split(
     """All units that the task makes; they are told as soon as they are in the store. DataError, OSError, ValueError."""
     key, work, order = assignment
     port = work.outputs[0].name if work.outputs else PORT
-    told = work.execution.split.split
-    spec = SplitSpec(told.size, told.lines, told.count, told.header)
     made: list[Output] = []
     for unit in (unit for units in order.inputs for unit in units):
         source = UnitKey(key.namespace, key.run, unit.id)
         place = directory / unit.id.hex()
         store.link(source, place)
-        cutting = _Cutting(place, spec, directory, store.small, executor)
         enter = _Entering(key, port, len(made), unit.name, store)
         try:
-            async for parts in cutting.lists():
-                outputs = [await enter.part(part) for part in parts]
-                await store.durable()
-                made += outputs
-                tell(outputs)
-        finally:
-            await cutting.end()
+            cutting = _Cutting(place, spec_of(assignment, unit), directory, store.small, executor)
+            try:
+                async for parts in cutting.lists():
+                    outputs = [await enter.part(part) for part in parts]
+                    await store.durable()
+                    made += outputs
+                    tell(outputs)
+            finally:
+                await cutting.end()
+        except WrongContentError as error:
+            await still_sound(store, source, unit)
+            raise WrongContentError(f"{unit.name or unit.id.hex()}: {error}") from error
         store.find(source)  # or it was written to while it was cut
     return made
+
+
+def spec_of(assignment: Assignment, unit: UnitInfo) -> SplitSpec:
+    """How a unit is cut, by what the workflow says and the unit is called. WrongContentError if it can't be so."""
+    _, work, order = assignment
+    told = work.execution.split.split
+    form = told.format or split_format(work.inputs[0].format, unit.name)
+    wrong = ""
+    if told.header and form not in HEADED:
+        wrong = "has no line that is a header; leave out header"
+    elif told.lines and form not in TEXTUAL:
+        wrong = "has no lines; write records, size or count in their place"
+    elif told.records and form == "bytes":
+        wrong = "has no records; write size or count in their place"
+    if wrong:
+        raise WrongContentError(f"it is split as {form}, which {wrong}, or say its format")
+    count = order.parts or 1 if told.per_slot else told.count
+    return SplitSpec(told.size, told.lines, told.records, count, told.members, told.header, form)
+
+
+async def still_sound(store: DiskStore, key: UnitKey, unit: UnitInfo) -> None:
+    """DataError if what was read is not what was stored: then it is the disk that is wrong, and not the content."""
+    if not await store.verify(key, unit.digest):
+        raise DataError(f"unit {unit.id.hex()} has other bytes in the store than it should have")
 
 
 class _Cutting:
@@ -111,7 +139,7 @@ class _Entering:
     """Makes units of the parts of one input."""
 
     def __init__(self, key: TaskKey, port: str, first: int, name: str, store: DiskStore) -> None:
-        path = PurePosixPath(name or "part")
+        path = PurePosixPath(plain_name(name) or "part")
         self._key = key
         self._port = port
         self._first = first
@@ -120,7 +148,7 @@ class _Entering:
         self._id = unit_ids(key.task, port)
 
     async def part(self, part: Part) -> Output:
-        """The unit that the part is from now on: flights.csv -> flights-00003.csv."""
+        """The unit that the part is from now on: flights.csv.gz -> flights-00003.csv."""
         index = self._first + part.index
         unit = self._id(index)
         key = UnitKey(self._key.namespace, self._key.run, unit)
@@ -129,5 +157,5 @@ class _Entering:
         else:
             assert part.path is not None
             await self._store.commit(part.path, key, part.digest)
-        name = f"{self._stem}-{index:05}{self._suffix}"
+        name = part.name or f"{self._stem}-{index:05}{self._suffix}"
         return Output(self._port, index, UnitInfo(unit, part.digest, part.size, name=name))

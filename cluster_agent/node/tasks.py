@@ -30,7 +30,7 @@ from cluster_agent.node.messages import Given, PoolSpec, TaskKey, Wanted
 from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.recipe import worker_spec
 from cluster_agent.node.small import SmallTasks
-from cluster_agent.node.works import Assignment, Work, assignment, follower, pool_spec, read_work
+from cluster_agent.node.works import BUILT_IN, Assignment, Work, assignment, follower, pool_spec, read_work
 from cluster_agent.orders.messages import SMALL, Acks, Hold, Orders, Output, Result, UnitInfo
 from cluster_agent.orders.messages import Work as ToldWork
 from cluster_agent.runtimes.base import Outcome, Room, Runtime, Worker
@@ -258,7 +258,7 @@ class Tasks:
                 self._refuse(given, error.outcome)
                 continue
             work = task.work
-            if work.pool is None and work.kind != "split":
+            if work.pool is None and work.kind not in BUILT_IN:
                 self._refuse(task, Outcome("internal", f"nodes don't execute steps of the kind {work.kind or None}"))
                 continue
             if work.pool is not pool or pool is None:

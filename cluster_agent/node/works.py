@@ -18,6 +18,8 @@ from cluster_agent.runtimes.base import NO_VALUES, SmallWork, Values
 from wire.digests import task_id
 from wire.lines import run_of
 
+BUILT_IN = frozenset(("split", "merge"))
+"""Kinds that the daemon executes itself."""
 _PATH = ("", "path")
 _SMALL = ("python", "command")  # whose tasks can be small jobs
 

@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-VERSION: Final = 1
+VERSION: Final = 2
 SMALL: Final = 16 << 10
 """Bytes up to which a unit's content is kept in the node's journal, and has no file of its own."""
 
@@ -41,6 +41,7 @@ class UnitInfo(Struct, frozen=True):
     generation: int = 0
     name: str = ""
     lineage: str = ""  # between clusters, where units are zipped: see the coordinator's `tracing`
+    order: bytes = b""  # of its lineage; between clusters only
 
 
 class Output(Struct, frozen=True):
@@ -82,11 +83,15 @@ class Work(Message, frozen=True):
 
 
 class Order(Struct, frozen=True):
-    """Execute a task: for each input of its work, the units, all of which are in the node's store."""
+    """Execute a task: for each input of its work, the units, all of which are in the node's store.
+
+    `parts`: how many a split makes that is to make one for each slot.
+    """
 
     task: bytes
     attempt: int
     inputs: tuple[tuple[UnitInfo, ...], ...]
+    parts: int = 0
 
 
 class Orders(Message, frozen=True):

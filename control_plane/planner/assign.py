@@ -14,7 +14,7 @@ from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.planner.base import World
 from control_plane.planner.compile import Vertex
-from control_plane.planner.scores import free_slots, totals
+from control_plane.planner.scores import bringing, free_slots, totals
 from wire.errors import ProblemError
 
 _MOST_EXECUTORS = 16
@@ -43,6 +43,12 @@ def in_place(
     known = {cluster: amount for cluster, amount in data.items() if amount[0]}
     shares = {share.cluster: share.share for share in by_data(known)} if known else {}
     return [m.Share(cluster=cluster, share=shares.get(cluster, 0.0)) for cluster in sorted(chosen)]
+
+
+def nearest(candidates: Sequence[str], sizes: Mapping[str, float], world: World) -> m.Share:
+    """All of it on the cluster to which the rest is brought soonest: as a rule, the one that has most bytes."""
+    seconds = {to: sum(bringing(world, source, to, size) for source, size in sizes.items()) for to in candidates}
+    return m.Share(cluster=min(candidates, key=lambda cluster: (seconds[cluster], cluster)), share=1.0)
 
 
 def by_score(

@@ -1,9 +1,10 @@
 """From a workflow to the graph of a run: everything that handles units becomes a step of one kind, so that one rule
 counts and closes them all.
 
-A workflow's inputs become sources (`inputs.NAME`), cuts on edges become splits (`STEP.PORT.split`), results become
-outputs (`outputs.NAME`). What is said in the workflow lies over what the step's definition says. Nothing here depends
-on clusters: where a vertex may run is decided afterwards.
+A workflow's inputs become sources (`inputs.NAME`), cuts on edges become splits (`STEP.PORT.split`), units put together
+become merges (`STEP.PORT.merge`, `outputs.NAME.merge`), results become outputs (`outputs.NAME`). What is said in the
+workflow lies over what the step's definition says. Nothing here depends on clusters: where a vertex may run is decided
+afterwards.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from control_plane.planner.execution import execution, of_a_slot
 from topology.model import Topology
 from wire.errors import ProblemError
 from workflow import graph
+from workflow.formats import MergeFormat, plain_format
 from workflow.model import Batch as WrittenBatch
 from workflow.model import Binding, InputPort, OutputPort, Place, Step, StepUse, Value, Workflow, WorkflowOutput
 from workflow.model import Split as WrittenSplit
 
-Kind = Literal["source", "split", "step", "output"]
+Kind = Literal["source", "split", "merge", "step", "output"]
+Producers = tuple[tuple[str, str], ...]  # steps and their ports
 LOCAL = "local"  # ends the name of what merges the units of each cluster, before a tree crosses
 _PAIRING = {
     "each": m.PAIRING_EACH,
@@ -156,7 +159,16 @@ def compiled(
             if binding.split is not None:
                 split = _split(use.name, port, binding, binding.split, vertices[use.name])
                 vertices[split.name] = split
+            if binding.merge is not None:
+                name = f"{use.name}.{port}.merge"
+                declared = definitions[use.use].step.spec.inputs[port].format or ""
+                place = use.place.model_copy(update={"stay": False})
+                vertices[name] = _merge(name, graph.producers(binding), binding.merge, declared, "", place)
     for name, output in sorted(spec.outputs.items()):
+        if output.merge is not None:
+            merge = f"outputs.{name}.merge"
+            file = output.file or ("" if output.merge == "concat" else f"{name}.{output.merge}")
+            vertices[merge] = _merge(merge, graph.producers(output), output.merge, "", file, Place())
         vertices[f"outputs.{name}"] = _output(name, output)
     used = {port.from_step for vertex in vertices.values() for port in vertex.step.inputs}
     for name, given in spec.inputs.items():
@@ -238,6 +250,8 @@ def _input(use: StepUse, port: str, binding: Binding, definition: Definition) ->
     producers = graph.producers(binding)
     if binding.split is not None:
         producers = ((f"{use.name}.{port}.split", "out"),)
+    elif binding.merge is not None:
+        producers = ((f"{use.name}.{port}.merge", "out"),)
     declared = definition.step.spec.inputs[port]
     return [
         m.InputPort(
@@ -286,7 +300,17 @@ def _form(port: InputPort | OutputPort) -> str:
 
 
 def _split(step: str, port: str, binding: Binding, split: WrittenSplit, consumer: Vertex) -> Vertex:
-    cut = m.Split(size=split.size or 0, lines=split.lines or 0, count=split.count or 0, header=split.header)
+    unpacks = split.per == "member"
+    cut = m.Split(
+        size=split.size or 0,
+        lines=split.lines or 0,
+        count=split.count or 0,
+        records=split.records or 0,
+        header=split.header,
+        per_slot=split.per == "slot",
+        members=unpacks,
+        format="tar" if unpacks else split.format or "",
+    )
     wanted = next(each.format for each in consumer.step.inputs if each.name == port)
     return Vertex(
         "split",
@@ -294,7 +318,13 @@ def _split(step: str, port: str, binding: Binding, split: WrittenSplit, consumer
             name=f"{step}.{port}.split",
             execution=m.Execution(split=m.Execution.Splitter(split=cut)),
             inputs=[
-                m.InputPort(name="in", format=wanted, from_step=source, from_port=from_port, pairing=m.PAIRING_EACH)
+                m.InputPort(
+                    name="in",
+                    format="tar" if unpacks else wanted,
+                    from_step=source,
+                    from_port=from_port,
+                    pairing=m.PAIRING_EACH,
+                )
                 for source, from_port in graph.producers(binding)
             ],
             outputs=[m.OutputPort(name="out", format=wanted)],
@@ -305,7 +335,28 @@ def _split(step: str, port: str, binding: Binding, split: WrittenSplit, consumer
     )
 
 
+def _merge(name: str, producers: Producers, form: MergeFormat, declared: str, file: str, place: Place) -> Vertex:
+    made = declared or ("" if form == "concat" else form)
+    return Vertex(
+        "merge",
+        m.Step(
+            name=name,
+            execution=m.Execution(merge=m.Execution.Merger(format=form, name=file)),
+            inputs=[
+                m.InputPort(name="in", from_step=source, from_port=from_port, pairing=m.PAIRING_GATHER_ALL)
+                for source, from_port in producers
+            ],
+            outputs=[m.OutputPort(name="out", format=made)],
+            parameters_json="{}",
+            retry=_BUILT_IN_RETRY,
+        ),
+        place,
+    )
+
+
 def _output(name: str, output: WorkflowOutput) -> Vertex:
+    merged = output.merge is not None
+    producers = ((f"outputs.{name}.merge", "out"),) if merged else graph.producers(output)
     return Vertex(
         "output",
         m.Step(
@@ -313,7 +364,7 @@ def _output(name: str, output: WorkflowOutput) -> Vertex:
             execution=m.Execution(output=m.Execution.Output(file=output.file or "")),
             inputs=[
                 m.InputPort(name="in", from_step=source, from_port=from_port, pairing=m.PAIRING_EACH)
-                for source, from_port in graph.producers(output)
+                for source, from_port in producers
             ],
             parameters_json="{}",
             retry=_BUILT_IN_RETRY,
@@ -344,15 +395,16 @@ def _carry_formats(vertices: Mapping[str, Vertex]) -> None:
         if vertex is None:
             return ""
         found = next((out.format for out in vertex.step.outputs if out.name == port), "")
-        if not found and vertex.kind == "split":
+        if not found and vertex.kind in ("split", "merge") and not vertex.step.execution.split.split.members:
             found = format_of(vertex.step.inputs[0].from_step, vertex.step.inputs[0].from_port)
+            found = plain_format(found) if vertex.kind == "split" else found
         return found
 
     for vertex in vertices.values():
         for port in vertex.step.inputs:
             port.format = port.format or format_of(port.from_step, port.from_port)
-        if vertex.kind == "split":
-            vertex.step.outputs[0].format = vertex.step.outputs[0].format or vertex.step.inputs[0].format
+        if vertex.kind in ("split", "merge"):
+            vertex.step.outputs[0].format = vertex.step.outputs[0].format or format_of(vertex.name, "out")
 
 
 def _pin(whole: Graph) -> None:

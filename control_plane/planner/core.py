@@ -98,7 +98,7 @@ def plan(request: Request) -> Planned:
 def _place(vertex: Vertex, situation: Situation, estimate: Estimate, load: dict[str, float]) -> m.StepPlan:
     """Decide one vertex. ProblemError where no cluster is left, or one that must take part can't."""
     arriving = estimate.arriving(vertex)
-    if vertex.kind != "step":
+    if vertex.kind not in ("step", "merge"):
         return estimate.settle(vertex, _where_made(vertex, arriving, situation.executors), stays=True)
     left, filtered = verdicts(vertex, situation)
     bound = vertex.name in situation.graph.bound
@@ -107,7 +107,9 @@ def _place(vertex: Vertex, situation: Situation, estimate: Estimate, load: dict[
         raise ProblemError([_nowhere(vertex, filtered, missing)])
     world = situation.world
     sizes = {cluster: size for cluster, (_, size) in arriving.items()}
-    if bound:  # there is nothing to weigh: it runs where its data lies
+    if vertex.kind == "merge":
+        planned = estimate.settle(vertex, [assign.nearest(left, sizes, world)], stays=False)
+    elif bound:  # there is nothing to weigh: it runs where its data lies
         planned = estimate.settle(vertex, assign.by_data(arriving), stays=True)
     else:
         scores = scored(vertex, left, sizes, load, world)
@@ -178,6 +180,14 @@ def _nowhere(vertex: Vertex, filtered: Sequence[m.FilterVerdict], missing: Seque
             message=f"step {vertex.name} must run where its data lies, "
             f"but not all of those clusters may run it: {reasons}",
             remedy="relax the step's place, or change what stands in the way on the clusters named",
+        )
+    if vertex.kind == "merge":
+        owner, port, _ = vertex.name.rsplit(".", 2)
+        within = "spec.outputs" if owner == shape.OUTPUTS else f"spec.steps.{owner}.in"
+        return Problem(
+            field=f"{within}.{port}.merge",
+            message=f"no cluster can have all units to merge: {reasons}",
+            remedy="relax the place of the step that reads them, or declare links to one cluster that may",
         )
     return Problem(
         field=f"spec.steps.{vertex.name}",

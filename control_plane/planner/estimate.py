@@ -17,7 +17,8 @@ from control_plane.planner.scores import free_slots
 from control_plane.planner.sources import Data
 
 Amounts = dict[str, tuple[float, float]]  # cluster -> (units, bytes)
-_BYTES_A_LINE = 100  # assumed when a split counts lines
+_BYTES_A_LINE = 100  # assumed when a split counts lines or records
+_BYTES_A_MEMBER = 1 << 20  # of an archive that is unpacked
 
 
 class Estimate:
@@ -114,7 +115,7 @@ class Estimate:
     def _output(self, vertex: Vertex, amount: tuple[float, float], measured: Measured) -> tuple[float, float]:
         units, size = amount
         if vertex.kind == "split":
-            return (max(units, _parts(vertex.step.execution.split.split, units, size)), size)
+            return (max(units, self._parts(vertex, units, size)), size)
         if vertex.kind == "step":
             selectivity = 1.0 if measured.selectivity is None else measured.selectivity
             return (self._tasks(vertex, units, size), size * selectivity)
@@ -136,6 +137,18 @@ class Estimate:
         by_count = units / batch.count if batch.count else 0.0
         by_size = size / batch.size if batch.size else 0.0
         return min(units, math.ceil(max(by_count, by_size, 1.0)))
+
+    def _parts(self, vertex: Vertex, units: float, size: float) -> float:
+        split = vertex.step.execution.split.split
+        if split.count:
+            return units * split.count
+        if split.per_slot:
+            readers = [reader for reader, _ in self._graph.consumers(vertex.name)]
+            clusters = self._world.clusters
+            return units * sum(free_slots(reader, cluster, self._world) for reader in readers for cluster in clusters)
+        if split.size:
+            return math.ceil(size / split.size)
+        return math.ceil(size / (_BYTES_A_MEMBER if split.members else (split.lines or split.records) * _BYTES_A_LINE))
 
     def task_seconds(self, vertex: Vertex, cluster: str, size: float) -> float:
         """What a task of `size` bytes takes on a cluster: as measured there, else anywhere; 0 if nobody knows."""
@@ -240,12 +253,6 @@ def shipping_all(estimate: Estimate, data: Data, graph: Graph, world: World) -> 
             )
         )
     return found
-
-
-def _parts(split: m.Split, units: float, size: float) -> float:
-    if split.count:
-        return units * split.count
-    return math.ceil(size / split.size) if split.size else math.ceil(size / (split.lines * _BYTES_A_LINE))
 
 
 def _routed(made: Amounts, shares: Sequence[m.Share], world: World) -> list[tuple[str, str, float]]:

@@ -24,7 +24,7 @@ def reserve(steps: Iterable[tuple[Vertex, m.StepPlan]], world: World) -> None:
     """Write into each share of the plan how many slots are reserved there."""
     by_cluster: dict[str, list[tuple[m.Share, Want]]] = {}
     for vertex, planned in steps:
-        if vertex.kind not in ("step", "split"):
+        if vertex.kind not in ("step", "split", "merge"):
             continue
         size = vertex.step.resources
         for share in planned.shares:
@@ -39,7 +39,7 @@ def reserve(steps: Iterable[tuple[Vertex, m.StepPlan]], world: World) -> None:
 
 
 def _most(vertex: Vertex, planned: m.StepPlan, share: m.Share) -> int:
-    if vertex.kind == "split":
-        return 0  # it is done before the others have much to do, and uses their slots
+    if vertex.kind != "step":
+        return 0  # it is done before the others have much to do, or after them, and uses their slots
     units = math.ceil(share.share * planned.expected_units - 1e-6)
     return max(1, min(units, vertex.step.pool.max or _MOST_SLOTS, _MOST_SLOTS))

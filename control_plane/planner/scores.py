@@ -27,7 +27,7 @@ def scored(
 ) -> list[m.Score]:
     """Scores of each of `clusters`. `arriving`: cluster -> bytes of input made there; `load`: shares of steps there."""
     scores: list[m.Score] = []
-    seconds = {to: sum(_seconds(world, source, to, size) for source, size in arriving.items()) for to in clusters}
+    seconds = {to: sum(bringing(world, source, to, size) for source, size in arriving.items()) for to in clusters}
     slots = {cluster: free_slots(vertex, cluster, world) for cluster in clusters}
     loads = {cluster: load.get(cluster, 0.0) for cluster in clusters}
     quickest, busiest = _bounds(seconds), _bounds(loads)
@@ -69,7 +69,8 @@ def free_slots(vertex: Vertex, cluster: str, world: World) -> int:
     return max(1, room - world.running(cluster))
 
 
-def _seconds(world: World, source: str, to: str, size: float) -> float:
+def bringing(world: World, source: str, to: str, size: float) -> float:
+    """Seconds to bring what was made on `source` to another cluster."""
     if source == to:
         return 0.0
     return world.seconds(source, to, size or _UNKNOWN_BYTES) if world.reachable(source, to) else 0.0

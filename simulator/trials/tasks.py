@@ -198,7 +198,7 @@ class PlayedTasks(Tasks):
 
     def _made(self, task: Assignment) -> tuple[Output, ...]:
         execution = task.work.execution
-        count = (execution.split.split.count or 1) if execution.HasField("split") else 1
+        count = (task.order.parts or execution.split.split.count or 1) if execution.HasField("split") else 1
         made = []
         for port in task.work.outputs:
             for index in range(count):

@@ -503,7 +503,7 @@ class Federation:
     def outputs_of(self, task: words.Task) -> tuple[Output, ...]:
         count = 1
         if task.start.execution.WhichOneof("kind") == "split":
-            count = task.key.task[0] % (self.units_per_split + 1)
+            count = task.order.parts or task.key.task[0] % (self.units_per_split + 1)
         return tuple(
             made(task.key.task, port.name, index, self.size) for port in task.start.outputs for index in range(count)
         )

@@ -39,13 +39,15 @@ class Use:
     group_by: str = "*-{key}.csv"  # of the ports that are grouped: by a unit's index
     also: Mapping[str, Sequence[str]] = field(default_factory=dict)
     more: model_pb2.Step = field(default_factory=model_pb2.Step)  # what else its definition says
+    per_slot: bool = False
 
     def proto(self) -> model_pb2.Step:
         step = model_pb2.Step(name=self.name, definition="" if self.kind != "task" else f"{self.name}@1")
         if self.kind == "task":
             step.execution.python.function = f"{self.name}:main"
         elif self.kind == "split":
-            step.execution.split.split.lines = 10
+            step.execution.split.split.per_slot = self.per_slot
+            step.execution.split.split.lines = 0 if self.per_slot else 10
         else:
             getattr(step.execution, self.kind).SetInParent()
         for port, (origin, pairing) in self.inputs.items():
@@ -81,6 +83,10 @@ def source(name: str, clusters: Sequence[str]) -> Use:
 
 def split(of: Use, port: str = "rows") -> Use:
     return Use(f"{of.name}.{port}.split", of.executors, {"in": (f"{of.name}.out", EACH)}, kind="split")
+
+
+def merge(of: Use, cluster: str, port: str = "out") -> Use:
+    return Use(f"{of.name}.{port}.merge", [cluster], {"in": (f"{of.name}.{port}", GATHER)}, kind="merge")
 
 
 def output(of: Use, name: str = "report", port: str = "out") -> Use:

@@ -126,3 +126,26 @@ def test_a_workflow_is_not_built_within_another() -> None:
 
     with pytest.raises(BuildError, match="within another one's function"):
         _ = outer.model
+
+
+@step
+def whole(rows: Path) -> str:
+    return rows.name
+
+
+@workflow
+def merging(texts: Dataset) -> dict[str, Data]:
+    """Words, put together again."""
+    counted = count(texts.split(per="slot", header=True))
+    return {"all": counted.merge("jsonl").file("all.jsonl"), "name": whole(counted.merge("concat"))}
+
+
+def test_what_is_merged_is_one_file_for_a_step_and_for_the_workflow() -> None:
+    spec = merging.model.spec
+    assert spec.outputs["all"].merge == "jsonl"
+    assert spec.outputs["all"].file == "all.jsonl"
+    whole_use = next(use for use in spec.steps if use.name == "whole")
+    (binding,) = whole_use.inputs.values()
+    assert (binding.gather, binding.merge) == ("all", "concat")
+    count_use = next(use for use in spec.steps if use.name == "count")
+    assert next(iter(count_use.inputs.values())).split is not None

@@ -6,6 +6,7 @@ word goes through `bdw-fed VERB -o json`. The runtime under it is the topology's
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -178,3 +179,6 @@ def lay_out_data(directory: Path) -> None:
         (data / "names.csv").write_text(f"parity,name\n0,{letter}-even\n1,{letter}-odd\n")
     (directory / "data" / "edge1" / "nothing.csv").write_text("number\n")
     (directory / "data" / "edge1" / "seed.txt").write_text("7\n")
+    notes = 'id,note\n1,"first\nline"\n2,"said ""hi""\n\n"\n3,three\n'
+    (directory / "data" / "edge1" / "notes.csv.gz").write_bytes(gzip.compress(notes.encode()))
+    (directory / "data" / "edge2" / "notes.csv").write_text('id,note\n4,"four, in\ntwo lines"\n5,fünf\n')

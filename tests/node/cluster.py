@@ -234,6 +234,10 @@ def splitter(**split: Any) -> model_pb2.Execution:
     return model_pb2.Execution(split=model_pb2.Execution.Splitter(split=model_pb2.Split(**split)))
 
 
+def merger(form: str, name: str = "") -> model_pb2.Execution:
+    return model_pb2.Execution(merge=model_pb2.Execution.Merger(format=form, name=name))
+
+
 def order(
     step: str,
     execution: model_pb2.Execution,
@@ -246,6 +250,7 @@ def order(
     number: int = 0,
     timeout: float = 0.0,
     resources: model_pb2.Resources | None = None,
+    parts: int = 0,
 ) -> words.Task:
     """A task. `outputs` are ports, "name:format", optional ones with a "?" at the end."""
     told = list(inputs)
@@ -269,7 +274,7 @@ def order(
         resources=resources or model_pb2.Resources(cpus=1),
         timeout=timeout,
     )
-    return words.Task(start, Order(task, attempt, tuple(port.units for port in told)))
+    return words.Task(start, Order(task, attempt, tuple(port.units for port in told), parts))
 
 
 def given(port: str, *units: model_pb2.Unit | UnitInfo, many: bool = False, kind: str = "csv") -> words.Given:

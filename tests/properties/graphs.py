@@ -45,7 +45,9 @@ def random_dag(random: Random, clusters: Sequence[str]) -> tuple[list[Use], Part
     for _ in range(random.randint(1, 2)):
         growing.source()
     for _ in range(random.randint(2, 8)):
-        random.choice((growing.split, growing.each, growing.each, growing.each, growing.join, growing.gather))()
+        random.choice(
+            (growing.split, growing.each, growing.each, growing.each, growing.join, growing.gather, growing.merge)
+        )()
     if random.random() < 0.2:
         growing.lone()
     growing.save()
@@ -110,6 +112,7 @@ class _Growing:
     def split(self) -> None:
         of = self.pick()
         step = Use(self.name("split"), of.step.executors, {"in": (of.name, EACH)}, kind="split")
+        step.per_slot = self.random.random() < 0.3
         self.add(step, settled=of.settled)
 
     def each(self) -> None:
@@ -176,6 +179,11 @@ class _Growing:
         step = Use(self.name("gather"), [self.random.choice(self.clusters)], inputs)
         first = next(port for port in self.ports if port.name == inputs["parts0"][0])
         step.also = {"parts0": self.also(first, self.ports)}
+        self.add(step, settled=False)
+
+    def merge(self) -> None:
+        of = self.pick()
+        step = Use(self.name("merge"), [self.random.choice(self.clusters)], {"in": (of.name, GATHER)}, kind="merge")
         self.add(step, settled=False)
 
     def lone(self) -> None:

@@ -60,10 +60,16 @@ forms = st.sampled_from(["path", "bytes", "text", "json"])
 ports = st.dictionaries(
     identifiers, some({}, {"format": st.just("csv"), "optional": st.booleans(), "as": forms}), max_size=3
 )
-splits = some({"size": st.integers(1, 2**40)}, {"header": st.booleans()}) | some({"lines": st.integers(1, 100)})
+splits = (
+    some({"size": st.integers(1, 2**40)}, {"header": st.booleans(), "format": st.sampled_from(["csv", "text"])})
+    | some({"lines": st.integers(1, 100)})
+    | some({"records": st.integers(1, 100)}, {"format": st.sampled_from(["jsonl", "parquet", "tar"])})
+    | some({"per": st.sampled_from(["slot", "member"])})
+)
 references = st.builds("{}.{}".format, names, identifiers)
 bindings = references | some(
-    {"from": references}, {"split": splits, "gather": st.just("all"), "same": st.just("cluster")}
+    {"from": references},
+    {"split": splits, "gather": st.just("all"), "merge": st.just("csv"), "same": st.just("cluster")},
 )
 
 runtimes = st.sampled_from(["process", "kubernetes"]) | some(
@@ -146,7 +152,9 @@ workflows = some(
                 "parameters": parameters,
                 "inputs": st.dictionaries(identifiers, some({"dataset": names}), max_size=2),
                 "outputs": st.dictionaries(
-                    identifiers, references | some({"from": references}, {"file": st.just("a.csv")}), max_size=2
+                    identifiers,
+                    references | some({"from": references}, {"file": st.just("a.csv"), "merge": st.just("concat")}),
+                    max_size=2,
                 ),
                 "policy": policies,
             },

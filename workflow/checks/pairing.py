@@ -59,6 +59,9 @@ def _bindings(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
         elif binding.split and words:
             message = f"what is split here comes together again at once, by {words[0]}"
             yield where.problem((*path, port, "split"), message, "leave split out")
+        if binding.merge and binding.gather != "all":
+            message = f"merge: {binding.merge} makes one file of all units, but nothing here gathers all"
+            yield where.problem((*path, port, "merge"), message, f"write {_GATHER} beside it, or leave merge out")
 
 
 def _words(binding: Binding) -> list[str]:
@@ -147,7 +150,11 @@ def _tree(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Pr
 
 
 def _many_in_a_word(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Problem]:
-    many = {port for port, binding in use.inputs.items() if binding.pairing not in _ONE or binding.batch}
+    many = {
+        port
+        for port, binding in use.inputs.items()
+        if (binding.pairing not in _ONE or binding.batch) and binding.merge is None
+    }
     for word in step.spec.run.command or ():
         try:
             found = placeholders(word)

@@ -153,7 +153,7 @@ def _expected(annotation: object) -> tuple[str, str]:
     if inner is not annotation:
         return _expected(_without_none(annotation))
     if get_origin(annotation) is Literal:
-        words = [str(word) for word in get_args(annotation)]
+        words = [str(word) for word in get_args(_inner(annotation))]
         return (f"one of {', '.join(words)}" if len(words) > 1 else words[0]), words[0]
     if get_origin(annotation) is tuple:
         return "a list", f"[{_expected(get_args(annotation)[0])[1]}]"

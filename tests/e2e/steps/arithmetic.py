@@ -100,3 +100,18 @@ def one_kind(parts: list[Path], out: dict[str, Path]) -> None:
     numbers = [int(line) for path in parts for line in path.read_text().split()]
     assert len({number % 2 for number in numbers}) == 1
     out["told"].write_text(f"{'odd' if numbers[0] % 2 else 'even'} {len(numbers)} of {len(parts)}\n")
+
+
+def shout(rows: Path, out: dict[str, Path]) -> None:
+    """The notes of one unit in capitals; there is one."""
+    with rows.open(newline="") as file:
+        header, *notes = csv.reader(file)
+    (note,) = notes
+    with out["rows"].open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, [note[0], note[1].upper()]])
+
+
+def records(rows: Path, out: dict[str, Path]) -> None:
+    """How many records one file has."""
+    with rows.open(newline="") as file:
+        out["count"].write_text(f"{sum(1 for _ in csv.DictReader(file))} notes in one file\n")
