@@ -14,11 +14,12 @@ from bdw_fed.perf.command import Command
 from bdw_fed.perf.dispatch import Dispatch
 from bdw_fed.perf.fanout import Fanout
 from bdw_fed.perf.pipeline import Pipeline
+from bdw_fed.perf.split import Split
 from bdw_fed.perf.start import Start
 from bdw_fed.perf.transfer import Transfer
 
 __all__ = ["CASES", "Case", "PerfError", "Result", "Series", "Target"]
 
 CASES: dict[str, Case] = {
-    case.name: case for case in (Chain(), Fanout(), Command(), Pipeline(), Transfer(), Dispatch(), Start())
+    case.name: case for case in (Chain(), Fanout(), Command(), Pipeline(), Split(), Transfer(), Dispatch(), Start())
 }

@@ -24,7 +24,8 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("case", "size"), [("chain", 4), ("fanout", 20), ("command", 10), ("dispatch", 3), ("pipeline", 9), ("transfer", 2)]
+    ("case", "size"),
+    [("chain", 4), ("fanout", 20), ("command", 10), ("dispatch", 3), ("pipeline", 9), ("split", 20), ("transfer", 2)],
 )
 def test_a_case_prints_what_the_peers_benchmark_reads(
     case: str, size: int, scratch: Path, capsys: pytest.CaptureFixture[str]

@@ -28,7 +28,8 @@ def command(
     cases: Annotated[
         list[str] | None,
         Argument(
-            "Among: chain, fanout, command, pipeline, transfer, dispatch, start. Default: all. With :N, of that size.",
+            "Among: chain, fanout, command, pipeline, split, transfer, dispatch, start. Default: all. "
+            "With :N, of that size.",
             "CASE",
         ),
     ] = None,
