@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from simulator.trials.faults import Fault, drawn
 from simulator.trials.scenario import Scenario, Submission, dumped
@@ -29,7 +30,9 @@ def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
     disconnect = _disconnect(random) if reserve == "none" else {}
     lost_after = float(str(disconnect.get("lost_after", "0s")).rstrip("s"))
     replaces = lost_after > 0 and len(clusters) > 1
-    documents.append(_workflow(random, list(clusters), reserve, disconnect))
+    workflow = _workflow(random, list(clusters), reserve, disconnect)
+    _merge(Random(f"merges of {seed}"), workflow)  # of its own, so that a seed's federation stays what it was
+    documents.append(workflow)
     documents[0] = _topology(random, clusters, copies=0.7 if replaces else 0.3)
     submissions = []
     for number in range(random.choice((1, 1, 2, 3))):
@@ -200,6 +203,17 @@ def _workflow(random: Random, clusters: list[str], reserve: str, disconnect: dic
             "outputs": outputs,
         },
     }
+
+
+def _merge(random: Random, workflow: dict[str, Any]) -> None:
+    """Some of what is gathered or saved is merged."""
+    spec = workflow["spec"]
+    last = spec["steps"][-1]["in"]["rows"]
+    if isinstance(last, dict) and "gather" in last and random.random() < 0.4:
+        last["merge"] = "concat"
+    for name, source in spec["outputs"].items():
+        if random.random() < 0.3:
+            spec["outputs"][name] = {"from": source, "merge": "concat"}
 
 
 def _use(random: Random, name: str, rows: object, clusters: list[str]) -> dict[str, object]:
