@@ -142,12 +142,18 @@ def on_unavailable(book: Book, live: LiveRun, message: peer_pb2.Unavailable) -> 
 
 def say_where(book: Book, live: LiveRun, unit: Unit) -> None:
     """Tell receivers that have not released a unit where it is, and push it again where that was asked for."""
+    say_where_to(book, live, unit)
+    for push in live.run.pushes.get(unit.id, ()):
+        if not pushing.must_come(book, push.cluster):
+            pushing.say_push(book, live, unit, push.place)
+
+
+def say_where_to(book: Book, live: LiveRun, unit: Unit, cluster: str = "") -> None:
+    """Tell a cluster that has not released a unit where it is; without one all of them."""
     for edge in live.graph.edges:
         for out in live.run.edges[edge.index].ways(unit.id):
-            if out.state != QUEUED:
+            if out.state != QUEUED and cluster in ("", out.cluster):
                 offering.say_offer(book, live, out.cluster, edge.index, unit)
-    for push in live.run.pushes.get(unit.id, ()):
-        pushing.say_push(book, live, unit, push.place)
 
 
 def say_relocated(book: Book, live: LiveRun) -> None:
@@ -179,10 +185,10 @@ def _missed(unit: Unit) -> bool:
     return bool(unit.uses and not unit.copies)
 
 
-def found_again(book: Book, live: LiveRun, unit: Unit, *, others: bool) -> None:
-    """Another cluster says where a unit can be had that is ours already; `others`: it has other bytes than before."""
+def found_again(book: Book, live: LiveRun, unit: Unit, *, anew: bool) -> None:
+    """Another cluster says where a unit can be had that is ours already; `anew`: we did not know, or it has others."""
     fetch = live.fetches.get((unit.id, live.run.incoming[unit.id].node))
-    if fetch is not None and (others or not fetch.said):
+    if fetch is not None and (anew or not fetch.said):
         fetching.say(book, live, fetch)
 
 

@@ -34,10 +34,24 @@ def on_push_request(book: Book, live: LiveRun, cluster: str, message: peer_pb2.P
 
 
 def say_push(book: Book, live: LiveRun, unit: Unit, place: Place) -> None:
-    """Tell a node that has the unit to push it, if one is there; else the first that joins is told."""
+    """Tell a node that has the unit to push it, if one is there; else the first that joins is told.
+
+    Who can dial us, and not be dialled, asks for a push only as long as it does not know where the unit is: we offered
+    it before the node that has it was there. It is told.
+    """
     node = next((name for name in unit.copies if book.nodes[name].connected), "")
-    if node:
+    if not node:
+        return
+    if must_come(book, place.cluster):
+        mending.say_where_to(book, live, unit, place.cluster)
+    else:
         book.tell(node, commands.push(live.key, unit, place))
+
+
+def must_come(book: Book, cluster: str) -> bool:
+    """Whether the cluster can dial us, and can't be dialled itself."""
+    peer = book.peers.get(cluster)
+    return peer is not None and peer.can_be_dialled and not (peer.can_dial or peer.relays)
 
 
 def on_push_ended(book: Book, event: PushEnded) -> None:

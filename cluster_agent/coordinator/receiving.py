@@ -46,6 +46,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
     incoming = live.run.incoming.get(unit.id)
     state = incoming.edges.get(edge.index) if incoming is not None else None
     others = known is not None and known.digest != info.digest
+    placed = incoming is not None and not incoming.place.address and bool(place.address)
     book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place, message.forwarded))
     if state is None or state == ACCEPTED:
         reply = peer_pb2.PeerMessage.FromString(live.header)
@@ -53,7 +54,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         reply.accept.unit = unit.id
         book.actions.append(SendPeer(cluster, reply.SerializeToString()))
     elif state == OURS or not live.run.units[unit.id].copies:
-        mending.found_again(book, live, live.run.units[unit.id], others=others)
+        mending.found_again(book, live, live.run.units[unit.id], anew=others or placed)
 
 
 def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -> None:

@@ -87,9 +87,8 @@ class Desk:
         if len(clusters) > 1:
             directory = federation_pb2.PeerDirectory()
             for other in clusters[1:]:
-                directory.peers.add(
-                    cluster=other, can_dial=other not in undialled, reachable=True, bandwidth=1e8, latency=0.001
-                )
+                peer = directory.peers.add(cluster=other, reachable=True, bandwidth=1e8, latency=0.001)
+                peer.can_dial, peer.can_be_dialled = other not in undialled, True
             self.do(messages.PeersKnown(directory.SerializeToString()))
         self.joined = [self.join(node) for node in nodes]
         self.first = self.assign() if steps else Said()

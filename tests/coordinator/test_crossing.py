@@ -124,6 +124,20 @@ def test_an_offer_survives_a_restart_and_is_not_made_twice() -> None:
     assert len(said.to_peers("grant")) == 1
 
 
+def test_a_receiver_that_we_cannot_dial_is_told_where_the_unit_is_when_it_asks_for_a_push() -> None:
+    desk = sender(undialled=[THERE])
+    ((_, message),) = desk.read("inputs.flights").to_peers("offer")
+    desk.peer(THERE, accept=peer_pb2.Accept(**word(message.offer)))  # type: ignore[arg-type]
+    desk.lose()
+    request = peer_pb2.PushRequest(unit=message.offer.unit)
+    request.to.cluster, request.to.address = THERE, "far:1"
+    assert desk.peer(THERE, push=request).to_peers("offer") == [], "nobody is there who has it"
+    for said in (desk.join(units=[message.offer.unit.id]), desk.peer(THERE, push=request)):
+        assert said.to_nodes("push") == []
+        ((cluster, again),) = said.to_peers("offer")
+        assert (cluster, again.offer.location.address) == (THERE, "n1:1")
+
+
 def test_a_receiver_that_cannot_dial_has_the_bytes_pushed() -> None:
     desk = sender()
     ((_, message),) = desk.read("inputs.flights").to_peers("offer")
@@ -207,6 +221,21 @@ def test_an_offer_that_is_taken_back_leaves_nothing_behind() -> None:
     desk.peer(THERE, withdraw=peer_pb2.Withdraw(**word(message)))  # type: ignore[arg-type]
     assert desk.peer(THERE, grant=peer_pb2.Grant(**word(message))).peers == []  # type: ignore[arg-type]
     assert desk.progress("clean0").waiting == 0
+
+
+def test_a_unit_that_was_offered_before_its_node_was_there_is_fetched_once_we_know_where_it_is() -> None:
+    desk = receiver()
+    nowhere = offer(desk, address="")
+    desk.peer(THERE, offer=nowhere)
+    said = desk.peer(THERE, grant=peer_pb2.Grant(**word(nowhere)))  # type: ignore[arg-type]
+    assert said.to_nodes("fetch") == []
+    assert len(said.to_peers("push")) == 1, "its sender is asked for it"
+    said = desk.peer(THERE, offer=offer(desk))
+    ((_, fetch),) = said.to_nodes("fetch")
+    assert isinstance(fetch, node_pb2.FetchUnit)
+    assert list(fetch.addresses) == ["n9:1"]
+    assert desk.peer(THERE, offer=offer(desk)).to_nodes("fetch") == [], "it is on its way"
+    assert len(desk.fetched(nowhere.unit.id).starts) == 1
 
 
 def test_where_we_cannot_dial_the_node_expects_the_unit_and_the_sender_is_asked_to_push() -> None:
