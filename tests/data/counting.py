@@ -53,12 +53,6 @@ class CountingProxy:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
 
-    async def vanish(self) -> None:
-        """Close all connections, and let in no new ones."""
-        assert self._server is not None
-        self._server.close()
-        await self.cut()
-
     async def freeze(self) -> None:
         """Forward nothing more."""
         self._flowing.clear()
