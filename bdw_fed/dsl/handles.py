@@ -30,8 +30,28 @@ class Data:
         return self.read(split=measure)
 
     def gather(self, how: str = "all") -> Data:
-        """One task is to get everything, once all is there."""
+        """One task is to get everything, once all is there; or one on each cluster: `each-cluster`; or `tree`."""
         return self.read(gather=how)
+
+    def batch(self, **bounds: Any) -> Data:
+        """Each task is to get several units: `count=100`, `size="64MiB"`, `wait="5s"`."""
+        return self.read(batch=bounds)
+
+    def group(self, by: str = "key") -> Data:
+        """Each task is to get all units whose names have the same key: `key`, or a pattern like `{key}-*.csv`."""
+        return self.read(group={"by": by})
+
+    def zip(self) -> Data:
+        """Each task is to get one unit of this data and of the others that are zipped, of the same lineage."""
+        return self.read(zip=True)
+
+    def cross(self) -> Data:
+        """There is to be a task for each pair of a unit of this data and one of that which drives the step."""
+        return self.read(cross=True)
+
+    def broadcast(self) -> Data:
+        """Each task is to get all units of this data, whichever cluster they were made on."""
+        return self.read(broadcast=True)
 
     def merge(self, form: str) -> Data:
         """Everything as one file: `csv`, `jsonl`, `parquet`, `tar` or `concat`; of a step, or of the workflow."""

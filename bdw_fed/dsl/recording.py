@@ -17,6 +17,7 @@ from bdw_fed.dsl.errors import BuildError
 from bdw_fed.dsl.handles import Data, Outputs, Parameter
 from topology.problems import Positions
 from workflow.documents import words
+from workflow.graph import INPUTS
 from workflow.model import Step, Workflow
 
 if TYPE_CHECKING:
@@ -108,8 +109,13 @@ def _binding(use: str, port: str, value: Any) -> Any:
 
 
 def _value(use: str, name: str, value: Any) -> Any:
+    if isinstance(value, Data) and not value.words and not value.reference.startswith(f"{INPUTS}."):
+        return f"{{{value.reference}}}"  # the value that the step makes
     if isinstance(value, Data | Outputs):
-        raise BuildError(f"{use}: parameter {name} is given data; make it an input of the step to hand it data")
+        raise BuildError(
+            f"{use}: parameter {name} is given data, and takes one value, such as a step returns; "
+            "make it an input of the step to hand it data"
+        )
     if isinstance(value, Parameter):
         return str(value)
     if isinstance(value, list | tuple):

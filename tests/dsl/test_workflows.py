@@ -149,3 +149,59 @@ def test_what_is_merged_is_one_file_for_a_step_and_for_the_workflow() -> None:
     assert (binding.gather, binding.merge) == ("all", "concat")
     count_use = next(use for use in spec.steps if use.name == "count")
     assert next(iter(count_use.inputs.values())).split is not None
+
+
+@step
+def least(texts: list[str]) -> int:
+    return min(map(len, texts))
+
+
+@step
+def first_of(texts: list[str]) -> str:
+    return min(texts)
+
+
+@step
+def pair(left: str, right: str) -> str:
+    return left + right
+
+
+@step
+def between(text: str, others: list[str], *, top: int = 1) -> str:
+    return f"{text}{others}{top}"
+
+
+def test_how_units_come_together_is_said_by_methods() -> None:
+    @workflow
+    def shapes(texts: Dataset, more: Dataset) -> dict[str, Data]:
+        made = between(texts.split(lines=1), more.broadcast(), top=least(texts.gather()))
+        return {
+            "batched": least(made.batch(count=10, wait="1s")),
+            "grouped": least(made.group("{key}-*.txt")),
+            "zipped": pair(made.zip(), made.zip()),
+            "crossed": pair(made, more.cross()),
+            "first": first_of(made.gather("tree")),
+        }
+
+    _, second, batched, grouped, zipped, crossed, last = shapes.model.spec.steps
+    assert second.inputs["others"].broadcast
+    assert second.parameters == {"top": "{least.result}"}
+    assert batched.inputs["texts"].batch is not None
+    assert (batched.inputs["texts"].batch.count, batched.inputs["texts"].batch.wait) == (10, 1.0)
+    assert grouped.inputs["texts"].group is not None
+    assert grouped.inputs["texts"].group.by == "{key}-*.txt"
+    assert zipped.inputs["left"].zip
+    assert zipped.inputs["right"].zip
+    assert crossed.inputs["right"].cross
+    assert last.inputs["texts"].gather == "tree"
+    loaded = load(shapes.yaml())
+    assert not loaded.problems
+
+
+def test_a_parameter_takes_a_value_of_a_step_and_no_dataset() -> None:
+    @workflow
+    def wrong(texts: Dataset) -> Data:
+        return add(count(texts).gather(), top=texts)  # type: ignore[arg-type, no-any-return]
+
+    with pytest.raises(BuildError, match="parameter top is given data, and takes one value, such as a step returns"):
+        wrong.yaml()
