@@ -75,7 +75,7 @@ def make(
                 broadcasting.spread(live, edge, unit)
             elif edge.pairing != SAME_CLUSTER or edge.consumer.here:
                 unit.uses += 1
-                if edge.index in followed:
+                if edge.index in followed and step.follow.get(output.port) is edge:  # not by another port of the step
                     following.apply(book, live, edge, unit, node)
                 elif retried and output.port in step.follow:
                     following.apply_not(live, edge, unit)

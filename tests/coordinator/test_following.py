@@ -64,6 +64,21 @@ def test_only_what_one_step_here_takes_alone_is_followed() -> None:
         assert desk.ears["n1"].following(task, outputs(task)) is None
 
 
+def test_of_two_ports_that_one_input_reads_only_the_one_that_is_followed_is_gone_on_from() -> None:
+    """The other is read by somebody else as well, so what comes of it is ordered."""
+    clean = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)}, ("out", "rest"))
+    tidy = Use("tidy", ["edge1"], {"rows": ("clean.rest", EACH)}, also={"rows": ["clean.out"]})
+    desk = Desk([FLIGHTS, clean, tidy, output(tidy), output(clean, "clean")], {"inputs.flights": {"edge1": 1}})
+    (task,) = desk.read("inputs.flights").starts
+    made = outputs(task)
+    (following,) = desk.ears["n1"].following(task, tuple(each for each in made if each.port == "rest")) or []
+    said = desk.do(messages.NodeSaid("n1", words.done(RUN, task.key.task, task.key.attempt, made, 1.0, followed=True)))
+    (ordered,) = said.starts
+    assert ordered.key.task != following.key.task
+    desk.done(ordered)
+    assert desk.done(following).ended is not None
+
+
 def test_a_result_that_is_repeated_leaves_what_followed_alone() -> None:
     desk, task = started()
     _, word = goes_on(desk, task)
