@@ -92,6 +92,5 @@ def test_bytes_are_taken_as_they_are() -> None:
 
 def test_units_that_are_compressed_are_merged_as_their_content() -> None:
     assert merged([gzip.compress(b"a\n1\n"), b"a\n2\n"], "csv") == b"a\n1\n2\n"
-    assert merged([gzip.compress(b"1\n"), gzip.compress(b"2\n")], "concat") == gzip.compress(b"1\n") + gzip.compress(
-        b"2\n"
-    )
+    packed = [gzip.compress(b"1\n"), gzip.compress(b"2\n")]
+    assert merged(packed, "concat") == b"".join(packed)
