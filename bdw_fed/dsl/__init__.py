@@ -13,14 +13,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bdw_fed.dsl.conditions import each, when
     from bdw_fed.dsl.errors import BuildError
     from bdw_fed.dsl.handles import Data, Dataset
     from bdw_fed.dsl.steps import step
     from bdw_fed.dsl.workflows import workflow
 
-__all__ = ["BuildError", "Data", "Dataset", "step", "workflow"]
+__all__ = ["BuildError", "Data", "Dataset", "each", "step", "when", "workflow"]
 
-_WHERE = {"BuildError": "errors", "Data": "handles", "Dataset": "handles", "step": "steps", "workflow": "workflows"}
+_WHERE = {
+    "BuildError": "errors",
+    "Data": "handles",
+    "Dataset": "handles",
+    "each": "conditions",
+    "step": "steps",
+    "when": "conditions",
+    "workflow": "workflows",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,7 @@
-"""What stands for data and parameters while a workflow's function is called: they have no value yet.
+"""What stands for data while a workflow's function is called: it has no content yet.
 
 A `Data` is a port of a step, or an input of the workflow, together with how the next step reads it; its methods give
-another one with one more word about that. A `Parameter` can be handed to a step and put into text; it can't be decided
-on, because its value is known only when somebody submits the workflow.
+another one with one more word about that. Handed to a parameter of a step, it is the value that will be there.
 """
 
 from __future__ import annotations
@@ -99,28 +98,3 @@ class Outputs:
 
 class Dataset(Data):
     """The annotation of a workflow function's argument that stands for a dataset of the topology."""
-
-
-@dataclass(frozen=True, eq=False)
-class Parameter:
-    """A parameter of the workflow, without its value."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return f"{{param.{self.name}}}"
-
-    def __format__(self, form: str) -> str:
-        if form:
-            raise BuildError(f"{self.name} has no value yet, so it can't be written as {form!r}; leave the format out")
-        return str(self)
-
-    def _decided(self, *_: object) -> NoReturn:
-        raise BuildError(
-            f"the workflow decides on its parameter {self.name}, which has no value yet; "
-            f"decide inside a step, or say it while the workflow is built: WORKFLOW.of({self.name}=…)"
-        )
-
-    __bool__ = __iter__ = __lt__ = __gt__ = __le__ = __ge__ = _decided
-    __eq__ = _decided
-    __hash__ = object.__hash__

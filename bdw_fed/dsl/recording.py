@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
+from bdw_fed.dsl.conditions import Items, Symbol, both
 from bdw_fed.dsl.errors import BuildError
-from bdw_fed.dsl.handles import Data, Outputs, Parameter
+from bdw_fed.dsl.handles import Data, Outputs
 from topology.problems import Positions
 from workflow.documents import words
 from workflow.graph import INPUTS
@@ -31,8 +32,22 @@ class Building:
     """A workflow that is being built: the uses of its steps as YAML has them, and the steps by reference."""
 
     def __init__(self) -> None:
+        self._when = ""
+        self._items: Items = {}
         self.uses: list[dict[str, Any]] = []
         self.steps: dict[str, StepFunction] = {}
+
+    @contextmanager
+    def within(self, when: str, items: Items) -> Iterator[None]:
+        """Uses in the block have this condition, and are repeated for these items, beside those around it."""
+        before = self._when, self._items
+        if again := items.keys() & self._items.keys():
+            raise BuildError(f"{', '.join(sorted(again))} is repeated within a loop over it; give it another name")
+        self._when, self._items = both(self._when, when), {**self._items, **items}
+        try:
+            yield
+        finally:
+            self._when, self._items = before
 
     def use(self, step: StepFunction, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Data | Outputs:
         """Note that the step is used so; what it hands on. BuildError where it is not called as it is written."""
@@ -58,19 +73,23 @@ class Building:
                 known = ", ".join([*model.spec.inputs, *model.spec.parameters]) or "none"
                 raise BuildError(f"{name}: the step has no input or parameter {key}; it has: {known}")
         use = {"name": name, "use": model.reference, "in": inputs, "parameters": parameters, **step.used}
-        self.uses.append({key: value for key, value in use.items() if value not in ({}, None)})
+        use |= {"when": both(self._when, step.used.get("when", "")), "for_each": dict(self._items)}
+        self.uses.append({key: value for key, value in use.items() if value not in ({}, "", None)})
         self.steps[model.reference] = step
         data = {port: Data(f"{name}.{port}") for port in model.spec.outputs}
         return next(iter(data.values())) if len(data) == 1 else Outputs(name, data)
 
     def _name_of(self, step: StepFunction) -> str:
-        """The name of the use that is said, else the step's, with a number from the second on."""
+        """The name of the use that is said, else the step's, with a number from the second on.
+
+        No dash before the number: so are those called that a loop makes of one use.
+        """
         taken = {use["name"] for use in self.uses}
         if said := step.used.get("name"):
             if said in taken:
                 raise BuildError(f"two uses of steps are called {said}; give each a name of its own")
             return str(said)
-        names = (step.name if number == 1 else f"{step.name}-{number}" for number in range(1, len(taken) + 2))
+        names = (step.name if number == 1 else f"{step.name}{number}" for number in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)
 
 
@@ -116,7 +135,7 @@ def _value(use: str, name: str, value: Any) -> Any:
             f"{use}: parameter {name} is given data, and takes one value, such as a step returns; "
             "make it an input of the step to hand it data"
         )
-    if isinstance(value, Parameter):
+    if isinstance(value, Symbol):
         return str(value)
     if isinstance(value, list | tuple):
         return [_value(use, name, item) for item in value]
@@ -126,4 +145,4 @@ def _value(use: str, name: str, value: Any) -> Any:
 
 
 def _described(value: Any) -> str:
-    return f"the parameter {value.name}" if isinstance(value, Parameter) else f"a {type(value).__name__}"
+    return f"the value {value.text}" if isinstance(value, Symbol) else f"a {type(value).__name__}"

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from bdw_fed.client import Document
 from bdw_fed.dsl import recording
+from bdw_fed.dsl.conditions import Symbol
 from bdw_fed.dsl.errors import BuildError
-from bdw_fed.dsl.handles import Data, Outputs, Parameter
+from bdw_fed.dsl.handles import Data, Outputs
 from bdw_fed.dsl.signature import parameters_of
 from bdw_fed.dsl.steps import StepFunction, write
 from workflow.canonical import AnyObject, canonical_yaml
@@ -132,7 +133,7 @@ class Workflow:
             if name in self._given:
                 continue
             if argument.kind is inspect.Parameter.KEYWORD_ONLY:
-                arguments[name] = Parameter(name)
+                arguments[name] = Symbol(f"param.{name}")
                 continue
             if argument.default is not inspect.Parameter.empty:
                 raise BuildError(

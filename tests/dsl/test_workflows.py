@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from bdw_fed.dsl import BuildError, Data, Dataset, step, workflow
+from bdw_fed.dsl import BuildError, Data, Dataset, each, step, when, workflow
 from bdw_fed.dsl.workflows import Workflow
 from workflow.load import load, read
 
@@ -25,6 +25,16 @@ def count(text: str) -> dict[str, int]:
 @step
 def add(counts: list[dict[str, int]], *, top: int = 10, title: str = "") -> str:
     return f"{title}{len(counts)}{top}"
+
+
+@step
+def total(counts: list[dict[str, int]], *, least: int = 0) -> dict[str, int]:
+    return {word: number for one in counts for word, number in one.items() if number >= least}
+
+
+@step
+def size(counts: list[dict[str, int]]) -> int:
+    return len(counts)
 
 
 @step
@@ -50,7 +60,7 @@ def test_the_model_says_what_the_function_says() -> None:
     assert (second.name, second.retry.attempts) == ("sum-up", 5)
     assert second.inputs["counts"].gather == "all"
     assert second.parameters == {"top": "{param.top}", "title": "The {param.top} first: "}
-    assert third.name == "count-2"
+    assert third.name == "count2"
     assert (spec.outputs["words"].source, spec.outputs["words"].file) == ("sum-up.result", "words.txt")
 
 
@@ -58,16 +68,16 @@ def test_yaml_is_read_as_the_same_models() -> None:
     loaded = load(word_count.yaml())
     assert not loaded.problems
     models = [document.model for document in loaded.documents]
-    assert models == [*(each.model for each in word_count.steps.values()), word_count.model]
+    assert models == [*(used.model for used in word_count.steps.values()), word_count.model]
 
 
 def test_what_is_saved_can_be_applied_as_files(tmp_path: Path) -> None:
     place = word_count.save(tmp_path / "job")
     assert not read(place / "word-count.yaml").problems
-    for each in word_count.steps.values():
-        bundle = each.model.spec.run.bundle
+    for used in word_count.steps.values():
+        bundle = used.model.spec.run.bundle
         assert bundle is not None
-        assert (place / bundle / f"{each.function.__name__}_step.py").is_file()
+        assert (place / bundle / f"{used.function.__name__}_step.py").is_file()
 
 
 def test_a_documents_bundle_is_the_code() -> None:
@@ -83,7 +93,36 @@ def test_loops_and_conditions_of_python_build_the_graph() -> None:
     built = sweep.of(sides=["left", "right", "none"])
     assert list(built.model.spec.outputs) == ["left", "right"]
     assert list(built.model.spec.parameters) == ["top"]
-    assert [use.name for use in built.model.spec.steps] == ["halve", "count", "add", "count-2", "add-2"]
+    assert [use.name for use in built.model.spec.steps] == ["halve", "count", "add", "count2", "add2"]
+
+
+def test_what_is_decided_at_submission_is_said_around_the_steps() -> None:
+    @workflow
+    def variants(
+        texts: Dataset,
+        *,
+        mode: str = "full",
+        tops: tuple[int, ...] = (1, 2),
+        least: int = 0,
+    ) -> dict[str, Data]:
+        counts = count(texts)
+        with each(top=tops, title=["a", "b"]) as (top, title), when((mode == "full") | (top > least)):
+            tables = add(counts.gather(), top=top, title=f"{title}:")
+        with when(~mode.is_in(["quick"])):  # type: ignore[attr-defined]
+            whole = total(counts.gather("tree"), least=size(counts.gather()))
+        with each(number=range(2, 9, 3)) as number:
+            others = add(counts.group("{key}.csv"), top=number)
+        return {"tables": tables, "whole": whole, "others": others}
+
+    spec = variants.model.spec
+    written = {use.name: use.model_dump(mode="json", by_alias=True, exclude_unset=True) for use in spec.steps}
+    first = written["add"]
+    assert first["when"] == "(param.mode == 'full') or (item.top > param.least)"
+    assert first["for_each"] == {"top": {"from": "param.tops"}, "title": ["a", "b"]}
+    assert first["parameters"] == {"top": "{item.top}", "title": "{item.title}:"}
+    assert written["total"]["when"] == "not (param.mode in ['quick'])"
+    assert written["total"]["parameters"] == {"least": "{size.result}"}
+    assert written["add2"]["for_each"] == {"number": {"sequence": {"from": 2, "to": 8, "step": 3}}}
 
 
 def _wrong(body: Any) -> Workflow:
@@ -96,12 +135,14 @@ def _wrong(body: Any) -> Workflow:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (lambda texts, top: count(top), "input text is given the parameter top, but takes data"),
+        (lambda texts, top: count(top), "input text is given the value param.top, but takes data"),
         (lambda texts, top: count("a text"), "input text is given a str, but takes data"),
         (lambda texts, top: add(count(texts), top=texts), "parameter top is given data"),
+        (lambda texts, top: add(count(texts), top=count(texts).gather()), "parameter top is given data"),
+        (lambda texts, top: add(count(texts), top=halve(texts)), "parameter top is given data"),
         (lambda texts, top: add(count(texts), best=1), "has no input or parameter best"),
         (lambda texts, top: count(texts, texts), "2 inputs are given, but the step has 1"),
-        (lambda texts, top: count(texts) if top > 2 else texts, "decides on its parameter top"),
+        (lambda texts, top: count(texts) if top > 2 else texts, "decides on param.top > 2"),
         (lambda texts, top: [count(each) for each in texts], "can't be gone through"),
         (lambda texts, top: f"{top:>5}", "no value yet"),
         (lambda texts, top: None, "returns nothing"),
