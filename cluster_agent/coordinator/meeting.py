@@ -36,7 +36,7 @@ def place(book: Book, live: LiveRun, edge: Edge, made: Output, maker: Maker) -> 
     if edge.pairing == ZIP:
         if edge.together and maker.origin in executors:
             return maker.origin
-        return _of_key(edge.consumer, tracing.lineage(live, maker, made.index))
+        return _of_key(edge.consumer, tracing.name(tracing.lineage(live, maker, made.index)))
     if edge.pairing == GROUP:
         return _of_key(edge.consumer, _key(edge, made.unit.name, "") or "")
     if edge.consumer.here:
@@ -51,7 +51,7 @@ def place(book: Book, live: LiveRun, edge: Edge, made: Output, maker: Maker) -> 
 
 def _key(edge: Edge, name: str, lineage: str) -> str | None:
     if edge.pairing == ZIP:
-        return lineage
+        return tracing.name(lineage)
     return edge.keys.key(name) if edge.keys is not None else ""
 
 
@@ -115,7 +115,7 @@ def _lonely(live: LiveRun, step: Step, groups: dict[str, list[list[bytes]]]) -> 
             found = ", ".join(f"{count} on {port}" for port, count in counts.items())
             return (
                 f"the inputs {' and '.join(counts)} of {step.name} are zipped, but of what {known.name or 'a unit'} "
-                f"({known.lineage}) came of there are {found}: each takes one"
+                f"({tracing.name(known.lineage)}) came of there are {found}: each takes one"
             )
     return ""
 

@@ -1,10 +1,12 @@
 """Lineage: how a unit came about, so that two ports can be zipped whose units come of the same beginnings.
 
 The lineage of a unit is the number of its dataset's part and, for each task on its way, the number that the unit got on
-its port: `2.5` is the sixth piece of the third part, and what a step makes of that piece alone is `2.5.0`. Noughts at
-the end are left out, so that a way with a step more leads to the same name. On one port no two units have the same:
-they have come through the same steps, and differ in some number. A task that takes several units, or none of a dataset,
-is a beginning of its own.
+its port: 2.5 is the sixth piece of the third part, and what a step makes of that piece alone is 2.5.0. Its *name*
+leaves out the noughts at the end, so that a way with a step more at its end leads to the same name. On one port no two
+units have the same: they have come through the same steps, so their lineages are of one length, and differ in some
+number. (Where a port reads several, one unit may come by two of them; then it is not clear which is to be zipped, and
+the run says so.) Noughts at the end are only counted in what is kept, `2.5+1`, since a chain may have very many steps.
+A task that takes several units, or none of a dataset, is a beginning of its own.
 
 It is kept only in runs with a port that is zipped, and travels with the units.
 
@@ -68,7 +70,12 @@ def lineage(live: LiveRun, maker: Maker, index: int) -> str:
     """Of the unit that was made with this number; "" in runs that need none."""
     if not live.graph.zips:
         return ""
-    found = f"{maker.lineage}.{index}"
-    while found.endswith(".0"):
-        found = found[:-2]
-    return found
+    numbers, _, noughts = maker.lineage.partition("+")
+    if not index:
+        return f"{numbers}+{int(noughts or 0) + 1}"
+    return f"{numbers}{'.0' * int(noughts or 0)}.{index}"
+
+
+def name(found: str) -> str:
+    """What units that are zipped have in common of their lineages."""
+    return found.partition("+")[0]

@@ -152,20 +152,30 @@ class _Growing:
         self.add(step, settled=False)
 
     def cross(self) -> None:
+        if any(step.name.startswith("cross") for step in self.steps):
+            return  # pairs of pairs are very many
         inputs = {"all": (self.pick().name, CROSS), "rows": (self.pick().name, EACH)}
         if self.random.random() < 0.2:
             inputs["more"] = (self.pick().name, BROADCAST)
         self.add(Use(self.name("cross"), self.some(), inputs), settled=False)
 
     def zip(self) -> None:
-        """Two steps of the same units, whose outputs are zipped."""
+        """Two steps of the same units, whose outputs are zipped; none of these units has come by two ways."""
         of = self.pick()
+        if not self.plain(of.step):
+            return
         ways = []
         for _ in range(2):
             self.add(Use(self.name("way"), self.some(), {"rows": (of.name, EACH)}), settled=False)
             ways.append(self.ports[-1].name)
         self.read.update(ways)
         self.add(Use(self.name("zip"), self.some(), {"a": (ways[0], ZIP), "b": (ways[1], ZIP)}), settled=False)
+
+    def plain(self, step: Use) -> bool:
+        """No port on the way to the step reads several."""
+        by_name = {each.name: each for each in self.steps}
+        before = [by_name[origin.rpartition(".")[0]] for origin, _ in step.inputs.values()]
+        return not any(step.also.values()) and all(self.plain(each) for each in before)
 
     def meet(self) -> None:
         pairing = self.random.choice((GROUP, GATHER_EACH))
