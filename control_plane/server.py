@@ -190,7 +190,8 @@ class Hub:
         self._agents.taints = self._directories.taints = self._marks.taints
         self._submissions = Submissions(kinds, self._runs, self._blobs, self._agents.statuses)
         self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
-        self._hook_runs = HookRuns(kinds, self._runs, self._submissions)
+        self._hook_runs = HookRuns(self._runs, self._submissions)
+        self._board.over = self._hook_runs.ended
         self._replacements = Replacements(
             self._board,
             self._runs,

@@ -14,16 +14,11 @@ import structlog
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.api.submitting import Submissions
-from control_plane.kinds import Kinds
-from control_plane.patience import persistently
-from control_plane.runs import forms, messages
+from control_plane.runs import messages
 from control_plane.runs.driver import Runs
-from control_plane.runs.errors import RunError
-from control_plane.store.errors import StoreError
-from control_plane.store.etcd.errors import EtcdError
-from wire.errors import ProblemError
+from control_plane.runs.errors import NoSuchRun
 
-_LOOK_SECONDS = 30.0  # for what was left by another hub, or could not be submitted
+_AGAIN_SECONDS = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -31,45 +26,40 @@ _log = structlog.get_logger(__name__)
 class HookRuns:
     """`keep` is run by the hub as long as it lives."""
 
-    def __init__(self, kinds: Kinds, runs: Runs, submissions: Submissions) -> None:
-        self._kinds = kinds
+    def __init__(self, runs: Runs, submissions: Submissions) -> None:
         self._runs = runs
         self._submissions = submissions
-        self._due: dict[tuple[str, str], m.Run] = {}
+        self._due: dict[tuple[str, str], None] = {}
         self._something = asyncio.Event()
 
     def ended(self, run: m.Run) -> None:
-        """A run has ended just now."""
+        """A run has ended, just now or before this hub has started."""
         if run.hooks_due:
-            self._due[run.namespace, run.name] = run
+            self._due[run.namespace, run.name] = None
             self._something.set()
 
     async def keep(self) -> None:
-        """Submit what is due, at once; now and then look whether there is more."""
+        """Submit what is due, at once; what could not be submitted is tried again."""
         while True:
-            for run in (await persistently(self._kinds.runs.list, None)).items:
-                if run.value.state in forms.ENDED:
-                    self.ended(run.value)
-            try:
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    while True:
-                        due, self._due = self._due, {}
-                        for each in due.values():
-                            await self._begin(each)
-                        if not self._due:
-                            self._something.clear()
-                            await self._something.wait()
-            except TimeoutError:
-                continue
+            await self._something.wait()
+            self._something.clear()
+            due, self._due = self._due, {}
+            for name in due:
+                if not await self._begin(*name):
+                    self._due[name] = None
+            if self._due:
+                asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._something.set)
 
-    async def _begin(self, run: m.Run) -> None:
-        for hook in run.hooks_due:
-            try:
+    async def _begin(self, namespace: str, name: str) -> bool:
+        """Whether nothing of the run is due any more."""
+        try:
+            run = await self._runs.get(namespace, name)
+            for hook in run.hooks_due:
                 await self._submissions.submit_hook(run, hook)
-                await self._runs.happened(run.namespace, run.name, messages.HookBegun(hook))
-            except ProblemError as error:
-                _log.warning("a hook can't be planned yet", run=run.name, hook=hook, error=str(error))
-            except (RunError, StoreError, EtcdError) as error:
-                _log.info("a hook is not submitted yet", run=run.name, hook=hook, error=str(error))
-            except Exception as error:  # what it stands on may be gone; the others must not wait for this one
-                _log.warning("a hook can't be submitted", run=run.name, hook=hook, error=str(error))
+                await self._runs.happened(namespace, name, messages.HookBegun(hook))
+        except NoSuchRun:
+            return True
+        except Exception as error:  # what it stands on may be gone; the others must not wait for this one
+            _log.warning("the hooks of a run can't be submitted yet", run=name, error=str(error))
+            return False
+        return True

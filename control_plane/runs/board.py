@@ -52,6 +52,7 @@ class Board:
         self._stopping = asyncio.Event()
         self._watchers: dict[Name, set[asyncio.Event]] = {}
         self.ended: Callable[[m.Run], None] = lambda _: None
+        self.over: Callable[[m.Run], None] = lambda _: None  # one that had ended when this hub started
         self.taken: Callable[[m.Run], None] = lambda _: None
         self.dropped: Callable[[Name], None] = lambda _: None
 
@@ -122,6 +123,8 @@ class Board:
         listing = await persistently(self._kinds.runs.list, None)
         for stored in listing.items:
             self._take(stored.value)
+            if stored.value.state in forms.ENDED:
+                self.over(stored.value)
         return listing
 
     async def keep(self, listing: Listing[m.Run]) -> None:
