@@ -87,14 +87,6 @@ def bring_copies(book: Book, live: LiveRun, step: Step) -> None:
             cross(book, live, live.run.units[unit])
 
 
-def going_on(book: Book, live: LiveRun, unit: Unit) -> None:
-    """A node is still busy with a crossing that we had forgotten."""
-    node = live.run.incoming[unit.id].node
-    if not live.fetching(unit.id, node):
-        live.fetches[unit.id, node] = Fetch(unit.id, node, crossing=True, said=True)
-        book.nodes[node].fetching += unit.size
-
-
 def check(book: Book, live: LiveRun, unit: Unit) -> None:
     """Have nodes look whether they really hold a unit: a fetch from nowhere ends well only if its content is there."""
     for name in unit.copies:

@@ -78,7 +78,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
         _reconcile_tasks(book, live, node, running.get(live.key, {}), same_process=same_process)
         _reconcile_units(book, live, node, here)
         _reconcile_fetches(book, live, node, here, busy.get(live.key, set()))
-        _say_again(book, live, node, busy.get(live.key, set()))
+        _say_again(book, live, node)
         mending.drop_needless(book, live)
         book.touch(live)
     for key, unit in pending:
@@ -190,7 +190,7 @@ def _reconcile_fetches(book: Book, live: LiveRun, node: Node, here: set[bytes], 
             fetching.say(book, live, fetch)  # the node that joined may be the one that has it
 
 
-def _say_again(book: Book, live: LiveRun, node: Node, busy: set[bytes]) -> None:
+def _say_again(book: Book, live: LiveRun, node: Node) -> None:
     for part in live.run.parts:
         if part.state == OPENING and part.node == node.name:
             sources.say_open(book, live, part)
@@ -198,10 +198,7 @@ def _say_again(book: Book, live: LiveRun, node: Node, busy: set[bytes]) -> None:
         unit = live.run.units[unit_id]
         granted = any(state != ACCEPTED for state in incoming.edges.values())
         if granted and not unit.copies and incoming.node in ("", node.name):
-            if unit_id in busy and incoming.node == node.name:
-                fetching.going_on(book, live, unit)
-            else:
-                fetching.cross(book, live, unit)
+            fetching.cross(book, live, unit)  # also if the node is at it: what it knows of the unit may be old
     for unit_id, pushes in live.run.pushes.items():
         unit = live.run.units[unit_id]
         if node.name in unit.copies:

@@ -84,14 +84,19 @@ class Desk:
         self.steps = steps
         self.clusters = clusters
         self.parts = parts or {}
+        self.undialled = undialled
         if len(clusters) > 1:
-            directory = federation_pb2.PeerDirectory()
-            for other in clusters[1:]:
-                peer = directory.peers.add(cluster=other, reachable=True, bandwidth=1e8, latency=0.001)
-                peer.can_dial, peer.can_be_dialled = other not in undialled, True
-            self.do(messages.PeersKnown(directory.SerializeToString()))
+            self.know_peers()
         self.joined = [self.join(node) for node in nodes]
         self.first = self.assign() if steps else Said()
+
+    def know_peers(self) -> Said:
+        """The hub says which clusters there are."""
+        directory = federation_pb2.PeerDirectory()
+        for other in self.clusters[1:]:
+            peer = directory.peers.add(cluster=other, reachable=True, bandwidth=1e8, latency=0.001)
+            peer.can_dial, peer.can_be_dialled = other not in self.undialled, True
+        return self.do(messages.PeersKnown(directory.SerializeToString()))
 
     def assign(self, *, epoch: int = 1, desired: int = RUNNING) -> Said:
         fragment = fragments(self.steps, self.parts, self.clusters, epoch=epoch, policy=self.run_policy)[self.cluster]
