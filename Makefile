@@ -60,7 +60,7 @@ kind-demo: setup-run  ## flights and a chain over three Kubernetes clusters made
 	$(KIND_ENV) $(BIN)/bdw-fed kind up
 
 test: setup  ## the quick tests
-	$(BIN)/pytest -n 2 -m "not slow and not kind and not fault and not browser" tests
+	BDW_FED_HYPOTHESIS=$${BDW_FED_HYPOTHESIS:-quick} $(BIN)/pytest -n 2 -m "not slow and not kind and not fault and not browser" tests
 
 check: setup check-starter  ## format, lint, types, layers, protos
 	$(BIN)/ruff format --check .
