@@ -987,6 +987,26 @@ class Step(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ToleratesForEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     DEFINITION_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
@@ -1004,6 +1024,7 @@ class Step(_message.Message):
     PREEMPTIBLE_FIELD_NUMBER: _builtins.int
     PREFER_FIELD_NUMBER: _builtins.int
     TOLERATES_FIELD_NUMBER: _builtins.int
+    TOLERATES_FOR_FIELD_NUMBER: _builtins.int
     MEASURED_FIELD_NUMBER: _builtins.int
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     START_TIMEOUT_FIELD_NUMBER: _builtins.int
@@ -1052,6 +1073,10 @@ class Step(_message.Message):
         """NoExecute taints that it may run beside: KEY or KEY=VALUE"""
 
     @_builtins.property
+    def tolerates_for(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """those that it may run beside for so many seconds after they have come"""
+
+    @_builtins.property
     def measured(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasuredStep]:
         """by its executors, as known when it was planned"""
 
@@ -1075,6 +1100,7 @@ class Step(_message.Message):
         preemptible: _builtins.bool = ...,
         prefer: _builtins.str = ...,
         tolerates: _abc.Iterable[_builtins.str] | None = ...,
+        tolerates_for: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         measured: _abc.Iterable[Global___MeasuredStep] | None = ...,
         queue_timeout: _builtins.float = ...,
         start_timeout: _builtins.float = ...,
@@ -1082,7 +1108,7 @@ class Step(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "pool", b"pool", "resources", b"resources", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "measured", b"measured", "name", b"name", "on_failure", b"on_failure", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "preemptible", b"preemptible", "prefer", b"prefer", "queue_timeout", b"queue_timeout", "resources", b"resources", "retry", b"retry", "start_timeout", b"start_timeout", "successor", b"successor", "timeout", b"timeout", "tolerates", b"tolerates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "measured", b"measured", "name", b"name", "on_failure", b"on_failure", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "preemptible", b"preemptible", "prefer", b"prefer", "queue_timeout", b"queue_timeout", "resources", b"resources", "retry", b"retry", "start_timeout", b"start_timeout", "successor", b"successor", "timeout", b"timeout", "tolerates", b"tolerates", "tolerates_for", b"tolerates_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

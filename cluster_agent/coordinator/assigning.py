@@ -21,6 +21,7 @@ from cluster_agent.coordinator import (
     remembering,
     reserving,
     routing,
+    tainting,
     timing,
 )
 from cluster_agent.coordinator.book import Book
@@ -74,6 +75,7 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
         book.tell(node, commands.members([live.graph]))
     placement.expect_nodes(book, live)
     timing.begin(book, live)
+    tainting.watch(book, live.graph.steps)
     book.publish(live, "run.started", "", b"", {"workflow": live.graph.workflow, "epoch": live.graph.epoch})
     if (said := book.state.early.get(early.run_name(key))) is not None:
         book.commit(records.EarlyHeard(key))
@@ -119,9 +121,15 @@ def on_peers(book: Book, event: PeersKnown) -> None:
     if event.directory != book.state.directory:
         book.commit(records.DirectoryLearned(event.directory))
         loads.declared_again(book)
-        routing.spill_all(book)
-        for live in book.lives.values():
-            book.touch(live)
+        tainting.noted(book)
+        on_taints(book)
+
+
+def on_taints(book: Book) -> None:
+    """What may be begun here is something else than before."""
+    routing.spill_all(book)
+    for live in book.lives.values():
+        book.touch(live)
 
 
 def apply_taken(book: Book, record: records.FragmentTaken) -> None:

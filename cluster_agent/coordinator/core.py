@@ -52,6 +52,7 @@ from cluster_agent.coordinator import (
     sources,
     state,
     surrendering,
+    tainting,
     telling,
     timing,
 )
@@ -98,6 +99,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "load": telling.on_due,
     "half": reserving.on_half_due,
     "alone": alone.on_due,
+    "tainted": assigning.on_taints,
 }
 
 _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
@@ -190,6 +192,7 @@ class Coordinator:
             book.lives.take(rebuilt(live.run, live.graph, book.nodes, now))
         reserving.resume(book)
         alone.resume(book)
+        tainting.noted(book)
         for live in book.lives.values():
             nodes.resume(book, live)
             retrying.resume(book, live)

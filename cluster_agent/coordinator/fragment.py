@@ -7,6 +7,8 @@ the task's own bytes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -100,7 +102,7 @@ class Step:
     on_failure: str = FAIL
     file: str = ""  # an output's: the name that the workflow saves it under
     prefer: str = ""  # which of several executors a unit goes to: see expected
-    tolerates: frozenset[str] = frozenset()  # NoExecute taints, KEY or KEY=VALUE
+    tolerates: Mapping[str, float] = field(default_factory=dict)  # NoExecute taints, KEY or KEY=VALUE -> for seconds
     measured: dict[str, Fit] = field(default_factory=dict)  # cluster -> of its tasks, as known when it was planned
     ports: tuple[str, ...] = ()
     inputs: list[Edge] = field(default_factory=list)
@@ -321,7 +323,7 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         file=proto.execution.output.file,
         per_slot=proto.execution.split.split.per_slot,
         prefer=proto.prefer,
-        tolerates=frozenset(proto.tolerates),
+        tolerates={**proto.tolerates_for, **dict.fromkeys(proto.tolerates, math.inf)},
         measured={
             each.cluster: Fit(each.fixed_seconds, each.seconds_per_byte, each.mean_seconds, each.weight)
             for each in proto.measured

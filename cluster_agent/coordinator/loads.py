@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from cluster_agent.coordinator.book import Book
 
 UNMEASURED: Final = Fit(0.1, 0.0, 0.1, 0.0)  # a task, before anybody has seen one: nothing much moves for a guess
-_DRAINING: Final = "draining"  # the taint of a cluster that shall be empty
 _UNDECLARED: Final = (0.0, 10e6)  # latency and bandwidth
 _TRUST_HALVES: Final = 4.0  # seconds,
 _TASKS_HALVE: Final = 4.0  # or tasks, where these take longer
@@ -202,19 +201,6 @@ def slots(book: Book, live: LiveRun, step: Step) -> float:
             known = min(known, step.pool_max)
         book.slots_known[key] = known
     return known
-
-
-def begins(book: Book, step: Step) -> bool:
-    """Whether tasks of the step may be begun on this cluster: it tolerates the taints that forbid it.
-
-    What is drained begins only what can be executed nowhere else.
-    """
-    for taint in book.no_execute:
-        key = taint.partition("=")[0]
-        if taint in step.tolerates or key in step.tolerates or (key == _DRAINING and not step.free):
-            continue
-        return False
-    return True
 
 
 # ------------------------------------------------------------------------------------------------- the peers'

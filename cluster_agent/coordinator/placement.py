@@ -16,12 +16,12 @@ from cluster_agent.coordinator import (
     attempts,
     fetching,
     holding,
-    loads,
     ordering,
     parting,
     preempting,
     pressure,
     records,
+    tainting,
 )
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
@@ -135,7 +135,7 @@ def _depth(book: Book, live: LiveRun, step: Step) -> int:
 
 
 def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
-    if book.no_execute and not loads.begins(book, step):
+    if book.no_execute and not tainting.begins(book, step):
         return []
     bound = step.pool_max > 0
     if bound:
@@ -160,7 +160,7 @@ def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
 
 def begins_at_once(book: Book, live: LiveRun, step: Step, node: Node, before: int) -> bool:
     """Whether a task of the step would begin on the node at once, and nowhere sooner, behind so many others."""
-    if pressure.holds_back(book, live, step) or (book.no_execute and not loads.begins(book, step)):
+    if pressure.holds_back(book, live, step) or (book.no_execute and not tainting.begins(book, step)):
         return False
     if (node.holds or step.pool_max) and (before or book.claims):
         return False

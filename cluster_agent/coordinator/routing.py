@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from cluster_agent.coordinator import loads, meeting, records, remembering
+from cluster_agent.coordinator import loads, meeting, records, remembering, tainting
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.expected import FINISH, Expected, preferred
 from cluster_agent.coordinator.fragment import EACH, Edge, Step
@@ -115,7 +115,7 @@ def estimate(book: Book, live: LiveRun, step: Step, cluster: str, size: int, mor
 def _here(book: Book, live: LiveRun, step: Step, size: int) -> Expected:
     ours = loads.here(book)
     fit = loads.tasks_of(book, step).fit(book.now)
-    open_here = loads.begins(book, step)
+    open_here = tainting.begins(book, step)
     slots = loads.slots(book, live, step) if open_here else 0.0
     waiting = ours.queued.get(step.definition, 0) + ours.busy.get(step.definition, 0)
     queue = max(
@@ -272,7 +272,7 @@ def spill(book: Book, live: LiveRun, step: Step) -> None:
         task = live.run.tasks[queue[left]]
         units = [live.run.units[unit] for unit in task.inputs[step.drives]]
         if not _may_go(book, live, edge, task, units):
-            if loads.begins(book, step):
+            if tainting.begins(book, step):
                 return
             continue
         if book.loads.here is not None:  # it is counted among those that wait
@@ -296,7 +296,7 @@ def _may_go(book: Book, live: LiveRun, edge: Edge, task: Task, units: Sequence[U
     incoming = live.run.incoming.get(unit.id)
     if incoming is None or edge.index not in incoming.edges:
         return True
-    return not loads.begins(book, edge.consumer) and edge.index not in incoming.forwarded
+    return not tainting.begins(book, edge.consumer) and edge.index not in incoming.forwarded
 
 
 def spill_all(book: Book) -> None:

@@ -15,8 +15,9 @@ from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.loads import Here, Telling, begins, figures, here, link_from, slots
+from cluster_agent.coordinator.loads import Here, Telling, figures, here, link_from, slots
 from cluster_agent.coordinator.messages import TellLoad
+from cluster_agent.coordinator.tainting import begins
 
 _EVERY: Final = 0.2  # seconds, on the mean
 _AT_ONCE: Final = 3.0  # so often before the mean counts

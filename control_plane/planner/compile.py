@@ -189,6 +189,11 @@ def _step(
     resources, pool = of_a_slot(spec.run, wanted, graph.pool(use, definition.step))
     timeout = graph.timeout(use, definition.step)
     code = execution(spec.run, definition.bundle, wanted)
+    tolerated = [
+        (each.key if each.value is None else f"{each.key}={each.value}", each.seconds)
+        for each in use.place.tolerate
+        if each.effect in (None, "NoExecute")
+    ]
     for name, secret in sorted(spec.secrets.items()):
         code.secrets[name].CopyFrom(m.SecretKey(name=secret.name, key=secret.key))
     step = m.Step(
@@ -220,11 +225,8 @@ def _step(
         start_timeout=timeout.start,
         on_failure=use.on_failure,
         prefer=use.place.prefer,
-        tolerates=[
-            toleration.key if toleration.value is None else f"{toleration.key}={toleration.value}"
-            for toleration in use.place.tolerate
-            if toleration.effect in (None, "NoExecute")
-        ],
+        tolerates=[taint for taint, seconds in tolerated if seconds is None],
+        tolerates_for={taint: seconds for taint, seconds in tolerated if seconds is not None},
         preemptible=use.preemptible,
     )
     return Vertex("step", step, use.place)

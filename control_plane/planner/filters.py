@@ -94,11 +94,12 @@ def _taints(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
 
 
 def tolerated(taint: Taint, tolerations: tuple[Toleration, ...]) -> bool:
-    """Whether one of the tolerations names this taint."""
+    """Whether one of the tolerations names this taint, for more than a while where nothing must begin any more."""
     return any(
         toleration.key == taint.key
         and toleration.value in (None, taint.value)
         and toleration.effect in (None, taint.effect)
+        and (toleration.seconds is None or taint.effect != "NoExecute")
         for toleration in tolerations
     )
 

@@ -263,7 +263,10 @@ def test_what_is_to_stay_can_not_follow_what_gathers(case: CaseOf) -> None:
 def test_a_step_that_is_to_stay_is_pinned_and_hears_what_was_measured_and_preferred(case: CaseOf) -> None:
     steps = """
     - {name: one, use: s@1, in: {x: inputs.rows}, place: {stay: true}}
-    - {name: two, use: s@1, in: {x: one.y}, place: {prefer: distance, tolerate: [{key: removed}]}}
+    - name: two
+      use: s@1
+      in: {x: one.y}
+      place: {prefer: distance, tolerate: [{key: removed}, {key: busy, seconds: 90s}]}
 """
     text = TOPOLOGY + STEP + workflow(steps, "rows: {dataset: rows}")
     planned = plan(case(text).request(measured={"s@1": Measured(None, 0.5)}))
@@ -271,7 +274,7 @@ def test_a_step_that_is_to_stay_is_pinned_and_hears_what_was_measured_and_prefer
     assert one.pinned
     assert not two.pinned
     assert (one.prefer, two.prefer) == ("finish", "distance")
-    assert list(two.tolerates) == ["removed"]
+    assert (list(two.tolerates), dict(two.tolerates_for)) == (["removed"], {"busy": 90.0})
     assert {each.cluster: each.mean_seconds for each in two.measured} == {share.cluster: 0.5 for share in two.executors}
 
 

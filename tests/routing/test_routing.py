@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from bdw_fed.v1 import federation_pb2, model_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
@@ -20,19 +21,27 @@ class Preferring(Use):
 
     prefer: str = ""
     tolerates: tuple[str, ...] = ()
+    patience: Mapping[str, float] = field(default_factory=dict)
 
     def proto(self) -> model_pb2.Step:
         step = super().proto()
         step.prefer = self.prefer
         step.tolerates.extend(self.tolerates)
+        step.tolerates_for.update(self.patience)
         return step
 
 
-def desk_of(parts: int, *, prefer: str = "", cpus: float = 2.0, tolerates: tuple[str, ...] = ()) -> Desk:
+def desk_of(
+    parts: int,
+    *,
+    prefer: str = "",
+    cpus: float = 2.0,
+    tolerates: tuple[str, ...] = (),
+    patience: Mapping[str, float] | None = None,
+) -> Desk:
     first = source("units", [HERE])
-    step = Preferring(
-        "work", [HERE, NEAR, FAR], {"rows": ("inputs.units.out", EACH)}, prefer=prefer, tolerates=tolerates
-    )
+    ports = {"rows": ("inputs.units.out", EACH)}
+    step = Preferring("work", [HERE, NEAR, FAR], ports, prefer=prefer, tolerates=tolerates, patience=patience or {})
     desk = Desk([first, step, output(step)], {"inputs.units": {HERE: parts}}, clusters=[HERE, NEAR, FAR], cpus=cpus)
     desk.do(directory())
     return desk
@@ -209,6 +218,18 @@ def test_a_step_that_tolerates_the_taint_goes_on() -> None:
     desk = desk_of(2, tolerates=("removed",))
     desk.do(directory(taints=("removed=",)))
     assert len(read_all(desk, 2).starts) == 2
+
+
+def test_a_step_that_tolerates_the_taint_for_a_while_goes_on_so_long_and_then_passes_on_what_waits() -> None:
+    desk = desk_of(6, prefer="distance", patience={"removed=": 30.0})
+    desk.do(news(NEAR, wanted=50), news(FAR, wanted=50))
+    started = read_all(desk, 6).starts
+    desk.do(directory(taints=("removed=",)))
+    assert len(desk.done(started[0]).starts) == 1, "it is tolerated still"
+    said = desk.do(news(NEAR, wanted=0, number=2, cpus=1))
+    assert offered(said) == {NEAR: 1}
+    assert offered(desk.at(desk.now + 30.0)).total() == 2
+    assert desk.done(started[1]).starts == []
 
 
 def test_a_unit_that_was_sent_here_is_passed_on_once_and_never_back() -> None:
