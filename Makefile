@@ -67,7 +67,7 @@ check: setup check-starter  ## format, lint, types, layers, protos
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy protos/*.py
-	set -e; for folder in examples/*/ examples/*/steps/; do $(BIN)/mypy $$folder*.py; done
+	set -e; for folder in $(sort $(dir $(wildcard examples/*/*.py examples/*/steps/*.py))); do $(BIN)/mypy $$folder*.py; done
 	rm -rf build/steps; set -e; for kind in python service; do \
 	  $(BIN)/bdw-fed step init checked --kind $$kind --to build/steps/$$kind >/dev/null; \
 	  $(BIN)/mypy build/steps/$$kind/code/*.py; done
