@@ -45,6 +45,11 @@ def escape(out):
     print("hanging", child.pid, flush=True)
     threading.Event().wait()
 
+def escape_bare(out):
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={})
+    print("hanging", child.pid, flush=True)
+    threading.Event().wait()
+
 def fork_escape(out):
     if os.fork() == 0:
         os.setsid()
@@ -222,7 +227,7 @@ async def test_all_that_is_written_is_heard_before_the_outcome(runtime: Runtime,
     await worker.stop()
 
 
-@pytest.mark.parametrize("function", ["hang", "escape", "fork_escape"])
+@pytest.mark.parametrize("function", ["hang", "escape", "escape_bare", "fork_escape"])
 async def test_cancelling_kills_a_task_with_all_its_processes(
     runtime: Runtime, bundle: Path, tmp_path: Path, function: str
 ) -> None:

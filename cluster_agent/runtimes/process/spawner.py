@@ -48,6 +48,7 @@ _READ_BYTES = 1 << 16
 _DESCRIPTORS = 3
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_LOOKS, _LOOK_AGAIN_MS = 20, 50  # at orphans, until what they are is clear
 _CONTROL = 3  # the descriptor of a function's control socket
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -75,6 +76,7 @@ class Spawner:
         self._worker = worker
         self._programs = programs
         self._children: dict[int, _Child] = {}
+        self._looks = 0  # at orphans of whom it is not clear yet whose they are
         self._ended: set[int] = set()  # former children, as long as there may be anything left of their sessions
         self._slots: dict[int, _Slot] = {}
         self._buffer = bytearray()
@@ -99,7 +101,10 @@ class Spawner:
         poll.register(self._wake, select.POLLIN)
         try:
             while True:
-                ready = [descriptor for descriptor, _ in poll.poll()]
+                ready = [descriptor for descriptor, _ in poll.poll(_LOOK_AGAIN_MS if self._looks else None)]
+                if not ready:
+                    self._looks -= 1
+                    self._end_orphans()
                 if self._wake in ready:
                     os.read(self._wake, 4096)
                     self._reap()
@@ -255,6 +260,7 @@ class Spawner:
             except ChildProcessError:
                 return
             if waiting is None:
+                self._looks = _LOOKS
                 self._end_orphans()
                 return
             pid = waiting.si_pid
@@ -283,9 +289,10 @@ class Spawner:
         strangers = [pid for pid in self._all_children() if pid not in self._children]
         if not strangers:
             self._ended.clear()
+            self._looks = 0
             return False
         alive = {child.number for child in self._children.values()}
-        found = False
+        found = unclear = False
         for pid in strangers:
             try:
                 session = os.getsid(pid)
@@ -294,14 +301,18 @@ class Spawner:
                     found = True
                     continue
                 environment = Path(f"/proc/{pid}/environ").read_bytes()
-                if not environment:
-                    continue  # dead already
+                if not environment:  # dead already; without any; or about to become another program, and not yet it
+                    if _is_dead(pid):
+                        continue
+                    unclear = True
                 number = _marked(environment)
                 found = found or number in (None, ended)
                 if number not in alive and (number is not None or not alive):
                     os.kill(pid, signal.SIGKILL)
             except OSError:
                 continue
+        if not unclear:
+            self._looks = 0
         return found
 
     def _all_children(self) -> list[int]:
@@ -352,6 +363,10 @@ def _marked(environment: bytes) -> int | None:
         if name == MARK.encode() and number.isdigit():
             return int(number)
     return None
+
+
+def _is_dead(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "ZX"
 
 
 def _kill_group(pid: int) -> None:
