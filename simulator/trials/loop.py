@@ -88,6 +88,7 @@ class VirtualLoop(base_events.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
+        self._under_way: dict[asyncio.Task[Any], None] = {}
         self.events = 0  # callbacks that were called
         self._selector = self  # the loop is its own: `select` is where it would wait
         self.set_task_factory(cast(Any, _make_task))
@@ -97,6 +98,14 @@ class VirtualLoop(base_events.BaseEventLoop):
     def time(self) -> float:
         """Virtual seconds."""
         return self._now
+
+    def hold(self, task: asyncio.Task[Any]) -> None:
+        """Keep a task until it is done: what a killed process is still busy with nobody else knows of.
+
+        The garbage collector would find it, and say so, whenever it happens to look.
+        """
+        self._under_way[task] = None
+        task.add_done_callback(lambda done: self._under_way.pop(done, None))
 
     _ready: Any
 
@@ -149,6 +158,7 @@ def _make_task(
     loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], context: contextvars.Context | None = None
 ) -> asyncio.Task[Any]:
     task = asyncio.Task(coro, loop=loop, context=context)
+    cast(VirtualLoop, loop).hold(task)
     owner = context.get(_current) if context is not None else _current.get()
     if owner is not None:
         owner.owns(task)
