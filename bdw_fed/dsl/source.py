@@ -8,7 +8,6 @@ the imports that it needs. A module of the user's own, which can't be imported e
 from __future__ import annotations
 
 import ast
-import builtins
 import inspect
 import site
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 from bdw_fed.dsl.errors import BuildError
 
 _FUTURE = "from __future__ import annotations"
+_BUILT_IN = (type(len), type(str.join))  # functions of modules that are written in C
 
 
 class Extracted:
@@ -45,13 +45,11 @@ class Extracted:
         text, tree = _text(self._step, thing)
         scope = getattr(thing, "__globals__", None) or vars(sys.modules[thing.__module__])
         closed = _closed_over(thing)
-        for used in _names(tree):
+        for used in _names(tree):  # what is in neither is bound within the function, built in, or shows when called
             if used in closed:
                 self._use(used, closed[used], thing)
             elif used in scope:
                 self._use(used, scope[used], thing)
-            elif not hasattr(builtins, used) and used != name:
-                continue  # bound within the function, or an error that shows when it is called
         del self._texts[name]
         self._texts[name] = text  # what it uses stands before it
 
@@ -68,7 +66,7 @@ class Extracted:
             else:
                 self._imports[f"from {value.__module__} import {_renamed(value.__qualname__, name)}"] = None
                 self._bring(sys.modules[value.__module__])
-        elif isinstance(value, builtin_callables) and getattr(value, "__module__", None):
+        elif isinstance(value, _BUILT_IN) and getattr(value, "__module__", None):
             self._imports[f"from {value.__module__} import {_renamed(value.__qualname__, name)}"] = None
         elif _is_plain(value):
             self._texts.setdefault(name, f"{name} = {value!r}")
@@ -92,9 +90,6 @@ class Extracted:
             for imported in _imported(ast.parse(self.files[name])):
                 if (known := sys.modules.get(imported)) is not None:
                     self._bring(known)
-
-
-builtin_callables = (type(len), type(str.join))
 
 
 def _text(step: str, thing: Any) -> tuple[str, ast.AST]:

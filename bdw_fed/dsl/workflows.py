@@ -18,7 +18,7 @@ from bdw_fed.client import Document
 from bdw_fed.dsl import recording
 from bdw_fed.dsl.conditions import Symbol
 from bdw_fed.dsl.errors import BuildError
-from bdw_fed.dsl.handles import Data, Outputs
+from bdw_fed.dsl.handles import Data
 from bdw_fed.dsl.signature import parameters_of
 from bdw_fed.dsl.steps import StepFunction, write
 from workflow.canonical import AnyObject, canonical_yaml
@@ -103,7 +103,9 @@ class Workflow:
         with recording.building() as made:
             returned = self._function(**arguments)
         spec = {
-            "parameters": {name: said for name, said in self._parameters().items() if name not in self._given},
+            "parameters": {
+                name: said for name, said in parameters_of(self._function).items() if name not in self._given
+            },
             "inputs": {name: {"dataset": dataset} for name, dataset in inputs.items()},
             "steps": made.uses,
             "outputs": self._outputs(returned),
@@ -120,9 +122,6 @@ class Workflow:
         if problems := [problem for problem in problems if problem.severity == "error"]:
             raise BuildError.of(f"workflow {self.name}", problems)
         return model, made.steps
-
-    def _parameters(self) -> dict[str, dict[str, Any]]:
-        return parameters_of(self._function)
 
     def _arguments(self) -> tuple[dict[str, str], dict[str, Any]]:
         """The datasets by input, and what the function is called with."""
@@ -158,7 +157,7 @@ class Workflow:
             )
         outputs: dict[str, Any] = {}
         for name, data in returned.items():
-            if isinstance(data, Outputs) or not isinstance(data, Data):
+            if not isinstance(data, Data):
                 raise BuildError(f"workflow {self.name}: output {name} is not the data of one port")
             words = {"file": data.saved_as, "merge": data.words.get("merge")}
             told = {word: value for word, value in words.items() if value}

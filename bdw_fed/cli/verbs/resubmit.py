@@ -6,7 +6,8 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.options import Namespace, Output, Parameters, RunName, State, connect, parameters_from
-from bdw_fed.cli.output import Format, plain, show_values
+from bdw_fed.cli.output import Format
+from bdw_fed.cli.submission import show_submitted
 
 EXAMPLES = """\
   bdw-fed resubmit delays-x7k2p
@@ -26,16 +27,4 @@ def command(
     """Start a new run of the same workflow, as it was then, with the same parameters but for those given here."""
     with connect(state, namespace) as client:
         response = client.resubmit(run, parameters_from(parameter or []), name=name)
-        if output in (Format.JSON, Format.YAML):
-            show_values(plain(response), output)
-        elif output is Format.NAME:
-            print(response.run.name)
-        else:
-            print(f"run {response.run.name} submitted")
-            for warning in response.plan.warnings:
-                print(f"warning: {warning}")
-        if wait:
-            from bdw_fed.cli.progress import follow
-
-            return follow(client, response.run.name, output)
-    return None
+        return show_submitted(client, response, output, wait=wait)

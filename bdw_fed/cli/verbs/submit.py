@@ -7,6 +7,7 @@ from typing import Annotated
 from bdw_fed.cli.arguments import Argument, Option
 from bdw_fed.cli.options import Namespace, Output, Parameters, State, connect, parameters_from
 from bdw_fed.cli.output import Format, plain, show_values
+from bdw_fed.cli.submission import show_submitted
 
 EXAMPLES = """\
   bdw-fed submit delays
@@ -32,20 +33,12 @@ def command(
         response = client.submit(
             workflow, parameters_from(parameter or []), name=name, topology=topology, dry_run=dry_run
         )
-        if output in (Format.JSON, Format.YAML):
-            show_values(plain(response), output)
-        elif dry_run:
-            from bdw_fed.cli.explanation import show_plan
+        if not dry_run:
+            return show_submitted(client, response, output, wait=wait)
+    if output in (Format.JSON, Format.YAML):
+        show_values(plain(response), output)
+    else:
+        from bdw_fed.cli.explanation import show_plan
 
-            show_plan(response.plan, wide=output is Format.WIDE)
-        elif output is Format.NAME:
-            print(response.run.name)
-        else:
-            print(f"run {response.run.name} submitted")
-            for warning in response.plan.warnings:
-                print(f"warning: {warning}")
-        if wait and not dry_run:
-            from bdw_fed.cli.progress import follow
-
-            return follow(client, response.run.name, output)
+        show_plan(response.plan, wide=output is Format.WIDE)
     return None
