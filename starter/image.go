@@ -9,7 +9,7 @@ import (
 // image is what the user's image has that matters to a daemon.
 type image struct {
 	interpreters []text // of Python, absolute, the preferred one first
-	worker       string // the file that they execute
+	worker       string // the directory of modules that they execute
 }
 
 // interpreters are those of Python that are on our PATH, or the one that was asked for.

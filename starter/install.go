@@ -1,19 +1,14 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 )
 
-// workerFile is what an interpreter executes, and programsFile what it loads for the small jobs of a command; both lie
-// beside this program.
-const (
-	workerFile   = "worker.py"
-	programsFile = "programs.py"
-)
+// workerDirectory is what an interpreter executes: a directory of modules beside this program.
+const workerDirectory = "worker"
 
 // install copies this program and what lies beside it into a directory: an init container whose image holds these
 // files alone has no other program that could.
@@ -25,14 +20,21 @@ func install(directory string) error {
 	if err := copyFile(self, filepath.Join(directory, "starter"), 0o755); err != nil {
 		return fmt.Errorf("install: %w", err)
 	}
-	for _, name := range []string{workerFile, programsFile} {
-		beside := filepath.Join(filepath.Dir(self), name)
-		err = copyFile(beside, filepath.Join(directory, name), 0o644)
-		if errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("install: expected %s beside this program, at %s", name, beside)
-		}
-		if err != nil {
-			return err
+	beside := filepath.Join(filepath.Dir(self), workerDirectory)
+	modules, err := filepath.Glob(filepath.Join(beside, "*.py"))
+	if err != nil {
+		return err
+	}
+	if len(modules) == 0 {
+		return fmt.Errorf("install: expected the modules of the %s beside this program, at %s", workerDirectory, beside)
+	}
+	to := filepath.Join(directory, workerDirectory)
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return fmt.Errorf("install: %w", err)
+	}
+	for _, module := range modules {
+		if err := copyFile(module, filepath.Join(to, filepath.Base(module)), 0o644); err != nil {
+			return fmt.Errorf("install: %w", err)
 		}
 	}
 	return nil

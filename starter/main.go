@@ -32,7 +32,7 @@ import (
 const usage = `starter executes what the node daemon orders, in a pod made of any image.
 
   starter [OPTIONS] SOCKET     listen on this path and serve one daemon after another
-  starter install DIRECTORY    copy this program, and worker.py and programs.py beside it, into a directory
+  starter install DIRECTORY    copy this program, and the worker beside it, into a directory
 
 Options:
 `
@@ -66,7 +66,7 @@ func run(arguments []string) error {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
-	worker := flags.String("worker", filepath.Join(filepath.Dir(self), workerFile), "`file` that an interpreter executes")
+	worker := flags.String("worker", filepath.Join(filepath.Dir(self), workerDirectory), "`directory` that an interpreter executes")
 	python := flags.String("python", "", "the interpreter's `path`; by default python3 or python on PATH")
 	peers := flags.String("peers", "", "`users` by number, with commas, who may order besides root and our own user")
 	group := flags.Int("group", -1, "`group` by number that may open the socket; by default only our own user may")

@@ -53,7 +53,7 @@ async def test_a_failing_function_is_told_with_its_own_words(edge: Cluster, tmp_
     failure = (await edge.agent.result(task.key)).failure
     assert (failure.kind, failure.message) == ("exception", "ValueError: no such airport: ‘XYZ’")
     assert 'raise ValueError("no such airport' in failure.detail
-    assert "worker.py" not in failure.detail
+    assert "process/worker/" not in failure.detail
 
 
 async def test_a_split_tells_its_parts_as_they_come(edge: Cluster) -> None:

@@ -27,7 +27,6 @@ import pytest
 
 from cluster_agent.runtimes.base import Job, Outcome, Runtime, Worker, WorkerSpec
 from cluster_agent.runtimes.errors import StartError
-from cluster_agent.runtimes.process import programs as programs_module
 from cluster_agent.runtimes.process import worker as worker_module
 from cluster_agent.runtimes.process.command import CommandWorker
 from cluster_agent.runtimes.process.link import SpawnerLink
@@ -115,7 +114,7 @@ class Pod(Runtime):
         self._program = program
         self._env = env
         self._options = options
-        self.arguments: list[str] = ["--worker", worker_module.__file__]
+        self.arguments: list[str] = ["--worker", str(Path(worker_module.__file__).parent)]
 
     async def open(self) -> None:
         self.process = subprocess.Popen(  # noqa: ASYNC220
@@ -500,12 +499,13 @@ def test_an_image_of_these_files_alone_can_install_them(program: Path, tmp_path:
     command = [tmp_path / "starter", "install", to]
     missing = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert missing.returncode == 2
-    assert f"at {tmp_path}/worker.py" in missing.stderr
-    beside = [Path(module.__file__) for module in (programs_module, worker_module)]
-    for path in beside:
-        shutil.copy(path, tmp_path)
+    assert f"at {tmp_path}/worker" in missing.stderr
+    worker = Path(worker_module.__file__).parent
+    shutil.copytree(worker, tmp_path / "worker")
     subprocess.run(command, check=True, timeout=DEADLINE)
-    assert sorted(path.name for path in to.iterdir()) == ["programs.py", "starter", "worker.py"]
+    assert sorted(path.name for path in to.iterdir()) == ["starter", "worker"]
     assert (to / "starter").stat().st_mode & 0o777 == 0o755
-    for path in beside:
-        assert (to / path.name).read_bytes() == path.read_bytes()
+    modules = sorted(path.name for path in worker.glob("*.py"))
+    assert sorted(path.name for path in (to / "worker").iterdir()) == modules
+    for name in modules:
+        assert (to / "worker" / name).read_bytes() == (worker / name).read_bytes()

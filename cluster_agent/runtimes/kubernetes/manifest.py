@@ -32,7 +32,7 @@ from wire.digests import bytes_digest
 
 OWNER_LABEL: Final = "bdw-fed.io/owner"
 WORKER: Final = "worker"
-STARTER_IN_IMAGE: Final = "/opt/bdw-fed/starter/starter"  # in our own; worker.py lies beside it
+STARTER_IN_IMAGE: Final = "/opt/bdw-fed/starter/starter"  # in our own; the worker lies beside it
 _INSTALLED: Final = "/.bdw-fed"
 SECRETS: Final = PurePosixPath("/.bdw-fed-secrets")
 _BUNDLE: Final = "bdw-fed.io/bundle"

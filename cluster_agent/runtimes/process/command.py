@@ -26,10 +26,10 @@ from cluster_agent.runtimes.process.ending import (
 )
 from cluster_agent.runtimes.process.link import Child, Exit, Slot, SpawnerLink
 from cluster_agent.runtimes.process.places import Places
-from cluster_agent.runtimes.process.programs import FUNCTION
 from cluster_agent.runtimes.process.python import PythonWorker
 from cluster_agent.runtimes.process.smallprograms import SmallPrograms
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
+from cluster_agent.runtimes.process.worker.programs import FUNCTION
 
 
 class CommandWorker(Worker):

@@ -23,7 +23,7 @@ from typing import Final
 
 from cluster_agent.data.sync import sync_paths
 from cluster_agent.runtimes.base import LeftRow
-from cluster_agent.runtimes.process.worker import ANSWER, KEPT, answers
+from cluster_agent.runtimes.process.worker.frames import ANSWER, KEPT, answers
 
 ROW: Final = b"R"
 _FILE_BYTES: Final = 256 << 10

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cluster_agent.runtimes.process.worker import (
+from cluster_agent.runtimes.process.worker.frames import (
     AT,
     SENDINGS,
     SHARED_BYTES,

@@ -24,7 +24,7 @@ from cluster_agent.runtimes.process.places import Place, Places
 from cluster_agent.runtimes.process.small import SmallJobs
 from cluster_agent.runtimes.process.spawner import MARK
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
-from cluster_agent.runtimes.process.worker import LEAVING, answers
+from cluster_agent.runtimes.process.worker.frames import LEAVING, answers
 
 _Message = Any
 

@@ -22,7 +22,8 @@ from cluster_agent.runtimes.process.ending import with_limit
 from cluster_agent.runtimes.process.keep import Keep
 from cluster_agent.runtimes.process.pipe import NO_LIMIT, Pipe, Shared
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
-from cluster_agent.runtimes.process.worker import LEAVING, LEFT, NO_ROOM, WAITING, WORKS_KNOWN, answers, frame
+from cluster_agent.runtimes.process.worker.failures import NO_ROOM
+from cluster_agent.runtimes.process.worker.frames import LEAVING, LEFT, WAITING, WORKS_KNOWN, answers, frame
 
 if TYPE_CHECKING:
     from cluster_agent.runtimes.base import Worker

@@ -18,8 +18,8 @@ from cluster_agent.runtimes.base import Listener, Outcome, SmallEnd, SmallJob, S
 from cluster_agent.runtimes.errors import TemplateError
 from cluster_agent.runtimes.process.argv import fill
 from cluster_agent.runtimes.process.link import Exit
-from cluster_agent.runtimes.process.programs import ENDED, PROGRAM, ROOT
 from cluster_agent.runtimes.process.streams import LastWords
+from cluster_agent.runtimes.process.worker.programs import ENDED, PROGRAM, ROOT
 
 if TYPE_CHECKING:
     from cluster_agent.runtimes.base import Worker

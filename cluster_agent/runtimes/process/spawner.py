@@ -38,11 +38,13 @@ import socket
 import struct
 import sys
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 MARK = "BDW_FED_WORKER"
+_WORKER = "bdw_fed_worker"  # the package of the same name in a pod, see its __main__
 _LENGTH = struct.Struct("<I")
 _READ_BYTES = 1 << 16
 _DESCRIPTORS = 3
@@ -70,10 +72,18 @@ class _Slot(NamedTuple):
 class Spawner:
     """The children by pid, and the conversation with the daemon."""
 
-    def __init__(self, connection: socket.socket, owner: str, worker: ModuleType, programs: ModuleType) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        owner: str,
+        serve: Callable[[int], None],
+        children: Callable[[], list[int]],
+        programs: ModuleType,
+    ) -> None:
         self._connection = connection
         self._owner = owner
-        self._worker = worker
+        self._serve = serve
+        self._orphans = children
         self._programs = programs
         self._children: dict[int, _Child] = {}
         self._looks = 0  # at orphans of whom it is not clear yet whose they are
@@ -225,7 +235,7 @@ class Spawner:
             os.environ.clear()
             os.environ.update(order["env"])
             os.chdir("/")
-            self._worker.serve(_CONTROL)
+            self._serve(_CONTROL)
             code = 0
         except BaseException as error:
             import contextlib
@@ -318,10 +328,10 @@ class Spawner:
     def _all_children(self) -> list[int]:
         """Our children, and orphans that became ours."""
         if self._listed < 0:
-            return self._worker.children()  # type: ignore[no-any-return]
+            return self._orphans()
         listed = os.pread(self._listed, _READ_BYTES, 0)
         if len(listed) == _READ_BYTES:
-            return self._worker.children()  # type: ignore[no-any-return]
+            return self._orphans()
         return [int(pid) for pid in listed.split()]
 
     def _signal(self, number: int, which: int) -> None:
@@ -336,7 +346,7 @@ class Spawner:
         for pid in self._children:
             _kill_group(pid)
         while True:
-            left = self._worker.children()
+            left = self._orphans()
             if not left:
                 return
             for pid in left:
@@ -388,14 +398,15 @@ def _flush_and_exit(code: int) -> None:
     os._exit(code)
 
 
-def _load(name: str) -> ModuleType:
-    """A module that lies beside this one, under a name that is nobody else's."""
-    spec = importlib.util.spec_from_file_location(f"bdw_fed_{name}", Path(__file__).with_name(f"{name}.py"))
+def _load_worker() -> None:
+    """The package that lies beside this module, under a name that is nobody else's."""
+    folder = Path(__file__).with_name("worker")
+    spec = importlib.util.spec_from_file_location(
+        _WORKER, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    package = sys.modules[_WORKER] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
 
 
 def main(fd: int, owner: str, memory: str) -> None:
@@ -408,10 +419,12 @@ def main(fd: int, owner: str, memory: str) -> None:
     os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    worker, programs = _load("worker"), _load("programs")
+    _load_worker()
+    modules = ("serving", "system", "programs")
+    serving, system, programs = (importlib.import_module(f"{_WORKER}.{name}") for name in modules)
     gc.collect()
     gc.freeze()
-    Spawner(connection, owner, worker, programs).run()
+    Spawner(connection, owner, serving.serve, system.children, programs).run()
     if memory:
         shutil.rmtree(memory, ignore_errors=True)
 

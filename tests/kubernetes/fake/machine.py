@@ -108,7 +108,7 @@ class Machine:
         process = await asyncio.create_subprocess_exec(
             self._program,
             "--worker",
-            worker.__file__,
+            str(Path(worker.__file__).parent),
             *container["command"][1:],
             env=self.images[container["image"]],
             stderr=asyncio.subprocess.PIPE,

@@ -1,8 +1,8 @@
 """Programs for the small jobs of a `command` step: the function that the worker's interpreter calls for each.
 
-Stands alone, on the standard library: the spawner loads it beside `worker`, whose directory in memory, answers and
-cleaning up are used as they are; what is different is that the function starts a program and waits for it. So the
-process that starts programs is one for each worker, and between two programs it waits for nobody.
+Of the worker the directory in memory, answers and cleaning up are used as they are; what is different is that the
+function starts a program and waits for it. So the process that starts programs is one for each worker, and between two
+programs it waits for nobody.
 
 The words of the program come in the parameter PROGRAM, filled in but for the task's directory, which is ROOT in them.
 A program leads a process group, in our session: what it does to its group does not concern us, and when we are killed
@@ -17,7 +17,7 @@ import os
 import signal
 from typing import Any
 
-FUNCTION = "bdw_fed_programs:run"  # as the spawner has loaded it
+FUNCTION = "bdw_fed_worker.programs:run"
 PROGRAM = "program"  # [words, environment of the step's own]; where there are no words, [why not]
 ROOT = "\0root\0"  # which no word that could be executed has in it
 ENDED = "ended"  # a kind of failure: the message is the program, the detail its wait status
