@@ -45,6 +45,11 @@ class Faults:
     taint: float = 0.0  # a cluster must not begin anything for a while
     budget: int = 40  # node restarts, crashes and breaks in all, so that every run comes to an end
 
+    @classmethod
+    def everything(cls, *, crash: float = 0.03) -> Faults:
+        """All that a run must bear: new ones, since a run uses up their budget."""
+        return cls(attempt_fails=0.05, crash=crash, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+
 
 class FakeNode:
     """A node daemon: a store, tasks that end when the test wants, results repeated until they are acknowledged."""

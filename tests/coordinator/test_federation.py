@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
 from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.workflows import random_graph
+from tests.settings import few
 
 CLUSTERS = {"edge1": {"n1": 2.0}, "edge2": {"n1": 1.0, "n2": 2.0}, "cloud": {"n1": 4.0, "n2": 2.0}}
-
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))  # a whole run is many in one
 
 
 def run_random(seed: int, faults: Faults | None = None) -> Federation:
@@ -87,7 +86,7 @@ def test_a_lost_store_is_made_good_or_the_run_fails_and_says_what_is_lost(seed: 
 @few
 @given(st.integers(0, 2**32))
 def test_everything_may_go_wrong_at_once(seed: int) -> None:
-    faults = Faults(attempt_fails=0.05, crash=0.05, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+    faults = Faults.everything(crash=0.05)
     federation = run_random(seed, faults)
     federation.check_succeeded()
     finish(federation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from bdw_fed.v1 import model_pb2
@@ -132,10 +133,15 @@ def table(clusters: Iterable[str], epoch: int, *, run: str = "run-1") -> bytes:
     return model_pb2.EpochTable(namespace="default", run=run, revision=epoch, epochs=epochs).SerializeToString()
 
 
+def some_of(random: Random, clusters: Sequence[str]) -> list[str]:
+    """At least one of them."""
+    return random.sample(list(clusters), random.randint(1, len(clusters)))
+
+
 def random_graph(random: Random, clusters: Sequence[str]) -> tuple[list[Use], dict[str, dict[str, int]]]:
     """A graph with sources on some clusters, splits, steps a unit, joins of a cluster, gathers, side outputs."""
     edges = random.sample(list(clusters), random.randint(1, len(clusters)))
-    some = lambda: random.sample(list(clusters), random.randint(1, len(clusters)))  # noqa: E731
+    some = partial(some_of, random, clusters)
     one = lambda: [random.choice(list(clusters))]  # noqa: E731
     flights = source("flights", edges)
     steps = [flights]

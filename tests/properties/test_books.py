@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.coordinator.federation import Faults
 from tests.properties.worlds import World
-
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))  # a whole run is many in one
+from tests.settings import few
 
 
 @few
@@ -22,7 +21,7 @@ def test_the_books_add_up_at_every_event_of_a_quiet_run(seed: int) -> None:
 @few
 @given(st.integers(0, 2**32))
 def test_the_books_add_up_whatever_fails_dies_or_is_cut_off(seed: int) -> None:
-    faults = Faults(attempt_fails=0.05, crash=0.05, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+    faults = Faults.everything(crash=0.05)
     world = World(seed, faults, audited=0.5)
     world.run()
     world.check_succeeded()

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.fragment import BROADCAST as BROADCAST_EDGE
 from cluster_agent.coordinator.grouping import made
 from tests.coordinator.federation import Agent, Faults
-from tests.coordinator.workflows import BROADCAST, EACH, GATHER, Use, output, source
+from tests.coordinator.workflows import BROADCAST, EACH, GATHER, Use, output, some_of, source
 from tests.properties.graphs import Parts
 from tests.properties.worlds import World
-
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
-FAULTS = Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+from tests.settings import few
 
 
 def grown(random: Random, clusters: Sequence[str]) -> tuple[list[Use], Parts]:
     """Data here and there, of which some is read by every task, itself or what a step makes of it."""
-    some = lambda: random.sample(list(clusters), random.randint(1, len(clusters)))  # noqa: E731
+    some = partial(some_of, random, clusters)
     rows, table = source("rows", some()), source("table", some())
     steps = [rows, table]
     side = table
@@ -93,7 +92,7 @@ def test_each_task_reads_all_that_is_broadcast_and_its_bytes_cross_once(seed: in
 @few
 @given(st.integers(0, 2**32))
 def test_each_task_reads_all_that_is_broadcast_while_everything_goes_wrong(seed: int) -> None:
-    reading(seed, Faults(**vars(FAULTS)))
+    reading(seed, Faults.everything())
 
 
 @few

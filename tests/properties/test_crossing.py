@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.coordinator.desk import Desk, unit_ids
 from tests.coordinator.federation import Faults
-from tests.coordinator.workflows import CROSS, EACH, GATHER, Use, output, source
+from tests.coordinator.workflows import CROSS, EACH, GATHER, Use, output, some_of, source
 from tests.properties.graphs import Parts
 from tests.properties.worlds import World
-
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
+from tests.settings import few
 
 
 def grown(random: Random, clusters: Sequence[str]) -> tuple[list[Use], Parts]:
     """Two datasets that lie here and there; what comes of their pairs is gathered."""
-    some = lambda: random.sample(list(clusters), random.randint(1, len(clusters)))  # noqa: E731
+    some = partial(some_of, random, clusters)
     rows, table = source("rows", some()), source("table", some())
     inputs = {"a": ("inputs.table.out", CROSS), "b": ("inputs.rows.out", EACH)}
     crossed = Use("crossed", some(), inputs, counter=random.choice(list(clusters)))
@@ -50,7 +50,7 @@ def test_each_pair_is_one_task_and_bytes_cross_once(seed: int) -> None:
 @few
 @given(st.integers(0, 2**32))
 def test_each_pair_is_one_task_whatever_goes_wrong(seed: int) -> None:
-    crossed(seed, Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02))
+    crossed(seed, Faults.everything())
 
 
 def test_a_unit_is_held_until_the_last_of_its_pairs_is_done() -> None:

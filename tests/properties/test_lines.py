@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
@@ -14,9 +14,9 @@ from tests.coordinator.federation import RUN, RUNNING, Agent, Faults
 from tests.coordinator.workflows import Use, fragments
 from tests.properties.test_replacing import Replacing, without
 from tests.properties.worlds import World
+from tests.settings import few
 from wire.lines import line_name
 
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
 SUCCEEDED, FORGOTTEN = model_pb2.FRAGMENT_STATE_SUCCEEDED, model_pb2.DESIRED_STATE_FORGOTTEN
 LINE = RunKey(RUN.namespace, line_name(RUN.run, 2))
 
@@ -155,5 +155,5 @@ def test_of_two_lines_one_is_whole_and_the_other_is_gone(seed: int, moment: int,
 @few
 @given(seeds, moments, moments, winners)
 def test_so_it_is_while_everything_goes_wrong(seed: int, moment: int, later: int, winner: RunKey) -> None:
-    faults = Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+    faults = Faults.everything()
     two_lines(seed, moment, later, winner, faults)

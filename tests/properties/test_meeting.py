@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator import records
 from tests.coordinator.federation import Agent, Faults
-from tests.coordinator.workflows import BROADCAST, EACH, GATHER, GATHER_EACH, GROUP, Use, output, source, split
+from tests.coordinator.workflows import BROADCAST, EACH, GATHER, GATHER_EACH, GROUP, Use, output, some_of, source, split
 from tests.properties.graphs import Parts
 from tests.properties.worlds import World
-
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
-
-
-def everything() -> Faults:
-    return Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+from tests.settings import few
 
 
 def grown(random: Random, clusters: Sequence[str]) -> tuple[list[Use], Parts]:
     """Pieces of data of some clusters, worked on anywhere, that meet by their names and where they were made."""
-    some = lambda: random.sample(list(clusters), random.randint(1, len(clusters)))  # noqa: E731
+    some = partial(some_of, random, clusters)
     data = source("data", some())
     pieces = split(data)
     made = Use("made", some(), {"rows": (f"{pieces.name}.out", EACH)}, counter=random.choice(list(clusters)))
@@ -94,7 +90,7 @@ def test_units_meet_where_they_belong_and_their_bytes_cross_once(seed: int) -> N
 @few
 @given(st.integers(0, 2**32))
 def test_units_meet_where_they_belong_while_everything_goes_wrong(seed: int) -> None:
-    met(seed, everything())
+    met(seed, Faults.everything())
 
 
 def test_a_unit_without_a_key_ends_the_run_and_is_named() -> None:

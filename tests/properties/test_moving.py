@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator import records
@@ -15,8 +15,8 @@ from tests.coordinator.workflows import EACH, GATHER, Use, output, source
 from tests.properties.graphs import Parts
 from tests.properties.worlds import World
 from tests.routing.test_routing import news
+from tests.settings import few
 
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
 SMALL = {name: {"n1": 1.0} for name in ("edge1", "edge2", "cloud")}
 
 
@@ -49,7 +49,7 @@ def test_steps_close_however_units_move(seed: int) -> None:
 @few
 @given(st.integers(0, 2**32))
 def test_steps_close_however_units_move_while_everything_goes_wrong(seed: int) -> None:
-    moving(seed, Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02))
+    moving(seed, Faults.everything())
 
 
 @few

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator import pressure
@@ -12,8 +12,8 @@ from cluster_agent.coordinator.book import Policy
 from tests.coordinator.federation import RUN, Faults, Federation
 from tests.coordinator.workflows import EACH, SAME, Use, output, source
 from tests.properties.worlds import World
+from tests.settings import few
 
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
 BOUND = 5
 UNITS = 60
 
@@ -21,7 +21,7 @@ UNITS = 60
 @few
 @given(st.integers(0, 2**32), st.integers(1, 4))
 def test_whatever_goes_wrong_a_run_under_pressure_ends_well(seed: int, bound: int) -> None:
-    faults = Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+    faults = Faults.everything()
     world = World(seed, faults, policy=Policy(units_ahead=bound))
     world.run()
     world.check_succeeded()

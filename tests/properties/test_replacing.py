@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from copy import copy
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
@@ -16,8 +16,8 @@ from tests.coordinator.federation import RUN, RUNNING, Agent, Faults, consumed_b
 from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
 from tests.properties.graphs import Parts, random_dag
 from tests.properties.worlds import World
+from tests.settings import few
 
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
 SUCCEEDED = model_pb2.FRAGMENT_STATE_SUCCEEDED
 
 
@@ -211,7 +211,7 @@ def test_a_run_begins_again_twice(seed: int, first: int, second: int) -> None:
 @few
 @given(st.integers(0, 2**32), st.integers(0, 900))
 def test_a_run_begins_again_while_everything_goes_wrong(seed: int, moment: int) -> None:
-    faults = Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+    faults = Faults.everything()
     replaced(seed, [moment], faults).finish()
 
 

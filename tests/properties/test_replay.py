@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.core import Coordinator
@@ -14,15 +14,14 @@ from simulator.audit import audit
 from tests.coordinator.federation import Faults
 from tests.properties.recording import RECORDED, Recorded
 from tests.properties.worlds import RecordedCoordinator, World
+from tests.settings import few
 from wire.digests import bytes_digest
-
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
 
 
 @few
 @given(st.integers(0, 2**32))
 def test_the_same_events_give_the_same_actions_and_the_same_state(seed: int) -> None:
-    faults = Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+    faults = Faults.everything()
     world = World(seed, faults, audited=0.0)
     world.run()
     for agent in world.agents.values():

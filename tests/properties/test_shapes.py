@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.book import Policy
@@ -10,13 +10,9 @@ from tests.coordinator.federation import Faults
 from tests.properties.graphs import random_shapes
 from tests.properties.test_replacing import Replacing, replaced
 from tests.properties.worlds import World
+from tests.settings import few
 
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
 seeds = st.integers(0, 2**32)
-
-
-def everything() -> Faults:
-    return Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
 
 
 class Shaped(Replacing):
@@ -44,7 +40,7 @@ def test_the_books_of_a_quiet_run_add_up_and_bytes_cross_once(seed: int) -> None
 @few
 @given(seeds)
 def test_the_books_add_up_whatever_fails_dies_or_is_cut_off(seed: int) -> None:
-    shaped(seed, everything())
+    shaped(seed, Faults.everything())
 
 
 @few
@@ -56,7 +52,7 @@ def test_what_was_lost_is_made_again_or_the_run_says_so(seed: int) -> None:
 @few
 @given(seeds, st.integers(1, 4))
 def test_a_run_under_pressure_ends_well(seed: int, bound: int) -> None:
-    shaped(seed, everything(), policy=Policy(units_ahead=bound))
+    shaped(seed, Faults.everything(), policy=Policy(units_ahead=bound))
 
 
 @few
@@ -74,4 +70,4 @@ def test_a_crash_at_any_event_changes_nothing(seed: int, data: st.DataObject) ->
 @few
 @given(seeds, st.integers(0, 900))
 def test_a_run_begins_again_without_a_lost_cluster(seed: int, moment: int) -> None:
-    replaced(seed, [moment], everything(), kind=Shaped).finish()
+    replaced(seed, [moment], Faults.everything(), kind=Shaped).finish()

@@ -13,7 +13,8 @@ from cluster_agent.coordinator import messages
 from tests.coordinator.federation import RUN, RUNNING, Faults
 from tests.coordinator.workflows import Use, fragments
 from tests.properties.graphs import Parts, random_dag
-from tests.properties.test_replacing import Replacing, few
+from tests.properties.test_replacing import Replacing
+from tests.settings import few
 
 RETAINING = model_pb2.Policy(retain=1e6)
 _TRIES = "tries"  # no cluster is lost
@@ -74,7 +75,7 @@ def test_a_run_that_is_tried_again_has_everything_once(seed: int, moments: list[
 @few
 @given(st.integers(0, 2**32), st.integers(0, 900))
 def test_so_it_has_while_everything_goes_wrong(seed: int, moment: int) -> None:
-    faults = Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+    faults = Faults.everything()
     tried(seed, [moment], faults).finish()
 
 

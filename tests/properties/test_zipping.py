@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator import records
 from tests.coordinator.federation import Agent, Faults
-from tests.coordinator.workflows import EACH, ZIP, Use, output, source, split
+from tests.coordinator.workflows import EACH, ZIP, Use, output, some_of, source, split
 from tests.properties.graphs import Parts
 from tests.properties.worlds import World
-
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
+from tests.settings import few
 
 
 def grown(random: Random, clusters: Sequence[str]) -> tuple[list[Use], Parts]:
     """Pieces of data that go two ways, of which one is longer, and two datasets that are zipped part by part."""
-    some = lambda: random.sample(list(clusters), random.randint(1, len(clusters)))  # noqa: E731
+    some = partial(some_of, random, clusters)
     data, other = source("data", some()), source("other", some())
     pieces = split(data)
     ways: list[Use] = []
@@ -93,7 +93,7 @@ def test_units_of_one_beginning_meet_and_their_bytes_cross_once(seed: int) -> No
 @few
 @given(st.integers(0, 2**32))
 def test_units_of_one_beginning_meet_whatever_goes_wrong(seed: int) -> None:
-    zipped(seed, Faults(attempt_fails=0.05, crash=0.03, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02))
+    zipped(seed, Faults.everything())
 
 
 def test_a_unit_without_a_partner_ends_the_run_and_is_named() -> None:
