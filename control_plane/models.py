@@ -23,10 +23,11 @@ _imported = False
 async def models_imported() -> None:
     """Wait until the models, and what of the hub stands on them, are imported."""
     if not _imported:
-        await asyncio.to_thread(_import)
+        await asyncio.to_thread(import_models)
 
 
-def _import() -> None:
+def import_models() -> None:
+    """Import them now."""
     global _imported  # noqa: PLW0603 - modules are imported once for the process, so this is known for the process
     for module in _MODULES:
         importlib.import_module(module)

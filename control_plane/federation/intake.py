@@ -47,7 +47,7 @@ class Intake:
         self._gateways: dict[str, str] = {}
         self._to_store: dict[str, cp.ClusterStatus] = {}
         self._open: set[str] = set()  # clusters with a session here
-        self._to_close: set[str] = set()
+        self._to_close: dict[str, None] = {}
         self._something_to_store = asyncio.Event()
         self.roomier: Callable[[str], None] = lambda _: None
         self.seen: Callable[[s.AgentRecord, int], None] = lambda _record, _revision: None
@@ -148,7 +148,7 @@ class Intake:
     def closed(self, cluster: str) -> None:
         """An agent has its session here no more."""
         self._open.discard(cluster)
-        self._to_close.add(cluster)
+        self._to_close[cluster] = None
         self._something_to_store.set()
 
     async def keep(self) -> None:
@@ -159,7 +159,7 @@ class Intake:
             noted, self._to_store = self._to_store, {}
             for status in noted.values():
                 await persistently(lambda status=status: self._store_status(status), None)  # type: ignore[misc]
-            closed, self._to_close = self._to_close, set()
+            closed, self._to_close = self._to_close, {}
             for cluster in closed:
                 await persistently(lambda cluster=cluster: self._close(cluster), None)  # type: ignore[misc]
 

@@ -99,17 +99,29 @@ async def _sent(kv: Kv, operations: Sequence[Operation], under: Held | None) -> 
 async def _applied(kv: Kv, operations: Sequence[Operation], uncertain: Uncertain) -> int | None:
     """The revision at which an earlier sending was applied; None = it certainly was not. Else raises `uncertain`.
 
-    Whoever wrote the very same bytes on the same condition is taken for us: the state is the one that was wanted. A
-    value that says who won must say it in its bytes.
+    Whoever wrote the very same bytes on the same conditions is taken for us: the state is the one that was wanted. A
+    value that says who won must say it in its bytes. All writes must have been made at one revision: a part of them may
+    have come with another transaction of ours, whose answer was lost before.
     """
-    deletions = []
-    for operation in operations:
-        if operation.value is not None:
-            return await _written(kv, operation, uncertain)
-        if operation.delete:
-            found = await kv.get(operation.key.raw)
-            deletions.append(found is None or found.created > operation.expected)
-    return await kv.revision() if deletions and all(deletions) else None
+    written = [operation for operation in operations if operation.value is not None]
+    deleted = [operation for operation in operations if operation.delete]
+    if not written:
+        found = [await kv.get(operation.key.raw) for operation in deleted]
+        gone = [now is None or now.created > each.expected for each, now in zip(deleted, found, strict=True)]
+        return await kv.revision() if gone and all(gone) else None
+    revision = await _written(kv, written[0], uncertain)
+    if revision is None:
+        return None
+    try:
+        made = [await kv.get(each.key.raw, revision=revision) for each in written[1:]]
+        left = [await kv.get(each.key.raw, revision=revision) for each in deleted]
+    except Compacted:
+        raise uncertain from None
+    same = all(
+        found is not None and (found.revision, found.value) == (revision, each.value)
+        for each, found in zip(written[1:], made, strict=True)
+    )
+    return revision if same and not any(left) else None
 
 
 async def _written(kv: Kv, operation: Operation, uncertain: Uncertain) -> int | None:

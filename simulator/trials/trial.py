@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from bdw_fed.v1 import model_pb2 as m
+from control_plane.models import import_models
 from control_plane.runs import forms
 from simulator.trials.judging import judge
 from simulator.trials.ledger import Ledger
@@ -71,6 +72,7 @@ def _undisturbed(scenario: Scenario) -> Scenario:
 
 def live(scenario: Scenario, *, note: Note | None = None) -> Verdict:
     """Live through a scenario. `note` hears everything that happens: time, where, what."""
+    import_models()  # else the first hub of this process would wait for it, and no other
     with virtual(scenario.seed) as loop, _quiet(loop, note):
         ledger = Ledger(loop.time)
         if note is not None:

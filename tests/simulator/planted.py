@@ -36,6 +36,8 @@ from control_plane.federation.session import AgentSession
 from control_plane.runs import forms
 from control_plane.runs.driver import Runs
 from control_plane.runs.writing import RunWriter
+from control_plane.store import transaction
+from control_plane.store.etcd.errors import Uncertain
 from wire.session.core import Session
 
 Plant = Callable[[ExitStack], None]
@@ -268,6 +270,16 @@ def revoked_agent_keeps_its_session(stack: ExitStack) -> None:
     _method(stack, Agents, "_cut_off", lambda self, _: self.changed())
 
 
+def part_of_a_write_is_taken_for_all(stack: ExitStack) -> None:
+    """A transaction whose answer was lost is taken for done once its first write is found."""
+
+    async def hasty(kv: Any, operations: Any, uncertain: Uncertain) -> int | None:
+        first = next((operation for operation in operations if operation.value is not None), None)
+        return await transaction._written(kv, first, uncertain) if first is not None else None
+
+    stack.enter_context(mock.patch.object(transaction, "_applied", hasty))
+
+
 def hub_writes_over_what_another_has_written(stack: ExitStack) -> None:
     """A hub writes a run as it remembers it, whatever another hub has made of it since."""
     commit = RunWriter._commit
@@ -303,6 +315,7 @@ PLANTED: Mapping[str, Plant] = {
         outputs_of_a_replaced_line_count,
         revoked_peer_is_heard,
         revoked_agent_keeps_its_session,
+        part_of_a_write_is_taken_for_all,
         hub_writes_over_what_another_has_written,
     )
 }

@@ -109,6 +109,22 @@ async def test_another_that_came_first_is_a_conflict_and_no_doubt(line: Line, na
         await create
 
 
+async def test_what_shares_a_write_with_an_earlier_transaction_was_not_done_by_that(line: Line, namespace: str) -> None:
+    """The earlier one, whose answer was lost too, was made again together with another write."""
+    a, b = line.runs.key(namespace, "a"), line.runs.key(namespace, "b")
+    created = await line.runs.create(a, m.Run(name="0"))
+    line.proxy.freeze()
+    both = [line.runs.updating(a, m.Run(name="mine"), created), line.runs.creating(b, m.Run(name="mine"))]
+    writing = asyncio.ensure_future(line.behind.commit(both))
+    await line.others.update(a, m.Run(name="mine"), created)
+    await line.proxy.cut()
+    line.proxy.thaw()
+    await line.proxy.join()
+    with pytest.raises(Conflict):
+        await writing
+    assert await line.others.get(b) is None
+
+
 async def test_where_history_can_not_tell_the_writer_hears_that_it_is_uncertain(line: Line, namespace: str) -> None:
     key = line.runs.key(namespace, "a")
 
