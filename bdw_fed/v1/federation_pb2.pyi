@@ -185,6 +185,7 @@ class SessionRequest(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     RESERVATION_FIELD_NUMBER: _builtins.int
     FREED_FIELD_NUMBER: _builtins.int
+    HEARD_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """0 = soft"""
     ack: _builtins.int
@@ -227,6 +228,10 @@ class SessionRequest(_message.Message):
     def freed(self) -> Global___SlotsFreed:
         """sequenced"""
 
+    @_builtins.property
+    def heard(self) -> Global___FragmentHeard:
+        """sequenced"""
+
     def __init__(
         self,
         *,
@@ -242,12 +247,13 @@ class SessionRequest(_message.Message):
         accepted: Global___FragmentAccepted | None = ...,
         reservation: Global___ReservationAnswer | None = ...,
         freed: Global___SlotsFreed | None = ...,
+        heard: Global___FragmentHeard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "freed", b"freed", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "output", b"output", "progress", b"progress", "relay", b"relay", "reply", b"reply", "reservation", b"reservation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "freed", b"freed", "heard", b"heard", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "output", b"output", "progress", b"progress", "relay", b"relay", "reply", b"reply", "reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ack", b"ack", "ended", b"ended", "freed", b"freed", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "output", b"output", "progress", b"progress", "relay", b"relay", "reply", b"reply", "reservation", b"reservation", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ack", b"ack", "ended", b"ended", "freed", b"freed", "heard", b"heard", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "output", b"output", "progress", b"progress", "relay", b"relay", "reply", b"reply", "reservation", b"reservation", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "progress", "ended", "output", "reply", "relay", "accepted", "reservation", "freed"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "progress", "ended", "output", "reply", "relay", "accepted", "reservation", "freed", "heard"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -402,6 +408,33 @@ class ReservationAnswer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReservationAnswer: _TypeAlias = ReservationAnswer  # noqa: Y015
+
+@_typing.final
+class FragmentHeard(_message.Message):
+    """All that a fragment which has ended well has said of its run is in the logs of those to whom it was said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    epoch: _builtins.int
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "namespace", b"namespace", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FragmentHeard: _TypeAlias = FragmentHeard  # noqa: Y015
 
 @_typing.final
 class SlotsFreed(_message.Message):

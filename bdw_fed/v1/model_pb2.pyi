@@ -1726,6 +1726,7 @@ class FragmentStatus(_message.Message):
     FAILURES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     SKIPPED_FIELD_NUMBER: _builtins.int
     GIVEN_UP_FIELD_NUMBER: _builtins.int
+    UNHEARD_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     cluster: _builtins.str
@@ -1747,6 +1748,10 @@ class FragmentStatus(_message.Message):
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunOutput]: ...
+    @_builtins.property
+    def unheard(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of one that ended well: clusters whose logs lack something that it has said of the run"""
+
     def __init__(
         self,
         *,
@@ -1762,10 +1767,11 @@ class FragmentStatus(_message.Message):
         failures_left_out: _builtins.int = ...,
         skipped: _builtins.int = ...,
         given_up: _builtins.int = ...,
+        unheard: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "failures", b"failures", "failures_left_out", b"failures_left_out", "given_up", b"given_up", "namespace", b"namespace", "outputs", b"outputs", "run", b"run", "skipped", b"skipped", "state", b"state", "steps", b"steps", "traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "failures", b"failures", "failures_left_out", b"failures_left_out", "given_up", b"given_up", "namespace", b"namespace", "outputs", b"outputs", "run", b"run", "skipped", b"skipped", "state", b"state", "steps", b"steps", "traffic", b"traffic", "unheard", b"unheard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,6 +25,7 @@ from cluster_agent.coordinator.messages import (
     ProgressChanged,
     Publish,
     RunKey,
+    SendPeer,
     TaskEnd,
     TellNode,
     WakeAt,
@@ -122,6 +123,10 @@ class Book:
     def note(self, live: LiveRun) -> None:
         """The run's counters changed."""
         self._changed[live.key] = None
+
+    def say(self, live: LiveRun, cluster: str, message: bytes) -> None:
+        """Say something of a run to another cluster: a serialised PeerMessage."""
+        self.actions.append(SendPeer(cluster, message, live.key))
 
     def tell(self, node: str, command: bytes | Downward) -> None:
         """Say something to a node, if it is there; what it misses is mended when it joins."""

@@ -16,7 +16,6 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SOURCE, Edge, Step
 from cluster_agent.coordinator.freeing import let_go_if_due
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import SendPeer
 from cluster_agent.coordinator.state import Report, StepState, Sum
 
 
@@ -77,7 +76,7 @@ def _report(book: Book, live: LiveRun, step: Step) -> None:
     for port, produced in own.produced.items():
         report.produced[port].count = produced.count
         report.produced[port].sum = produced.total
-    book.actions.append(SendPeer(step.counter, message.SerializeToString()))
+    book.say(live, step.counter, message.SerializeToString())
 
 
 def on_report(book: Book, live: LiveRun, cluster: str, message: peer_pb2.StepReport) -> None:
@@ -121,7 +120,7 @@ def _close_if_due(book: Book, live: LiveRun, step: Step) -> None:
             digest.sum = total
     serialised = message.SerializeToString()
     for cluster in step.audience:
-        book.actions.append(SendPeer(cluster, serialised))
+        book.say(live, cluster, serialised)
 
 
 def _count(step: Step, produced: Mapping[str, Mapping[str, tuple[int, bytes]]]) -> int:

@@ -21,6 +21,7 @@ import structlog
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.intake import Intake, Renumber
+from cluster_agent.coordinator.last_words import LastWords
 from cluster_agent.coordinator.messages import (
     Action,
     Append,
@@ -100,6 +101,7 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._progress_timers: dict[RunKey, asyncio.TimerHandle] = {}
         self._told: dict[RunKey, float] = {}
+        self._last_words = LastWords(core, intake)
         self._loop = asyncio.get_running_loop()
 
     # -------------------------------------------------------------------------------------- its life
@@ -114,6 +116,7 @@ class Driver:
                 self.core.apply(record)
         if self._log.snapshot_due:
             self._log.take_snapshot(self.core.snapshot())
+        self._last_words.restore(self._log)
         self._gather(self.core.resume(self._loop.time()))
         self._wake.set()
 
@@ -124,6 +127,7 @@ class Driver:
                 await self._wake.wait()
                 self._wake.clear()
                 self._settle()
+                self._last_words.heard(self._intake.acks)
                 self._run_core()
                 if self._committing is None:
                     self._commit()
@@ -141,6 +145,7 @@ class Driver:
         self._wake.set()
 
     async def _end(self) -> None:
+        self._last_words.close()
         for timer in (self._timer, *self._progress_timers.values()):
             if timer is not None:
                 timer.cancel()
@@ -219,7 +224,8 @@ class Driver:
                     gathered.records.append(record)
                 case TellNode(node=node, command=command, stream=stream):
                     gathered.commands.setdefault((node, stream), []).append(command)
-                case SendPeer(cluster=cluster, message=message):
+                case SendPeer(cluster=cluster, message=message, run=run):
+                    self._last_words.said(cluster, run)
                     batch.outbox.append((peer(cluster), message))
                 case Publish():
                     gathered.events.append(action)
@@ -228,6 +234,8 @@ class Driver:
                 case TellLoad(cluster=cluster, load=load):
                     gathered.loads[cluster] = load
                 case SendHub(kind=kind, message=message):
+                    if kind == "ended":
+                        message = self._last_words.of_end(message)
                     batch.outbox.append((HUB, hub_message(kind, message)))
                 case WakeAt(at=at):
                     self._wake_at(at)
@@ -291,6 +299,7 @@ class Driver:
         self._intake.forget_acked(order.destination)
         messages = self._log.renumber(order.destination, order.first)
         following = self._log.next_seq(order.destination)
+        self._last_words.renumbered(order.destination, messages, following)
         self._carrier(order.destination).renumbered(order.destination, messages, following)
 
     def _maintain(self) -> None:

@@ -17,7 +17,7 @@ from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import Fetch, LiveRun, unit_proto
 from cluster_agent.coordinator.making import arrive
-from cluster_agent.coordinator.messages import FetchEnded, Place, RunKey, SendPeer
+from cluster_agent.coordinator.messages import FetchEnded, Place, RunKey
 from cluster_agent.coordinator.state import ASSIGNED, HERE, OURS, Incoming, Task, Traffic, Unit
 
 _SLOW: Final = 1e6  # bytes a second that a push makes at least
@@ -150,7 +150,7 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
     message.push.to.node = place.node
     message.push.to.address = place.address
     message.push.to.server_name = place.server_name
-    book.actions.append(SendPeer(incoming.cluster, message.SerializeToString()))
+    book.say(live, incoming.cluster, message.SerializeToString())
     patience = book.policy.push_patience * 2.0 ** min(fetch.tries, _MOST_PATIENT) + unit.size / _SLOW
     book.wake(book.now + patience, "pushed", live.key, fetch.unit, fetch.node, fetch.tries)
 

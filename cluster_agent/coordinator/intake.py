@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cluster_agent.coordinator.messages import Event, SendHub
@@ -41,6 +42,7 @@ class Intake:
         self._acked: dict[str, int] = {}
         self._kept: dict[str, bytes] = {}
         self._progress_asked = False
+        self.acks_awaited = False  # whether the driver wants to know of them at once
 
     def submit(self, event: Event | None, mark: Mark | None = None) -> None:
         """Something happened; `mark` numbers it if it is a message of a session (no event: a mark alone)."""
@@ -66,6 +68,8 @@ class Intake:
     def acked(self, destination: str, seq: int) -> None:
         """The destination has everything up to `seq`: its rows go with the next commit."""
         self._acked[destination] = seq
+        if self.acks_awaited:
+            self.wake.set()
 
     def keep(self, name: str, value: bytes) -> None:
         """A small value to have after a restart: goes with the next commit, which is soon."""
@@ -88,6 +92,11 @@ class Intake:
         self.wake.set()
 
     # ------------------------------------------------------------------------------- for the driver
+
+    @property
+    def acks(self) -> Mapping[str, int]:
+        """What was acked since `take_acked`."""
+        return self._acked
 
     def take_acked(self) -> dict[str, int]:
         """What was acked since the last call."""

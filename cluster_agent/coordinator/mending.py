@@ -17,7 +17,6 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.freeing import drop_use, let_go_if_due
 from cluster_agent.coordinator.live import Fetch, LiveRun
-from cluster_agent.coordinator.messages import SendPeer
 from cluster_agent.coordinator.state import ACCEPTED, DONE, OPENED, PENDING, QUEUED, READY, Task, Unit
 from cluster_agent.orders.messages import Failure
 
@@ -129,7 +128,7 @@ def not_there(book: Book, live: LiveRun, unit: Unit, fetch: Fetch) -> None:
     message = peer_pb2.PeerMessage.FromString(live.header)
     message.unavailable.unit = unit.id
     message.unavailable.reason = f"node {live.run.incoming[unit.id].place.node or 'none'} has not got it"
-    book.actions.append(SendPeer(live.run.incoming[unit.id].cluster, message.SerializeToString()))
+    book.say(live, live.run.incoming[unit.id].cluster, message.SerializeToString())
 
 
 def on_unavailable(book: Book, live: LiveRun, message: peer_pb2.Unavailable) -> None:

@@ -227,6 +227,7 @@ class SendPeer(Struct, frozen=True):
 
     cluster: str
     message: bytes
+    run: RunKey  # that it is of
 
 
 class TellLoad(Struct, frozen=True):

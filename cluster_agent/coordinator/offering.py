@@ -17,7 +17,7 @@ from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.freeing import end_use
 from cluster_agent.coordinator.grouping import deliver
 from cluster_agent.coordinator.live import LiveRun, unit_proto
-from cluster_agent.coordinator.messages import RunKey, SendPeer
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import GRANTED, HEARD, OFFERED, QUEUED, Out, Unit
 
 _MOST_PATIENT: Final = 6  # doublings
@@ -56,7 +56,7 @@ def say_offer(book: Book, live: LiveRun, cluster: str, edge: int, unit: Unit) ->
         offer.location.node = name
         offer.location.address = place.address
         offer.location.server_name = place.server_name
-    book.actions.append(SendPeer(cluster, message.SerializeToString()))
+    book.say(live, cluster, message.SerializeToString())
 
 
 def _out(live: LiveRun, edge_id: str, unit: bytes, cluster: str) -> tuple[int, Out] | None:
@@ -80,7 +80,7 @@ def on_accept(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Accept)
     reply = peer_pb2.PeerMessage.FromString(live.header)
     reply.grant.edge = message.edge
     reply.grant.unit = message.unit
-    book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+    book.say(live, cluster, reply.SerializeToString())
 
 
 def _fixed(edge: Edge) -> bool:
@@ -140,7 +140,7 @@ def on_offers_due(book: Book, run: RunKey, cluster: str) -> None:
         message = peer_pb2.PeerMessage.FromString(live.header)
         message.withdraw.edge = edge.id
         message.withdraw.unit = unit_id
-        book.actions.append(SendPeer(cluster, message.SerializeToString()))
+        book.say(live, cluster, message.SerializeToString())
     if pending:
         live.watched.add(cluster)
         first = next(iter(pending.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bdw_fed.v1.federation_pb2 import FragmentAccepted, ReservationAnswer, SessionRequest, SlotsFreed
+from bdw_fed.v1.federation_pb2 import FragmentAccepted, FragmentHeard, ReservationAnswer, SessionRequest, SlotsFreed
 from bdw_fed.v1.model_pb2 import (
     FRAGMENT_STATE_CANCELLED,
     FRAGMENT_STATE_FAILED,
@@ -15,12 +15,14 @@ END_STATES = frozenset([FRAGMENT_STATE_SUCCEEDED, FRAGMENT_STATE_FAILED, FRAGMEN
 
 
 def hub_message(kind: str, message: bytes) -> bytes:
-    """`kind` is ended, output (a FragmentStatus each), accepted, reservation or freed."""
+    """`kind` is ended, output (a FragmentStatus each), heard, accepted, reservation or freed."""
     match kind:
         case "ended":
             return SessionRequest(ended=FragmentStatus.FromString(message)).SerializeToString()
         case "output":
             return SessionRequest(output=FragmentStatus.FromString(message)).SerializeToString()
+        case "heard":
+            return SessionRequest(heard=FragmentHeard.FromString(message)).SerializeToString()
         case "accepted":
             return SessionRequest(accepted=FragmentAccepted.FromString(message)).SerializeToString()
         case "reservation":
@@ -28,5 +30,6 @@ def hub_message(kind: str, message: bytes) -> bytes:
         case "freed":
             return SessionRequest(freed=SlotsFreed.FromString(message)).SerializeToString()
     raise ValueError(
-        f"{kind!r} is nothing that the hub is told reliably: expected ended, output, accepted, reservation or freed"
+        f"{kind!r} is nothing that the hub is told reliably: "
+        "expected ended, output, heard, accepted, reservation or freed"
     )

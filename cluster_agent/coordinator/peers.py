@@ -14,7 +14,7 @@ from cluster_agent.coordinator import closing, early, mending, offering, pushing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import CANCELLED, end
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import PeerSaid, RunKey, SendPeer
+from cluster_agent.coordinator.messages import PeerSaid, RunKey
 from cluster_agent.orders.messages import Failure
 
 
@@ -77,7 +77,7 @@ def _say_superseded(book: Book, live: LiveRun, cluster: str, message: peer_pb2.P
     live.refused.add((cluster, message.epoch))
     reply = peer_pb2.PeerMessage.FromString(live.header)
     reply.superseded.table.ParseFromString(live.graph.table)
-    book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+    book.say(live, cluster, reply.SerializeToString())
 
 
 def _on_superseded(book: Book, live: LiveRun | None, cluster: str, said: peer_pb2.Superseded) -> None:

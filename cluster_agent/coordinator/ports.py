@@ -12,11 +12,17 @@ from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.orders.messages import Downward
 
 HUB = "hub"
+_PEER = "peer/"
 
 
 def peer(cluster: str) -> str:
     """A cluster's name as a destination and source in the log; no cluster's name is like the hub's."""
-    return f"peer/{cluster}"
+    return f"{_PEER}{cluster}"
+
+
+def cluster_of(name: str) -> str:
+    """The cluster of a destination or source that is a peer; empty if it is none."""
+    return name.removeprefix(_PEER) if name.startswith(_PEER) else ""
 
 
 class Core(Protocol):

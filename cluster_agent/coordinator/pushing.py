@@ -10,7 +10,7 @@ from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import commands, mending, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import Place, PushEnded, RunKey, SendPeer
+from cluster_agent.coordinator.messages import Place, PushEnded, RunKey
 from cluster_agent.coordinator.state import Push, Unit
 
 
@@ -22,7 +22,7 @@ def on_push_request(book: Book, live: LiveRun, cluster: str, message: peer_pb2.P
         reply = peer_pb2.PeerMessage.FromString(live.header)
         reply.unavailable.unit = message.unit.id
         reply.unavailable.reason = "it was freed, since you had released it"
-        book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+        book.say(live, cluster, reply.SerializeToString())
         return
     place = Place(cluster, to.node, to.address, to.server_name)
     book.commit(records.PushWanted(live.key, unit.id, cluster, place))

@@ -11,7 +11,7 @@ from cluster_agent.coordinator import broadcasting, fetching, mending, records, 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import Place, SendPeer
+from cluster_agent.coordinator.messages import Place
 from cluster_agent.coordinator.state import ACCEPTED, OURS, Incoming, Unit
 from cluster_agent.orders.messages import UnitInfo
 
@@ -24,7 +24,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         reply.decline.edge = message.edge
         reply.decline.unit = message.unit.id
         reply.decline.reason = f"{book.cluster} does not execute that step"
-        book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+        book.say(live, cluster, reply.SerializeToString())
         return
     unit = message.unit
     known = live.run.units.get(unit.id)
@@ -52,7 +52,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         reply = peer_pb2.PeerMessage.FromString(live.header)
         reply.accept.edge = message.edge
         reply.accept.unit = unit.id
-        book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+        book.say(live, cluster, reply.SerializeToString())
     elif state == OURS or not live.run.units[unit.id].copies:
         mending.found_again(book, live, live.run.units[unit.id], anew=others or placed)
 
@@ -67,7 +67,7 @@ def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -
     reply = peer_pb2.PeerMessage.FromString(live.header)
     reply.granted.edge = message.edge
     reply.granted.unit = message.unit
-    book.actions.append(SendPeer(cluster, reply.SerializeToString()))
+    book.say(live, cluster, reply.SerializeToString())
     unit = live.run.units[message.unit]
     if edge is edge.consumer.driving:
         fetching.bring_copies(book, live, edge.consumer)
@@ -93,7 +93,7 @@ def say_released(book: Book, live: LiveRun) -> None:
         message = peer_pb2.PeerMessage.FromString(live.header)
         message.released.edge = live.graph.edges[edge].id
         message.released.unit = unit
-        book.actions.append(SendPeer(cluster, message.SerializeToString()))
+        book.say(live, cluster, message.SerializeToString())
     live.released.clear()
 
 

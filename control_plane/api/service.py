@@ -350,12 +350,11 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         """The run, with a word on clusters that are out of touch where it says nothing itself."""
         if run.state != m.RUN_STATE_RUNNING or run.message:
             return run
-        live = [name for name, part in run.fragments.items() if part.state not in forms.FRAGMENT_ENDED]
-        absent = [name for name in sorted(live) if self._agents.out_of_touch(name)]
-        if not absent:
+        absent = [name for name in sorted(run.fragments) if self._agents.out_of_touch(name)]
+        if not (why := forms.absence(run, absent)):
             return run
         shown = forms.copy_of(run)
-        shown.message = f"{', '.join(absent)} out of touch: what goes on there is not known"
+        shown.message = why
         return shown
 
     async def _happened(self, namespace: str, name: str, event: messages.Event) -> m.Run:

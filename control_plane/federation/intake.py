@@ -211,7 +211,9 @@ class Intake:
         try:
             match frame.WhichOneof("kind"):
                 case "accepted":
-                    said: f.FragmentAccepted | f.ReservationAnswer | m.FragmentStatus = frame.accepted
+                    said: f.FragmentAccepted | f.FragmentHeard | f.ReservationAnswer | m.FragmentStatus = frame.accepted
+                case "heard":
+                    said = frame.heard
                 case "reservation":
                     said = frame.reservation
                 case "freed":
@@ -243,6 +245,8 @@ class Intake:
                     return messages.Answered(cluster, told.epoch, told.reserved, told.reason, at)
                 case "output":
                     return messages.OutputMade(frame.output, frame.seq)
+                case "heard":
+                    return messages.FragmentHeard(cluster, frame.heard.epoch)
                 case _:
                     line = forms.of_line(run, cluster, frame.ended.epoch)
                     others = [part for name, part in line.fragments.items() if name != cluster]

@@ -13,6 +13,8 @@ revision of the run it read, so two hubs, or a frame that comes twice, can't bot
 How slots are reserved stands in `reserving`, how a run begins again without clusters that are lost in `replacing`, and
 how it may have two lines for a while in `lines`; how one that has failed is tried again in `retrying`.
 
+A fragment that has ended well may have said what others have not heard: see `forms.needs`.
+
 What a fragment says counts only under the epoch that the run has for its cluster, and only until the fragment has
 ended; an ended run changes only when its hooks are executed, or it is tried again.
 """
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.runs import hooks, lines, replacing, reserving, retrying
-from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, copy_of, overlaid, published, take_part, trimmed
+from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, copy_of, heard, overlaid, published, take_part, trimmed
 from control_plane.runs.messages import (
     Abandoned,
     Action,
@@ -30,6 +32,7 @@ from control_plane.runs.messages import (
     Event,
     FragmentAccepted,
     FragmentEnded,
+    FragmentHeard,
     HookBegun,
     Irreplaceable,
     Kept,
@@ -98,6 +101,8 @@ def _of_line(run: m.Run, event: Event) -> list[Action]:
             return _output(run, event)
         case FragmentEnded():
             return _fragment_ended(run, event)
+        case FragmentHeard():
+            return _heard(run, event)
         case LogLost():
             return _log_lost(run, event)
         case OutOfTouch():
@@ -214,6 +219,11 @@ def _fragment_ended(run: m.Run, event: FragmentEnded) -> list[Action]:
         actions = [action for action in actions if not isinstance(action, SetDesired)]
         actions += _end(fresh, event)
     return [*actions, StoreRun(fresh)]
+
+
+def _heard(run: m.Run, event: FragmentHeard) -> list[Action]:
+    fresh = heard(run, event.cluster, event.epoch)
+    return [] if fresh is run or run.state in ENDED else [StoreRun(fresh)]
 
 
 def _log_lost(run: m.Run, event: LogLost) -> list[Action]:

@@ -216,7 +216,7 @@ def _is_of(run: m.Run, fragment: m.Fragment) -> bool:
 
 def _is_concerned(run: m.Run, fragment: m.Fragment) -> bool:
     if run.HasField("original") and fragment.run == run.original.line:
-        return fragment.cluster in lines.waits_for(run)
+        return fragment.cluster in lines.going(run.original)
     return fragment.cluster in core.concerned(run)
 
 

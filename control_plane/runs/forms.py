@@ -32,7 +32,7 @@ def overlaid(run: m.Run, statuses: Iterable[m.FragmentStatus]) -> m.Run:
 def compacted(run: m.Run, most_bytes: int) -> m.Run:
     """The run, without details of its fragments as far as that is needed to make it small enough to be stored."""
     fresh = run
-    for detail in ("traffic", "failures", "steps"):
+    for detail in ("traffic", "failures", "steps", "unheard"):
         if fresh.ByteSize() <= most_bytes:
             break
         fresh = copy_of(fresh) if fresh is run else fresh
@@ -80,10 +80,45 @@ def counts(run: m.Run | m.RunLine, cluster: str, epoch: int) -> bool:
     return cluster in run.fragments and run.fragments[cluster].epoch == epoch
 
 
+def needs(line: m.Run | m.RunLine, cluster: str) -> bool:
+    """Whether a line of a run may still need a cluster that has a part in it.
+
+    It does until the part has ended, and for as long as one that goes on elsewhere lacks something that it has said:
+    should the cluster be lost, nobody can say that again.
+    """
+    part = line.fragments[cluster]
+    return part.state not in FRAGMENT_ENDED or any(
+        other in line.fragments and line.fragments[other].state not in FRAGMENT_ENDED for other in part.unheard
+    )
+
+
+def absence(run: m.Run, absent: Iterable[str]) -> str:
+    """What it means for the run that these clusters of it are out of touch; empty: nothing."""
+    needed = [cluster for cluster in absent if needs(run, cluster)]
+    going = [name for name, part in sorted(run.fragments.items()) if part.state not in FRAGMENT_ENDED]
+    at_work = [cluster for cluster in needed if cluster in going]
+    said = [f"{', '.join(at_work)} out of touch: what goes on there is not known"] if at_work else []
+    for cluster in needed:
+        if cluster not in going:
+            others = ", ".join(name for name in going if name in run.fragments[cluster].unheard)
+            said.append(f"{cluster} out of touch: its part has ended, but its last words have not reached {others}")
+    return "; ".join(said)
+
+
 def of_line(run: m.Run, cluster: str, epoch: int) -> m.Run | m.RunLine:
     """The line of which a cluster's fragment of that epoch is: the original, or else the run as it is."""
     beside = run.original.fragments.get(cluster) if run.HasField("original") else None
     return run.original if beside is not None and beside.epoch == epoch else run
+
+
+def heard(run: m.Run, cluster: str, epoch: int) -> m.Run:
+    """The run once nobody lacks anything that a fragment of it has said; the run itself where nobody did."""
+    line = of_line(run, cluster, epoch)
+    if not counts(line, cluster, epoch) or not line.fragments[cluster].unheard:
+        return run
+    fresh = copy_of(run)
+    del of_line(fresh, cluster, epoch).fragments[cluster].unheard[:]
+    return fresh
 
 
 def take_part(fresh: m.Run, fragments: Iterable[m.Fragment]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, copy_of, trimmed
+from control_plane.runs.forms import ENDED, FRAGMENT_ENDED, copy_of, needs, trimmed
 from control_plane.runs.messages import (
     Action,
     Event,
@@ -73,8 +73,8 @@ def goes_on_at(run: m.Run, cluster: str) -> bool:
 
 
 def waits_for(run: m.Run) -> tuple[str, ...]:
-    """The clusters whose part in the original has not ended: it can go on to its end when all of them are there."""
-    return tuple(sorted(_going(run.original)))
+    """The clusters that the original still needs: it can go on to its end when all of them are there."""
+    return tuple(sorted(each for each in run.original.fragments if needs(run.original, each)))
 
 
 def back(run: m.Run) -> Kept:
@@ -116,10 +116,10 @@ def ends_it(run: m.Run, event: Event) -> bool:
     """Whether the event is the last word of the original, or somebody's who cancels the run there."""
     if not isinstance(event, FragmentEnded) or not _is_its(run, event.status.cluster, event.status.epoch):
         return False
-    going = _going(run.original)
+    left = going(run.original)
     if event.status.state == m.FRAGMENT_STATE_CANCELLED:
-        return event.status.cluster in going
-    return event.status.state == m.FRAGMENT_STATE_SUCCEEDED and going == {event.status.cluster}
+        return event.status.cluster in left
+    return event.status.state == m.FRAGMENT_STATE_SUCCEEDED and left == {event.status.cluster}
 
 
 def together(run: m.Run, actions: list[Action]) -> list[Action]:
@@ -133,7 +133,7 @@ def together(run: m.Run, actions: list[Action]) -> list[Action]:
         fresh.ClearField("original")
         return [*left, *actions]
     if fresh.desired != run.desired:
-        switched = SetDesired(tuple(sorted(_going(fresh.original))), fresh.desired, fresh.original.line)
+        switched = SetDesired(tuple(sorted(going(fresh.original))), fresh.desired, fresh.original.line)
         return [switched, *actions]
     return actions
 
@@ -185,7 +185,8 @@ def _is_its(run: m.Run, cluster: str, epoch: int) -> bool:
     return cluster in run.original.fragments and run.original.fragments[cluster].epoch == epoch
 
 
-def _going(line: m.RunLine) -> set[str]:
+def going(line: m.RunLine) -> set[str]:
+    """The clusters whose part in the line has not ended."""
     return {cluster for cluster, status in line.fragments.items() if status.state not in FRAGMENT_ENDED}
 
 

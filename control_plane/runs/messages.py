@@ -125,6 +125,14 @@ class FragmentEnded:
 
 
 @dataclass(frozen=True)
+class FragmentHeard:
+    """All that the fragment, which has ended well, has said to other clusters is in their logs."""
+
+    cluster: str
+    epoch: int
+
+
+@dataclass(frozen=True)
 class LogLost:
     """A cluster's coordinator has a new log, and knows nothing of the fragment of this epoch, which it had begun."""
 
@@ -217,6 +225,7 @@ Event = (
     | Progress
     | OutputMade
     | FragmentEnded
+    | FragmentHeard
     | LogLost
     | OutOfTouch
     | Replaced

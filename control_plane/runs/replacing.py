@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.runs import lines
-from control_plane.runs.forms import FRAGMENT_ENDED, copy_of, take_part, trimmed
+from control_plane.runs.forms import FRAGMENT_ENDED, copy_of, needs, take_part, trimmed
 from control_plane.runs.messages import (
     Action,
     HandOut,
@@ -54,9 +54,9 @@ def verdict(run: m.Run, silence: Mapping[str, float], overdue: Collection[str] =
     lost = []
     left: list[float] = []
     for cluster, after in run.replace_after.items():
-        if cluster not in run.fragments or run.fragments[cluster].state in FRAGMENT_ENDED:
+        if cluster not in run.fragments or not needs(run, cluster):
             continue
-        if cluster in overdue:
+        if cluster in overdue and run.fragments[cluster].state not in FRAGMENT_ENDED:
             lost.append(cluster)
         elif cluster not in silence:
             continue

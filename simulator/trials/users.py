@@ -132,7 +132,7 @@ class Users:
     def _waits_for(run: m.Run, cluster: str) -> bool:
         if run.state == m.RUN_STATE_QUEUED:
             return True
-        return cluster in run.fragments and run.fragments[cluster].state not in forms.FRAGMENT_ENDED
+        return bool(forms.absence(run, [cluster] if cluster in run.fragments else []))
 
     # ------------------------------------------------------------------------------------------------ calls
 

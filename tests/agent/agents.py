@@ -133,7 +133,7 @@ class Agent:
     def tell_peer(self, cluster: str, *messages: bytes) -> None:
         """Have the core send these: it is scripted to do so on a desired state that nobody has."""
         self.core.script = lambda event: (
-            [SendPeer(cluster, message) for message in messages] if isinstance(event, Push) else []
+            [SendPeer(cluster, message, event.run) for message in messages] if isinstance(event, Push) else []
         )
         self.intake.submit(Push(RunKey("default", "push"), 0))
 

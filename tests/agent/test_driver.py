@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2
-from bdw_fed.v1.federation_pb2 import SessionRequest
+from bdw_fed.v1.federation_pb2 import FragmentHeard, SessionRequest
+from bdw_fed.v1.peer_pb2 import PeerMessage
+from cluster_agent.coordinator import last_words
 from cluster_agent.coordinator.driver import Driver
 from cluster_agent.coordinator.intake import Intake, Mark
 from cluster_agent.coordinator.messages import (
@@ -37,6 +39,7 @@ from cluster_agent.orders.messages import Downward, Result, Results
 from tests.agent.federation import until, within
 
 RUN = RunKey("default", "r")
+WORD = PeerMessage(namespace="default", run="r").SerializeToString()
 
 
 def event(number: int) -> DesiredChanged:
@@ -52,6 +55,7 @@ class ScriptedCore:
         self.batches: list[list[Event]] = []
         self.resumed = 0
         self.run_state = model_pb2.FRAGMENT_STATE_RUNNING
+        self.desired = model_pb2.DESIRED_STATE_RUNNING
 
     def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
         batch = list(events)
@@ -79,6 +83,11 @@ class ScriptedCore:
         return model_pb2.FragmentStatus(
             namespace=run.namespace, run=run.run, state=self.run_state, epoch=len(self.state)
         )
+
+    def run(self, run: RunKey) -> model_pb2.Run:
+        found = model_pb2.Run(name=run.run, desired=self.desired)
+        found.fragments["c"].CopyFrom(self.status(run))
+        return found
 
     def tasks(self, run: RunKey) -> list[control_plane_pb2.TaskInfo]:
         return []
@@ -198,7 +207,7 @@ async def test_everything_that_a_batch_entails_follows_its_commit(tmp_path: Path
             return []
         return [
             TellNode("n1", b"1"),
-            SendPeer("b", b"x"),
+            SendPeer("b", WORD, RUN),
             TellNode("n1", b"2"),
             SendHub("ended", model_pb2.FragmentStatus(run="r").SerializeToString()),
             Publish(RUN, "task.done", "s", b"", {"n": 1}),
@@ -275,7 +284,7 @@ async def test_a_restart_gives_the_same_state_by_snapshot_and_replay(tmp_path: P
 
 
 async def test_a_full_disk_stops_the_driver_and_nothing_of_the_batch_is_said(tmp_path: Path) -> None:
-    core = ScriptedCore(lambda event: [TellNode("n", b"go"), SendPeer("b", bytes(500_000))])
+    core = ScriptedCore(lambda event: [TellNode("n", b"go"), SendPeer("b", bytes(500_000), RUN)])
     driven = Driven(tmp_path, core)
     driven.driver.start()
     driven.log._db.execute("PRAGMA max_page_count = 20")
@@ -287,7 +296,7 @@ async def test_a_full_disk_stops_the_driver_and_nothing_of_the_batch_is_said(tmp
 
 
 async def test_acked_messages_leave_the_log_with_the_next_commit(tmp_path: Path) -> None:
-    core = ScriptedCore(lambda event: [SendPeer("b", b"x")])
+    core = ScriptedCore(lambda event: [SendPeer("b", WORD, RUN)])
     async with driving(tmp_path, core) as driven:
         driven.intake.submit(event(1))
         driven.intake.submit(event(2))
@@ -298,7 +307,7 @@ async def test_acked_messages_leave_the_log_with_the_next_commit(tmp_path: Path)
 
 
 async def test_renumbering_waits_for_what_has_its_number_already(tmp_path: Path) -> None:
-    core = ScriptedCore(lambda event: [SendPeer("b", b"x")])
+    core = ScriptedCore(lambda event: [SendPeer("b", WORD, RUN)])
     async with driving(tmp_path, core, "power") as driven:
         driven.intake.submit(event(1))
         driven.intake.submit(event(2))
@@ -385,3 +394,88 @@ async def test_the_lamport_counter_never_goes_back_over_a_restart(tmp_path: Path
         kept = driven.log.meta("lamport")
     assert kept is not None
     assert int.from_bytes(kept, "big") >= 1
+
+
+class EndingCore(ScriptedCore):
+    """Says its last words to a peer, and ends its fragment."""
+
+    def __init__(self) -> None:
+        super().__init__(self._last)
+
+    def _last(self, event: Event) -> list[Action]:
+        self.run_state = model_pb2.FRAGMENT_STATE_SUCCEEDED
+        return [SendPeer("b", WORD, RUN), SendHub("ended", self.status(RUN).SerializeToString())]
+
+
+def told(log: CoordinatorLog) -> list[SessionRequest]:
+    return [SessionRequest.FromString(body) for _, body in log.outbox("hub")]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_words, "_SECONDS", 0.0)
+
+
+@DURABILITIES
+async def test_the_hub_hears_with_an_end_who_lacks_something_and_later_that_nobody_does(
+    tmp_path: Path, durability: str, at_once: None
+) -> None:
+    async with driving(tmp_path, EndingCore(), durability) as driven:
+        driven.intake.submit(event(1))
+        await until(lambda: ("pushed", "peer/b", 1) in driven.outside.said)
+        driven.intake.acked("peer/b", 1)
+        await until(lambda: ("pushed", "hub", 2) in driven.outside.said)
+    log = CoordinatorLog.open(tmp_path)
+    ended, heard = told(log)
+    assert list(ended.ended.unheard) == ["b"]
+    assert heard.heard == FragmentHeard(namespace="default", run="r", epoch=1)
+    log.close()
+
+
+async def test_a_run_that_is_over_by_then_costs_the_hub_no_second_word(tmp_path: Path, at_once: None) -> None:
+    core = EndingCore()
+    async with driving(tmp_path, core) as driven:
+        driven.intake.submit(event(1))
+        await until(lambda: ("pushed", "peer/b", 1) in driven.outside.said)
+        core.desired = model_pb2.DESIRED_STATE_FINISHED
+        driven.intake.acked("peer/b", 1)
+        await until(lambda: not driven.intake.acks_awaited and not driven.driver._last_words._timers)
+        assert len(told(driven.log)) == 1
+
+
+@pytest.mark.parametrize("acked", [False, True])
+async def test_what_an_earlier_life_has_said_is_lacked_until_it_is_acked(
+    tmp_path: Path, at_once: None, acked: bool
+) -> None:
+    """Also where the ack had come before the end of that life: nobody has noted whether the hub was told."""
+    async with driving(tmp_path, EndingCore()) as driven:
+        driven.intake.submit(event(1))
+        await until(lambda: ("pushed", "peer/b", 1) in driven.outside.said)
+    log = CoordinatorLog.open(tmp_path)
+    log.commit(Batch(acked={"hub": 1, "peer/b": 1} if acked else {"hub": 1}))
+    log.close()
+    core = EndingCore()
+    core.run_state = model_pb2.FRAGMENT_STATE_SUCCEEDED
+    async with driving(tmp_path, core) as driven:
+        if not acked:
+            assert driven.intake.acks_awaited
+            driven.intake.acked("peer/b", 1)
+        await until(lambda: [each.WhichOneof("kind") for each in told(driven.log)] == ["heard"])
+
+
+async def test_an_end_that_the_hub_has_forgotten_is_said_again_with_who_lacks_something(tmp_path: Path) -> None:
+    async with driving(tmp_path, EndingCore()) as driven:
+        driven.intake.submit(event(1))
+        await until(lambda: ("pushed", "peer/b", 1) in driven.outside.said)
+        driven.intake.say(SendHub("ended", driven.core.status(RUN).SerializeToString()))
+        await until(lambda: [list(each.ended.unheard) for each in told(driven.log)] == [["b"], ["b"]])
+
+
+async def test_a_failure_is_told_as_it_is(tmp_path: Path) -> None:
+    """The run stops everywhere for it, whoever lacks something."""
+    failed = model_pb2.FragmentStatus(namespace="default", run="r", state=model_pb2.FRAGMENT_STATE_FAILED)
+    core = ScriptedCore(lambda event: [SendPeer("b", WORD, RUN), SendHub("ended", failed.SerializeToString())])
+    async with driving(tmp_path, core) as driven:
+        driven.intake.submit(event(1))
+        await until(lambda: told(driven.log))
+        assert told(driven.log)[0].ended == failed

@@ -10,6 +10,7 @@ import grpc.aio
 import pytest
 
 from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
 from tests.hub.agent import FakeAgent
@@ -135,6 +136,24 @@ async def test_the_part_of_a_lost_cluster_goes_to_another(
     assert ended.state == m.RUN_STATE_SUCCEEDED
     assert [made.unit.id[0] for made in ended.outputs] == [2], "an output of the older revision is seen"
     assert list(ended.replaced) == ["fog1"]
+
+
+async def test_who_is_lost_with_its_last_words_is_replaced_though_its_part_has_ended(
+    person: ControlPlaneServiceStub, agents: Agents
+) -> None:
+    run, old = await begun(person, agents)
+    for cluster in ("edge", "fog1"):
+        await agents[cluster].end(old[cluster], unheard=["cloud"])
+    await agents["edge"].say(heard=f.FragmentHeard(namespace="default", run=run, epoch=old["edge"].epoch))
+    for cluster in ("edge", "fog1"):
+        await agents[cluster].acked()
+    parts = (await person.DescribeRun(cp.DescribeRunRequest(namespace="default", run=run))).run.fragments
+    assert (list(parts["edge"].unheard), list(parts["fog1"].unheard)) == ([], ["cloud"])
+    await agents["fog1"].disconnect()
+    new = await begun_again(agents, run, {cluster: old[cluster] for cluster in ("edge", "fog2", "cloud")})
+    for cluster, fragment in new.items():
+        await agents[cluster].end(fragment)
+    assert list((await until(person, run, m.RUN_STATE_SUCCEEDED)).replaced) == ["fog1"]
 
 
 async def test_a_cluster_that_is_back_in_time_is_not_replaced(person: ControlPlaneServiceStub, agents: Agents) -> None:

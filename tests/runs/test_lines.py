@@ -218,6 +218,12 @@ def test_by_furthest_the_line_counts_that_has_done_more_tasks(done: tuple[int, i
     assert lines.back(shown) == messages.Kept(2, True)
 
 
+def test_the_original_waits_for_who_has_ended_there_as_long_as_somebody_lacks_its_last_words() -> None:
+    run = stored(core.handle(two(), ended("n", "a", 1, unheard="b")))
+    assert lines.waits_for(run) == ("a", "b", "c")
+    assert lines.waits_for(stored(core.handle(run, messages.FragmentHeard("a", 1)))) == ("b", "c")
+
+
 def test_a_line_is_put_beside_another_only_where_clusters_may_come_back_to_it() -> None:
     run = two()
     assert line_of_next(run, ("b",), ()) == SECOND, "there is an original already"

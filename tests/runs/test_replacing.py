@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.federation.liveness import Attention
 from control_plane.kinds import Kinds
-from control_plane.runs import core, messages
+from control_plane.runs import core, forms, messages
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import Refused
 from control_plane.runs.replacing import MOST_FRAGMENTS, objection, verdict
@@ -33,10 +34,12 @@ def without_a(namespace: str, revision: int = 2) -> messages.Replaced:
     return messages.Replaced(("a",), revision, b"q", fragments(namespace, 7, "b", "c", "d"), 9.0)
 
 
-def ended(namespace: str, cluster: str, epoch: int, *units: int) -> messages.FragmentEnded:
+def ended(namespace: str, cluster: str, epoch: int, *units: int, unheard: Sequence[str] = ()) -> messages.FragmentEnded:
     outputs = [m.RunOutput(name="o", unit=m.Unit(id=bytes([unit] * 16)), cluster=cluster) for unit in units]
     state = m.FRAGMENT_STATE_SUCCEEDED
-    status = m.FragmentStatus(namespace=namespace, run="r", cluster=cluster, epoch=epoch, state=state, outputs=outputs)
+    status = m.FragmentStatus(
+        namespace=namespace, run="r", cluster=cluster, epoch=epoch, state=state, outputs=outputs, unheard=unheard
+    )
     return messages.FragmentEnded(status, epoch, 3.0, ())
 
 
@@ -106,6 +109,21 @@ def test_a_cluster_is_lost_once_it_was_silent_for_long_enough_and_its_part_has_n
     assert verdict(run, {"b": 99.0}).lost == ()
     run.state = m.RUN_STATE_STOPPING
     assert verdict(run, {"c": 99.0}).lost == ()
+
+
+def test_a_cluster_whose_part_has_ended_is_lost_while_somebody_lacks_its_last_words() -> None:
+    run = after(running(), ended("n", "a", 1, unheard="bz"))
+    assert verdict(run, {"a": 99.0}).lost == ("a",)
+    assert verdict(run, {}, overdue=["a"]).lost == (), "nothing of the run is left there that a drain could end"
+    assert forms.absence(run, ["a"]) == "a out of touch: its part has ended, but its last words have not reached b"
+    assert "b out of touch" in forms.absence(run, ["a", "b"])
+    over = after(run, ended("n", "b", 1))
+    assert verdict(over, {"a": 99.0}).lost == (), "who has ended needs no word any more"
+    assert forms.absence(over, ["a", "b"]) == ""
+    heard = after(run, messages.FragmentHeard("a", 1))
+    assert verdict(heard, {"a": 99.0}).lost == ()
+    assert core.handle(heard, messages.FragmentHeard("a", 1)) == []
+    assert core.handle(run, messages.FragmentHeard("a", 0)) == [], "that was another fragment"
 
 
 def has_stopped(run: m.Run, cluster: str) -> messages.FragmentEnded:

@@ -25,6 +25,7 @@ from cluster_agent.coordinator import (
     records,
     retrying,
 )
+from cluster_agent.coordinator.last_words import LastWords
 from cluster_agent.coordinator.messages import RunKey, SendPeer
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
@@ -125,7 +126,7 @@ def grant_that_is_in_no_log(stack: ExitStack) -> None:
             grant = offering.peer_pb2.PeerMessage.FromString(of.header)
             grant.grant.edge = message.edge
             grant.grant.unit = message.unit
-            book.actions.append(SendPeer(cluster, grant.SerializeToString()))
+            book.actions.append(SendPeer(cluster, grant.SerializeToString(), of.key))
 
     _everywhere(stack, offering.on_accept, forgetful)
 
@@ -249,7 +250,7 @@ def answer_that_says_nothing(stack: ExitStack) -> None:
 
     def hasty(book: Any, of: Any, cluster: str, message: Any) -> None:
         if cluster not in of.graph.epochs and message.revision < of.graph.revision:
-            book.actions.append(SendPeer(cluster, of.header))
+            book.actions.append(SendPeer(cluster, of.header, of.key))
 
     _everywhere(stack, peers._say_superseded, hasty)
 
@@ -291,6 +292,11 @@ def hub_writes_over_what_another_has_written(stack: ExitStack) -> None:
     _method(stack, RunWriter, "_commit", blind)
 
 
+def last_words_that_are_lost(stack: ExitStack) -> None:
+    """A cluster that has ended its part does not tell the hub who has not heard all that it said."""
+    _method(stack, LastWords, "of_end", lambda _, message: message)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -317,6 +323,7 @@ PLANTED: Mapping[str, Plant] = {
         revoked_agent_keeps_its_session,
         part_of_a_write_is_taken_for_all,
         hub_writes_over_what_another_has_written,
+        last_words_that_are_lost,
     )
 }
 

@@ -8,7 +8,12 @@ from simulator.trials.sweep import sweep
 from tests.simulator.planted import PLANTED, planted
 
 WITHIN = 300
-RARE = {"mends_what_is_new", "outputs_of_a_replaced_line_count", "retries_end_with_a_restart"}
+RARE = {
+    "last_words_that_are_lost",
+    "mends_what_is_new",
+    "outputs_of_a_replaced_line_count",
+    "retries_end_with_a_restart",
+}
 """What needs more of a coincidence than so many seeds have: the scenarios that are named after these find them."""
 
 
