@@ -4,8 +4,9 @@ All of it is read in one step of etcd, with whatever else the caller wants to kn
 only once it is read; so what it used when it was read last is asked for along with it, and the rest, mostly nothing,
 afterwards.
 
-What was read a moment ago serves again, on the condition that none of the namespace's objects has changed since, which
-etcd checks when the run is stored.
+What was read before serves again, on the condition that none of the namespace's objects has changed since, which etcd
+checks when the run is stored: a topology of hundreds of clusters need not be read for each run. What was measured
+changes with each run, and is read again once it is older than a moment.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class _Known:
 
     grounds: Grounds
     at: float
+    generation: int
 
 
 class GroundsReader:
@@ -70,10 +72,19 @@ class GroundsReader:
             return None
         return replace(known.grounds, revision=max(known.grounds.revision, self._kinds.newest_revision()))
 
-    async def look(self, namespace: str, workflow: str, topology: str, also: Sequence[Key] = ()) -> Look:
-        """See what there is now. InvalidName if a name is none. No topology: whichever there is."""
-        keys = [self._key(namespace, "Workflow", workflow), self._kinds.generations.key(namespace), *also]
+    async def look(
+        self, namespace: str, workflow: str, topology: str, also: Sequence[Key] = (), *, whole: bool = False
+    ) -> Look:
+        """See what there is now. InvalidName if a name is none. No topology: whichever there is.
+
+        Of what was read before only that is seen which tells whether it still holds, unless the `whole` is wanted.
+        """
+        generation = self._kinds.generations.key(namespace)
         known = self._known.get((namespace, workflow, topology))
+        if known and not whole and len(known.grounds.steps) <= _STEPS_AT_ONCE:
+            measured = [self._measured_key(namespace, step) for step in known.grounds.steps]
+            return await self._kinds.look([generation, *measured, *also])
+        keys = [self._key(namespace, "Workflow", workflow), generation, *also]
         keys += self._step_keys(namespace, list(known.grounds.steps)[:_STEPS_AT_ONCE] if known else ())
         topologies = self._kinds.objects["Topology"]
         if topology:
@@ -92,6 +103,10 @@ class GroundsReader:
 
         `revisions`: those at which the workflow, and the ones that it uses, are wanted; None: the newest.
         """
+        if revisions is None and (still := self._still(namespace, workflow, topology, look)):
+            return still
+        if self._key(namespace, "Workflow", workflow).raw not in look.items:
+            look = await self.look(namespace, workflow, topology, whole=True)
         found = self._found(look, namespace, "Workflow", workflow)
         if revisions is not None:
             found = await self.of_revision("Workflow", found, revisions[workflow])
@@ -121,6 +136,25 @@ class GroundsReader:
             return grounds
         self._remember((namespace, workflow, topology), grounds, look)
         return grounds
+
+    def _still(self, namespace: str, workflow: str, topology: str, look: Look) -> Grounds | None:
+        """What was read before, with what is measured now, if nothing of it has changed."""
+        known = self._known.get((namespace, workflow, topology))
+        if known is None or self._generation(namespace, look) != known.generation:
+            return None
+        keys = {step: self._measured_key(namespace, step) for step in known.grounds.steps}
+        if any(key.raw not in look.items for key in keys.values()):
+            return None  # it became known after the look
+        seen = {step: self._kinds.measured.seen(look, key) for step, key in keys.items()}
+        measured = {step: stored.value for step, stored in seen.items() if stored is not None}
+        grounds = replace(known.grounds, measured=measured, revision=look.revision)
+        self._keep((namespace, workflow, topology), grounds, known.generation)
+        return grounds
+
+    def _generation(self, namespace: str, look: Look) -> int:
+        """The revision at which the namespace's objects have changed last."""
+        generation = self._kinds.generations.seen(look, self._kinds.generations.key(namespace))
+        return generation.revision if generation else 0
 
     async def of_revision(self, kind: str, newest: Stored[cp.Object], revision: int) -> Stored[cp.Object]:
         """An object as it was at that revision. NotFound."""
@@ -152,15 +186,16 @@ class GroundsReader:
         return found
 
     def _remember(self, asked: tuple[str, str, str], grounds: Grounds, look: Look) -> None:
-        generations = self._kinds.generations
-        key = generations.key(asked[0])
-        generation = generations.seen(look, key)
-        condition = generations.unchanged(key, generation.revision if generation else 0)
+        generation = self._generation(asked[0], look)
+        condition = self._kinds.generations.unchanged(self._kinds.generations.key(asked[0]), generation)
+        self._keep(asked, replace(grounds, conditions=[condition]), generation)
+
+    def _keep(self, asked: tuple[str, str, str], grounds: Grounds, generation: int) -> None:
         self._known.pop(asked, None)
         if len(self._known) >= _REMEMBERED:
             del self._known[next(iter(self._known))]
-        known = replace(grounds, conditions=[condition])
-        self._known[asked] = _Known(known, asyncio.get_running_loop().time())  # the newest is the last
+        now = asyncio.get_running_loop().time()
+        self._known[asked] = _Known(grounds, now, generation)  # the newest is the last
 
     async def _only_topology(self, namespace: str, workflow: str, look: Look) -> Stored[cp.Object]:
         topologies = self._kinds.objects["Topology"]

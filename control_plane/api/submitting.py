@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -50,11 +50,11 @@ _SUFFIX = "abcdefghijkmnpqrstuvwxyz23456789"
 _LONGEST_STEM = LONGEST - 6
 _SMALL_PLAN = 32 << 10  # bytes: such a plan needs no blob
 _RESERVING = ("hold", "lend")
-Statuses = Callable[[Iterable[str]], Mapping[str, cp.ClusterStatus]]
+Statuses = Callable[[], Mapping[str, cp.ClusterStatus]]
 
 
 class Submissions:
-    """Plans and makes runs. `statuses` gives the agents of some clusters as they are now."""
+    """Plans and makes runs. `statuses` gives the agents as they are now."""
 
     def __init__(self, kinds: Kinds, runs: Runs, blobs: BlobStore, statuses: Statuses) -> None:
         self._kinds = kinds
@@ -150,7 +150,7 @@ class Submissions:
         async def attempt() -> cp.SubmitResponse:
             if made := await self._runs.submitted_before(namespace, submission_name(key)):
                 return cp.SubmitResponse(run=made, plan=await self.plan_of(made))
-            look = await self._grounds.look(namespace, asked.workflow, asked.topology)
+            look = await self._grounds.look(namespace, asked.workflow, asked.topology, whole=True)
             revisions = {**before.workflows, before.workflow: before.workflow_revision}
             grounds = await self._grounds.grounds(namespace, asked.workflow, asked.topology, look, revisions)
             return await self._made(asked, by, key, grounds)
@@ -172,7 +172,7 @@ class Submissions:
         async def attempt() -> m.Run:
             if made := await self._runs.submitted_before(ended.namespace, submission_name(key)):
                 return made
-            look = await self._grounds.look(ended.namespace, ended.workflow, ended.topology)
+            look = await self._grounds.look(ended.namespace, ended.workflow, ended.topology, whole=True)
             revisions = {**ended.workflows, ended.workflow: ended.workflow_revision}
             grounds = await self._grounds.grounds(ended.namespace, ended.workflow, ended.topology, look, revisions)
             return (await self._made(request, ended.submitted_by, key, grounds, template)).run
@@ -248,7 +248,7 @@ class Submissions:
         `lost`: clusters that are taken to be out of touch. Returns the plan with its digest, and the writes that store
         it. ProblemError if there is none.
         """
-        look = await self._grounds.look(run.namespace, run.workflow, run.topology)
+        look = await self._grounds.look(run.namespace, run.workflow, run.topology, whole=True)
         revisions = {**run.workflows, run.workflow: run.workflow_revision}
         then = await self._grounds.grounds(run.namespace, run.workflow, run.topology, look, revisions)
         topology = await self._grounds.of_revision("Topology", then.topology, run.topology_revision)
@@ -303,7 +303,7 @@ class Submissions:
             measured={name: _measured(known) for name, known in grounds.measured.items() if known.tasks},
             epoch=epoch,
         )
-        clusters = _without(self._statuses(each.name for each in request.topology.spec.clusters), lost)
+        clusters = _without(self._statuses(), lost)
         request = replace(request, clusters=clusters, denied=denied or {}, revision=revision)
         return plan(request), json.dumps(parameters, sort_keys=True)
 
@@ -317,10 +317,9 @@ def _check_name(run: str) -> None:
 
 def _without(statuses: Mapping[str, cp.ClusterStatus], lost: Collection[str]) -> Mapping[str, cp.ClusterStatus]:
     """The clusters' states, the lost ones as out of touch."""
-    found = dict(statuses)
-    for cluster in lost:
-        found[cluster] = cp.ClusterStatus(name=cluster, state="unknown")
-    return found
+    if not lost:
+        return statuses
+    return {**statuses, **{each: cp.ClusterStatus(name=each, state="unknown") for each in lost}}
 
 
 def _measured(known: s.StepMeasured) -> Measured:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import structlog
@@ -27,6 +27,7 @@ from control_plane.federation.feed import Feed
 from control_plane.federation.intake import Intake
 from control_plane.federation.liveness import Liveness, State
 from control_plane.federation.session import CREDITS, AgentSession, Connection
+from control_plane.federation.statuses import Statuses
 from control_plane.hubs.fellows import Fellows
 from control_plane.hubs.living import LivingHubs
 from control_plane.membership.members import Members
@@ -81,20 +82,18 @@ class Agents:
         self.changed: Callable[[], None] = lambda: None
         self.taints: Callable[[str], Sequence[cp.ClusterTaint]] = lambda _: ()
 
-    def statuses(self, clusters: Iterable[str] | None = None) -> dict[str, cp.ClusterStatus]:
-        """What each agent that was ever seen said last, and its state now: of these clusters, or of all."""
+    def statuses(self) -> Statuses:
+        """What each agent that was ever seen said last, and its state now."""
         now = time.monotonic()
-        found = {}
-        for cluster in self._status if clusters is None else clusters:
-            status = self._status.get(cluster)
-            if status is None:
-                continue
+
+        def look(cluster: str) -> cp.ClusterStatus:
             shown = cp.ClusterStatus()
-            shown.CopyFrom(status)
+            shown.CopyFrom(self._status[cluster])
             shown.state = self._state(cluster, now)
             shown.taints.extend(self.taints(cluster))
-            found[cluster] = shown
-        return found
+            return shown
+
+        return Statuses(self._status, look)
 
     def out_of_touch(self, cluster: str) -> bool:
         """Whether the agent was not heard for long, or never, or will not be heard again."""

@@ -58,22 +58,15 @@ class World:
         self.topology = topology
         self.denied = denied or {}
         self._questions = Questions(topology)
-        self.clusters: dict[str, Cluster] = {
-            name: _marked(cluster, states.get(name)) for name, cluster in self._questions.clusters.items()
-        }
+        self.clusters: Mapping[str, Cluster] = self._questions.clusters
         self._states = states
-        self._links = {
-            (link.from_cluster, link.to_cluster): link
-            for status in states.values()
-            for link in status.links
-            if link.weight >= _ENOUGH
-        }
-        self._tasks = {
-            (step.cluster, step.definition): step
-            for status in states.values()
-            for step in status.steps
-            if step.weight >= _ENOUGH
-        }
+
+    def taints(self, cluster: str) -> tuple[Taint, ...]:
+        """The cluster's own, and those that operators have put on it."""
+        status = self._states.get(cluster)
+        marks = status.taints if status is not None else ()
+        put = [Taint.model_validate({"key": each.key, "value": each.value, "effect": each.effect}) for each in marks]
+        return (*self.clusters[cluster].taints, *put)
 
     def tier(self, cluster: str) -> str:
         return self._questions.tier(cluster)
@@ -87,7 +80,7 @@ class World:
 
     def seconds(self, source: str, to: str, size: float) -> float:
         """What a transfer takes, as measured or else as declared; infinite where there is no link."""
-        measured = self._links.get((source, to))
+        measured = self._link(source, to)
         if measured is not None and self._questions.reachable(source, to):
             return measured.fixed_seconds + size / measured.bandwidth
         return self._questions.transfer_seconds(source, to, size)
@@ -98,7 +91,9 @@ class World:
 
     def task(self, cluster: str, definition: str) -> m.MeasuredStep | None:
         """What the cluster has measured of a step's tasks, if it has."""
-        return self._tasks.get((cluster, definition))
+        status = self._states.get(cluster)
+        steps = status.steps if status is not None else ()
+        return next((step for step in steps if step.definition == definition and step.weight >= _ENOUGH), None)
 
     def state(self, cluster: str) -> str:
         """ready, not-ready, unknown, never-seen or revoked."""
@@ -127,15 +122,11 @@ class World:
         room = sum(_fitting(node, cpus, memory) for node in self.nodes(cluster))
         return min(room, most) if most else room
 
-
-def _marked(cluster: Cluster, status: cp.ClusterStatus | None) -> Cluster:
-    """The cluster with the taints that operators have put on it, beside its own."""
-    if status is None or not status.taints:
-        return cluster
-    marks = [
-        Taint.model_validate({"key": each.key, "value": each.value, "effect": each.effect}) for each in status.taints
-    ]
-    return cluster.model_copy(update={"taints": (*cluster.taints, *marks)})
+    def _link(self, source: str, to: str) -> m.MeasuredLink | None:
+        """What the receiving cluster has measured of the link, if it has."""
+        status = self._states.get(to)
+        links = status.links if status is not None else ()
+        return next((link for link in links if link.from_cluster == source and link.weight >= _ENOUGH), None)
 
 
 def _fitting(node: tuple[float, int], cpus: float, memory: int) -> int:

@@ -87,7 +87,7 @@ def _data(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
 
 
 def _taints(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
-    for taint in situation.world.clusters[cluster].taints:
+    for taint in situation.world.taints(cluster):
         if taint.effect != "PreferNoSchedule" and not tolerated(taint, vertex.place.tolerate):
             return f"has the taint {taint.key}={taint.value}:{taint.effect}, which the step does not tolerate"
     return None

@@ -43,7 +43,7 @@ def scored(
         ]
         avoid = [
             taint.key
-            for taint in world.clusters[cluster].taints
+            for taint in world.taints(cluster)
             if taint.effect == "PreferNoSchedule" and not tolerated(taint, vertex.place.tolerate)
         ]
         if avoid:

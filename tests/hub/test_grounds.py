@@ -9,7 +9,13 @@ import grpc.aio
 import pytest
 
 from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import store_pb2 as s
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
+from control_plane.api.grounds import Grounds, GroundsReader
+from control_plane.kinds import Kinds
+from control_plane.store.etcd.client import Client, Config
+from control_plane.store.repository import Store
+from tests.fixtures.etcd import EtcdServer
 from tests.hub.agent import FakeAgent
 from tests.hub.hub import SECONDS, RunningHub, apply
 from tests.hub.objects import ALL, STEP, TOPOLOGY, WORKFLOW
@@ -56,6 +62,30 @@ async def test_submissions_beside_changes_of_their_workflow_all_come_to_be(
 
         _, *answers = await asyncio.gather(change(), *(submit(person) for _ in range(10)))
         assert all(f'"limit": {answer.run.workflow_revision + 2}' in answer.run.parameters_json for answer in answers)
+
+
+async def test_what_was_read_before_is_not_read_again_and_what_was_measured_since_is(
+    hub: RunningHub, person: ControlPlaneServiceStub, own_server: EtcdServer
+) -> None:
+    await apply(person, ALL)
+    async with Client(Config((own_server.etcd.config.endpoint,), own_server.tls)) as client:
+        kinds = Kinds(Store(client))
+        reader = GroundsReader(kinds)
+
+        async def read() -> tuple[Grounds, int]:
+            look = await reader.look("default", "counting", "pair")
+            return await reader.grounds("default", "counting", "pair", look), len(look.items)
+
+        first, _ = await read()
+        key = kinds.measured.key("default", "count", "1")
+        await kinds.commit([kinds.measured.creating(key, s.StepMeasured(tasks=7))])
+        second, looked_at = await read()
+        assert looked_at == 2, "the generation, and what was measured of one step"
+        assert (second.workflow, second.topology, second.steps) == (first.workflow, first.topology, first.steps)
+        assert (dict(first.measured), second.measured["count@1"].tasks) == ({}, 7)
+        await apply(person, WORKFLOW.replace("default: 3", "default: 4"))
+        third, _ = await read()
+        assert third.workflow.value.revision == 2
 
 
 async def test_a_repeated_key_is_answered_with_the_run_and_the_plan_that_it_has_made(
