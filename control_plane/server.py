@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +43,7 @@ from control_plane.federation.absent import give_up_on_absent
 from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
 from control_plane.federation.feed import Feed
+from control_plane.federation.halfway import give_up_halfway
 from control_plane.federation.intake import Intake
 from control_plane.federation.marks import Marks
 from control_plane.federation.replacing import Replacements
@@ -160,7 +160,7 @@ class Hub:
     def __init__(self, config: HubConfig, kinds: Kinds) -> None:
         self._config = config
         self._blobs = DirectoryBlobs(config.blobs or config.state / "blobs")
-        self._runs = Runs(kinds)
+        self._runs = Runs(kinds, config.hub_id)
         self._board = Board(kinds, self._runs)
         self._measurements = Measurements(kinds)
         self._board.ended = self._ended
@@ -247,6 +247,7 @@ class Hub:
             self._agents.watch_over(),
             self._hubs.keep(hubs),
             give_up_on_absent(self._board, self._runs, self._agents),
+            give_up_halfway(self._board, self._runs, self._hubs, self._config.lease),
             self._mend(),
             expire(self._kinds, self._runs, self._blobs, self._config.keep_ended),
             collect(self._kinds, self._blobs),
@@ -328,7 +329,7 @@ class Hub:
 
     async def _mend(self) -> None:
         with suppress(asyncio.CancelledError):
-            await persistently(lambda: self._runs.mend(time.time()), None)
+            await persistently(self._runs.mend, None)
 
 
 def _issuing(config: HubConfig) -> Issuing | None:

@@ -1920,6 +1920,7 @@ class Run(_message.Message):
     HOOK_OF_FIELD_NUMBER: _builtins.int
     HOOK_FIELD_NUMBER: _builtins.int
     HOOK_FACTS_FIELD_NUMBER: _builtins.int
+    HANDED_OUT_BY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     workflow: _builtins.str
@@ -1957,6 +1958,8 @@ class Run(_message.Message):
     """of a run that executes a hook: the run that has ended"""
     hook: _builtins.str
     """and which of its hooks"""
+    handed_out_by: _builtins.bytes
+    """the id of the hub that stores its fragments one after the other; empty: all are stored"""
     @_builtins.property
     def fragments(self) -> _containers.MessageMap[_builtins.str, Global___FragmentStatus]:
         """cluster -> newest that is kept"""
@@ -2044,10 +2047,11 @@ class Run(_message.Message):
         hook_of: _builtins.str = ...,
         hook: _builtins.str = ...,
         hook_facts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        handed_out_by: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["original", b"original", "reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "hook", b"hook", "hook_facts", b"hook_facts", "hook_of", b"hook_of", "hooks", b"hooks", "hooks_due", b"hooks_due", "idempotency_key", b"idempotency_key", "keep", b"keep", "line", b"line", "message", b"message", "name", b"name", "namespace", b"namespace", "original", b"original", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "replace_after", b"replace_after", "replaced", b"replaced", "reservation", b"reservation", "retain", b"retain", "started_at", b"started_at", "state", b"state", "stopped", b"stopped", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "tries", b"tries", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "handed_out_by", b"handed_out_by", "hook", b"hook", "hook_facts", b"hook_facts", "hook_of", b"hook_of", "hooks", b"hooks", "hooks_due", b"hooks_due", "idempotency_key", b"idempotency_key", "keep", b"keep", "line", b"line", "message", b"message", "name", b"name", "namespace", b"namespace", "original", b"original", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "replace_after", b"replace_after", "replaced", b"replaced", "reservation", b"reservation", "retain", b"retain", "started_at", b"started_at", "state", b"state", "stopped", b"stopped", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "tries", b"tries", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

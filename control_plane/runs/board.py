@@ -90,6 +90,10 @@ class Board:
         """Whether it has said nothing of its fragments since it was out of touch."""
         return cluster in self._silent
 
+    def halfway(self) -> list[m.Run]:
+        """The runs that some hub has not handed out to the end."""
+        return [run for run in self._live.values() if run.handed_out_by]
+
     async def some_run_stops(self) -> None:
         """Wait until there is a run that is being stopped."""
         while not any(run.state == m.RUN_STATE_STOPPING for run in self._live.values()):

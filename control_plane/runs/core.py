@@ -151,6 +151,7 @@ def _planned(run: m.Run, event: Planned) -> list[Action]:
     fresh = copy_of(run)
     if event.handed_out:
         fresh.state = m.RUN_STATE_RUNNING
+        fresh.handed_out_by = b""
     if event.revision == run.plan_revision:
         return [StoreRun(fresh)] if event.handed_out else []
     fresh.started_at = event.at
@@ -161,7 +162,7 @@ def _planned(run: m.Run, event: Planned) -> list[Action]:
 
 
 def _abandoned(run: m.Run, event: Abandoned) -> list[Action]:
-    if run.state in ENDED or run.state == m.RUN_STATE_STOPPING:
+    if run.state != m.RUN_STATE_PENDING:
         return []
     fresh = copy_of(run)
     actions = _stop(fresh, m.RUN_STATE_FAILED, event.reason)

@@ -1,8 +1,9 @@
 """The runs in the store: how they are made, read, changed and forgotten.
 
 What a run and its fragments need to exist goes into one transaction where it fits. Where it does not, the run is stored
-as PENDING first, its fragments after it, and then it RUNs; what a crash leaves in between is made good by `mend`,
-which the hub calls when it starts.
+as PENDING first, its fragments after it, and then it RUNs (`handing_out`). What is wanted of fragments follows the run
+in transactions of its own, where there are many; what a crash leaves in between is made good by `mend`, which the hub
+calls when it starts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from control_plane.kinds import Kinds, fit_together, submission_name, writing
 from control_plane.patience import REQUEST_SECONDS, persistently
 from control_plane.runs import core, forms, lines, messages
 from control_plane.runs.errors import NoSuchRun, Refused, RunExists
+from control_plane.runs.handing_out import hand_out, never_handed_out
 from control_plane.runs.writing import EventOf, Outcome, RunWriter, desired_operations, wanting
 from control_plane.store.base import Stored
 from control_plane.store.errors import AlreadyExists
@@ -23,13 +25,17 @@ from control_plane.store.keys import Key
 from control_plane.store.transaction import Operation
 from wire.lines import run_of
 
+_ABANDONED = "it was not handed out to the end, because its hub or the store was gone: submit it again"
+
 
 class Runs:
-    """All runs of this hub's store."""
+    """All runs of this hub's store. `hub_id` is this hub's."""
 
-    def __init__(self, kinds: Kinds) -> None:
+    def __init__(self, kinds: Kinds, hub_id: bytes = b"") -> None:
         self._kinds = kinds
+        self._hub_id = hub_id
         self._writer = RunWriter(kinds)
+        self._handing_out: set[tuple[str, str]] = set()
 
     async def get(self, namespace: str, name: str) -> m.Run:
         """The run as stored. NoSuchRun if there is none."""
@@ -94,10 +100,33 @@ class Runs:
             self._writer.remember(operations[0].key, result, revision)
             return result
         result = _stored_run(core.handle(pending, replace(planned, handed_out=False)))
+        result.handed_out_by = self._hub_id
         operations[0] = self._kinds.runs.creating(self._key(run), result)
-        await self._kinds.commit(operations)
-        await self._kinds.commit_in_turn(fragments)
-        return await self.happened(run.namespace, run.name, planned)
+        name = (run.namespace, run.name)
+        self._handing_out.add(name)
+        try:
+            revision = await self._kinds.commit(operations)
+            if await hand_out(self._kinds, self._key(run), revision, fragments):
+                return await self.happened(*name, planned)
+        finally:
+            self._handing_out.discard(name)
+        return await self.give_up(*name, planned.at)
+
+    def hands_out(self, namespace: str, name: str) -> bool:
+        """Whether this hub hands the run out just now."""
+        return (namespace, name) in self._handing_out
+
+    async def give_up(self, namespace: str, name: str, at: float) -> m.Run:
+        """Stop a run that was not handed out to the end; its parts that nobody has have ended. Returns it as it is."""
+        run = await self.happened(namespace, name, messages.Abandoned(_ABANDONED, at))
+        if run.state != m.RUN_STATE_STOPPING:
+            return run
+        for cluster in await never_handed_out(self._kinds, run):
+            status = m.FragmentStatus()
+            status.CopyFrom(run.fragments[cluster])
+            status.state = m.FRAGMENT_STATE_CANCELLED
+            await self.happened(namespace, name, messages.FragmentEnded(status, 0, at, ()))
+        return await self.get(namespace, name)
 
     async def happened(
         self, namespace: str, name: str, event: messages.Event, *, seconds: float | None = REQUEST_SECONDS
@@ -116,7 +145,7 @@ class Runs:
         """One attempt of the same, with an event that depends on the run: see RunWriter."""
         return await self._writer.happen(namespace, name, event_of, also)
 
-    async def mend(self, at: float) -> None:
+    async def mend(self) -> None:
         """Make what is wanted of all fragments fit their runs, where a crash came between. At the hub's start only.
 
         Runs go on meanwhile, and are written before what is wanted of their fragments. So the fragments are read first:
@@ -125,10 +154,8 @@ class Runs:
         fragments = (await self._kinds.fragments.list()).items
         listing = await self._kinds.runs.list()
         runs = {(each.value.namespace, each.value.name): each.value for each in listing.items}
-        handed_out: dict[tuple[str, str], set[str]] = {}
         for stored in fragments:
             fragment = stored.value.fragment
-            handed_out.setdefault((fragment.namespace, fragment.run), set()).add(fragment.cluster)
             run = runs.get((fragment.namespace, run_of(fragment.run)))
             counted = run is not None and _is_of(run, fragment)
             desired = run.desired if run is not None and counted else m.DESIRED_STATE_FORGOTTEN
@@ -137,18 +164,6 @@ class Runs:
                 await self._kinds.commit([self._kinds.fragments.deleting(stored.key, stored.revision)])
             elif concerned and stored.value.desired != desired:
                 await self._kinds.commit([wanting(self._kinds, stored, desired)])
-        for name, run in runs.items():
-            if run.state == m.RUN_STATE_PENDING:
-                await self._abandon(run, sorted(run.fragments.keys() - handed_out.get(name, set())), at)
-
-    async def _abandon(self, run: m.Run, never_handed_out: Sequence[str], at: float) -> None:
-        reason = "the hub ended while it handed this run out: submit it again"
-        await self.happened(run.namespace, run.name, messages.Abandoned(reason, at))
-        for cluster in never_handed_out:
-            status = m.FragmentStatus()
-            status.CopyFrom(run.fragments[cluster])
-            status.state = m.FRAGMENT_STATE_CANCELLED
-            await self.happened(run.namespace, run.name, messages.FragmentEnded(status, 0, at, ()))
 
     async def delete(self, namespace: str, name: str) -> m.Run:
         """Forget an ended run; returns it. Its fragments stay as FORGOTTEN until their agents have heard it."""

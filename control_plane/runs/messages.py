@@ -84,7 +84,7 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class Abandoned:
-    """The hub could not go on with this run; what there is of it is stopped."""
+    """The run was not handed out to the end, and will not be; what there is of it is stopped."""
 
     reason: str
     at: float

@@ -67,6 +67,7 @@ class RunningHub:
         self._state = state
         self._heartbeat = heartbeat
         self.keep_ended = 86400.0
+        self.lease = 6.0
         self.admins = ("ada",)
         self.audit = state / "audit.jsonl"
         self.listen_users = ""
@@ -89,6 +90,7 @@ class RunningHub:
             credentials=self.members.credentials(Role.HUB, "hub"),
             listen=self.address,
             heartbeat=self._heartbeat,
+            lease=self.lease,
             keep_ended=self.keep_ended,
             admins=self.admins,
             audit=self.audit,

@@ -127,11 +127,12 @@ async def test_a_crash_while_a_run_is_handed_out_ends_it(
         async def broken(*_: object) -> None:
             raise grpc.aio.UsageError("the hub dies here")
 
-        monkeypatch.setattr("control_plane.kinds.Kinds.commit_in_turn", broken)
+        monkeypatch.setattr("control_plane.runs.driver.hand_out", broken)
         with contextlib.suppress(grpc.aio.AioRpcError):
             await submit(person, run="half")
     monkeypatch.undo()
     await hub.crash()
+    hub.lease = 1.0  # after which the next one takes the first for dead
     await hub.start()
     async with hub.person() as again:
         ended = await until(again, "half", m.RUN_STATE_FAILED)

@@ -144,7 +144,7 @@ async def test_what_a_hub_left_halfway_is_made_good_for_both_lines(kinds: Kinds,
     assert stored is not None
     [chosen] = [each.run for each in core.handle(run, messages.Kept(2, True)) if isinstance(each, messages.StoreRun)]
     await kinds.commit([kinds.runs.updating(key, chosen, stored.revision)])
-    await runs.mend(9.0)
+    await runs.mend()
     assert await wanted(kinds, namespace, "r") == dict.fromkeys("abc", RUNNING)
     assert await wanted(kinds, namespace, SECOND) == dict.fromkeys("bcd", FORGOTTEN)
 

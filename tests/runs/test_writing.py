@@ -199,7 +199,7 @@ async def test_a_crash_between_the_pieces_is_mended(kinds: Kinds, runs: Runs, na
     assert stored is not None
     run.state, run.desired = m.RUN_STATE_SUSPENDED, m.DESIRED_STATE_SUSPENDED
     await kinds.runs.update(stored.key, run, stored.revision)
-    await runs.mend(9.0)
+    await runs.mend()
     wanted = [
         each.value.desired
         for cluster in CLUSTERS
@@ -240,7 +240,7 @@ async def test_what_begins_while_a_hub_starts_is_not_mended(
             return listing
 
         monkeypatch.setattr(repository, "list", list_all)
-    await persistently(lambda: Runs(kinds).mend(9.0))
+    await persistently(lambda: Runs(kinds).mend())
     wanted = await kinds.fragments.get(kinds.fragments.key("c00", namespace, "r"))
     assert wanted is not None
     assert wanted.value.desired == (await runs.get(namespace, "r")).desired

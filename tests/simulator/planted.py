@@ -237,10 +237,10 @@ def mends_what_is_new(stack: ExitStack) -> None:
     """A hub that starts mends what it sees by runs that it has read before."""
     mend = Runs.mend
 
-    async def late(self: Runs, at: float) -> None:
+    async def late(self: Runs) -> None:
         listing = await self._kinds.runs.list()
         with mock.patch.object(self._kinds.runs, "list", mock.AsyncMock(return_value=listing)):
-            await mend(self, at)
+            await mend(self)
 
     _method(stack, Runs, "mend", late)
 
