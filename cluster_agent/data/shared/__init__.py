@@ -1,0 +1,1 @@
+"""Places that several nodes, or clusters, reach: a Redis for small units, a bucket of object storage for all."""
