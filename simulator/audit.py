@@ -67,7 +67,7 @@ def audit_uses(live: LiveRun) -> None:
                 needed.update(unit for unit in units if (edge.index, unit) not in foreign)
     for kept in run.units.values():
         assert kept.uses == needed[kept.id], f"a unit has {kept.uses} uses, and {needed[kept.id]} things need it"
-        assert kept.uses or not kept.copies, "a unit that nothing needs keeps its bytes"
+        assert kept.uses or not (kept.copies or kept.shared), "a unit that nothing needs keeps its bytes"
 
 
 def audit_queues(live: LiveRun) -> None:

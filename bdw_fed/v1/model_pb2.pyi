@@ -957,12 +957,15 @@ class OutputPort(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     OPTIONAL_FIELD_NUMBER: _builtins.int
     FORM_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     format: _builtins.str
     optional: _builtins.bool
     """a task may leave it out"""
     form: _builtins.str
     """path (also if empty): a Python function writes a file; bytes, text or json: it returns the value"""
+    store: _builtins.str
+    """where its units lie: memory, disk, or shared (on a disk, and in a place that nodes share, too); empty: auto"""
     def __init__(
         self,
         *,
@@ -970,10 +973,11 @@ class OutputPort(_message.Message):
         format: _builtins.str = ...,
         optional: _builtins.bool = ...,
         form: _builtins.str = ...,
+        store: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "name", b"name", "optional", b"optional"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "format", b"format", "name", b"name", "optional", b"optional", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -224,6 +224,7 @@ class NodeMessage(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___NodeHello:
         """first on the stream"""
@@ -240,6 +241,8 @@ class NodeMessage(_message.Message):
     def log(self) -> Global___LogChunk: ...
     @_builtins.property
     def workers(self) -> Global___WorkersChanged: ...
+    @_builtins.property
+    def shared(self) -> Global___UnitsShared: ...
     def __init__(
         self,
         *,
@@ -250,12 +253,13 @@ class NodeMessage(_message.Message):
         status: _control_plane_pb2.NodeStatus | None = ...,
         log: Global___LogChunk | None = ...,
         workers: Global___WorkersChanged | None = ...,
+        shared: Global___UnitsShared | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "source", b"source", "status", b"status", "workers", b"workers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "workers", b"workers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "source", b"source", "status", b"status", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "fetched", "pushed", "source", "status", "log", "workers"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "fetched", "pushed", "source", "status", "log", "workers", "shared"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -276,6 +280,8 @@ class NodeHello(_message.Message):
     FETCHING_FIELD_NUMBER: _builtins.int
     ORDERS_VERSION_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     incarnation: _builtins.bytes
@@ -298,6 +304,14 @@ class NodeHello(_message.Message):
 
     @_builtins.property
     def fetching(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitKey]: ...
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """shared places that it reaches, as they call themselves"""
+
+    @_builtins.property
+    def shared(self) -> _containers.RepeatedCompositeFieldContainer[Global___SharedRun]:
+        """runs of which it has put something into one, and has not swept it since"""
+
     def __init__(
         self,
         *,
@@ -312,10 +326,12 @@ class NodeHello(_message.Message):
         fetching: _abc.Iterable[Global___UnitKey] | None = ...,
         orders_version: _builtins.int = ...,
         results: _builtins.int = ...,
+        places: _abc.Iterable[_builtins.str] | None = ...,
+        shared: _abc.Iterable[Global___SharedRun] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_address", b"data_address", "fetching", b"fetching", "incarnation", b"incarnation", "node", b"node", "orders_version", b"orders_version", "results", b"results", "running", b"running", "server_name", b"server_name", "status", b"status", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "data_address", b"data_address", "fetching", b"fetching", "incarnation", b"incarnation", "node", b"node", "orders_version", b"orders_version", "places", b"places", "results", b"results", "running", b"running", "server_name", b"server_name", "shared", b"shared", "status", b"status", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,6 +375,8 @@ class FetchFinished(_message.Message):
     SECONDS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     GONE_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    UNSHARED_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
     """that crossed"""
     seconds: _builtins.float
@@ -366,6 +384,10 @@ class FetchFinished(_message.Message):
     """empty = it is here and its digest is right"""
     gone: _builtins.bool
     """the other side has it no more"""
+    shared: _builtins.bool
+    """it came from the shared place that was named"""
+    unshared: _builtins.bool
+    """that place did not give it"""
     @_builtins.property
     def unit(self) -> Global___UnitKey: ...
     def __init__(
@@ -376,10 +398,12 @@ class FetchFinished(_message.Message):
         seconds: _builtins.float = ...,
         error: _builtins.str = ...,
         gone: _builtins.bool = ...,
+        shared: _builtins.bool = ...,
+        unshared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "error", b"error", "gone", b"gone", "seconds", b"seconds", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "error", b"error", "gone", b"gone", "seconds", b"seconds", "shared", b"shared", "unit", b"unit", "unshared", b"unshared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -546,6 +570,8 @@ class NodeCommand(_message.Message):
     END_RUN_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     ADOPT_FIELD_NUMBER: _builtins.int
+    UNSHARE_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___NodeWelcome: ...
     @_builtins.property
@@ -570,6 +596,10 @@ class NodeCommand(_message.Message):
     def members(self) -> Global___Members: ...
     @_builtins.property
     def adopt(self) -> Global___AdoptUnits: ...
+    @_builtins.property
+    def unshare(self) -> Global___UnshareUnits: ...
+    @_builtins.property
+    def shared(self) -> Global___SharedPlaces: ...
     def __init__(
         self,
         *,
@@ -585,12 +615,14 @@ class NodeCommand(_message.Message):
         end_run: Global___EndRun | None = ...,
         members: Global___Members | None = ...,
         adopt: Global___AdoptUnits | None = ...,
+        unshare: Global___UnshareUnits | None = ...,
+        shared: Global___SharedPlaces | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "shared", b"shared", "stop_logs", b"stop_logs", "unshare", b"unshare", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "stop_logs", b"stop_logs", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "shared", b"shared", "stop_logs", b"stop_logs", "unshare", b"unshare", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "cancel", "fetch", "expect", "push", "open", "pool", "logs", "stop_logs", "end_run", "members", "adopt"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "cancel", "fetch", "expect", "push", "open", "pool", "logs", "stop_logs", "end_run", "members", "adopt", "unshare", "shared"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -784,7 +816,7 @@ Global___CancelTask: _TypeAlias = CancelTask  # noqa: Y015
 
 @_typing.final
 class FetchUnit(_message.Message):
-    """Pull a unit from another node's data server."""
+    """Pull a unit: from a shared place, if one is named, else from another node's data server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -793,8 +825,11 @@ class FetchUnit(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     SERVER_NAME_FIELD_NUMBER: _builtins.int
     FROM_CLUSTER_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     server_name: _builtins.str
     from_cluster: _builtins.str
+    """whose it is there, or in the place"""
+    place: _builtins.str
     @_builtins.property
     def key(self) -> Global___UnitKey: ...
     @_builtins.property
@@ -809,10 +844,11 @@ class FetchUnit(_message.Message):
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         server_name: _builtins.str = ...,
         from_cluster: _builtins.str = ...,
+        place: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "from_cluster", b"from_cluster", "key", b"key", "server_name", b"server_name", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "from_cluster", b"from_cluster", "key", b"key", "place", b"place", "server_name", b"server_name", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1090,8 +1126,11 @@ class EndRun(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
+    KEEP_SHARED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
+    keep_shared: _builtins.bool
+    """and what lies in shared places"""
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -1100,11 +1139,120 @@ class EndRun(_message.Message):
         namespace: _builtins.str = ...,
         run: _builtins.str = ...,
         keep: _abc.Iterable[_builtins.bytes] | None = ...,
+        keep_shared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "namespace", b"namespace", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "keep_shared", b"keep_shared", "namespace", b"namespace", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndRun: _TypeAlias = EndRun  # noqa: Y015
+
+@_typing.final
+class SharedRun(_message.Message):
+    """A run of which something may lie in a shared place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedRun: _TypeAlias = SharedRun  # noqa: Y015
+
+@_typing.final
+class UnitsShared(_message.Message):
+    """Units that the node has put into a shared place after it had told of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    place: _builtins.str
+    @_builtins.property
+    def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        place: _builtins.str = ...,
+        units: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "place", b"place", "run", b"run", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitsShared: _TypeAlias = UnitsShared  # noqa: Y015
+
+@_typing.final
+class UnshareUnits(_message.Message):
+    """These units are not needed any more in a shared place; any node that reaches it deletes them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    place: _builtins.str
+    @_builtins.property
+    def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        place: _builtins.str = ...,
+        units: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "place", b"place", "run", b"run", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnshareUnits: _TypeAlias = UnshareUnits  # noqa: Y015
+
+@_typing.final
+class SharedPlaces(_message.Message):
+    """The shared places that other nodes of the cluster reach as well; said again when that changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        places: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["places", b"places"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedPlaces: _TypeAlias = SharedPlaces  # noqa: Y015

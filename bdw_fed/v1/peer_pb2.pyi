@@ -349,11 +349,14 @@ class UnitLocation(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     SERVER_NAME_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     address: _builtins.str
     """host:port of the node's data server; empty: only by push"""
     server_name: _builtins.str
+    place: _builtins.str
+    """a shared place where it lies, too; empty: in none"""
     def __init__(
         self,
         *,
@@ -361,10 +364,11 @@ class UnitLocation(_message.Message):
         node: _builtins.str = ...,
         address: _builtins.str = ...,
         server_name: _builtins.str = ...,
+        place: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster", b"cluster", "node", b"node", "server_name", b"server_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster", b"cluster", "node", b"node", "place", b"place", "server_name", b"server_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,6 +94,7 @@ class Book:
         self.due: dict[RunKey, LiveRun] = {}  # runs to be settled at the end of the batch
         self.hungry: dict[RunKey, LiveRun] = {}  # runs with tasks that wait for a node
         self.frees: dict[str, dict[RunKey, list[bytes]]] = {}  # node -> units
+        self.unshares: dict[tuple[str, RunKey], list[bytes]] = {}  # shared place, run -> units
         self.acks: dict[str, dict[RunKey, list[tuple[bytes, int]]]] = {}  # node -> (task, attempt)
         self.orders: dict[str, dict[int, list[Order]]] = {}  # node -> number of the work -> orders
         self.works = itertools.count(1)
@@ -156,6 +157,10 @@ class Book:
             units = by_run[run] = []
         units.append(unit)
 
+    def unshare(self, place: str, run: RunKey, unit: bytes) -> None:
+        """The copy of a unit in a shared place is not needed any more."""
+        self.unshares.setdefault((place, run), []).append(unit)
+
     def ack(self, node: str, run: RunKey, attempts: list[tuple[bytes, int]]) -> None:
         """A node need not repeat the results of these attempts of tasks."""
         by_run = self.acks.get(node)
@@ -216,6 +221,7 @@ class Book:
     def forget_effects(self) -> None:
         """Drop what replayed records wanted said: it was said, or whoever missed it asks."""
         self.frees.clear()
+        self.unshares.clear()
         self.acks.clear()
         self.orders.clear()
         self.due.clear()

@@ -40,7 +40,7 @@ def cancel(run: RunKey, task: bytes, attempt: int) -> bytes:
 
 
 def fetch(run: RunKey, unit: Unit, place: Place) -> bytes:
-    """Pull a unit from the node at `place`."""
+    """Pull a unit from a shared place, if there is one, else from the node at `place`."""
     command = node_pb2.NodeCommand()
     message = command.fetch
     _unit_key(message.key, run, unit)
@@ -49,6 +49,7 @@ def fetch(run: RunKey, unit: Unit, place: Place) -> bytes:
         message.addresses.append(place.address)
     message.server_name = place.server_name
     message.from_cluster = place.cluster
+    message.place = place.shared
     return command.SerializeToString()
 
 
@@ -105,12 +106,28 @@ def adopt(units: Iterable[bytes], of: RunKey, run: RunKey) -> bytes:
     return command.SerializeToString()
 
 
-def end_run(run: RunKey, keep: Iterable[bytes]) -> bytes:
-    """Nothing of the run is needed but these units."""
+def unshare(run: RunKey, place: str, units: Iterable[bytes]) -> bytes:
+    """Delete units in a shared place."""
+    command = node_pb2.NodeCommand()
+    command.unshare.namespace, command.unshare.run, command.unshare.place = run.namespace, run.run, place
+    command.unshare.units.extend(units)
+    return command.SerializeToString()
+
+
+def shared_places(places: Iterable[str]) -> bytes:
+    """Other nodes reach these places, too."""
+    command = node_pb2.NodeCommand()
+    command.shared.places.extend(sorted(places))
+    return command.SerializeToString()
+
+
+def end_run(run: RunKey, keep: Iterable[bytes], *, keep_shared: bool = False) -> bytes:
+    """Nothing of the run is needed but these units; `keep_shared`: and what lies in shared places."""
     command = node_pb2.NodeCommand()
     command.end_run.namespace = run.namespace
     command.end_run.run = run.run
     command.end_run.keep.extend(keep)
+    command.end_run.keep_shared = keep_shared
     return command.SerializeToString()
 
 

@@ -49,6 +49,8 @@ from cluster_agent.coordinator import (
     retaining,
     retrying,
     routing,
+    shared,
+    sharing,
     sources,
     state,
     surrendering,
@@ -71,6 +73,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.PoolTold: pooling.on_told,
     messages.SourceRead: sources.on_read,
     messages.FetchEnded: fetching.on_ended,
+    messages.UnitsShared: sharing.on_shared,
     messages.PushEnded: pushing.on_push_ended,
     messages.PeerSaid: peers.on_said,
     messages.PeerLoad: routing.on_load,
@@ -141,6 +144,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.GrantTaken: receiving.apply_grant_taken,
     records.FetchPlaced: fetching.apply_fetch_placed,
     records.Fetched: fetching.apply_fetched,
+    records.Shared: shared.apply_shared,
     records.CopiesLost: mending.apply_copies_lost,
     records.PushWanted: pushing.apply_push_wanted,
     records.PushSettled: pushing.apply_push_settled,
@@ -225,6 +229,7 @@ class Coordinator:
                 book.hungry[key] = live
         reserving.say_freed(book)
         nodes.tell_gathered(book)
+        sharing.tell_gathered(book)
         placement.dispatch(book)
         deadlines.watch_queues(book)
         pooling.look_after(book)

@@ -247,6 +247,8 @@ def _sweep(live: LiveRun, *, forget_tasks: bool) -> None:
     run = live.run
     run.swept = True
     run.units = {unit.id: unit for unit in run.units.values() if unit.kept}
+    for unit in run.units.values():
+        unit.shared = ""  # the nodes sweep the run's directories
     run.incoming = {}
     run.pushes = {}
     run.known, run.bare = {}, {}

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import commands, loads, mending, ordering, records, remembering
+from cluster_agent.coordinator import commands, loads, mending, ordering, records, remembering, sharing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.grouping import deliver
@@ -38,14 +40,14 @@ def bring(book: Book, live: LiveRun, unit: Unit, task: Task) -> None:
 def cross(book: Book, live: LiveRun, unit: Unit) -> None:
     """Have a unit that was granted to us brought to a node of ours, if its bytes are not on their way already."""
     incoming = live.run.incoming[unit.id]
-    if any(not book.nodes[name].written_off for name in unit.copies) or not _wanted(live, incoming):
+    if mending.on_nodes(book, unit) or not _wanted(live, incoming):
         return
     if not incoming.node:
         twin = _twin(live, unit)
         node = (live.run.incoming[twin].node if twin in live.run.incoming else "") if twin else ""
         if twin and not node:
             node = live.run.units[twin].copies[0]
-        node = node or _emptiest(book)
+        node = node or emptiest(book)
         if not node:
             return  # the first node that joins gets it
         book.commit(records.FetchPlaced(live.key, unit.id, node))
@@ -108,7 +110,7 @@ def _twin(live: LiveRun, unit: Unit) -> bytes:
     return first
 
 
-def _emptiest(book: Book) -> str:
+def emptiest(book: Book) -> str:
     """The connected node with the least work and the fewest bytes on their way; none that is cordoned, if it can be."""
     here = [node for node in book.nodes.values() if node.connected]
     if not here:
@@ -128,19 +130,24 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
         return
     if not fetch.crossing:
         source = next((name for name in unit.copies if book.nodes[name].connected), "")
-        if source:
+        here = book.nodes[source].place if source else Place("", "")
+        place = sharing.source(book, live, unit, fetch, here)
+        if place.known:
             fetch.said = True
             fetch.source = source
-            book.tell(fetch.node, commands.fetch(live.key, unit, book.nodes[source].place))
+            book.tell(fetch.node, commands.fetch(live.key, unit, place))
         return
     incoming = live.run.incoming[fetch.unit]
-    if not incoming.place.node:  # it was made before the run began again, and freed since
+    peer = book.peers.get(incoming.cluster)
+    dialled = incoming.place.address if peer is None or peer.can_dial or peer.relays else ""
+    at = msgspec.structs.replace(incoming.place, address=dialled, shared="")
+    place = sharing.source(book, live, unit, fetch, at)
+    if not (at.node or place.shared):  # it was made before the run began again, and freed since
         mending.not_there(book, live, unit, fetch)
         return  # the other cluster says where it is once it has it again
-    peer = book.peers.get(incoming.cluster)
     fetch.said = True
-    if incoming.place.address and (peer is None or peer.can_dial or peer.relays):
-        book.tell(fetch.node, commands.fetch(live.key, unit, incoming.place))
+    if place.known:
+        book.tell(fetch.node, commands.fetch(live.key, unit, place))
         return
     book.tell(fetch.node, commands.expect(live.key, unit, incoming.cluster))
     message = peer_pb2.PeerMessage.FromString(live.header)
@@ -156,8 +163,9 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
 
 
 def _needless(live: LiveRun, unit: Unit, fetch: Fetch) -> bool:
-    """The unit was needed once, and is not any more: its task was done on another copy."""
-    return not unit.uses or (fetch.crossing and unit.id not in live.run.incoming)
+    """The unit was needed once, and is not any more: its task was done on another copy, or it only was to be back."""
+    back = bool(unit.copies) and not (fetch.tasks or fetch.crossing)
+    return not unit.uses or back or (fetch.crossing and unit.id not in live.run.incoming)
 
 
 def on_push_late(book: Book, run: RunKey, unit: bytes, node: str, tries: int) -> None:
@@ -187,8 +195,14 @@ def on_ended(book: Book, event: FetchEnded) -> None:
             mending.lose(book, live, event.node, [unit.id])
         else:
             mending.say_where(book, live, unit)
-    elif event.error:
+        return
+    if fetch is not None and event.unshared:
+        sharing.did_not_give(book, live, unit, fetch)
+    if event.error:
         _try_again(book, live, unit, event)
+    elif event.shared:
+        sharing.publish_taken(book, live, unit, event)
+        arrived(book, live, unit, event.node, 0, 0.0)  # nothing has crossed to us from their node
     else:
         arrived(book, live, unit, event.node, event.bytes, event.seconds)
 
@@ -250,6 +264,9 @@ def _try_again(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> None
         del live.fetches[event.unit, event.node]
         return
     fetch.said = False
+    if event.unshared and not fetch.source and not (fetch.crossing and event.gone):
+        say(book, live, fetch)  # nobody else was asked yet
+        return
     fetch.tries += 1
     if event.gone:
         mending.not_there(book, live, unit, fetch)

@@ -9,6 +9,7 @@ uses end when that is done, or with those of its outputs.
 
 from __future__ import annotations
 
+from cluster_agent.coordinator import shared
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge, Step
 from cluster_agent.coordinator.live import LiveRun
@@ -74,3 +75,4 @@ def free(book: Book, live: LiveRun, unit: Unit) -> None:
     for node in unit.copies:
         book.free(node, live.key, unit.id)
     unit.copies.clear()
+    shared.drop(book, live, unit)

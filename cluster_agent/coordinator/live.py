@@ -51,6 +51,8 @@ class Node:
     running: dict[str, int] = field(default_factory=dict)  # definition -> tasks that it was given
     works: set[int] = field(default_factory=set)  # numbers of the works that it was told since it joined
     fetching: int = 0  # bytes that were sent for
+    places: frozenset[str] = frozenset()  # shared ones that it reaches
+    told_places: frozenset[str] = frozenset()  # those that others reach, too, as it was told
     holds: dict[RunKey, Hold] = field(default_factory=dict)  # what runs reserved here
     lost_at: float = 0.0
     written_off: bool = False  # away for so long that its tasks went to others
@@ -73,6 +75,7 @@ class Fetch:
     tries: int = 0
     checks: bool = False  # it is there, as we believe; the node looks
     said: bool = False  # the node was told, and has not answered
+    unshared: bool = False  # a shared place did not give it: it is asked for elsewhere
 
 
 @dataclass(slots=True)

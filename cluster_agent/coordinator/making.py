@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster_agent.coordinator import broadcasting, following, meeting, tracing
+from cluster_agent.coordinator import broadcasting, following, meeting, shared, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.grouping import add, deliver
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Out, Unit
 from cluster_agent.coordinator.tracing import Maker
-from cluster_agent.orders.messages import Output, UnitInfo
+from cluster_agent.orders.messages import Output
 
 Routes = tuple[tuple[int, int, str], ...]
 
@@ -50,7 +50,7 @@ def make(
         made.append(info.id)
         unit = units.get(info.id)
         if unit is not None:
-            _make_again(book, live, unit, info, node)
+            _make_again(book, live, unit, output, node)
             continue
         copies = [node] if node else []
         unit = Unit(info.id, info.digest, info.size, maker, by.origin, 0, info.name, 0, copies, "", part)
@@ -84,6 +84,7 @@ def make(
         if not unit.uses and node:
             book.free(node, live.key, unit.id)
             unit.copies.clear()
+        shared.put(book, live, unit, output.place)
     return made
 
 
@@ -94,18 +95,24 @@ def _free_strays(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
             book.free(name, live.key, unit.id)
 
 
-def _make_again(book: Book, live: LiveRun, unit: Unit, info: UnitInfo, node: str) -> None:
+def _make_again(book: Book, live: LiveRun, unit: Unit, output: Output, node: str) -> None:
     """The step may have answered otherwise this time: as long as there are copies elsewhere, those are the unit."""
+    info = output.unit
     if info.digest != unit.digest:
         if any(name != node for name in unit.copies):
             if node in unit.copies:
                 unit.copies.remove(node)
             book.free(node, live.key, unit.id)
+            shared.put(book, live, unit, output.place)
+            shared.drop(book, live, unit)  # what lies there now, if anything, is what we don't want
             return
         unit.digest, unit.size = info.digest, info.size
         unit.generation += 1
         unit.copies.clear()
+        shared.drop(book, live, unit)
     arrive(book, live, unit, node)
+    if output.place:
+        shared.put(book, live, unit, output.place)
 
 
 def arrive(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
@@ -113,7 +120,7 @@ def arrive(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
     if not unit.uses:
         book.free(node, live.key, unit.id)
         return
-    if not unit.copies:
+    if not any(book.nodes[name].connected for name in unit.copies):
         live.relocated.append(unit.id)
     if node not in unit.copies:
         unit.copies.append(node)

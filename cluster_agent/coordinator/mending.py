@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import fetching, offering, pushing, records
+from cluster_agent.coordinator import fetching, offering, pushing, records, sharing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.freeing import drop_use, let_go_if_due
@@ -28,6 +28,7 @@ class _Remedy:
     tasks: dict[bytes, None] = field(default_factory=dict)
     parts: dict[int, None] = field(default_factory=dict)
     again: list[Unit] = field(default_factory=list)  # to be fetched from the cluster that granted them
+    back: list[Unit] = field(default_factory=list)  # to be brought back from a shared place
     hopeless: list[Unit] = field(default_factory=list)
 
 
@@ -37,7 +38,7 @@ def mend(book: Book, live: LiveRun, units: Iterable[bytes]) -> None:
         return
     known = live.run.units
     wanted = [known[unit] for unit in units if unit in known and known[unit].uses and not known[unit].copies]
-    remedy = _remedy(live, wanted, lambda unit: bool(unit.copies))
+    remedy = _remedy(book, live, wanted, lambda unit: bool(unit.copies))
     if not remedy.hopeless:
         _apply_remedy(book, live, remedy)
         return
@@ -58,18 +59,27 @@ def mend_without(book: Book, live: LiveRun, away: str) -> None:
     """A node stays away: make again what only it has, where that is possible; else its return is waited for."""
     if not any(node.connected for node in book.nodes.values()):
         return
-
-    def reachable(unit: Unit) -> bool:
-        return any(not book.nodes[name].written_off for name in unit.copies)
-
     for unit in list(live.run.units.values()):
-        if away in unit.copies and unit.uses and not unit.kept and not reachable(unit):
-            remedy = _remedy(live, [unit], reachable)
-            if not remedy.hopeless:
-                _apply_remedy(book, live, remedy)
+        if away in unit.copies:
+            mend_away(book, live, unit)
 
 
-def _remedy(live: LiveRun, units: list[Unit], have: Callable[[Unit], bool]) -> _Remedy:
+def mend_away(book: Book, live: LiveRun, unit: Unit) -> None:
+    """Make a unit again if only nodes have it that stay away, and it can be."""
+    waits = unit.kept and not sharing.reachable(book, unit)
+    if not unit.uses or waits or on_nodes(book, unit):
+        return
+    remedy = _remedy(book, live, [unit], lambda each: on_nodes(book, each))
+    if not remedy.hopeless:
+        _apply_remedy(book, live, remedy)
+
+
+def on_nodes(book: Book, unit: Unit) -> bool:
+    """Whether a node has the unit that is not given up."""
+    return any(not book.nodes[name].written_off for name in unit.copies)
+
+
+def _remedy(book: Book, live: LiveRun, units: list[Unit], have: Callable[[Unit], bool]) -> _Remedy:
     run = live.run
     remedy = _Remedy()
     seen: set[bytes] = set()
@@ -84,6 +94,8 @@ def _remedy(live: LiveRun, units: list[Unit], have: Callable[[Unit], bool]) -> _
         if incoming is not None:
             if any(state != ACCEPTED for state in incoming.edges.values()):
                 remedy.again.append(unit)
+        elif sharing.reachable(book, unit):
+            remedy.back.append(unit)
         elif unit.part >= 0:
             if run.parts[unit.part].state == OPENED:
                 remedy.parts[unit.part] = None
@@ -102,6 +114,8 @@ def _apply_remedy(book: Book, live: LiveRun, remedy: _Remedy) -> None:
     for unit in remedy.again:
         book.commit(records.FetchPlaced(live.key, unit.id, ""))
         fetching.cross(book, live, unit)
+    for unit in remedy.back:
+        sharing.bring_back(book, live, unit)
 
 
 def lose(book: Book, live: LiveRun, node: str, units: list[bytes]) -> None:
@@ -136,6 +150,8 @@ def on_unavailable(book: Book, live: LiveRun, message: peer_pb2.Unavailable) -> 
     unit = live.run.units.get(message.unit)
     if unit is not None and unit.uses:
         fetching.check(book, live, unit)
+        if unit.shared:
+            sharing.lose(book, live, unit)
         miss(book, live, [unit.id])
 
 
@@ -195,9 +211,12 @@ def apply_copies_lost(book: Book, record: records.CopiesLost) -> None:
     """See records."""
     live = book.lives[record.run]
     for unit_id in record.units:
-        copies = (live.run.units.get(unit_id) or live.stock[unit_id]).copies
+        unit = live.run.units.get(unit_id)
+        copies = (unit or live.stock[unit_id]).copies
         if record.node in copies:
             copies.remove(record.node)
+        elif unit is not None and unit.shared == record.node:
+            unit.shared = ""
     book.touch(live)
 
 

@@ -34,12 +34,21 @@ class RunKey(Struct, frozen=True, tag=False):
 
 
 class Place(Struct, frozen=True, tag=False):
-    """Where a unit's bytes can be had: a node of a cluster and its data server ("host:port", may be empty)."""
+    """Where a unit's bytes can be had: a node of a cluster and its data server ("host:port", may be empty).
+
+    `shared`: a place that several nodes or clusters reach, where they lie, too.
+    """
 
     cluster: str
     node: str
     address: str = ""
     server_name: str = ""
+    shared: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether the bytes can be asked for."""
+        return bool(self.address or self.shared)
 
 
 # ---------------------------------------------------------------------------------------------------------- events
@@ -77,6 +86,8 @@ class NodeJoined(Struct, frozen=True):
     fetching: tuple[tuple[RunKey, bytes], ...] = ()
     stream: int = 0  # tells the node's connections apart, since the agent's start
     cordoned: bool = False  # it takes no new tasks
+    places: tuple[str, ...] = ()  # shared ones that it reaches
+    shared: tuple[RunKey, ...] = ()  # runs of which it has put something into one, and not swept it since
 
 
 class NodeChanged(Struct, frozen=True):
@@ -136,7 +147,10 @@ class SourceRead(Struct, frozen=True):
 
 
 class FetchEnded(Struct, frozen=True):
-    """The bytes of a unit are on the node (no `error`), or are not. `gone`: the other side has them no more."""
+    """The bytes of a unit are on the node (no `error`), or are not. `gone`: the other side has them no more.
+
+    `shared`: they came from the shared place that was named; `unshared`: that place did not give them.
+    """
 
     node: str
     run: RunKey
@@ -145,6 +159,17 @@ class FetchEnded(Struct, frozen=True):
     seconds: float = 0.0
     error: str = ""
     gone: bool = False
+    shared: bool = False
+    unshared: bool = False
+
+
+class UnitsShared(Struct, frozen=True):
+    """A node has put units into a shared place, after it had told of them."""
+
+    node: str
+    run: RunKey
+    place: str
+    units: tuple[bytes, ...]
 
 
 class PushEnded(Struct, frozen=True):
@@ -204,6 +229,7 @@ Event = (
     | PoolTold
     | SourceRead
     | FetchEnded
+    | UnitsShared
     | PushEnded
     | PeerSaid
     | PeerLoad

@@ -21,6 +21,7 @@ from cluster_agent.coordinator import (
     records,
     retrying,
     routing,
+    sharing,
     sources,
 )
 from cluster_agent.coordinator.book import Book
@@ -45,6 +46,8 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     node.stream = event.stream
     node.cpus, node.memory, node.cordoned = event.cpus, event.memory or NO_LIMIT, event.cordoned
     node.place = event.place
+    sharing.joined(node, event.places)
+    sharing.tell_places(book)
     node.fetching = 0
     node.works.clear()
     book.slots_known.clear()
@@ -61,7 +64,8 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     busy: dict[RunKey, set[bytes]] = {}
     for run, unit in event.fetching:
         busy.setdefault(run, set()).add(unit)
-    for key in {*running, *units, *busy} - {key for key, live in book.lives.items() if not live.run.swept}:
+    wanted = {key for key, live in book.lives.items() if not live.run.swept}
+    for key in {*running, *units, *busy, *event.shared} - wanted:
         live = book.lives.get(key)
         book.tell(node.name, commands.end_run(key, [unit for _, unit in live.run.outputs] if live else ()))
     for live in list(book.lives.values()):
@@ -79,6 +83,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
         _reconcile_units(book, live, node, here)
         _reconcile_fetches(book, live, node, here, busy.get(live.key, set()))
         _say_again(book, live, node)
+        sharing.bring_missing(book, live)
         mending.drop_needless(book, live)
         book.touch(live)
     for key, unit in pending:
@@ -216,6 +221,7 @@ def on_lost(book: Book, event: NodeLost) -> None:
     book.orders.pop(event.node, None)  # it is not known to have these tasks when it joins
     node.lost_at = book.now
     book.slots_known.clear()
+    sharing.tell_places(book)
     pooling.node_changed(book, event.node)
     for live in book.lives.values():
         for fetch in live.fetches.values():
@@ -245,6 +251,7 @@ def on_lost_due(book: Book, name: str, incarnation: bytes) -> None:
         sources.give_up_node(book, live, name)
         _refetch_elsewhere(book, live, name)
         mending.mend_without(book, live, name)
+        sharing.bring_missing(book, live)
         book.touch(live)
 
 

@@ -56,6 +56,7 @@ def say_offer(book: Book, live: LiveRun, cluster: str, edge: int, unit: Unit) ->
         offer.location.node = name
         offer.location.address = place.address
         offer.location.server_name = place.server_name
+    offer.location.place = unit.shared
     book.say(live, cluster, message.SerializeToString())
 
 

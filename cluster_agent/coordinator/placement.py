@@ -21,6 +21,7 @@ from cluster_agent.coordinator import (
     preempting,
     pressure,
     records,
+    sharing,
     tainting,
 )
 from cluster_agent.coordinator.book import Book
@@ -208,7 +209,7 @@ def _choose(book: Book, live: LiveRun, step: Step, task: Task, nodes: list[Node]
                 if book.nodes[name].connected:
                     reachable = True
                     there[name] = there.get(name, 0) + unit.size + 1
-            if not reachable:
+            if not reachable and not sharing.reachable(book, unit):
                 live.parked.setdefault(unit_id, []).append(task.id)
                 return None
             size += unit.size + 1

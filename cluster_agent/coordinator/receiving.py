@@ -42,11 +42,11 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         unit.order,
     )
     at = message.location
-    place = Place(at.cluster, at.node, at.address, at.server_name)
+    place = Place(at.cluster, at.node, at.address, at.server_name, at.place)
     incoming = live.run.incoming.get(unit.id)
     state = incoming.edges.get(edge.index) if incoming is not None else None
     others = known is not None and known.digest != info.digest
-    placed = incoming is not None and not incoming.place.address and bool(place.address)
+    placed = incoming is not None and not incoming.place.known and place.known
     book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place, message.forwarded))
     if state is None or state == ACCEPTED:
         reply = peer_pb2.PeerMessage.FromString(live.header)

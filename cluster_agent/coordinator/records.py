@@ -331,8 +331,16 @@ class Fetched(Record, frozen=True):
     seconds: float
 
 
+class Shared(Record, frozen=True):
+    """These units lie in a shared place, too."""
+
+    run: RunKey
+    place: str
+    units: tuple[bytes, ...]
+
+
 class CopiesLost(Record, frozen=True):
-    """A node has these units no more."""
+    """A node, or a shared place, has these units no more."""
 
     run: RunKey
     node: str
@@ -448,6 +456,7 @@ AnyRecord = (
     | GrantTaken
     | FetchPlaced
     | Fetched
+    | Shared
     | CopiesLost
     | PushWanted
     | PushSettled

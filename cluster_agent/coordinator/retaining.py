@@ -39,4 +39,4 @@ def stop_on_nodes(book: Book, live: LiveRun) -> None:
         for node in stocked.copies:
             held.setdefault(node, []).append(unit_id)
     for node in book.nodes:
-        book.tell(node, commands.end_run(live.key, held.get(node, [])))
+        book.tell(node, commands.end_run(live.key, held.get(node, []), keep_shared=True))

@@ -100,6 +100,7 @@ class Unit(Stored):
     released: tuple[int, ...] = ()  # edges on which its sender was told that we are done with it
     lineage: str = ""  # see tracing
     order: bytes = b""  # of its lineage, where a merge will ask for it: see tracing
+    shared: str = ""  # the place that several nodes reach where it lies, too
 
 
 class Task(Stored):

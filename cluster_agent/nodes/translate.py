@@ -15,6 +15,7 @@ from cluster_agent.coordinator.messages import (
     PushEnded,
     RunKey,
     SourceRead,
+    UnitsShared,
 )
 from cluster_agent.orders.messages import Output, UnitInfo
 
@@ -33,6 +34,8 @@ def joined(hello: node_pb2.NodeHello, stream: int) -> NodeJoined:
         fetching=tuple((runs.of(key), key.unit) for key in hello.fetching),
         stream=stream,
         cordoned=hello.status.cordoned,
+        places=tuple(hello.places),
+        shared=tuple(RunKey(each.namespace, each.run) for each in hello.shared),
     )
 
 
@@ -62,7 +65,20 @@ def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
         case "fetched":
             fetched = message.fetched
             run = RunKey(fetched.unit.namespace, fetched.unit.run)
-            return FetchEnded(node, run, fetched.unit.unit, fetched.bytes, fetched.seconds, fetched.error, fetched.gone)
+            return FetchEnded(
+                node,
+                run,
+                fetched.unit.unit,
+                fetched.bytes,
+                fetched.seconds,
+                fetched.error,
+                fetched.gone,
+                fetched.shared,
+                fetched.unshared,
+            )
+        case "shared":
+            shared = message.shared
+            return UnitsShared(node, RunKey(shared.namespace, shared.run), shared.place, tuple(shared.units))
         case "pushed":
             pushed = message.pushed
             run = RunKey(pushed.unit.namespace, pushed.unit.run)

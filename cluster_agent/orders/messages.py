@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-VERSION: Final = 2
+VERSION: Final = 3
 SMALL: Final = 16 << 10
 """Bytes up to which a unit's content is kept in the node's journal, and has no file of its own."""
 
@@ -45,11 +45,15 @@ class UnitInfo(Struct, frozen=True):
 
 
 class Output(Struct, frozen=True):
-    """A unit that a task put on one of its ports; `index` counts within the port."""
+    """A unit that a task put on one of its ports; `index` counts within the port.
+
+    `place`: the shared place that it was put into, too, before it was told.
+    """
 
     port: str
     index: int
     unit: UnitInfo
+    place: str = ""
 
 
 class Failure(Struct, frozen=True):

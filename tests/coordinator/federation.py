@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from bdw_fed.v1 import federation_pb2, model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
@@ -248,7 +248,7 @@ class FakeNode:
             self.say(messages.FetchEnded(self.name, *key, error="not found", gone=True))
         else:
             self.store[key] = fetch.unit.digest
-            if fetch.from_cluster != self.agent.cluster:
+            if source.agent is not self.agent:
                 self.federation.crossed[fetch.unit.digest, self.agent.cluster] += 1
             self.say(messages.FetchEnded(self.name, *key, bytes=fetch.unit.size, seconds=0.01))
 
@@ -340,7 +340,7 @@ class Agent:
         self.snapshot = self.core.snapshot()
         self.log: list[bytes] = []
         self.hub: deque[messages.Event] = deque()
-        self.nodes = {name: FakeNode(self, name, cpus) for name, cpus in nodes.items()}
+        self.nodes = {name: federation.node_type(self, name, cpus) for name, cpus in nodes.items()}
         self.wake: float | None = None
         self.told_hub: list[tuple[str, bytes]] = []
         self.published: list[messages.Publish] = []
@@ -452,6 +452,7 @@ class Agent:
 class Federation:
     """Everything at once, driven by one random source."""
 
+    node_type: ClassVar[type[FakeNode]] = FakeNode
     random: Random
     clusters: dict[str, dict[str, float]]  # cluster -> node -> cpus
     faults: Faults = field(default_factory=Faults)

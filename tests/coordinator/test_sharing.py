@@ -1,0 +1,98 @@
+"""Copies in shared places: asked first, never relied upon, and gone with what they are of."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bdw_fed.v1 import model_pb2
+from tests.coordinator.federation import Faults
+from tests.coordinator.shared_places import SharingFederation
+from tests.coordinator.test_federation import CLUSTERS, finish
+from tests.coordinator.workflows import random_graph
+
+few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
+
+
+def sharing(
+    seed: int, faults: Faults | None = None, *, loses: float = 0.0, away: float = 0.0, mixed: bool = False
+) -> SharingFederation:
+    random = Random(seed)
+    names = random.sample(list(CLUSTERS), random.randint(1, len(CLUSTERS)))
+    clusters = {name: CLUSTERS[name] for name in names}
+    federation = SharingFederation(random, clusters, faults or Faults(), loses=loses, away=away)
+    federation.reach(all_of_them=not mixed)
+    steps, parts = random_graph(random, names)
+    for step in steps:
+        step.attempts = 20 if federation.faults.attempt_fails else 3
+    if random.random() < 0.5:
+        pairs = [(a, b) for a in names for b in names if a != b]
+        federation.undialled = set(random.sample(pairs, random.randint(0, len(pairs))))
+    federation.introduce()
+    federation.submit(steps, parts)
+    return federation
+
+
+def over(federation: SharingFederation) -> None:
+    finish(federation)
+    federation.check_swept()
+
+
+@few
+@given(st.integers(0, 2**32))
+def test_a_run_ends_well_and_leaves_nothing_in_places(seed: int) -> None:
+    federation = sharing(seed)
+    federation.run()
+    federation.check_succeeded()
+    federation.check_freed()
+    federation.check_unshared()
+    over(federation)
+
+
+@few
+@given(st.integers(0, 2**32))
+def test_places_that_lose_and_spoil_and_do_not_answer_change_nothing(seed: int) -> None:
+    federation = sharing(seed, Faults(repeats=0.1), loses=0.02, away=0.2, mixed=True)
+    federation.run()
+    federation.check_succeeded()
+    federation.check_crossed_once()
+    over(federation)
+
+
+@few
+@given(st.integers(0, 2**32))
+def test_nodes_agents_and_places_may_fail_together(seed: int) -> None:
+    faults = Faults(attempt_fails=0.05, crash=0.05, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
+    federation = sharing(seed, faults, loses=0.01, away=0.1, mixed=seed % 2 == 0)
+    federation.run()
+    federation.check_succeeded()
+    over(federation)
+
+
+@few
+@given(st.integers(0, 2**32))
+def test_a_lost_store_is_made_good_from_places_too(seed: int) -> None:
+    federation = sharing(seed, Faults(node_restart=0.03, node_loses_store=0.5), loses=0.01, mixed=seed % 2 == 0)
+    federation.run()
+    if federation.failures:
+        assert {failure.kind for failure in federation.failures} == {"lost"}
+        federation.check_failed()
+    else:
+        federation.check_succeeded()
+    over(federation)
+
+
+@few
+@given(st.integers(0, 2**32), st.integers(0, 300))
+def test_a_run_that_is_cancelled_or_begins_again_leaves_nothing_in_places(seed: int, moment: int) -> None:
+    federation = sharing(seed)
+    for _ in range(moment):
+        federation.step()
+    if seed % 2:
+        federation.want(model_pb2.DESIRED_STATE_CANCELLED)
+    else:
+        federation.submit(list(federation.uses.values()), federation.parts, epoch=2)
+    federation.run()
+    over(federation)
