@@ -1127,10 +1127,13 @@ class EndRun(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
     KEEP_SHARED_FIELD_NUMBER: _builtins.int
+    SWEEP_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     keep_shared: _builtins.bool
     """and what lies in shared places"""
+    sweep: _builtins.bool
+    """delete there all of the run that nodes of the cluster have put, not only what this one has"""
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -1140,10 +1143,11 @@ class EndRun(_message.Message):
         run: _builtins.str = ...,
         keep: _abc.Iterable[_builtins.bytes] | None = ...,
         keep_shared: _builtins.bool = ...,
+        sweep: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "keep_shared", b"keep_shared", "namespace", b"namespace", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "keep_shared", b"keep_shared", "namespace", b"namespace", "run", b"run", "sweep", b"sweep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

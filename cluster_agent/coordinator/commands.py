@@ -121,13 +121,17 @@ def shared_places(places: Iterable[str]) -> bytes:
     return command.SerializeToString()
 
 
-def end_run(run: RunKey, keep: Iterable[bytes], *, keep_shared: bool = False) -> bytes:
-    """Nothing of the run is needed but these units; `keep_shared`: and what lies in shared places."""
+def end_run(run: RunKey, keep: Iterable[bytes], *, keep_shared: bool = False, sweep: bool = False) -> bytes:
+    """Nothing of the run is needed but these units; `keep_shared`: and what lies in shared places.
+
+    `sweep`: the node deletes there what others have put, too.
+    """
     command = node_pb2.NodeCommand()
     command.end_run.namespace = run.namespace
     command.end_run.run = run.run
     command.end_run.keep.extend(keep)
     command.end_run.keep_shared = keep_shared
+    command.end_run.sweep = sweep
     return command.SerializeToString()
 
 

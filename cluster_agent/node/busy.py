@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster_agent.node.finishing import Done
 from cluster_agent.node.logs import LogName, Logs, TaskLog
 from cluster_agent.node.messages import Given, TaskKey
-from cluster_agent.node.works import Assignment
+from cluster_agent.node.works import Assignment, Done
 from cluster_agent.runtimes.base import SmallJob, Worker
 
 

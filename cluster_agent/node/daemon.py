@@ -17,7 +17,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,9 @@ import structlog
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
 from cluster_agent.data.base import UnitKey
+from cluster_agent.data.shared.config import SharedConfig
+from cluster_agent.data.shared.giving import Giving
+from cluster_agent.data.shared.places import SharedPlaces
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.client import TransferClient
 from cluster_agent.data.transfer.readers import Readers
@@ -39,6 +42,7 @@ from cluster_agent.node.link import AgentLink
 from cluster_agent.node.logs import Logs
 from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.queries import LogQueries
+from cluster_agent.node.sharing import Sharing
 from cluster_agent.node.tasks import Tasks, task_key
 from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Work
 from cluster_agent.relay.dialling import Routes, relays_of
@@ -89,6 +93,7 @@ class NodeConfig:
     memory_directory: Path | None = None
     secrets: Path | None = None  # what the operator keeps for steps; of pods Kubernetes knows
     kubernetes: KubernetesConfig | None = None  # workers are pods
+    storage: SharedConfig = field(default_factory=SharedConfig)  # places that it shares with other nodes
 
 
 async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], stop: asyncio.Event) -> None:
@@ -162,7 +167,10 @@ class NodeDaemon:
         self._identity = identity_in(config.credentials)
         self._revocations = revoked.known_in(config.state / _REVOKED)
         self._logs = Logs(config.state / "logs")
-        self._data = DataWork(store, client, self._tell)
+        self._places = SharedPlaces(config.storage)
+        self._data = DataWork(store, client, self._tell, self._places)
+        self._giving = Giving(store, self._places, config.cluster, config.state / "shared")
+        self._sharing = Sharing(self._places, self._giving, self._tell)
         server_context = ssl_server_context(config.credentials)
         self._contexts = (server_context, client_context)
         self._readers = Readers(config.cluster, config.credentials.ca)
@@ -198,6 +206,7 @@ class NodeDaemon:
             self._outbox,
             directories=Directories(config.state / "tasks"),
             nudge=self._link.nudge,
+            sharing=self._sharing if self._places else None,
         )
         self.data_address = ""
         self._told = control_plane_pb2.NodeStatus()
@@ -229,7 +238,10 @@ class NodeDaemon:
         await self._standing.close()
         await self._server.stop()
         await self._tasks.close()
+        await self._sharing.close()
         await self._data.close()
+        await self._giving.close()
+        await self._places.close()
         await self._bundles.close()
         await self._link.close()
 
@@ -266,9 +278,11 @@ class NodeDaemon:
             units=[_proto_unit(key) for key in self._store.units()],
             data_address=self.data_address,
             server_name=server_name(self._identity),
-            fetching=[_proto_unit(key) for key in self._data.arrivals.wanted()],
+            fetching=[_proto_unit(key) for key in self._data.wanted()],
             orders_version=VERSION,
             results=len(self._outbox.keys()),
+            places=self._places.names(),
+            shared=[node_pb2.SharedRun(namespace=run[0], run=run[1]) for run in self._giving.marked()],
         )
         return node_pb2.NodeMessage(hello=hello)
 
@@ -348,6 +362,11 @@ class NodeDaemon:
                 self._data.open(command.open, self._tasks.follower(command.open.follow))
             case "adopt":
                 await self._data.adopt(command.adopt)
+            case "unshare":
+                gone = command.unshare
+                self._giving.delete((gone.namespace, gone.run), gone.place, gone.units)
+            case "shared":
+                self._sharing.others_reach(command.shared.places)
             case "pool":
                 self._tasks.size_pool(command.pool)
             case "logs":
@@ -360,6 +379,8 @@ class NodeDaemon:
                 self._readers.run_ended(order.namespace, order.run)
                 await self._tasks.end_run(order.namespace, order.run)
                 await self._data.end_run(order.namespace, order.run, order.keep)
+                if not order.keep_shared:
+                    self._giving.sweep((order.namespace, order.run), others=order.sweep)
                 await self._logs.end_run(order.namespace, order.run)
                 self._link.nudge()
 

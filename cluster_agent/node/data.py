@@ -13,6 +13,9 @@ from pathlib import Path
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import ContentChangedError, DataError, NotTakenError, UnitMissingError
+from cluster_agent.data.shared import names
+from cluster_agent.data.shared.places import SharedPlaces
+from cluster_agent.data.shared.taking import Taken, Taking, Wanted
 from cluster_agent.data.source import resolve
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
@@ -31,12 +34,22 @@ Follow = Callable[[UnitInfo], bool]  # goes on with a unit by itself, if it may
 class DataWork:
     """All data work of the node that commands asked for."""
 
-    def __init__(self, store: DiskStore, client: TransferClient, tell: Callable[[node_pb2.NodeMessage], None]) -> None:
+    def __init__(
+        self,
+        store: DiskStore,
+        client: TransferClient,
+        tell: Callable[[node_pb2.NodeMessage], None],
+        places: SharedPlaces | None = None,
+    ) -> None:
         self._store = store
         self._client = client
         self._tell = tell
         self._working: dict[_About, asyncio.Task[None]] = {}
         self._push_slots = asyncio.Semaphore(_PUSHES_AT_ONCE)
+        self._places = places
+        self._missed: dict[UnitKey, str] = {}  # a shared place did not give these, and why; they come otherwise
+        self._orders: dict[UnitKey, node_pb2.FetchUnit] = {}  # of units that are on their way from a place
+        self.taking = Taking(store, self._taken)
         self.arrivals = Arrivals(store, client, self._arrived)
         self.data_root = Path("/nonexistent")  # until the agent's welcome
 
@@ -45,16 +58,31 @@ class DataWork:
         self._begin((order.namespace, order.run, (order.step, order.index)), self._open(order, follow))
 
     def fetch(self, order: node_pb2.FetchUnit) -> None:
-        """Pull a unit; from nowhere: look whether it really is here."""
+        """Get a unit from a shared place, or another node; from nowhere: look whether it really is here."""
         key = unit_key(order.key)
-        if not order.addresses:
+        if not (order.addresses or order.place):
             self._begin((key.namespace, key.run, (key.unit, "")), self._check(order))
             return
+        place = self._places.get(order.place) if self._places is not None and order.place else None
+        if place is not None and not self._store.has(order.unit.digest):
+            self._orders[key] = order
+            name = names.of_unit(key.namespace, key.run, order.from_cluster, key.unit)
+            self.taking.take(Wanted(key, order.unit.digest, order.unit.size, place, name))
+        else:
+            self._pull(order)
+
+    def wanted(self) -> list[UnitKey]:
+        """All units on their way or expected."""
+        return [*self.arrivals.wanted(), *self.taking.wanted()]
+
+    def _pull(self, order: node_pb2.FetchUnit) -> None:
+        key = unit_key(order.key)
         sources = [Source(key, address, order.server_name) for address in order.addresses]
         self.arrivals.fetch(key, order.unit.digest, order.unit.size, sources)
 
     def expect(self, order: node_pb2.ExpectUnit) -> None:
         """Let a unit be pushed to here."""
+        self._forget_place(unit_key(order.key))
         self.arrivals.expect(unit_key(order.key), order.unit.digest, order.unit.size, order.from_cluster)
 
     def push(self, order: node_pb2.PushUnit) -> None:
@@ -75,6 +103,7 @@ class DataWork:
         """Forget units, also those on their way."""
         known = list(keys)
         for key in known:
+            self._forget_place(key)
             self.arrivals.forget(key)
         await self._store.free(known)
 
@@ -88,6 +117,8 @@ class DataWork:
     async def end_run(self, namespace: str, run: str, keep: Iterable[bytes]) -> None:
         """Forget all of a run but the units in `keep`."""
         await self.stop_run(namespace, run)
+        for key in [key for key in (*self._orders, *self._missed) if key[:2] == (namespace, run)]:
+            self._forget_place(key)
         self.arrivals.forget_run(namespace, run)
         await self._store.end_run(namespace, run, list(keep))
 
@@ -97,6 +128,7 @@ class DataWork:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.taking.close()
         await self.arrivals.close()
 
     def _begin(self, about: _About, work: Coroutine[None, None, None]) -> None:
@@ -146,6 +178,29 @@ class DataWork:
         pushed = node_pb2.PushFinished(unit=order.key, error=error, address=order.address, gone=gone)
         self._tell(node_pb2.NodeMessage(pushed=pushed))
 
+    def _taken(self, taken: Taken) -> None:
+        order = self._orders.pop(taken.key, None)
+        if order is None:
+            return
+        if taken.missed and order.addresses:
+            self._missed[taken.key] = taken.error
+            self._pull(order)
+            return
+        fetched = node_pb2.FetchFinished(
+            unit=order.key,
+            bytes=taken.bytes,
+            seconds=taken.seconds,
+            error=taken.error,
+            shared=not taken.error,
+            unshared=taken.missed,
+        )
+        self._tell(node_pb2.NodeMessage(fetched=fetched))
+
+    def _forget_place(self, key: UnitKey) -> None:
+        self._orders.pop(key, None)
+        self._missed.pop(key, None)
+        self.taking.forget(key)
+
     def _arrived(self, arrived: Arrived) -> None:
         key = arrived.key
         fetched = node_pb2.FetchFinished(
@@ -154,6 +209,7 @@ class DataWork:
             seconds=arrived.seconds,
             error=arrived.error,
             gone=arrived.gone,
+            unshared=self._missed.pop(key, None) is not None,
         )
         self._tell(node_pb2.NodeMessage(fetched=fetched))
 

@@ -1,6 +1,6 @@
 """From a task's end to its telling: the result is written down, then told, and then the node goes on with what follows.
 
-    done ─▶ journal ─▶ flush, or a sync where power may fail ─▶ outbox
+    done ─▶ a shared place, where its units go there ─▶ journal ─▶ flush, or a sync where power may fail ─▶ outbox
                                                              └▶ the tasks that follow, where the coordinator said so
 
 Whether the node goes on is part of the result, so it is decided before, and done once the result is safe. Many ends are
@@ -19,16 +19,9 @@ from cluster_agent.data.store import DiskStore
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.outbox import Outbox
-from cluster_agent.node.works import Assignment, follower
+from cluster_agent.node.sharing import Sharing
+from cluster_agent.node.works import Assignment, Done, follower
 from cluster_agent.orders.messages import Failure, Result
-
-
-class Done(NamedTuple):
-    """A task that has ended and is wanted still. `gone_on`: what follows from it has begun already."""
-
-    assignment: Assignment
-    result: Result
-    gone_on: bool = False
 
 
 class _Ending(NamedTuple):
@@ -40,12 +33,18 @@ class Finishing:
     """The ends of all tasks. `go_on` is given the tasks that follow."""
 
     def __init__(
-        self, store: DiskStore, outbox: Outbox, core: NodeCore, go_on: Callable[[Sequence[Assignment]], None]
+        self,
+        store: DiskStore,
+        outbox: Outbox,
+        core: NodeCore,
+        go_on: Callable[[Sequence[Assignment]], None],
+        sharing: Sharing | None = None,
     ) -> None:
         self._store = store
         self._outbox = outbox
         self._core = core
         self._go_on = go_on
+        self._sharing = sharing
         self._held: set[tuple[str, str]] = set()
         self._unsafe: dict[TaskKey, _Ending] = {}  # not on the disk yet
         self._syncing: asyncio.Task[None] | None = None
@@ -60,10 +59,16 @@ class Finishing:
 
     def keys(self) -> Iterable[TaskKey]:
         """Of tasks that have ended and can't be told yet."""
-        return self._unsafe.keys()
+        return (*self._unsafe, *(self._sharing.waiting() if self._sharing is not None else ()))
 
     def done(self, tasks: Iterable[Done]) -> None:
         """These have ended."""
+        if self._sharing is not None:
+            self._sharing.share_first(tasks, self._done)
+        else:
+            self._done(tasks)
+
+    def _done(self, tasks: Iterable[Done]) -> None:
         endings = [self._ending(*done) for done in tasks]
         for ending in endings:
             key, result = ending.done.assignment.key, ending.done.result
@@ -82,6 +87,8 @@ class Finishing:
     def forget(self, keys: Iterable[TaskKey]) -> None:
         """The coordinator has these results, or wants them no more."""
         self._outbox.forget(keys)
+        if self._sharing is not None:
+            self._sharing.forget(keys)
         runs: dict[tuple[str, str], list[tuple[bytes, int]]] = {}
         for key in keys:
             self._unsafe.pop(key, None)
@@ -119,6 +126,8 @@ class Finishing:
                 or (pool is not None and self._core.has_queue(pool.key))
             )
             self._outbox.result(task.key, result, patient=goes_on)
+            if self._sharing is not None:
+                self._sharing.told(task, result)
             following += after
         if following:
             self._go_on(following)

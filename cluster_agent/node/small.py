@@ -26,10 +26,9 @@ from cluster_agent.node import messages, rows
 from cluster_agent.node.busy import Busy, SmallTask, Told
 from cluster_agent.node.directory import Made, TaskDirectory, missing
 from cluster_agent.node.execution import outcome_of, result_of
-from cluster_agent.node.finishing import Done
 from cluster_agent.node.logs import Logs
 from cluster_agent.node.messages import Given, TaskKey
-from cluster_agent.node.works import Assignment, file_name, follower
+from cluster_agent.node.works import Assignment, Done, file_name, follower
 from cluster_agent.orders.messages import SMALL, Output, Result, UnitInfo
 from cluster_agent.runtimes.base import Outcome, Row, SmallEnd, SmallJob, Worker
 from wire.digests import bytes_digest, unit_id

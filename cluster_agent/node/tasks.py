@@ -24,13 +24,14 @@ from cluster_agent.node.core import NodeCore
 from cluster_agent.node.directory import Directories
 from cluster_agent.node.execution import Execution, Surroundings, result_of
 from cluster_agent.node.filling import NotFilledError, filled
-from cluster_agent.node.finishing import Done, Finishing
+from cluster_agent.node.finishing import Finishing
 from cluster_agent.node.logs import Logs
 from cluster_agent.node.messages import Given, PoolSpec, TaskKey, Wanted
 from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.recipe import worker_spec
+from cluster_agent.node.sharing import Sharing
 from cluster_agent.node.small import SmallTasks
-from cluster_agent.node.works import BUILT_IN, Assignment, Work, assignment, follower, pool_spec, read_work
+from cluster_agent.node.works import BUILT_IN, Assignment, Done, Work, assignment, follower, pool_spec, read_work
 from cluster_agent.orders.messages import SMALL, Acks, Hold, Orders, Output, Result, UnitInfo
 from cluster_agent.orders.messages import Work as ToldWork
 from cluster_agent.runtimes.base import Outcome, Room, Runtime, Worker
@@ -66,6 +67,7 @@ class Tasks:
         *,
         directories: Directories,
         nudge: Callable[[], None],
+        sharing: Sharing | None = None,
     ) -> None:
         self._nudge = nudge
         self._core = node_core
@@ -89,7 +91,7 @@ class Tasks:
         self._looking: asyncio.TimerHandle | None = None
         self._seen: dict[TaskKey, bool] = {}  # tasks that ran when we looked last, and whether that was told
         self._closing = False
-        self._finishing = Finishing(store, outbox, node_core, self._want)
+        self._finishing = Finishing(store, outbox, node_core, self._want, sharing)
         self._small = SmallTasks(
             store,
             logs,

@@ -13,7 +13,7 @@ from cluster_agent.data.errors import BadNameError
 from cluster_agent.node.messages import PoolSpec, TaskKey
 from cluster_agent.node.recipe import KINDS
 from cluster_agent.orders import messages
-from cluster_agent.orders.messages import SMALL, Order, UnitInfo
+from cluster_agent.orders.messages import SMALL, Order, Result, UnitInfo
 from cluster_agent.runtimes.base import NO_VALUES, SmallWork, Values
 from wire.digests import task_id
 from wire.lines import run_of
@@ -74,6 +74,14 @@ class Assignment(NamedTuple):
     def bytes_in(self) -> int:
         """Of all its inputs together."""
         return sum(unit.size for units in self.order.inputs for unit in units)
+
+
+class Done(NamedTuple):
+    """A task that has ended and is wanted still. `gone_on`: what follows from it has begun already."""
+
+    assignment: Assignment
+    result: Result
+    gone_on: bool = False
 
 
 def assignment(work: Work, order: Order) -> Assignment:

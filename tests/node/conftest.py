@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.shared import redis_server, s3_server
 from tests.node.cluster import Cluster, cluster
+
+__all__ = ["redis_server", "s3_server"]
 
 
 @pytest.fixture
