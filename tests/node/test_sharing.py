@@ -107,38 +107,38 @@ async def emptied(places: SharedPlaces) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("size", SIZES)
 async def test_a_unit_is_in_its_place_when_it_is_told_and_comes_from_there(
-    edge: Cluster, storage: SharedConfig, places: SharedPlaces, size: str
+    edge: Cluster, storage: SharedConfig, places: SharedPlaces
 ) -> None:
     await edge.start("n1", storage=storage)
-    (output,) = (await executed(edge, making(SIZES[size]))).outputs
-    wanted = places.objects if size == "large" else places.redis
-    assert wanted is not None and output.place == wanted.place
+    outputs = {size: (await executed(edge, making(size, number=size))).outputs[0] for size in SIZES.values()}
     second = await edge.start("n2", storage=storage)
-    edge.agent.say("n2", fetch=fetch(output.unit, output.place))  # no node is named
-    fetched = await edge.agent.hear("fetched")
-    assert (fetched.error, fetched.shared, fetched.unshared, fetched.bytes) == ("", True, False, SIZES[size])
-    assert content(second, output.unit) == b"x" * SIZES[size]
+    for count, (size, output) in enumerate(outputs.items()):
+        wanted = places.objects if size == SIZES["large"] else places.redis
+        assert wanted is not None and output.place == wanted.place
+        edge.agent.say("n2", fetch=fetch(output.unit, output.place))  # no node is named
+        fetched = await edge.agent.hear("fetched", after=count)
+        assert (fetched.error, fetched.shared, fetched.unshared, fetched.bytes) == ("", True, False, size)
+        assert content(second, output.unit) == b"x" * size
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("spoilt", [False, True])
 async def test_a_place_that_has_lost_or_spoilt_a_unit_is_passed_over(
-    edge: Cluster, storage: SharedConfig, places: SharedPlaces, size: str, spoilt: bool
+    edge: Cluster, storage: SharedConfig, places: SharedPlaces, spoilt: bool
 ) -> None:
     first = await edge.start("n1", storage=storage)
-    (output,) = (await executed(edge, making(SIZES[size]))).outputs
-    store = store_of(places, output.place)
-    await (store.put(name_of(output.unit), SPOILT) if spoilt else store.delete([name_of(output.unit)]))
+    outputs = {size: (await executed(edge, making(size, number=size))).outputs[0] for size in SIZES.values()}
     second = await edge.start("n2", storage=storage)
-    edge.agent.say("n2", fetch=fetch(output.unit, output.place))
-    fetched = await edge.agent.hear("fetched")
-    assert fetched.error and fetched.unshared and not fetched.gone, "there may be another way"
-    edge.agent.say("n2", fetch=fetch(output.unit, output.place, first))
-    fetched = await edge.agent.hear("fetched", after=1)
-    assert (fetched.error, fetched.shared, fetched.unshared) == ("", False, True)
-    assert content(second, output.unit) == b"x" * SIZES[size]
+    for count, (size, output) in enumerate(outputs.items()):
+        store = store_of(places, output.place)
+        await (store.put(name_of(output.unit), SPOILT) if spoilt else store.delete([name_of(output.unit)]))
+        edge.agent.say("n2", fetch=fetch(output.unit, output.place))
+        fetched = await edge.agent.hear("fetched", after=2 * count)
+        assert fetched.error and fetched.unshared and not fetched.gone, "there may be another way"
+        edge.agent.say("n2", fetch=fetch(output.unit, output.place, first))
+        fetched = await edge.agent.hear("fetched", after=2 * count + 1)
+        assert (fetched.error, fetched.shared, fetched.unshared) == ("", False, True)
+        assert content(second, output.unit) == b"x" * size
 
 
 async def test_many_small_units_come_together(edge: Cluster, storage: SharedConfig) -> None:
