@@ -8,6 +8,8 @@ from typing import Final, Literal
 SplitFormat = Literal["csv", "jsonl", "text", "parquet", "tar", "bytes"]
 MergeFormat = Literal["concat", "csv", "jsonl", "parquet", "tar"]
 
+DIRECTORY: Final = "directory"  # of a port whose units are whole directories; such a unit's bytes are a tar
+
 TEXTUAL: Final = ("text", "csv", "jsonl")  # with lines
 HEADED: Final = ("text", "csv")  # the first line may be a header
 COMPRESSED: Final = frozenset(("gz", "gzip", "zst", "zstd"))
@@ -22,6 +24,7 @@ _BY_ENDING: Final[Mapping[str, SplitFormat]] = {
     "parquet": "parquet",
     "tar": "tar",
     "tgz": "tar",
+    DIRECTORY: "tar",
     "bytes": "bytes",
 }
 

@@ -1,12 +1,14 @@
 """Outputs: fetching a run's results from the data servers of the nodes that keep them.
 
 The bytes never pass the hub. A download goes into `.NAME.part` next to its place, continues from what is there already,
-tries each address in turn for as long as `patience` says, and moves to its name only when its digest is right.
+tries each address in turn for as long as `patience` says, and moves to its name only when its digest is right. What is
+a directory comes packed; it is unpacked beside its place, and appears there as a whole.
 """
 
 from __future__ import annotations
 
 import http.client
+import shutil
 import socket
 import ssl
 import time
@@ -18,6 +20,7 @@ from bdw_fed.client.errors import DownloadFailed
 from bdw_fed.v1 import control_plane_pb2 as pb
 from wire import permits
 from wire.digests import content_digest
+from wire.directories import DirectoryError, pack, unpack
 
 PERMIT_SECONDS = permits.SECONDS / 2  # then another is asked for
 _READ_BYTES = 1 << 20
@@ -68,10 +71,14 @@ def places(
 
 
 def download(source: Source, path: Path, patience: float) -> Downloaded:
-    """Save one output at `path`. Raises DownloadFailed when no node gives the right bytes within `patience` seconds."""
+    """Save one output at `path`, a file or a directory.
+
+    Raises DownloadFailed when no node gives the right bytes within `patience` seconds.
+    """
     output = source.located.output
     path.parent.mkdir(parents=True, exist_ok=True)
-    if _is_right(path, output.unit.size, output.unit.digest):
+    was_there = _is_right_directory if output.directory else _is_right
+    if was_there(path, output.unit.size, output.unit.digest):
         return Downloaded(output.name, path, output.unit.size, 0)
     if not source.located.addresses:
         raise DownloadFailed(f"output {output.name}: node {output.cluster}/{output.node} has it, but is not attached")
@@ -93,7 +100,10 @@ def download(source: Source, path: Path, patience: float) -> Downloaded:
             time.sleep(_PAUSE)
             continue
         if _is_right(partial, output.unit.size, output.unit.digest):
-            partial.replace(path)
+            if output.directory:
+                _become(partial, path, output.name)
+            else:
+                partial.replace(path)
             return Downloaded(output.name, path, output.unit.size, received)
         if partial.stat().st_size >= output.unit.size:
             partial.unlink()
@@ -109,6 +119,41 @@ def _reason(error: Exception) -> str:
 
 def _is_right(path: Path, size: int, digest: bytes) -> bool:
     return path.is_file() and path.stat().st_size == size and content_digest(path) == digest
+
+
+def _is_right_directory(path: Path, size: int, digest: bytes) -> bool:
+    """What it would be packed into now says whether it is the one."""
+    if not path.is_dir():
+        return False
+    packed = path.with_name(f".{path.name}.tar")
+    packed.unlink(missing_ok=True)
+    try:
+        pack(path, packed)
+        return _is_right(packed, size, digest)
+    except DirectoryError:
+        return False
+    finally:
+        packed.unlink(missing_ok=True)
+
+
+def _become(archive: Path, path: Path, name: str) -> None:
+    """Make `path` the directory of an archive, which is removed. Another one of that name is replaced."""
+    fresh, former = (path.with_name(f".{path.name}.{word}") for word in ("new", "old"))
+    for left in (fresh, former):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        with archive.open("rb") as file:
+            unpack(file, fresh, writable=True)
+    except DirectoryError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise DownloadFailed(f"output {name} can't be made a directory here: {error}") from error
+    if path.is_dir() and not path.is_symlink():
+        path.rename(former)
+    else:
+        path.unlink(missing_ok=True)
+    fresh.rename(path)
+    shutil.rmtree(former, ignore_errors=True)
+    archive.unlink()
 
 
 def _continue(source: Source, address: str, partial: Path) -> int:

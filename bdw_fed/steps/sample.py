@@ -2,6 +2,7 @@
 
 <sample>/in/PORT.csv          one unit                <sample>/expected/PORT.csv     the one unit of an output
         /in/PORT/*            many, in the order of names             /expected/PORT/*    all of its units
+        /in/PORT/             one, of a port of directories           /expected/PORT/     the one unit of such an output
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from bdw_fed.steps.errors import StepError
 from topology.nearest import did_you_mean
+from workflow.formats import DIRECTORY
 from workflow.model import InputPort, OutputPort, Step
 
 _SHOWN = 60
@@ -19,7 +21,7 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class Sample:
-    """Files by input port (a list where there are many), and by output port where something is expected of it."""
+    """What there is by input port (a list where there are many), and by output port where something is expected."""
 
     inputs: Mapping[str, Path | Sequence[Path]]
     expected: Mapping[str, Sequence[Path]] | None
@@ -31,17 +33,21 @@ def read_sample(directory: Path, step: Step) -> Sample:
         raise StepError(f"{directory}/in: no such directory; expected the sample's inputs there, a file for each port")
     inputs: dict[str, Path | Sequence[Path]] = {}
     for port, path in _by_port(directory / "in", step.spec.inputs).items():
-        inputs[port] = _units(path) if path.is_dir() else path
+        inputs[port] = _units(path) if path.is_dir() and step.spec.inputs[port].format != DIRECTORY else path
     for name, declared in step.spec.inputs.items():
         if name not in inputs:
             if not declared.optional:
                 wanted = f"a file {name}{_suffix(declared)}, or a directory {name} with many"
+                wanted = f"a directory {name}" if declared.format == DIRECTORY else wanted
                 raise StepError(f"{directory}/in has nothing for input {name}; expected {wanted}")
             inputs[name] = ()
     expected = None
     if (directory / "expected").is_dir():
         found = _by_port(directory / "expected", step.spec.outputs)
-        expected = {port: _units(path) if path.is_dir() else [path] for port, path in found.items()}
+        whole = {port for port, declared in step.spec.outputs.items() if declared.format == DIRECTORY}
+        expected = {
+            port: _units(path) if path.is_dir() and port not in whole else [path] for port, path in found.items()
+        }
     return Sample(inputs, expected)
 
 
@@ -50,11 +56,38 @@ def difference(expected: Sequence[Path], made: Sequence[Path]) -> str:
     if len(expected) != len(made):
         return f"expected {_count(expected)}, made {_count(made)}"
     for number, (wanted, found) in enumerate(zip(expected, made, strict=True), 1):
-        left, right = wanted.read_bytes(), found.read_bytes()
-        if left != right:
-            where = f"unit {number}: " if len(expected) > 1 else ""
-            return where + _first_difference(left, right)
+        differ = _differ_within(wanted, found) if found.is_dir() else _differ(wanted, found)
+        if differ:
+            return (f"unit {number}: " if len(expected) > 1 else "") + differ
     return ""
+
+
+def _differ(expected: Path, made: Path) -> str:
+    if not expected.is_file():
+        return f"expected a directory {expected.name}, made a file"
+    wanted, found = expected.read_bytes(), made.read_bytes()
+    return _first_difference(wanted, found) if wanted != found else ""
+
+
+def _differ_within(expected: Path, made: Path) -> str:
+    """The first difference between two directories."""
+    if not expected.is_dir():
+        return f"expected a file {expected.name}, made a directory"
+    wanted, found = _below(expected), _below(made)
+    for name in sorted(wanted.keys() | found.keys()):
+        if name not in found:
+            return f"{name}: expected, and not made"
+        if name not in wanted:
+            return f"{name}: made, and not expected"
+        if found[name].is_dir() != wanted[name].is_dir():
+            return f"{name}: one is a directory, and one a file"
+        if found[name].is_file() and (differ := _differ(wanted[name], found[name])):
+            return f"{name}: {differ}"
+    return ""
+
+
+def _below(directory: Path) -> dict[str, Path]:
+    return {path.relative_to(directory).as_posix(): path for path in directory.rglob("*")}
 
 
 def _by_port(directory: Path, ports: Mapping[str, InputPort | OutputPort]) -> dict[str, Path]:

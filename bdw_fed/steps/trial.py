@@ -9,6 +9,7 @@ processes here, so the step's image is not used, and there is one task.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import wire.directories
 from bdw_fed.steps.errors import StepError
 from bdw_fed.steps.sample import Sample
 from bdw_fed.v1 import model_pb2, node_pb2
@@ -36,7 +38,9 @@ from cluster_agent.runtimes.process.runtime import ProcessRuntime
 from cluster_agent.runtimes.secrets import KeptSecrets
 from control_plane.planner.execution import execution, of_a_slot
 from wire.digests import bytes_digest, task_id, unit_id
+from wire.directories import DirectoryError
 from workflow.bundle import BundleError, pack, unpack
+from workflow.formats import DIRECTORY
 from workflow.model import Step, Value
 
 _NAMESPACE = "default"
@@ -177,11 +181,14 @@ class _Trial:
         )
 
     async def _units(self, port: str, paths: Path | Sequence[Path]) -> tuple[UnitInfo, ...]:
-        """The sample's files as units of the store: copies, so that nothing can happen to the sample."""
+        """The sample as units of the store: copies, so that nothing can happen to it."""
         units = []
         for index, path in enumerate([paths] if isinstance(paths, Path) else paths):
             copy = self._state / "copy"
-            await asyncio.to_thread(shutil.copyfile, path, copy)
+            try:
+                await asyncio.to_thread(wire.directories.pack if path.is_dir() else shutil.copyfile, path, copy)
+            except DirectoryError as error:
+                raise StepError(f"{path}: {error}") from None
             unit = unit_id(bytes(16), port, index)
             content = await self._store.commit(copy, UnitKey(_NAMESPACE, _RUN, unit))
             units.append(UnitInfo(unit, content.digest, content.size, name=path.name))
@@ -192,7 +199,7 @@ class _Trial:
             say(piece.stream, piece.data)
 
     def _fetch(self, result: Result, to: Path) -> dict[str, list[Path]]:
-        """The outputs as files: one unit as one, several in a directory. Blocks."""
+        """The outputs as they were made: one unit as one, several in a directory. Blocks."""
         made: dict[str, list[Path]] = {}
         for name, port in self._step.spec.outputs.items():
             units = [output.unit for output in result.outputs if output.port == name]
@@ -204,7 +211,10 @@ class _Trial:
                 target = alone if len(units) == 1 else to / name / unit.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 content = self._store.find(UnitKey(_NAMESPACE, _RUN, unit.id))
-                if content.data is not None:
+                if port.written == DIRECTORY:
+                    with io.BytesIO(content.data) if content.data is not None else content.file.open("rb") as archive:
+                        wire.directories.unpack(archive, target, writable=True)
+                elif content.data is not None:
                     target.write_bytes(content.data)
                 else:
                     shutil.copyfile(content.file, target)

@@ -1686,6 +1686,7 @@ class RunOutput(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """of the workflow's output"""
     file: _builtins.str
@@ -1694,6 +1695,8 @@ class RunOutput(_message.Message):
     node: _builtins.str
     line: _builtins.str
     """under which its node has it; empty = the run's name"""
+    directory: _builtins.bool
+    """the unit is a whole directory, as a tar"""
     @_builtins.property
     def unit(self) -> Global___Unit: ...
     def __init__(
@@ -1705,10 +1708,11 @@ class RunOutput(_message.Message):
         cluster: _builtins.str = ...,
         node: _builtins.str = ...,
         line: _builtins.str = ...,
+        directory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "file", b"file", "line", b"line", "name", b"name", "node", b"node", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "directory", b"directory", "file", b"file", "line", b"line", "name", b"name", "node", b"node", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

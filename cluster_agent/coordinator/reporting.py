@@ -14,6 +14,7 @@ from cluster_agent.coordinator.live import LiveRun, unit_proto
 from cluster_agent.coordinator.state import ASSIGNED, DONE, OPENED, READY, RETRYING, Task
 from cluster_agent.orders.messages import Failure
 from wire.lines import is_second
+from workflow.formats import DIRECTORY
 
 _INPUTS_SHOWN: Final = 20
 _TASKS_SHOWN: Final = 100
@@ -48,6 +49,7 @@ def fragment_status(
             cluster=book.cluster,
             node=unit.copies[0] if unit.copies else "",
             line=live.key.run if is_second(live.key.run) else "",
+            directory=any(edge.format == DIRECTORY for edge in step.inputs),
         )
     if only is not None:
         return status

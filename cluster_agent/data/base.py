@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from cluster_agent.data.errors import BadNameError
+from workflow.formats import DIRECTORY
 
 if TYPE_CHECKING:
     from cluster_agent.data.segment import Segment
@@ -125,5 +126,7 @@ def path_part(name: str) -> str:
 
 
 def suffix(format_name: str) -> str:
-    """The file suffix for a port's format: ".csv" for "csv", empty for none or one that can't be a suffix."""
+    """The file suffix for a port's format: ".csv" for "csv"; empty for none, for directories, and for no suffix."""
+    if format_name == DIRECTORY:
+        return ""
     return f".{format_name}" if re.fullmatch(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)*", format_name) else ""

@@ -3,6 +3,7 @@
 <state>/tasks/<run>/<task hex>.<attempt>/in/<port><suffix>          one unit
                                         /in/<port>/<00000><suffix>  many, in order
                                         /out/<port><suffix>         written by the step: a file, or a directory of files
+                                                                    or, where the port's units are such, a directory
                                         /tmp                        HOME and TMPDIR
 <state>/tasks/.spare/<number>                                       emptied ones, to be renamed for the next task
 
@@ -25,8 +26,9 @@ from bdw_fed.v1 import model_pb2
 from cluster_agent.data.base import Store, UnitKey, path_part, suffix
 from cluster_agent.data.errors import ContentChangedError, DataError
 from cluster_agent.node.messages import TaskKey
-from cluster_agent.node.works import Assignment, Port, file_name
+from cluster_agent.node.works import BUILT_IN, Assignment, Port, file_name
 from cluster_agent.orders.messages import UnitInfo
+from workflow.formats import DIRECTORY
 
 _PARTS = ("in", "out", "tmp")
 _SPARE = ".spare"
@@ -51,6 +53,16 @@ class Made:
     index: int
     path: Path
     name: str
+    whole: bool = False  # it is a directory, and as such one unit
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An input that is a directory: what is to be unpacked where."""
+
+    port: str
+    unit: UnitInfo
+    target: Path
 
 
 @dataclass
@@ -60,6 +72,7 @@ class TaskDirectory:
     root: Path
     inputs: dict[str, Path | Sequence[Path]] = field(default_factory=dict)
     outputs: dict[str, Path] = field(default_factory=dict)
+    packed: list[Packed] = field(default_factory=list)
     _linked: list[tuple[str, Path, tuple[int, int]]] = field(default_factory=list)
 
     @property
@@ -68,10 +81,16 @@ class TaskDirectory:
         return self.root / "tmp"
 
     def fill(self, store: Store, assignment: Assignment) -> None:
-        """Link the inputs in and name the outputs. DataError if an input is not in the store as it should be."""
+        """Link the inputs in and name the outputs. DataError if an input is not in the store as it should be.
+
+        Directories are `packed` then: whoever executes the task unpacks them, and a split or a merge does not.
+        """
         key, work, order = assignment
         for port, units in zip(work.inputs, order.inputs, strict=True):
-            self.inputs[port.name] = self._link(key, store, port, units)
+            if port.format == DIRECTORY and work.kind not in BUILT_IN:
+                self.inputs[port.name] = self._expect(port, units)
+            else:
+                self.inputs[port.name] = self._link(key, store, port, units)
         for output in work.outputs:
             self.outputs[output.name] = self.root / "out" / file_name(output.name, output.format)
 
@@ -95,7 +114,11 @@ class TaskDirectory:
                 if port.optional:
                     continue
                 raise missing(port.name, path.name) from None
-            if stat.S_ISDIR(mode):
+            if port.format == DIRECTORY:
+                if not stat.S_ISDIR(mode):
+                    raise MissingOutputError(f"out/{path.name} is no directory, which the output {port.name} is to be")
+                yield Made(port.name, 0, path, path.name, whole=True)
+            elif stat.S_ISDIR(mode):
                 for index, relative in enumerate(sorted(_files(path, Path()), key=lambda found: found.as_posix())):
                     yield Made(port.name, index, path / relative, relative.as_posix())
             else:
@@ -109,19 +132,27 @@ class TaskDirectory:
         return total
 
     def _link(self, key: TaskKey, store: Store, port: Port, units: Sequence[UnitInfo]) -> Path | Sequence[Path]:
+        paths = self._paths(port, units)
+        for unit, path in zip(units, [paths] if isinstance(paths, Path) else paths, strict=True):
+            self._link_one(key, store, port.name, unit, path)
+        return paths
+
+    def _expect(self, port: Port, units: Sequence[UnitInfo]) -> Path | Sequence[Path]:
+        paths = self._paths(port, units)
+        for unit, path in zip(units, [paths] if isinstance(paths, Path) else paths, strict=True):
+            self.packed.append(Packed(port.name, unit, path))
+        return paths
+
+    def _paths(self, port: Port, units: Sequence[UnitInfo]) -> Path | Sequence[Path]:
+        """Where the units of a port are to be found; of many below a directory, which is made."""
         name, ending = path_part(port.name), suffix(port.format)
         if not port.many:
             if len(units) != 1:
                 raise DataError(f"input {port.name} takes one unit, and {len(units)} came")
-            path = self.root / "in" / f"{name}{ending}"
-            self._link_one(key, store, port.name, units[0], path)
-            return path
+            return self.root / "in" / f"{name}{ending}"
         directory = self.root / "in" / name
         directory.mkdir()
-        paths = [directory / f"{index:05}{ending}" for index in range(len(units))]
-        for unit, path in zip(units, paths, strict=True):
-            self._link_one(key, store, port.name, unit, path)
-        return paths
+        return [directory / f"{index:05}{ending}" for index in range(len(units))]
 
     def _link_one(self, key: TaskKey, store: Store, port: str, unit: UnitInfo, path: Path) -> None:
         content = store.link(UnitKey(key.namespace, key.run, unit.id), path)

@@ -13,15 +13,18 @@ import asyncio
 import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import ContentChangedError, DataError, NoSpaceError, WrongContentError
 from cluster_agent.data.store import DiskStore
-from cluster_agent.node.directory import Directories, MissingOutputError, TaskDirectory
+from cluster_agent.node.directory import Directories, Made, MissingOutputError, TaskDirectory
 from cluster_agent.node.logs import LogName, Logs
 from cluster_agent.node.merging import merge_units
 from cluster_agent.node.messages import Given
+from cluster_agent.node.packing import packed_output, unpack_input
 from cluster_agent.node.splitting import split
 from cluster_agent.node.works import Assignment
 from cluster_agent.orders.messages import Failure, Output, Result, UnitInfo
@@ -88,6 +91,8 @@ class Execution:
             if self._confined:
                 await self._own_inputs()
             directory.fill(self._around.store, self.assignment)
+            for packed in directory.packed:
+                await unpack_input(packed, self._around.store, self.assignment.key)
             if self.worker is None:
                 return await self._built_in(directory)
             outcome = await self._work(self.worker, directory)
@@ -159,9 +164,16 @@ class Execution:
         key, work, _ = self.assignment
         for made in directory.made(work.outputs):
             unit = unit_id(key.task, made.port, made.index)
-            content = await self._around.store.commit(made.path, UnitKey(key.namespace, key.run, unit))
+            async with self._as_file(made) as file:
+                content = await self._around.store.commit(file, UnitKey(key.namespace, key.run, unit))
             info = UnitInfo(unit, content.digest, content.size, name=made.name)
             self.units.append(Output(made.port, made.index, info))
+
+    def _as_file(self, made: Made) -> AbstractAsyncContextManager[Path]:
+        """What the store is to take over."""
+        if made.whole:
+            return packed_output(made, self._around.store, self.assignment.key)
+        return nullcontext(made.path)
 
     # ---------------------------------------------------------------------------------------------------- built in
 

@@ -17,6 +17,7 @@ from cluster_agent.orders.messages import SMALL, Order, Result, UnitInfo
 from cluster_agent.runtimes.base import NO_VALUES, SmallWork, Values
 from wire.digests import task_id
 from wire.lines import run_of
+from workflow.formats import DIRECTORY
 
 BUILT_IN = frozenset(("split", "merge"))
 """Kinds that the daemon executes itself."""
@@ -136,6 +137,8 @@ def small_work(work: Work) -> SmallWork | None:
     resources = work.resources
     limited = work.kind not in _SMALL or work.timeout or resources.disk
     limited = limited or (work.kind == "command" and resources.memory)
+    formats = {*(port.format for port in work.inputs), *(port.format for port in work.outputs)}
+    limited = limited or DIRECTORY in formats
     if work.pool is None or limited or any(port.many or port.parameter for port in work.inputs):
         return None
     try:

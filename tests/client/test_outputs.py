@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from bdw_fed.client.errors import DownloadFailed, NotFound
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
 from wire.digests import bytes_digest
+from wire.directories import pack
 from wire.identity import Identity, Role, server_name, ssl_server_context
 
 CONTENT = bytes(range(256)) * 4096
@@ -144,3 +145,58 @@ def test_an_output_of_several_units_becomes_numbered_files(
 def test_an_unknown_output_is_refused_with_the_known_ones(client: SyncClient, data: DataServer, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no output chart \(it has: table\)"):
         client.download(RUN, tmp_path, names=["chart"])
+
+
+def offered_as_directory(data: DataServer, hub: FakeHub, place: Path, files: Mapping[str, str]) -> None:
+    """The run's output is a directory with these files."""
+    for name, text in files.items():
+        (place / "made" / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / "made" / name).write_text(text)
+    pack(place / "made", place / "made.tar")
+    data.content = (place / "made.tar").read_bytes()
+    item = located(data, "model", data.content)
+    item.output.file, item.output.directory = "model", True
+    hub.located = [item]
+
+
+def files_below(directory: Path) -> dict[str, str]:
+    found = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_text() for path in found}
+
+
+def test_an_output_that_is_a_directory_is_saved_as_one_and_not_fetched_twice(
+    client: SyncClient, data: DataServer, hub: FakeHub, tmp_path: Path
+) -> None:
+    files = {"weights": "1 2 3", "words/a.txt": "a"}
+    offered_as_directory(data, hub, tmp_path / "node-has", files)
+    (saved,) = client.download(RUN, tmp_path / "out")
+    assert saved.path == tmp_path / "out" / "model"
+    assert files_below(tmp_path / "out") == {f"model/{name}": text for name, text in files.items()}
+    assert client.download(RUN, tmp_path / "out")[0].received == 0
+    (saved.path / "weights").write_text("4")
+    (saved.path / "more").write_text("5")
+    assert client.download(RUN, tmp_path / "out")[0].received == len(data.content)
+    assert files_below(saved.path) == files
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model"]
+
+
+def test_a_directory_takes_the_place_of_a_file_of_its_name(
+    client: SyncClient, data: DataServer, hub: FakeHub, tmp_path: Path
+) -> None:
+    offered_as_directory(data, hub, tmp_path / "node-has", {"weights": "1"})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model").write_text("a file")
+    client.download(RUN, tmp_path / "out")
+    assert files_below(tmp_path / "out") == {"model/weights": "1"}
+
+
+def test_what_is_no_directory_after_all_leaves_what_was_there(
+    client: SyncClient, data: DataServer, hub: FakeHub, tmp_path: Path
+) -> None:
+    data.content = CONTENT
+    hub.located[0].output.directory = True
+    (tmp_path / "out" / "table.csv").mkdir(parents=True)
+    with pytest.raises(DownloadFailed, match=r"output table can't be made a directory here: it is no directory's"):
+        client.download(RUN, tmp_path / "out")
+    assert (tmp_path / "out" / "table.csv").is_dir()
+    assert not list((tmp_path / "out").glob(".*.new"))

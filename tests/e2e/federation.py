@@ -122,9 +122,10 @@ class Federation:
         return described
 
     def fetch(self, run: str, directory: Path) -> dict[str, bytes]:
-        """The run's outputs, fetched: file name → bytes."""
+        """The run's outputs, fetched: file name, or path below an output that is a directory → bytes."""
         self.insist("outputs", run, "--to", str(directory))
-        return {path.name: path.read_bytes() for path in directory.iterdir()}
+        files = (path for path in directory.rglob("*") if path.is_file())
+        return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
 
     def outputs(self, run: str, directory: Path) -> dict[str, str]:
         """The same as text."""

@@ -45,12 +45,11 @@ def job(tmp_path: Path, name: str, words: str, **options: object) -> Job:
 
 
 def made(tmp_path: Path, name: str) -> dict[str, str]:
-    """The files of a task's output, by their names without that of the task."""
+    """The files of a task's output."""
     root = tmp_path / name / "out" / "made.txt"
     if not root.exists():
         return {}
-    files = (path for path in root.rglob("*") if path.is_file())
-    return {str(path.relative_to(root)).replace("0" * 16 + "-", ""): path.read_text() for path in files}
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
 
 
 async def outcome(worker: Worker, job: Job) -> Outcome:
@@ -84,6 +83,31 @@ async def test_a_file_is_claimed_and_what_it_becomes_is_the_tasks_output(
 def _sandbox(tmp_path: Path, name: str) -> str:
     [found] = (tmp_path / "d").glob(f"*/sandbox/{name}")
     return found.read_text()
+
+
+async def test_a_directory_is_claimed_whole_and_what_it_becomes_can_be_one(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    worker = await runtime.start(spec())
+    task = job(tmp_path, "1", "")
+    given = tmp_path / "1" / "rows"
+    (given / "below").mkdir(parents=True)
+    (given / "verb").write_text("takes all\n")
+    (given / "below" / "run.sh").write_text("#!/bin/sh\necho run\n")
+    (given / "below" / "run.sh").chmod(0o555)
+    task = replace(task, inputs={"rows": given}, outputs={"made": tmp_path / "1" / "out" / "made"})
+    assert (await outcome(worker, task)).kind == ""
+    assert (tmp_path / "1" / "out" / "made" / "rows" / "told").read_text() == "run\n"
+    assert (tmp_path / "1" / "out" / "made" / "rows" / "below" / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert (given / "verb").read_text() == "takes all\n", "what it has claimed is a copy"
+    await worker.stop()
+
+
+async def test_results_that_would_get_one_name_keep_both(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    worker = await runtime.start(spec())
+    assert (await outcome(worker, job(tmp_path, "1", "twice"))).kind == ""
+    assert made(tmp_path, "1") == {"rows.txt": "1\n", f"{'0' * 16}-rows.txt": "2\n"}
+    await worker.stop()
 
 
 async def test_a_program_is_started_again_only_for_other_arguments(runtime: ProcessRuntime, tmp_path: Path) -> None:

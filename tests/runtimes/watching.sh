@@ -9,12 +9,16 @@ while :; do
         [ -e "$file" ] || continue
         name=$(basename "$file")
         mv "$file" "$work/$name"
-        read -r verb rest <"$work/$name"
+        said="$work/$name"
+        [ -d "$said" ] && said="$said/verb"
+        read -r verb rest <"$said"
         case $verb in
             upper) tr '[:lower:]' '[:upper:]' <"$work/$name" >"$out/.$name"; mv "$out/.$name" "$out/$name" ;;
             late) rm "$work/$name"; sleep 0.1; echo late >"$out/$name"; continue ;;
             many) for part in 1 2 3; do echo $part >"$out/$name.$part"; done; mkdir "$out/more"; echo x >"$out/more/x" ;;
             nothing) ;;
+            takes) "$work/$name/below/run.sh" >"$work/$name/told"; mv "$work/$name" "$out/$name"; continue ;;
+            twice) echo 1 >"$out/rows.txt"; echo 2 >"$out/$name" ;;
             keeps) cp "$work/$name" "$out/$name"; continue ;;
             scribbles) echo scribbled >>"$work/$name"; cp "$work/$name" "$out/$name" ;;
             hangs) echo hanging; exec sleep 1000 ;;

@@ -174,3 +174,59 @@ def test_a_difference_is_told_by_its_first_line(tmp_path: Path) -> None:
         assert difference([left], [right]) == told
     assert difference([], [left]) == "expected 0 units, made 1 unit"
     assert difference([left, right], [left, left]).startswith("unit 2: ")
+
+
+DIRECTORIES = """\
+def main(lines, min_length, out):
+    kept = out["lines"]
+    for path in sorted(lines.rglob("*.txt")):
+        target = kept / path.relative_to(lines)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(path.read_text().upper())
+"""
+
+
+@pytest.fixture
+def of_directories(project: Path) -> Path:
+    """A step of which a unit is a directory, and its sample."""
+    change(project, "step.yaml", "inputs: {lines: {format: txt}", "inputs: {lines: {format: directory}")
+    change(project, "step.yaml", "outputs: {lines: {format: txt}", "outputs: {lines: {format: directory}")
+    (project / "code" / "main.py").write_text(DIRECTORIES)
+    for side, word in (("in", "one"), ("expected", "ONE")):
+        (project / "sample" / side / "lines.txt").unlink()
+        (project / "sample" / side / "lines" / "below").mkdir(parents=True)
+        for name in ("a", "below/b"):
+            (project / "sample" / side / "lines" / f"{name}.txt").write_text(f"{word}\n")
+    return project
+
+
+def test_a_directory_can_be_one_unit_of_a_sample(of_directories: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert tried(of_directories) == OK
+    assert tried(of_directories) == OK, "what was there is replaced"
+    assert (of_directories / "out" / "lines" / "below" / "b.txt").read_text() == "ONE\n"
+    assert "as expected" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        ("below/b.txt", "TWO\n", "below/b.txt: line 1: expected 'TWO', made 'ONE'"),
+        ("c.txt", "", "c.txt: expected, and not made"),
+        ("a.txt", None, "a.txt: made, and not expected"),
+    ],
+)
+def test_the_first_difference_between_directories_is_told(
+    of_directories: Path, capfd: pytest.CaptureFixture[str], file: str, text: str | None, why: str
+) -> None:
+    expected = of_directories / "sample" / "expected" / "lines" / file
+    expected.unlink() if text is None else expected.write_text(text)
+    assert tried(of_directories) == NEGATIVE
+    assert why in capfd.readouterr().out
+
+
+def test_a_sample_with_a_link_in_a_directory_is_refused(
+    of_directories: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (of_directories / "sample" / "in" / "lines" / "link").symlink_to("a.txt")
+    assert tried(of_directories) == USAGE
+    assert "sample/in/lines: link is a link" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from topology.errors import WrongValue
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
 from workflow.checks.declared import check_declared
+from workflow.formats import DIRECTORY
 from workflow.model import Kind, Pool, Step
 from workflow.placeholders import Placeholder, placeholders
 
@@ -153,6 +154,11 @@ def _files_alone(step: Step, where: Positions) -> Iterator[Problem]:
 
 def _function(step: Step, where: Positions) -> Iterator[Problem]:
     """A function gets inputs and parameters as keyword arguments, and paths of outputs as `out`."""
+    for field, ports in (("inputs", step.spec.inputs), ("outputs", step.spec.outputs)):
+        for name, port in ports.items():
+            if port.format == DIRECTORY and port.form != "path":
+                message = f"{name} is a directory, which has a path and no value, so expected as: path"
+                yield where.problem(("spec", field, name, "as"), message, "leave as out, or take another format")
     for field, names in (("inputs", step.spec.inputs), ("parameters", step.spec.parameters)):
         for name in names:
             path: Path = ("spec", field, name)

@@ -8,8 +8,11 @@ from collections.abc import Iterator, Mapping
 from topology.nearest import did_you_mean, nearest
 from topology.problems import Path, Positions, Problem
 from workflow.checks.step import check_pool
+from workflow.formats import DIRECTORY, split_format
 from workflow.graph import INPUTS, RESERVED, find_cycle, pool, steps_by_name, written
 from workflow.model import Binding, Step, StepUse, Workflow, WorkflowOutput
+
+_ARCHIVES = {DIRECTORY, "tar"}  # of which one can be read as the other
 
 
 def check_names(workflow: Workflow, where: Positions) -> Iterator[Problem]:
@@ -130,6 +133,12 @@ def _format(
         step, port = written(source)
         writer = steps.get(uses[step].use) if step in uses else None
         output = writer.spec.outputs.get(port) if writer is not None else None
-        if output is not None and output.written not in (None, expected):
+        if output is None or output.written is None:
+            continue
+        if binding.split is not None and binding.split.per == "member":
+            if split_format(output.written, "") != "tar":
+                message = f"{source} is {output.written}, which has no members that it could be split by"
+                yield where.problem(path, message, "split it by size, lines, records or count, or leave split out")
+        elif output.written != expected and not {output.written, expected} <= _ARCHIVES:
             message = f"{source} is {output.written}, but this input takes {expected}"
             yield where.problem(path, message, f"put a step in between that makes {expected} of {output.written}")

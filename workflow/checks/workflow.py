@@ -9,6 +9,7 @@ from topology.errors import WrongValue
 from topology.model import Topology
 from topology.problems import Positions, Problem
 from workflow.checks.declared import check_declared
+from workflow.checks.directories import check_directories
 from workflow.checks.flow import check_flow
 from workflow.checks.given import check_given, parameters_named
 from workflow.checks.hooks import check_hooks
@@ -44,6 +45,7 @@ def check_workflow(
         *check_flow(workflow, others, where),
         *check_hooks(workflow, steps, where),
         *check_references(workflow, steps, where),
+        *check_directories(workflow, steps, where),
         *check_cycle(workflow, where),
         *check_pairing(workflow, steps, where),
         *check_origins(workflow, where),

@@ -221,7 +221,7 @@ class DirectoryWorker(Worker):
             await asyncio.wait([child.exit], timeout=found.at - loop.time())
 
     def _put(self, job: Job) -> None:
-        """Copy the task's files and let them appear. Blocks; OSError.
+        """Copy the task's files, or directories, and let them appear. Blocks; OSError.
 
         They are copies, since a program may do as it likes with a file that it has claimed. Their names begin with the
         task's, as some programs remember what they have seen.
@@ -229,13 +229,16 @@ class DirectoryWorker(Worker):
         root = self._home.root
         for part in ("in", "work", "out", _COMING):
             empty(root / part)
-        task = job.env.get("BDW_FED_TASK", "")[:_TASK_DIGITS] or "task"
+        prefix = _prefix(job)
         [given] = job.inputs.values()
         several = [given] if isinstance(given, Path) else given
         coming = []
         for path in several:
-            copy = root / _COMING / f"{task}-{path.name}"
-            shutil.copyfile(path, copy)
+            copy = root / _COMING / f"{prefix}{path.name}"
+            if path.is_dir():
+                shutil.copytree(path, copy, copy_function=_copy)
+            else:
+                shutil.copyfile(path, copy)
             coming.append(copy)
         for copy in coming:
             copy.rename(root / "in" / copy.name)
@@ -245,13 +248,19 @@ class DirectoryWorker(Worker):
         return Look(*(_files(self._home.root / part) for part in ("in", "work", "out")))
 
     def _take(self, job: Job) -> None:
-        """Move the results to the task's output. Blocks; OSError."""
+        """Move the results to the task's output. Blocks; OSError.
+
+        The task's mark is taken off their names: what is made of the same is to be called the same.
+        """
+        prefix = _prefix(job)
         results = [entry for entry in (self._home.root / "out").iterdir() if not entry.name.startswith(".")]
+        taken = {"", *(entry.name for entry in results)}
         for target in job.outputs.values():
             if results:
                 target.mkdir()
             for entry in results:
-                shutil.move(entry, target / entry.name)
+                name = entry.name.removeprefix(prefix)
+                shutil.move(entry, target / (entry.name if name in taken else name))
 
     def _judge(self, exited: Exit, state: str, seconds: float, said: str) -> Outcome:
         if exited.error:
@@ -259,6 +268,17 @@ class DirectoryWorker(Worker):
         kind = kind_of_end(exited, said, self._spec) if exited.status else "exit"
         message = f"the program {describe_exit(exited)}" + (f" {state}" if state else "")
         return Outcome(kind, with_limit(kind, message, self._spec), last_bytes(said), seconds, exited.peak_memory)
+
+
+def _prefix(job: Job) -> str:
+    """What the names of a task's files begin with while they are the program's."""
+    return f"{job.env.get('BDW_FED_TASK', '')[:_TASK_DIGITS] or 'task'}-"
+
+
+def _copy(source: str, target: str) -> None:
+    """A file that the program may write to, and execute if it could."""
+    shutil.copyfile(source, target)
+    Path(target).chmod(Path(source).stat().st_mode | 0o200)
 
 
 def _files(directory: Path) -> dict[str, tuple[int, ...]]:
