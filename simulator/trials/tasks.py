@@ -20,12 +20,11 @@ from cluster_agent.node import messages
 from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.directory import Directories
-from cluster_agent.node.finishing import Done
 from cluster_agent.node.logs import Logs
 from cluster_agent.node.messages import Given, TaskKey
 from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.tasks import Tasks
-from cluster_agent.node.works import Assignment
+from cluster_agent.node.works import Assignment, Done
 from cluster_agent.orders.messages import Failure, Output, Result, UnitInfo
 from cluster_agent.runtimes.base import Runtime, WorkerSpec
 from simulator.trials.bulk import UNIT_BYTES
