@@ -12,6 +12,7 @@ RARE = {
     "last_words_that_are_lost",
     "mends_what_is_new",
     "outputs_of_a_replaced_line_count",
+    "part_of_a_write_is_taken_for_all",
     "retries_end_with_a_restart",
 }
 """What needs more of a coincidence than so many seeds have: the scenarios that are named after these find them."""
