@@ -147,8 +147,11 @@ async def test_who_is_lost_with_its_last_words_is_replaced_though_its_part_has_e
     await agents["edge"].say(heard=f.FragmentHeard(namespace="default", run=run, epoch=old["edge"].epoch))
     for cluster in ("edge", "fog1"):
         await agents[cluster].acked()
-    parts = (await person.DescribeRun(cp.DescribeRunRequest(namespace="default", run=run))).run.fragments
-    assert (list(parts["edge"].unheard), list(parts["fog1"].unheard)) == ([], ["cloud"])
+    async with asyncio.timeout(SECONDS):
+        async for change in person.WatchRun(cp.WatchRunRequest(namespace="default", run=run)):
+            parts = change.run.fragments
+            if (list(parts["edge"].unheard), list(parts["fog1"].unheard)) == ([], ["cloud"]):
+                break
     await agents["fog1"].disconnect()
     new = await begun_again(agents, run, {cluster: old[cluster] for cluster in ("edge", "fog2", "cloud")})
     for cluster, fragment in new.items():
