@@ -59,7 +59,7 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
     elif kind == "decline":
         offering.on_decline(book, live, cluster, message.decline)
     elif kind == "withdraw":
-        receiving.on_withdraw(book, live, message.withdraw)
+        receiving.on_withdraw(book, live, cluster, message.withdraw)
     elif kind == "push":
         pushing.on_push_request(book, live, cluster, message.push)
     elif kind == "unavailable":

@@ -1,7 +1,9 @@
 """Units that come from other clusters: accepted when offered, executed only after their grant is in our log.
 
 From the offer on the unit is known and held, so that its bytes come once for all of its edges; until the grant its
-sender may take it back. Each word leaves with the record that makes it true, and is understood when heard twice.
+sender may take it back. While a link is cut a unit may come to be offered by two clusters: by one that has given it to
+another since, and by that one. Which of the two is late nobody can tell before one is taken back, or granted; so both
+are kept, and each is answered. Each word leaves with the record that makes it true, and is understood when heard twice.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import Place
-from cluster_agent.coordinator.state import ACCEPTED, OURS, Incoming, Unit
+from cluster_agent.coordinator.state import ACCEPTED, HERE, OURS, Incoming, Rival, Unit
 from cluster_agent.orders.messages import UnitInfo
 
 
@@ -45,6 +47,8 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
     place = Place(at.cluster, at.node, at.address, at.server_name, at.place)
     incoming = live.run.incoming.get(unit.id)
     state = incoming.edges.get(edge.index) if incoming is not None else None
+    if incoming is not None and state in (OURS, HERE) and incoming.sender(edge.index) != cluster:
+        return  # it was granted by another cluster since
     others = known is not None and known.digest != info.digest
     placed = incoming is not None and not incoming.place.known and place.known
     book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place, message.forwarded))
@@ -63,7 +67,7 @@ def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -
     incoming = live.run.incoming.get(message.unit)
     if edge is None or incoming is None or incoming.edges.get(edge.index) != ACCEPTED:
         return
-    book.commit(records.GrantTaken(live.key, edge.index, message.unit))
+    book.commit(records.GrantTaken(live.key, edge.index, message.unit, cluster))
     reply = peer_pb2.PeerMessage.FromString(live.header)
     reply.granted.edge = message.edge
     reply.granted.unit = message.unit
@@ -79,12 +83,14 @@ def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -
     )
 
 
-def on_withdraw(book: Book, live: LiveRun, message: peer_pb2.Withdraw) -> None:
+def on_withdraw(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Withdraw) -> None:
     """The other cluster takes its offer back."""
     edge = live.graph.edge_by_id.get(message.edge)
     incoming = live.run.incoming.get(message.unit)
-    if edge is not None and incoming is not None and incoming.edges.get(edge.index) == ACCEPTED:
-        book.commit(records.OfferDropped(live.key, edge.index, message.unit))
+    if edge is None or incoming is None or incoming.edges.get(edge.index) != ACCEPTED:
+        return
+    if cluster == incoming.sender(edge.index) or cluster in incoming.rivals.get(edge.index, ()):
+        book.commit(records.OfferDropped(live.key, edge.index, message.unit, cluster))
 
 
 def say_released(book: Book, live: LiveRun) -> None:
@@ -117,6 +123,9 @@ def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
     if incoming is None:
         incoming = live.run.incoming[info.id] = Incoming(record.cluster, record.place, {})
         unit.sender = record.cluster
+    elif incoming.edges.get(record.edge) == ACCEPTED and record.cluster != incoming.sender(record.edge):
+        incoming.rivals.setdefault(record.edge, {})[record.cluster] = Rival(record.place, record.forwarded)
+        return
     incoming.place = record.place
     if record.edge not in incoming.edges:
         incoming.edges[record.edge] = ACCEPTED
@@ -132,6 +141,13 @@ def apply_offer_dropped(book: Book, record: records.OfferDropped) -> None:
     """See records."""
     live = book.lives[record.run]
     incoming = live.run.incoming[record.unit]
+    rivals = incoming.rivals.get(record.edge, {})
+    if record.cluster in rivals:
+        incoming.drop_rival(record.edge, record.cluster)
+        return
+    if rivals:
+        incoming.turn_to(record.edge, next(iter(rivals)))
+        return
     del incoming.edges[record.edge]
     if not incoming.edges:
         del live.run.incoming[record.unit]
@@ -142,7 +158,11 @@ def apply_offer_dropped(book: Book, record: records.OfferDropped) -> None:
 def apply_grant_taken(book: Book, record: records.GrantTaken) -> None:
     """See records."""
     live = book.lives[record.run]
-    live.run.incoming[record.unit].edges[record.edge] = OURS
+    incoming = live.run.incoming[record.unit]
+    if record.cluster in incoming.rivals.get(record.edge, {}):
+        incoming.turn_to(record.edge, record.cluster)
+    incoming.rivals.pop(record.edge, None)
+    incoming.edges[record.edge] = OURS
     edge = live.graph.edges[record.edge]
     if edge.copied:
         broadcasting.granted(book, live, edge, live.run.units[record.unit])

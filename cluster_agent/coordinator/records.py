@@ -297,19 +297,21 @@ class OfferTaken(Record, frozen=True):
 
 
 class OfferDropped(Record, frozen=True):
-    """The other cluster took its offer back."""
+    """The other cluster took its offer back. Without its name: the one that offered first."""
 
     run: RunKey
     edge: int
     unit: bytes
+    cluster: str = ""
 
 
 class GrantTaken(Record, frozen=True):
-    """The unit is ours."""
+    """The unit is ours, by the grant of this cluster. Without its name: of the one that offered first."""
 
     run: RunKey
     edge: int
     unit: bytes
+    cluster: str = ""
 
 
 class FetchPlaced(Record, frozen=True):

@@ -130,6 +130,13 @@ class Out(Stored):
     declined: list[str] = []
 
 
+class Rival(Stored):
+    """An offer of a unit beside another one. One of the two was taken back, and only a grant tells which was not."""
+
+    place: Place
+    forwarded: bool
+
+
 class Incoming(Stored):
     """A unit that another cluster offers or has granted to us; `edges` maps each edge to its state."""
 
@@ -139,10 +146,29 @@ class Incoming(Stored):
     node: str = ""  # where its bytes go
     senders: dict[int, str] = {}  # of edges that were offered by another cluster than `cluster`
     forwarded: list[int] = []  # edges that were offered by a cluster that had the unit from another
+    rivals: dict[int, dict[str, Rival]] = {}  # edge -> cluster that offers the unit as well
 
     def sender(self, edge: int) -> str:
         """Who offered the unit on an edge."""
         return self.senders.get(edge, self.cluster)
+
+    def drop_rival(self, edge: int, cluster: str) -> Rival:
+        """Its offer beside another one counts no more."""
+        rival = self.rivals[edge].pop(cluster)
+        if not self.rivals[edge]:
+            del self.rivals[edge]
+        return rival
+
+    def turn_to(self, edge: int, cluster: str) -> None:
+        """Of those who offer the unit on an edge this one counts; its offer is a rival no more."""
+        rival = self.drop_rival(edge, cluster)
+        if list(self.edges) == [edge]:
+            self.cluster = cluster
+            self.senders = {}
+        else:
+            self.senders[edge] = cluster
+        self.place = rival.place
+        self.forwarded = [each for each in self.forwarded if each != edge] + [edge] * rival.forwarded
 
 
 class Part(Stored):

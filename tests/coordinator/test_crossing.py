@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
+
 from bdw_fed.v1 import model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
@@ -20,10 +24,10 @@ def sender(executors: tuple[str, ...] = (THERE,), parts: int = 1, **kwargs: obje
     return Desk(steps, {"inputs.flights": {HERE: parts}}, clusters=clusters, **kwargs)  # type: ignore[arg-type]
 
 
-def receiver(ports: int = 1, **kwargs: object) -> Desk:
+def receiver(ports: int = 1, others: tuple[str, ...] = (THERE,), **kwargs: object) -> Desk:
     uses = [Use(f"clean{n}", [HERE], {"rows": ("inputs.flights.out", EACH)}) for n in range(ports)]
     steps = [FLIGHTS_THERE, *uses, *(output(use, use.name) for use in uses)]
-    return Desk(steps, {"inputs.flights": {THERE: 2}}, clusters=[HERE, THERE], **kwargs)  # type: ignore[arg-type]
+    return Desk(steps, {"inputs.flights": {THERE: 2}}, clusters=[HERE, *others], **kwargs)  # type: ignore[arg-type]
 
 
 def offer(desk: Desk, edge: str = "clean0.rows", index: int = 0, address: str = "n9:1") -> peer_pb2.Offer:
@@ -220,6 +224,64 @@ def test_an_offer_that_is_taken_back_leaves_nothing_behind() -> None:
     desk.peer(THERE, offer=message)
     desk.peer(THERE, withdraw=peer_pb2.Withdraw(**word(message)))  # type: ignore[arg-type]
     assert desk.peer(THERE, grant=peer_pb2.Grant(**word(message))).peers == []  # type: ignore[arg-type]
+    assert desk.progress("clean0").waiting == 0
+
+
+def orders(*chains: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """In which order words may come that each cluster says in its own order."""
+    words = [word for chain in chains for word in chain]
+    return {
+        order
+        for order in itertools.permutations(words)
+        if all([word for word in order if word in chain] == list(chain) for chain in chains)
+    }
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "order",
+    sorted(orders(("late offer", "late withdraw"), ("offer", "grant")) | orders(("late offer",), ("offer", "grant"))),
+)
+def test_of_two_clusters_that_offer_a_unit_the_one_that_grants_it_has_it_whatever_the_other_says_late(
+    order: tuple[str, ...], restart: bool
+) -> None:
+    """The link to one was cut, so that it gave the unit to the other; what it said before is heard afterwards."""
+    desk = receiver(others=(THERE, ELSEWHERE))
+    late, message = offer(desk), offer(desk, address="n8:1")
+    message.location.cluster, message.location.node, message.forwarded = ELSEWHERE, "n8", True
+    about = word(message)
+    words = {
+        "late offer": (THERE, {"offer": late}),
+        "late withdraw": (THERE, {"withdraw": peer_pb2.Withdraw(**about)}),  # type: ignore[arg-type]
+        "offer": (ELSEWHERE, {"offer": message}),
+        "grant": (ELSEWHERE, {"grant": peer_pb2.Grant(**about)}),  # type: ignore[arg-type]
+    }
+    fetches, granted = [], []
+    for each in order:
+        cluster, said = words[each]
+        answer = desk.peer(cluster, **said)  # type: ignore[arg-type]
+        fetches += answer.to_nodes("fetch")
+        granted += [to for to, _ in answer.to_peers("granted")]
+        if restart and each != "grant" and not fetches:
+            desk.restart()
+            desk.join()
+    assert granted == [ELSEWHERE]
+    ((_, fetch),) = fetches
+    assert isinstance(fetch, node_pb2.FetchUnit)
+    assert (fetch.from_cluster, list(fetch.addresses)) == (ELSEWHERE, ["n8:1"])
+    (task,) = desk.fetched(message.unit.id).starts
+    said = desk.done(task)
+    assert [to for to, _ in said.to_peers("released")] == [ELSEWHERE]
+
+
+def test_of_two_offers_the_first_may_be_the_one_that_is_taken_back_and_then_nothing_is_left() -> None:
+    desk = receiver(others=(THERE, ELSEWHERE))
+    message = offer(desk)
+    for cluster in (THERE, ELSEWHERE):
+        assert [to for to, _ in desk.peer(cluster, offer=message).to_peers("accept")] == [cluster]
+    for cluster in (THERE, ELSEWHERE):
+        desk.peer(cluster, withdraw=peer_pb2.Withdraw(**word(message)))  # type: ignore[arg-type]
+    assert desk.peer(ELSEWHERE, grant=peer_pb2.Grant(**word(message))).peers == []  # type: ignore[arg-type]
     assert desk.progress("clean0").waiting == 0
 
 
