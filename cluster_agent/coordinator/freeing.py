@@ -75,4 +75,5 @@ def free(book: Book, live: LiveRun, unit: Unit) -> None:
     for node in unit.copies:
         book.free(node, live.key, unit.id)
     unit.copies.clear()
-    shared.drop(book, live, unit)
+    if unit.shared:
+        shared.drop(book, live, unit)

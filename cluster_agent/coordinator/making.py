@@ -84,7 +84,8 @@ def make(
         if not unit.uses and node:
             book.free(node, live.key, unit.id)
             unit.copies.clear()
-        shared.put(book, live, unit, output.place)
+        if output.place:
+            shared.put(book, live, unit, output.place)
     return made
 
 

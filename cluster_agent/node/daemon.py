@@ -267,6 +267,7 @@ class NodeDaemon:
         """All that the coordinator must know to go on with this node; the results that it may not have follow."""
         self._tasks.begin()
         self._tasks.stir_pools()
+        self._sharing.others_reach(())  # until the coordinator says so
         self._told = self._status()
         hello = node_pb2.NodeHello(
             cluster=self._config.cluster,

@@ -103,11 +103,15 @@ class SharingNode(FakeNode):
 
 @dataclass
 class SharingFederation(Federation):
-    """See the module. `loses`: how often a place loses or spoils something; `away`: how often it does not answer."""
+    """See the module. `loses`: how often a place loses or spoils something; `away`: how often it does not answer.
+
+    `mixed`: nodes reach some places each, and not all of them.
+    """
 
     node_type: ClassVar[type[FakeNode]] = SharingNode
     loses: float = 0.0
     away: float = 0.0
+    mixed: bool = False
     shares: float = 0.7  # of what tasks make, with their results; of the rest as much later
     reached: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
@@ -116,15 +120,12 @@ class SharingFederation(Federation):
         self.marked: dict[tuple[str, str], set[RunKey]] = {}
         self.taken: Counter[str] = Counter()  # units that came from places
         self.finishing: SharingNode | None = None
-        super().__post_init__()
-
-    def reach(self, *, all_of_them: bool) -> None:
-        """Let nodes reach places."""
         for cluster, nodes in self.clusters.items():
             for node in nodes:
-                places = (f"redis://{cluster}", EVERYBODYS)
-                reaches = places if all_of_them else tuple(self.random.sample(places, self.random.randint(0, 2)))
-                self.reached[cluster, node] = reaches
+                places = [f"redis://{cluster}", EVERYBODYS]
+                count = self.random.randint(0, 2) if self.mixed else 2
+                self.reached[cluster, node] = tuple(self.random.sample(places, count))
+        super().__post_init__()
 
     def outputs_of(self, task: words.Task) -> tuple[Output, ...]:
         node = self.finishing

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
+from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.workflows import random_graph
 from tests.settings import few
 
+F = TypeVar("F", bound=Federation)
 CLUSTERS = {"edge1": {"n1": 2.0}, "edge2": {"n1": 1.0, "n2": 2.0}, "cloud": {"n1": 4.0, "n2": 2.0}}
 
 
@@ -21,10 +24,10 @@ def run_random(seed: int, faults: Faults | None = None) -> Federation:
     return federation
 
 
-def prepared(seed: int, faults: Faults | None = None) -> Federation:
+def prepared(seed: int, faults: Faults | None = None, made: Callable[..., F] = Federation) -> F:  # type: ignore[assignment]
     random = Random(seed)
     names = random.sample(list(CLUSTERS), random.randint(1, len(CLUSTERS)))
-    federation = Federation(random, {name: CLUSTERS[name] for name in names}, faults or Faults())
+    federation = made(random, {name: CLUSTERS[name] for name in names}, faults or Faults())
     steps, parts = random_graph(random, names)
     for step in steps:
         step.attempts = 20 if federation.faults.attempt_fails else 3

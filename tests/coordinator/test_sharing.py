@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from random import Random
+from functools import partial
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
 from tests.coordinator.federation import Faults
 from tests.coordinator.shared_places import SharingFederation
-from tests.coordinator.test_federation import CLUSTERS, finish
-from tests.coordinator.workflows import random_graph
-
-few = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
+from tests.coordinator.test_federation import finish, prepared
+from tests.settings import few
 
 
 def sharing(
     seed: int, faults: Faults | None = None, *, loses: float = 0.0, away: float = 0.0, mixed: bool = False
 ) -> SharingFederation:
-    random = Random(seed)
-    names = random.sample(list(CLUSTERS), random.randint(1, len(CLUSTERS)))
-    clusters = {name: CLUSTERS[name] for name in names}
-    federation = SharingFederation(random, clusters, faults or Faults(), loses=loses, away=away)
-    federation.reach(all_of_them=not mixed)
-    steps, parts = random_graph(random, names)
-    for step in steps:
-        step.attempts = 20 if federation.faults.attempt_fails else 3
-    if random.random() < 0.5:
-        pairs = [(a, b) for a in names for b in names if a != b]
-        federation.undialled = set(random.sample(pairs, random.randint(0, len(pairs))))
-    federation.introduce()
-    federation.submit(steps, parts)
-    return federation
+    return prepared(seed, faults, partial(SharingFederation, loses=loses, away=away, mixed=mixed))
 
 
 def over(federation: SharingFederation) -> None:
@@ -64,8 +49,7 @@ def test_places_that_lose_and_spoil_and_do_not_answer_change_nothing(seed: int) 
 @few
 @given(st.integers(0, 2**32))
 def test_nodes_agents_and_places_may_fail_together(seed: int) -> None:
-    faults = Faults(attempt_fails=0.05, crash=0.05, node_restart=0.02, stream_breaks=0.02, repeats=0.1, cut=0.02)
-    federation = sharing(seed, faults, loses=0.01, away=0.1, mixed=seed % 2 == 0)
+    federation = sharing(seed, Faults.everything(), loses=0.01, away=0.1, mixed=seed % 2 == 0)
     federation.run()
     federation.check_succeeded()
     over(federation)

@@ -27,9 +27,9 @@ _PARTS_AT_ONCE: Final = 4
 _PIECE_BYTES: Final = 4 << 20
 _CREDENTIALS_SECONDS: Final = 300.0
 _ATTEMPTS: Final = 4  # further ones, of a request
-_GIVE_UP_SECONDS: Final = 30.0
-_CONNECT_SECONDS: Final = 5.0
-_STALL_SECONDS: Final = 30.0
+_GIVE_UP_SECONDS: Final = 15.0
+_CONNECT_SECONDS: Final = 3.0
+_STALL_SECONDS: Final = 15.0
 
 
 class ObjectStore(SharedStore):

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import redis.asyncio as client
 
 _CONNECTIONS: Final = 8
-_CONNECT_SECONDS: Final = 3.0
-_ANSWER_SECONDS: Final = 10.0
-_ATTEMPTS: Final = 2  # further ones, of a command whose connection broke
+_CONNECT_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = 5.0
+_ATTEMPTS: Final = 1  # further ones, of a command whose connection broke
 
 
 class RedisStore(SharedStore):

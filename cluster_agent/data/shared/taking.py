@@ -69,8 +69,10 @@ class Taking:
 
     def take(self, wanted: Wanted) -> None:
         """Get a unit; one that is on its way already comes once."""
-        if wanted.key in self._wants:
+        known = self._wants.get(wanted.key)
+        if known is not None and known.digest == wanted.digest:
             return
+        self.forget(wanted.key)
         self._wants[wanted.key] = wanted
         if wanted.size > TOGETHER_BYTES:
             task = self._getting[wanted.key] = asyncio.create_task(self._get(wanted))
@@ -144,18 +146,19 @@ class Taking:
 
     async def _entered(self, wanted: Wanted, data: bytes) -> bool:
         """Put a unit into the store; False if that was told to have failed."""
+        path = self._path(wanted)
         try:
             if len(data) <= self._store.small:
                 self._store.put(wanted.key, data, wanted.digest)
                 return True
             self._store.check_space(len(data))
-            path = self._path(wanted)
             await asyncio.to_thread(path.write_bytes, data)
-            await self._store.commit(path, wanted.key, wanted.digest)
+            return await self._committed(wanted, path)
         except (DataError, OSError) as error:
             self._end(wanted, error=str(error))
             return False
-        return True
+        finally:
+            path.unlink(missing_ok=True)
 
     async def _get(self, wanted: Wanted) -> None:
         path = self._path(wanted)
@@ -166,14 +169,21 @@ class Taking:
                 await wanted.store.get(wanted.name, path)
                 if await asyncio.to_thread(content_digest, path) != wanted.digest:
                     raise MissingError("it has other bytes there")
-                await self._store.commit(path, wanted.key, wanted.digest)
-                await self._tell([wanted], time.monotonic() - began)
+                if await self._committed(wanted, path):
+                    await self._tell([wanted], time.monotonic() - began)
         except SharedStoreError as error:
             self._end(wanted, error=str(error), missed=True)
         except (DataError, OSError) as error:
             self._end(wanted, error=str(error))
         finally:
             path.unlink(missing_ok=True)
+
+    async def _committed(self, wanted: Wanted, path: Path) -> bool:
+        """Put a file into the store, unless the unit is not wanted any more."""
+        if self._wants.get(wanted.key) is not wanted:
+            return False
+        await self._store.commit(path, wanted.key, wanted.digest)
+        return True
 
     async def _tell(self, entered: list[Wanted], seconds: float) -> None:
         """These are in the store; they are told once they are as durable as was asked for."""
