@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from federation import Federation, lay_out
+import worked
+from federation import Federation, add_datasets, lay_out
 
 RUNTIMES = [
     pytest.param("process", marks=pytest.mark.slow),
@@ -28,6 +29,8 @@ def federation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     kept = directory / "state" / "secrets" / "default" / "e2e" / "password"
     kept.parent.mkdir(parents=True)
     kept.write_text("hush")
-    started = Federation.start(directory, lay_out(directory))
+    topology = lay_out(directory)
+    add_datasets(topology, worked.lay_out(directory))
+    started = Federation.start(directory, topology)
     yield started
     started.stop()

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bdw_fed import SyncClient
 from bdw_fed.cli.exits import UNAVAILABLE
 from bdw_fed.embedded import control
@@ -152,7 +154,8 @@ class Federation:
     @property
     def _environment(self) -> dict[str, str]:
         """States where the federation is, so that every verb finds it without an option of its own."""
-        return {**os.environ, "BDW_FED_STATE": str(self.state), "NO_COLOR": "1", **self.profile}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # steps find the tests' python3
+        return {**os.environ, "PATH": path, "BDW_FED_STATE": str(self.state), "NO_COLOR": "1", **self.profile}
 
     def _verb(self, words: tuple[str, ...]) -> list[str]:
         return [*self.within, sys.executable, "-m", "bdw_fed.cli", *words]
@@ -169,6 +172,13 @@ def lay_out(directory: Path) -> Path:
     shutil.copy(TOPOLOGY, directory / "topology.yaml")
     lay_out_data(directory)
     return directory / "topology.yaml"
+
+
+def add_datasets(topology: Path, datasets: list[dict[str, Any]]) -> None:
+    """Write further datasets into a topology's file."""
+    content = yaml.safe_load(topology.read_text())
+    content["spec"]["datasets"] += datasets
+    topology.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def lay_out_data(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the README of a worked example says to type prints what it says."""
+"""What the README of a worked example says to type prints what it says, and on each runtime it makes what it should."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import worked
+from federation import Federation
 
+import bdw_fed.steps
 from tests.fixtures.pages import TYPED, Reader
-
-pytestmark = pytest.mark.slow
 
 PRINTED = re.compile(r"^prints\n\n```text\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORKED = sorted(page.parent.name for page in EXAMPLES.glob("*/README.md") if PRINTED.search(page.read_text()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORKED)
 def test_an_example_prints_what_its_page_says(name: str, tmp_path: Path) -> None:
     page = (EXAMPLES / name / "README.md").read_text()
@@ -31,3 +33,21 @@ def test_an_example_prints_what_its_page_says(name: str, tmp_path: Path) -> None
         assert reader.types(last) == printed["text"]
     finally:
         reader.types("bdw-fed down", check=False)
+
+
+@pytest.mark.parametrize("name", worked.CHECKS)
+def test_an_example_makes_what_another_way_makes(federation: Federation, name: str, tmp_path: Path) -> None:
+    place = federation.topology.parent / worked.PLACE / name
+    federation.apply(place / f"{name}.yaml")
+    run = federation.run(name)["run"]
+    assert run["state"] == "RUN_STATE_SUCCEEDED", run.get("message")
+    worked.CHECKS[name](place, federation.fetch(run["name"], tmp_path))
+
+
+def test_each_worked_example_is_tried_on_each_runtime() -> None:
+    assert list(worked.CHECKS) == WORKED
+
+
+def test_the_service_of_an_example_speaks_as_one_that_is_made_anew() -> None:
+    made = Path(bdw_fed.steps.__file__).parent / "templates" / "service" / "code" / "conversation.py"
+    assert (EXAMPLES / "thumbnails" / "steps" / made.name).read_text() == made.read_text()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from federation import Federation
-from surroundings import IMAGES, lay_out
+from surroundings import IMAGES, MADE, lay_out
 
 from bdw_fed import SyncClient
 from bdw_fed.client.errors import Unavailable
@@ -153,6 +153,14 @@ def lacking() -> str:
             return f"{program} is not installed"
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
         return "Docker does not answer"
+    made = subprocess.run(
+        ["docker", "build", "--quiet", "--tag", MADE, str(ROOT / "examples" / "images")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        return f"the image {MADE} can't be built here:\n{made.stderr}"
     for image in IMAGES:
         words = (["docker", "image", "inspect", image], ["docker", "pull", image])
         if all(subprocess.run(each, capture_output=True, check=False).returncode for each in words):

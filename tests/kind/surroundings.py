@@ -9,13 +9,16 @@ import random
 from pathlib import Path
 from typing import Any
 
+import worked
 import yaml
 from federation import TOPOLOGY, lay_out_data
 from thesis import EDGES, dataset_name, make_unit
 
 from bdw_fed.kind.preparing import DEFAULT, EXAMPLES
 
-IMAGES = ("python:3.11-slim", "busybox:1")
+MADE = "bdw-fed-examples:1"
+"""Of the examples' steps that need more than Python; made from `examples/images`."""
+IMAGES = ("python:3.11-slim", "busybox:1", MADE)
 """Of the steps; they must be on this machine."""
 UNITS = 10
 """Of the chain, 1 MB each, at each edge."""
@@ -33,7 +36,7 @@ def lay_out(directory: Path) -> Path:
     lay_out_data(directory)
     for example in ("flights", "thesis-chain"):
         (directory / example).symlink_to(EXAMPLES / example)
-    spec["datasets"] += [_chain(directory), _large(directory)]
+    spec["datasets"] += [_chain(directory), _large(directory), *worked.lay_out(directory)]
     file = directory / "topology.yaml"
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     return file
