@@ -26,6 +26,7 @@ from bdw_fed.v1.membership_pb2_grpc import add_JoinServiceServicer_to_server
 from bdw_fed.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
 from bdw_fed.v1.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from cluster_agent.bundles import BundleCache
+from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.driver import LAMPORT, Driver
 from cluster_agent.coordinator.intake import Intake
@@ -63,7 +64,7 @@ class AgentConfig:
     `hub` lists the hub's addresses, of which any will do. `data_root` is the directory against which the paths of
     datasets are resolved on the cluster's nodes. `durability` is process or power. `advertise_peers` is where other
     clusters dial this one, if that differs from where it listens. At `listen_join` nodes without a certificate get one
-    for the node token in `state`; empty: nowhere.
+    for the node token in `state`; empty: nowhere. `cache`: bytes of tasks' results that are kept for other runs.
     """
 
     cluster: str
@@ -76,6 +77,7 @@ class AgentConfig:
     durability: str = "process"
     advertise_peers: str = ""
     listen_join: str = ""
+    cache: int = Policy().cache_bytes
 
 
 async def serve(config: AgentConfig, ready: Callable[[dict[str, str]], None], stop: asyncio.Event) -> None:
@@ -94,7 +96,7 @@ async def _serve(
     config: AgentConfig, log: CoordinatorLog, ready: Callable[[dict[str, str]], None], stop: asyncio.Event
 ) -> None:
     cluster = config.cluster
-    core = Coordinator(cluster)
+    core = Coordinator(cluster, Policy(cache_bytes=config.cache))
     intake = Intake()
     bus = EventBus(cluster, log.log_id, lamport=int.from_bytes(log.meta(LAMPORT) or b"", "big"))
     link = HubLink(LinkConfig(cluster, config.hub, config.credentials, version("bdw-fed")), core, log, intake, bus)

@@ -59,6 +59,11 @@ def unit_ids(task: bytes, port: str) -> Callable[[int], bytes]:
     return lambda index: blake3(packed + index.to_bytes(8, "big")).digest(length=ID_BYTES)
 
 
+def content_name(digest: bytes) -> bytes:
+    """The id under which a content is kept that is no run's unit; `digest` is its 32-byte BLAKE3."""
+    return digest[:ID_BYTES]
+
+
 class ContentHasher:
     """Content digest of bytes that come in pieces."""
 

@@ -8,6 +8,9 @@ tasks and units are does not depend on the line: their ids are made with the run
 
 from __future__ import annotations
 
+CACHE = "cache.-"
+"""Stands for a run where the contents of caches have their names: no run and no line is called so."""
+
 LONGEST = 58  # characters of a run's own name
 _MARK = ".-"  # which no run's own name has
 

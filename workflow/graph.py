@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from topology.model import Disconnect
 from topology.schema import overlay
-from workflow.model import Binding, Pool, Resources, Retry, Step, StepUse, Timeout, Workflow, WorkflowOutput
+from workflow.model import Binding, Caching, Pool, Resources, Retry, Step, StepUse, Timeout, Workflow, WorkflowOutput
 from workflow.placeholders import maker
 
 INPUTS = "inputs"
@@ -152,6 +152,11 @@ def resources(use: StepUse, step: Step) -> Resources:
 def pool(use: StepUse, step: Step) -> Pool:
     """How many workers a cluster keeps here: the workflow's words over the step's."""
     return overlay(use.pool, step.spec.pool)
+
+
+def caching(use: StepUse, step: Step) -> Caching:
+    """Whether tasks' results are kept here, and taken again: the workflow's words over the step's."""
+    return overlay(use.cache, step.spec.cache)
 
 
 def disconnect(workflow: Workflow, cluster: Disconnect) -> Disconnect:

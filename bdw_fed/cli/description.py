@@ -77,6 +77,9 @@ def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[st
     skips = any(fragment.skipped or fragment.given_up for fragment in run.fragments.values())
     if skips:
         columns.append(">SKIPPED")
+    caches = any(progress.cached for fragment in run.fragments.values() for progress in fragment.steps)
+    if caches:
+        columns.append(">CACHED")
     rows = []
     for step, cluster, progress in progress_of(run, (step.step for step in plan.steps)):
         if is_built_in(step):
@@ -88,6 +91,8 @@ def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[st
             row += [str(progress.held), str(progress.used), str(progress.lent)]
         if skips:
             row.append(str(progress.skipped + progress.given_up))
+        if caches:
+            row.append(str(progress.cached))
         rows.append(row)
     return columns, rows
 

@@ -44,7 +44,8 @@ def show_run_figures(run: model.Run, plan: model.Plan, clusters: Iterable[pb.Clu
         seconds = planned.task_seconds.get(cluster, 0.0)
         row = [step, cluster, f"{planned.expected_units * share:.0f}", str(progress.done)]
         row += [duration(seconds) if seconds else "-"]
-        rows.append([*row, duration(progress.busy_seconds / progress.done) if progress.done else "-"])
+        executed = progress.done - progress.cached
+        rows.append([*row, duration(progress.busy_seconds / executed) if executed else "-"])
     if rows:
         print("\nSteps, as expected and as measured in this run")
         show_table(["STEP", "CLUSTER", ">TASKS PLANNED", ">DONE", ">A TASK EXPECTED", ">MEASURED"], rows)

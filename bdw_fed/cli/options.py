@@ -39,6 +39,9 @@ Agent = Annotated[
         "cluster",
     ),
 ]
+NoCache = Annotated[
+    bool, Option(("--no-cache",), "Take nothing from the caches: execute all tasks, and keep what they make.")
+]
 Parameters = Annotated[
     list[str] | None,
     Option(

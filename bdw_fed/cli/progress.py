@@ -123,15 +123,17 @@ class _Lines:
         for step, _, progress in progress_of(run, expected):
             if is_built_in(step):
                 continue
-            total = totals.setdefault(step, [0, 0, 0])
+            total = totals.setdefault(step, [0, 0, 0, 0])
             total[0] += progress.waiting
             total[1] += progress.running
             total[2] += progress.done
+            total[3] += progress.cached
         parts = []
-        for step, (waiting, running, done) in totals.items():
+        for step, (waiting, running, done, cached) in totals.items():
             of = f"/{expected[step]:.0f}" if expected.get(step, 0) >= done > 0 else ""
             busy = f" ({waiting} wait, {running} run)" if waiting or running else ""
-            parts.append(f"{step} {done}{of}{busy}")
+            taken = f" ({cached} cached)" if cached else ""
+            parts.append(f"{step} {done}{of}{taken}{busy}")
         return "  ".join(parts)
 
 
@@ -181,7 +183,7 @@ def drawn(run: model.Run, expected: dict[str, float], skipped: Sequence[str] = (
             cluster,
             str(progress.waiting),
             str(progress.running),
-            str(progress.done),
+            _done(progress),
             Text(_failed(progress), style="red" if progress.failed else ""),
             size(progress.bytes_out),
             str(progress.workers),
@@ -190,6 +192,11 @@ def drawn(run: model.Run, expected: dict[str, float], skipped: Sequence[str] = (
     for step in skipped:
         table.add_row(Text(step, style="dim"), Text("skipped", style="dim"))
     return table
+
+
+def _done(progress: model.StepProgress) -> str:
+    """Tasks that are done, and how many of them had their results in a cache."""
+    return f"{progress.done} ({progress.cached} cached)" if progress.cached else str(progress.done)
 
 
 def _failed(progress: model.StepProgress) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from bdw_fed.cli.exits import UsageError
+
 
 def wall_clock() -> float:
     """Unix time, for ages that people read; in one place, so that a test can stop it."""
@@ -66,3 +68,14 @@ def ahead(seconds: float) -> str:
 def share(part: float) -> str:
     """A share from 0 to 1 in percent."""
     return f"{part:.0%}"
+
+
+def bytes_from(flag: str, text: str) -> int:
+    """The bytes of `8Gi` and the like. UsageError names the flag."""
+    from topology.errors import WrongValue
+    from topology.quantity import parse_size
+
+    try:
+        return parse_size(int(text) if text.isdigit() else text)
+    except WrongValue as error:
+        raise UsageError(f"{flag}: {error.message}") from error

@@ -183,6 +183,7 @@ class SyncClient:
         dry_run: bool = False,
         idempotency_key: str | None = None,
         expected_workflow_revision: int = 0,
+        no_cache: bool = False,
     ) -> pb.SubmitResponse:
         """See Client.submit."""
         return run_now(
@@ -194,6 +195,7 @@ class SyncClient:
                 dry_run=dry_run,
                 idempotency_key=idempotency_key,
                 expected_workflow_revision=expected_workflow_revision,
+                no_cache=no_cache,
             )
         )
 
@@ -224,9 +226,12 @@ class SyncClient:
         *,
         name: str = "",
         idempotency_key: str | None = None,
+        no_cache: bool = False,
     ) -> pb.SubmitResponse:
         """See Client.resubmit."""
-        return run_now(self._runs.resubmit(run, parameters, name=name, idempotency_key=idempotency_key))
+        return run_now(
+            self._runs.resubmit(run, parameters, name=name, idempotency_key=idempotency_key, no_cache=no_cache)
+        )
 
     def suspend(self, run: str) -> model.Run:
         """See Client.suspend."""

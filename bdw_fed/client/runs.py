@@ -44,10 +44,12 @@ class Runs(Membership):
         dry_run: bool = False,
         idempotency_key: str | None = None,
         expected_workflow_revision: int = 0,
+        no_cache: bool = False,
     ) -> pb.SubmitResponse:
         """Start a run (or, with `dry_run`, only plan it); the answer has the `run` and its `plan`.
 
-        The same `idempotency_key` again returns the same run. Raises NotFound, Problems, Conflict.
+        The same `idempotency_key` again returns the same run. `no_cache`: all tasks are executed, also those of cached
+        steps. Raises NotFound, Problems, Conflict.
 
             run = (await client.submit("delays", {"late_minutes": 30})).run
         """
@@ -60,6 +62,7 @@ class Runs(Membership):
             idempotency_key=idempotency_key or uuid.uuid4().hex,
             expected_workflow_revision=expected_workflow_revision,
             topology=topology,
+            no_cache=no_cache,
         )
         response: pb.SubmitResponse = await self._transport.call("Submit", request, _PLAN_TIMEOUT)
         return response
@@ -142,6 +145,7 @@ class Runs(Membership):
         *,
         name: str = "",
         idempotency_key: str | None = None,
+        no_cache: bool = False,
     ) -> pb.SubmitResponse:
         """Start a new run of the workflow that `run` was of, as it was then, with its parameters and those given here.
 
@@ -153,6 +157,7 @@ class Runs(Membership):
             parameters_json=json.dumps(dict(parameters or {})),
             run=name,
             idempotency_key=idempotency_key or uuid.uuid4().hex,
+            no_cache=no_cache,
         )
         response: pb.SubmitResponse = await self._transport.call("Submit", request, _PLAN_TIMEOUT)
         return response

@@ -698,6 +698,7 @@ class SubmitRequest(_message.Message):
     EXPECTED_WORKFLOW_REVISION_FIELD_NUMBER: _builtins.int
     TOPOLOGY_FIELD_NUMBER: _builtins.int
     AGAIN_OF_FIELD_NUMBER: _builtins.int
+    NO_CACHE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     workflow: _builtins.str
     parameters_json: _builtins.str
@@ -712,6 +713,8 @@ class SubmitRequest(_message.Message):
     """empty = the only one there is"""
     again_of: _builtins.str
     """in place of `workflow`: a run whose workflow, as it was then, is run again"""
+    no_cache: _builtins.bool
+    """execute all tasks, whatever is in the caches"""
     def __init__(
         self,
         *,
@@ -724,10 +727,11 @@ class SubmitRequest(_message.Message):
         expected_workflow_revision: _builtins.int = ...,
         topology: _builtins.str = ...,
         again_of: _builtins.str = ...,
+        no_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "dry_run", b"dry_run", "expected_workflow_revision", b"expected_workflow_revision", "idempotency_key", b"idempotency_key", "namespace", b"namespace", "parameters_json", b"parameters_json", "run", b"run", "topology", b"topology", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "dry_run", b"dry_run", "expected_workflow_revision", b"expected_workflow_revision", "idempotency_key", b"idempotency_key", "namespace", b"namespace", "no_cache", b"no_cache", "parameters_json", b"parameters_json", "run", b"run", "topology", b"topology", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1033,6 +1033,7 @@ class Step(_message.Message):
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     START_TIMEOUT_FIELD_NUMBER: _builtins.int
     ON_FAILURE_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     definition: _builtins.str
     """"clean-flights@1"; empty for the built-in kinds"""
@@ -1084,6 +1085,10 @@ class Step(_message.Message):
     def measured(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasuredStep]:
         """by its executors, as known when it was planned"""
 
+    @_builtins.property
+    def cache(self) -> Global___Caching:
+        """missing = each of its tasks is executed"""
+
     def __init__(
         self,
         *,
@@ -1109,14 +1114,45 @@ class Step(_message.Message):
         queue_timeout: _builtins.float = ...,
         start_timeout: _builtins.float = ...,
         on_failure: _builtins.str = ...,
+        cache: Global___Caching | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "pool", b"pool", "resources", b"resources", "retry", b"retry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "execution", b"execution", "pool", b"pool", "resources", b"resources", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "measured", b"measured", "name", b"name", "on_failure", b"on_failure", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "preemptible", b"preemptible", "prefer", b"prefer", "queue_timeout", b"queue_timeout", "resources", b"resources", "retry", b"retry", "start_timeout", b"start_timeout", "successor", b"successor", "timeout", b"timeout", "tolerates", b"tolerates", "tolerates_for", b"tolerates_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "counter", b"counter", "definition", b"definition", "execution", b"execution", "executors", b"executors", "inputs", b"inputs", "measured", b"measured", "name", b"name", "on_failure", b"on_failure", "outputs", b"outputs", "parameters_json", b"parameters_json", "pinned", b"pinned", "pool", b"pool", "preemptible", b"preemptible", "prefer", b"prefer", "queue_timeout", b"queue_timeout", "resources", b"resources", "retry", b"retry", "start_timeout", b"start_timeout", "successor", b"successor", "timeout", b"timeout", "tolerates", b"tolerates", "tolerates_for", b"tolerates_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class Caching(_message.Message):
+    """What a task made is taken for another one's result that has the same key and inputs of the same contents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """of all that a task's result depends on, but for the namespace and its inputs' contents"""
+    age: _builtins.float
+    """seconds since it was executed that a result may be taken; 0 = not limited"""
+    fresh: _builtins.bool
+    """nothing is taken from the cache; what is executed goes into it"""
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        age: _builtins.float = ...,
+        fresh: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "fresh", b"fresh", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caching: _TypeAlias = Caching  # noqa: Y015
 
 @_typing.final
 class Share(_message.Message):
@@ -1449,6 +1485,7 @@ class StepProgress(_message.Message):
     LENT_FIELD_NUMBER: _builtins.int
     SKIPPED_FIELD_NUMBER: _builtins.int
     GIVEN_UP_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     waiting: _builtins.int
     """units here that are not with a worker yet"""
@@ -1473,6 +1510,8 @@ class StepProgress(_message.Message):
     """tasks without attempts left whose step says skip: they have made nothing"""
     given_up: _builtins.int
     """the same, where it says continue: the run will have failed"""
+    cached: _builtins.int
+    """of those done: not executed for this run, their results were in the cache"""
     def __init__(
         self,
         *,
@@ -1491,10 +1530,11 @@ class StepProgress(_message.Message):
         lent: _builtins.int = ...,
         skipped: _builtins.int = ...,
         given_up: _builtins.int = ...,
+        cached: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "closed", b"closed", "done", b"done", "failed", b"failed", "given_up", b"given_up", "held", b"held", "lent", b"lent", "running", b"running", "skipped", b"skipped", "step", b"step", "used", b"used", "waiting", b"waiting", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cached", b"cached", "closed", b"closed", "done", b"done", "failed", b"failed", "given_up", b"given_up", "held", b"held", "lent", b"lent", "running", b"running", "skipped", b"skipped", "step", b"step", "used", b"used", "waiting", b"waiting", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1929,6 +1969,7 @@ class Run(_message.Message):
     HOOK_FIELD_NUMBER: _builtins.int
     HOOK_FACTS_FIELD_NUMBER: _builtins.int
     HANDED_OUT_BY_FIELD_NUMBER: _builtins.int
+    NO_CACHE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     workflow: _builtins.str
@@ -1968,6 +2009,8 @@ class Run(_message.Message):
     """and which of its hooks"""
     handed_out_by: _builtins.bytes
     """the id of the hub that stores its fragments one after the other; empty: all are stored"""
+    no_cache: _builtins.bool
+    """nothing is taken from the caches"""
     @_builtins.property
     def fragments(self) -> _containers.MessageMap[_builtins.str, Global___FragmentStatus]:
         """cluster -> newest that is kept"""
@@ -2056,10 +2099,11 @@ class Run(_message.Message):
         hook: _builtins.str = ...,
         hook_facts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         handed_out_by: _builtins.bytes = ...,
+        no_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["original", b"original", "reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "handed_out_by", b"handed_out_by", "hook", b"hook", "hook_facts", b"hook_facts", "hook_of", b"hook_of", "hooks", b"hooks", "hooks_due", b"hooks_due", "idempotency_key", b"idempotency_key", "keep", b"keep", "line", b"line", "message", b"message", "name", b"name", "namespace", b"namespace", "original", b"original", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "replace_after", b"replace_after", "replaced", b"replaced", "reservation", b"reservation", "retain", b"retain", "started_at", b"started_at", "state", b"state", "stopped", b"stopped", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "tries", b"tries", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "handed_out_by", b"handed_out_by", "hook", b"hook", "hook_facts", b"hook_facts", "hook_of", b"hook_of", "hooks", b"hooks", "hooks_due", b"hooks_due", "idempotency_key", b"idempotency_key", "keep", b"keep", "line", b"line", "message", b"message", "name", b"name", "namespace", b"namespace", "no_cache", b"no_cache", "original", b"original", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "replace_after", b"replace_after", "replaced", b"replaced", "reservation", b"reservation", "retain", b"retain", "started_at", b"started_at", "state", b"state", "stopped", b"stopped", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "tries", b"tries", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

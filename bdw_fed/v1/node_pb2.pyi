@@ -225,6 +225,7 @@ class NodeMessage(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___NodeHello:
         """first on the stream"""
@@ -243,6 +244,8 @@ class NodeMessage(_message.Message):
     def workers(self) -> Global___WorkersChanged: ...
     @_builtins.property
     def shared(self) -> Global___UnitsShared: ...
+    @_builtins.property
+    def taken(self) -> Global___ContentsTaken: ...
     def __init__(
         self,
         *,
@@ -254,16 +257,48 @@ class NodeMessage(_message.Message):
         log: Global___LogChunk | None = ...,
         workers: Global___WorkersChanged | None = ...,
         shared: Global___UnitsShared | None = ...,
+        taken: Global___ContentsTaken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "workers", b"workers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "workers", b"workers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "fetched", "pushed", "source", "status", "log", "workers", "shared"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "fetched", "pushed", "source", "status", "log", "workers", "shared", "taken"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___NodeMessage: _TypeAlias = NodeMessage  # noqa: Y015
+
+@_typing.final
+class ContentsTaken(_message.Message):
+    """The answer to TakeContents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    task: _builtins.bytes
+    found: _builtins.bool
+    """all of them are units of the run now; else none need be"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        task: _builtins.bytes = ...,
+        found: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "namespace", b"namespace", "run", b"run", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContentsTaken: _TypeAlias = ContentsTaken  # noqa: Y015
 
 @_typing.final
 class NodeHello(_message.Message):
@@ -572,6 +607,8 @@ class NodeCommand(_message.Message):
     ADOPT_FIELD_NUMBER: _builtins.int
     UNSHARE_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
+    TAKE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___NodeWelcome: ...
     @_builtins.property
@@ -600,6 +637,10 @@ class NodeCommand(_message.Message):
     def unshare(self) -> Global___UnshareUnits: ...
     @_builtins.property
     def shared(self) -> Global___SharedPlaces: ...
+    @_builtins.property
+    def keep(self) -> Global___KeepContents: ...
+    @_builtins.property
+    def take(self) -> Global___TakeContents: ...
     def __init__(
         self,
         *,
@@ -617,12 +658,14 @@ class NodeCommand(_message.Message):
         adopt: Global___AdoptUnits | None = ...,
         unshare: Global___UnshareUnits | None = ...,
         shared: Global___SharedPlaces | None = ...,
+        keep: Global___KeepContents | None = ...,
+        take: Global___TakeContents | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "shared", b"shared", "stop_logs", b"stop_logs", "unshare", b"unshare", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "keep", b"keep", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "shared", b"shared", "stop_logs", b"stop_logs", "take", b"take", "unshare", b"unshare", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "shared", b"shared", "stop_logs", b"stop_logs", "unshare", b"unshare", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopt", b"adopt", "cancel", b"cancel", "end_run", b"end_run", "expect", b"expect", "fetch", b"fetch", "keep", b"keep", "kind", b"kind", "logs", b"logs", "members", b"members", "open", b"open", "pool", b"pool", "push", b"push", "shared", b"shared", "stop_logs", b"stop_logs", "take", b"take", "unshare", b"unshare", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "cancel", "fetch", "expect", "push", "open", "pool", "logs", "stop_logs", "end_run", "members", "adopt", "unshare", "shared"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "cancel", "fetch", "expect", "push", "open", "pool", "logs", "stop_logs", "end_run", "members", "adopt", "unshare", "shared", "keep", "take"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1116,6 +1159,86 @@ class AdoptUnits(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdoptUnits: _TypeAlias = AdoptUnits  # noqa: Y015
+
+@_typing.final
+class KeepContents(_message.Message):
+    """The contents of these units go into the cache, as far as they are here: under names that no run has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    @_builtins.property
+    def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        units: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "run", b"run", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepContents: _TypeAlias = KeepContents  # noqa: Y015
+
+@_typing.final
+class TakeContents(_message.Message):
+    """Contents of the cache are units of a run. They are read and compared to their digests before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Content(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        UNIT_FIELD_NUMBER: _builtins.int
+        DIGEST_FIELD_NUMBER: _builtins.int
+        unit: _builtins.bytes
+        digest: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            unit: _builtins.bytes = ...,
+            digest: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "unit", b"unit"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    task: _builtins.bytes
+    """that these are the results of"""
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___TakeContents.Content]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        task: _builtins.bytes = ...,
+        contents: _abc.Iterable[Global___TakeContents.Content] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "namespace", b"namespace", "run", b"run", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeContents: _TypeAlias = TakeContents  # noqa: Y015
 
 @_typing.final
 class EndRun(_message.Message):

@@ -248,6 +248,8 @@ class PeerMessage(_message.Message):
     PUSH_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
+    SOUGHT_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     epoch: _builtins.int
@@ -278,6 +280,10 @@ class PeerMessage(_message.Message):
     def unavailable(self) -> Global___Unavailable: ...
     @_builtins.property
     def superseded(self) -> Global___Superseded: ...
+    @_builtins.property
+    def sought(self) -> Global___Sought: ...
+    @_builtins.property
+    def found(self) -> Global___Found: ...
     def __init__(
         self,
         *,
@@ -297,12 +303,14 @@ class PeerMessage(_message.Message):
         push: Global___PushRequest | None = ...,
         unavailable: Global___Unavailable | None = ...,
         superseded: Global___Superseded | None = ...,
+        sought: Global___Sought | None = ...,
+        found: Global___Found | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "closed", b"closed", "decline", b"decline", "grant", b"grant", "granted", b"granted", "kind", b"kind", "offer", b"offer", "push", b"push", "released", b"released", "report", b"report", "superseded", b"superseded", "unavailable", b"unavailable", "withdraw", b"withdraw"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "closed", b"closed", "decline", b"decline", "found", b"found", "grant", b"grant", "granted", b"granted", "kind", b"kind", "offer", b"offer", "push", b"push", "released", b"released", "report", b"report", "sought", b"sought", "superseded", b"superseded", "unavailable", b"unavailable", "withdraw", b"withdraw"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "closed", b"closed", "decline", b"decline", "epoch", b"epoch", "grant", b"grant", "granted", b"granted", "kind", b"kind", "namespace", b"namespace", "offer", b"offer", "push", b"push", "released", b"released", "report", b"report", "revision", b"revision", "run", b"run", "superseded", b"superseded", "unavailable", b"unavailable", "withdraw", b"withdraw"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "closed", b"closed", "decline", b"decline", "epoch", b"epoch", "found", b"found", "grant", b"grant", "granted", b"granted", "kind", b"kind", "namespace", b"namespace", "offer", b"offer", "push", b"push", "released", b"released", "report", b"report", "revision", b"revision", "run", b"run", "sought", b"sought", "superseded", b"superseded", "unavailable", b"unavailable", "withdraw", b"withdraw"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["offer", "accept", "decline", "grant", "granted", "withdraw", "released", "report", "closed", "push", "unavailable", "superseded"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["offer", "accept", "decline", "grant", "granted", "withdraw", "released", "report", "closed", "push", "unavailable", "superseded", "sought", "found"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -318,6 +326,7 @@ class Offer(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
     FORWARDED_FIELD_NUMBER: _builtins.int
+    MADE_FIELD_NUMBER: _builtins.int
     edge: _builtins.str
     forwarded: _builtins.bool
     """the sender had it from another cluster: it goes no further"""
@@ -325,6 +334,10 @@ class Offer(_message.Message):
     def unit(self) -> _model_pb2.Unit: ...
     @_builtins.property
     def location(self) -> Global___UnitLocation: ...
+    @_builtins.property
+    def made(self) -> Global___Made:
+        """by the task that the unit is of; missing = not told"""
+
     def __init__(
         self,
         *,
@@ -332,14 +345,135 @@ class Offer(_message.Message):
         unit: _model_pb2.Unit | None = ...,
         location: Global___UnitLocation | None = ...,
         forwarded: _builtins.bool = ...,
+        made: Global___Made | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "unit", b"unit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "made", b"made", "unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "forwarded", b"forwarded", "location", b"location", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge", "forwarded", b"forwarded", "location", b"location", "made", b"made", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Offer: _TypeAlias = Offer  # noqa: Y015
+
+@_typing.final
+class Made(_message.Message):
+    """Of the task that made an offered unit: all that it has made, and on what. A receiver that survives the sender knows by
+    this what the sender had done. Only where the run may begin again, and of a task that is done and has made few units.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    contents: _builtins.bytes
+    """what it read, see the coordinator's `remembering`"""
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___MadeUnit]: ...
+    def __init__(
+        self,
+        *,
+        contents: _builtins.bytes = ...,
+        outputs: _abc.Iterable[Global___MadeUnit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Made: _TypeAlias = Made  # noqa: Y015
+
+@_typing.final
+class MadeUnit(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORT_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    port: _builtins.str
+    index: _builtins.int
+    """within the port"""
+    @_builtins.property
+    def unit(self) -> _model_pb2.Unit: ...
+    @_builtins.property
+    def location(self) -> Global___UnitLocation:
+        """where it may be fetched as a unit of the run; in Found only"""
+
+    def __init__(
+        self,
+        *,
+        port: _builtins.str = ...,
+        index: _builtins.int = ...,
+        unit: _model_pb2.Unit | None = ...,
+        location: Global___UnitLocation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "unit", b"unit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "location", b"location", "port", b"port", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MadeUnit: _TypeAlias = MadeUnit  # noqa: Y015
+
+@_typing.final
+class Sought(_message.Message):
+    """Does the receiver know the result of this task? It answers either way, as soon as it has looked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    task: _builtins.bytes
+    contents: _builtins.bytes
+    """what it reads, as in Made; empty = not asked for what was done before the run began again"""
+    key: _builtins.bytes
+    """in a cache; empty = not asked for that"""
+    def __init__(
+        self,
+        *,
+        task: _builtins.bytes = ...,
+        contents: _builtins.bytes = ...,
+        key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "key", b"key", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sought: _TypeAlias = Sought  # noqa: Y015
+
+@_typing.final
+class Found(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    EXECUTED_FIELD_NUMBER: _builtins.int
+    task: _builtins.bytes
+    known: _builtins.bool
+    executed: _builtins.float
+    """Unix time, seconds, of a result in a cache"""
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___MadeUnit]: ...
+    def __init__(
+        self,
+        *,
+        task: _builtins.bytes = ...,
+        known: _builtins.bool = ...,
+        outputs: _abc.Iterable[Global___MadeUnit] | None = ...,
+        executed: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executed", b"executed", "known", b"known", "outputs", b"outputs", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Found: _TypeAlias = Found  # noqa: Y015
 
 @_typing.final
 class UnitLocation(_message.Message):

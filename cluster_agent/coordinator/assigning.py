@@ -141,14 +141,15 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     attempts_before = _ATTEMPTS_A_REVISION * revisions_before  # our log of them may be lost, and our nodes go on
     known: dict[bytes, Known] = {}
     ways: dict[str, dict[bytes, str]] = {}
+    before = old or remembering.beside(book, key)
     if old is not None:  # so that no late word of its attempts is taken for one of ours
         followed = any(part.follow for part in old.run.parts)  # by tasks that we may not have heard of
         attempts = [task.attempt for task in old.run.tasks.values()]
         attempts_before = max([*attempts, old.run.attempts_before, int(followed)])
         known, ways = remembering.remembered(old), remembering.ways_of(old, graph)
         ending.drop(book, old)
-    elif (other := remembering.beside(book, key)) is not None:
-        known, ways = remembering.remembered(other), remembering.ways_of(other, graph)
+    elif before is not None:
+        known, ways = remembering.remembered(before), remembering.ways_of(before, graph)
     run = Run(
         key,
         record.fragment,
@@ -160,7 +161,9 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     )
     run.attempts_before = attempts_before
     run.elapsed = old.run.elapsed if old is not None and old.going else 0.0  # one that has ended is tried again
-    run.known, run.remembers = known, bool(known or ways)
+    run.known = known
+    run.orphans = remembering.orphans(before, graph) if before is not None else []
+    run.remembers = bool(known or ways or run.orphans)
     live = LiveRun(run, graph)
     live.pending_parts.extend(range(len(run.parts)))
     live.check.update(range(len(graph.steps)))

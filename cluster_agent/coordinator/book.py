@@ -31,6 +31,7 @@ from cluster_agent.coordinator.messages import (
     WakeAt,
 )
 from cluster_agent.coordinator.records import AnyRecord
+from cluster_agent.coordinator.shelf import Shelf
 from cluster_agent.coordinator.state import State
 from cluster_agent.orders.messages import Downward, Order, Orders
 from cluster_agent.pools.core import Autoscaler
@@ -58,6 +59,9 @@ class Policy(msgspec.Struct, frozen=True):
     first_backoff: float = 0.2  # of what is not the step's fault: fetches, lost tasks
     most_backoff: float = 30.0
     push_patience: float = 60.0  # a unit that another cluster should push is asked for again; longer each time
+    cache_entries: int = 20_000  # results that are kept for other runs, see caching
+    cache_bytes: int = 10 << 30
+    recall_patience: float = 5.0  # so long others are waited for, whether they know what a lost cluster has done
     publish: bool = True
 
     def wait(self, tries: int) -> float:
@@ -89,6 +93,8 @@ class Book:
         self.room_grew = False  # since the last batch, for claims
         self.pools = Autoscaler(policy.worker_start)
         self.loads = Loads()
+        self.shelf = Shelf()
+        self.wall_ahead = 0.0  # what the wall clock shows beyond `now`
         self.now = 0.0
         self.actions: list[Action] = []
         self.due: dict[RunKey, LiveRun] = {}  # runs to be settled at the end of the batch
@@ -106,6 +112,11 @@ class Book:
         self._timers: list[Timer] = []
         self._timer_count = 0
         self._woken_at: float | None = None
+
+    @property
+    def wall(self) -> float:
+        """Unix time; decides nothing but how old things are that outlive runs."""
+        return self.now + self.wall_ahead
 
     def commit(self, record: AnyRecord) -> None:
         """Decide: the record goes to the log and changes the state now."""

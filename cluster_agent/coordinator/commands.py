@@ -9,6 +9,7 @@ from cluster_agent.coordinator.fragment import CROSS, EACH, MERGE, ZIP, Graph, S
 from cluster_agent.coordinator.live import LiveRun, unit_proto
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import Part, Unit
+from cluster_agent.orders.messages import Output
 
 
 def work(live: LiveRun, step: Step) -> bytes:
@@ -118,6 +119,23 @@ def shared_places(places: Iterable[str]) -> bytes:
     """Other nodes reach these places, too."""
     command = node_pb2.NodeCommand()
     command.shared.places.extend(sorted(places))
+    return command.SerializeToString()
+
+
+def keep(run: RunKey, units: Iterable[bytes]) -> bytes:
+    """The contents of these units go into the cache."""
+    command = node_pb2.NodeCommand()
+    command.keep.namespace, command.keep.run = run.namespace, run.run
+    command.keep.units.extend(units)
+    return command.SerializeToString()
+
+
+def take(run: RunKey, task: bytes, outputs: Iterable[Output]) -> bytes:
+    """Contents of the cache are what the task has made."""
+    command = node_pb2.NodeCommand()
+    command.take.namespace, command.take.run, command.take.task = run.namespace, run.run, task
+    for output in outputs:
+        command.take.contents.add(unit=output.unit.id, digest=output.unit.digest)
     return command.SerializeToString()
 
 

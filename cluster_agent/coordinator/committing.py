@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster_agent.coordinator import attempts, crossing, loads, records, remembering, routing, tracing
+from cluster_agent.coordinator import attempts, caching, crossing, loads, records, remembering, routing, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.freeing import drop_use, end_use, let_go_if_due, let_inputs_go
@@ -70,7 +70,10 @@ def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) ->
     record = records.Committed(
         live.key, task.id, result.attempt, node, result.outputs, result.seconds, result.bytes_in, chosen, followed
     )
+    again = task.remake
     book.commit(record)
+    if step.cache_key and not again:
+        caching.fill(book, live, step, task, node)
     book.publish(live, "task.done", step.name, task.id, TaskEnd(node, result, task.inputs))
 
 

@@ -20,6 +20,7 @@ from cluster_agent.coordinator import (
     alone,
     assigning,
     batching,
+    caching,
     closing,
     committing,
     crossing,
@@ -49,6 +50,7 @@ from cluster_agent.coordinator import (
     retaining,
     retrying,
     routing,
+    seeking,
     shared,
     sharing,
     sources,
@@ -72,7 +74,9 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.NodeSaid: results.on_said,
     messages.PoolTold: pooling.on_told,
     messages.SourceRead: sources.on_read,
-    messages.FetchEnded: fetching.on_ended,
+    messages.FetchEnded: seeking.on_fetch_ended,
+    messages.ContentsTaken: seeking.on_taken,
+    messages.ClockRead: caching.on_clock,
     messages.UnitsShared: sharing.on_shared,
     messages.PushEnded: pushing.on_push_ended,
     messages.PeerSaid: peers.on_said,
@@ -91,6 +95,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "start": deadlines.on_start_due,
     "part": sources.on_part_due,
     "fetch": fetching.on_due,
+    "seek": seeking.on_due,
     "push": pushing.on_push_due,
     "pushed": fetching.on_push_late,
     "offers": offering.on_offers_due,
@@ -151,6 +156,10 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.Remade: mending.apply_remade,
     records.RemakeDropped: mending.apply_remake_dropped,
     records.Recalled: remembering.apply_recalled,
+    records.Reused: seeking.apply_reused,
+    records.ResultHeard: seeking.apply_heard,
+    records.CacheFilled: caching.apply_filled,
+    records.CacheDropped: caching.apply_dropped,
     records.Reported: closing.apply_reported,
     records.Closed: closing.apply_closed,
     records.Ended: ending.apply_ended,
@@ -197,6 +206,7 @@ class Coordinator:
         reserving.resume(book)
         alone.resume(book)
         tainting.noted(book)
+        caching.trim(book)
         for live in book.lives.values():
             nodes.resume(book, live)
             retrying.resume(book, live)
@@ -218,7 +228,7 @@ class Coordinator:
             live = book.due.pop(key)
             closing.check_steps(book, live)
             sources.open_pending(book, live)
-            remembering.recall(book, live)
+            seeking.recall(book, live)
             ending.say_results(book, live)
             receiving.say_released(book, live)
             if live.going:
@@ -290,3 +300,4 @@ class Coordinator:
             book.lives.take(rebuilt(run, graph, book.nodes, book.now))
         assigning.read_directory(book)
         early.derive(book)
+        caching.derive(book)

@@ -14,6 +14,7 @@ The queue is the intake's, which bounds it.
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ from cluster_agent.coordinator.last_words import LastWords
 from cluster_agent.coordinator.messages import (
     Action,
     Append,
+    ClockRead,
     Event,
     NodeSaid,
     ProgressChanged,
@@ -47,6 +49,7 @@ LAMPORT = "lamport"
 _TICK_EVENTS = 2_048  # events, each result and each unit of a node counted
 _TICK_ACTIONS = 16_384
 _PROGRESS_SECONDS = 0.2
+_CLOCK_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
 
 
@@ -102,6 +105,7 @@ class Driver:
         self._progress_timers: dict[RunKey, asyncio.TimerHandle] = {}
         self._told: dict[RunKey, float] = {}
         self._last_words = LastWords(core, intake)
+        self._clock_due = 0.0  # when the core is told the wall clock's time again
         self._loop = asyncio.get_running_loop()
 
     # -------------------------------------------------------------------------------------- its life
@@ -195,6 +199,9 @@ class Driver:
                 received[mark.source] = Position(mark.log_id, mark.seq)
         if not events:
             return
+        if self._loop.time() >= self._clock_due:
+            self._clock_due = self._loop.time() + _CLOCK_SECONDS
+            events.insert(0, ClockRead(time.time()))
         try:
             actions = self.core.handle_all(events, self._loop.time())
         except Exception:

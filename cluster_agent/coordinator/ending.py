@@ -229,7 +229,8 @@ def stop_work(book: Book, live: LiveRun) -> None:
     live.waiting = 0
     for waiting in (live.requeued, live.fetches, live.parked, live.queued, live.offered, live.check, live.started):
         waiting.clear()
-    live.formed.clear()
+    for sought in (live.formed, live.sought, live.sought_units):
+        sought.clear()
     live.batches.clear()
     live.pending_parts.clear()
 
@@ -252,7 +253,7 @@ def _sweep(live: LiveRun, *, forget_tasks: bool) -> None:
         unit.shared = ""  # the nodes sweep the run's directories
     run.incoming = {}
     run.pushes = {}
-    run.known, run.bare = {}, {}
+    run.known, run.bare, run.makers = {}, {}, {}
     for edge in run.edges:
         edge.outs = {}
         edge.held = {}

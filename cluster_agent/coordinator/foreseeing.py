@@ -76,8 +76,8 @@ def _stage(book: Book, live: LiveRun, step: Step) -> Stage:
         stage.service = book.pools.service_seconds(step.definition)
         stage.start = 0.0 if book.pools.warm(step.definition) else book.pools.start_seconds(step.definition)
         stage.slots = _slots(book, step)
-    elif step.kind == SPLIT and state.done:
-        stage.service = state.busy / state.done
+    elif step.kind == SPLIT and state.executed:
+        stage.service = state.busy / state.executed
     for port, edges in step.outs.items():
         made = state.produced.get(port)
         units = made.count / state.done if made is not None and state.done else 1.0

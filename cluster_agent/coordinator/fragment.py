@@ -117,6 +117,9 @@ class Step:
     consumers: list[Step] = field(default_factory=list)
     audience: tuple[str, ...] = ()  # the other clusters that must hear of its closing
 
+    cache_key: bytes = b""  # see caching; empty: its results are not cached
+    cache_age: float = 0.0  # seconds since it was executed that a result is taken; 0 = not limited
+    fresh: bool = False  # none is
     per_slot: bool = False  # a split that makes as many parts as its reader has slots
     ordered: bool = False  # a merge sorts what is made of its units, by their lineage
     free: bool = False  # each of its units may go to one of several clusters
@@ -262,6 +265,7 @@ def _find_following(graph: Graph) -> None:
                 and consumer.executors == (graph.cluster,)
                 and consumer.inputs == [consumer.driving]
                 and edges[0].batch is None
+                and not consumer.cache_key  # it is looked up before
             ):
                 step.follow[port] = edges[0]
                 graph.follows = True
@@ -323,6 +327,9 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         file=proto.execution.output.file,
         per_slot=proto.execution.split.split.per_slot,
         prefer=proto.prefer,
+        cache_key=proto.cache.key,
+        cache_age=proto.cache.age,
+        fresh=proto.cache.fresh,
         tolerates={**proto.tolerates_for, **dict.fromkeys(proto.tolerates, math.inf)},
         measured={
             each.cluster: Fit(each.fixed_seconds, each.seconds_per_byte, each.mean_seconds, each.weight)

@@ -147,7 +147,7 @@ def form(live: LiveRun, step: Step, inputs: list[list[bytes]], origin: str) -> T
     named = [(edge.port, units) for edge, units in zip(step.inputs, live.inputs(task), strict=True)]
     task.id = task_id(graph.namespace, graph.run, step.name, named)
     live.run.tasks[task.id] = task
-    if live.run.remembers:
+    if live.run.remembers or step.cache_key:
         live.formed.append(task.id)
     return task
 

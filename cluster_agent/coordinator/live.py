@@ -27,7 +27,7 @@ from cluster_agent.coordinator.state import (
     Task,
     Unit,
 )
-from cluster_agent.orders.messages import UnitInfo
+from cluster_agent.orders.messages import Output, UnitInfo
 from cluster_agent.pools.ahead import Arriving
 
 _GOING = (model_pb2.FRAGMENT_STATE_ASSIGNED, model_pb2.FRAGMENT_STATE_RUNNING)
@@ -76,6 +76,33 @@ class Fetch:
     checks: bool = False  # it is there, as we believe; the node looks
     said: bool = False  # the node was told, and has not answered
     unshared: bool = False  # a shared place did not give it: it is asked for elsewhere
+
+
+@dataclass(slots=True)
+class Sought:
+    """A task that waits until it is known whether it must be executed. `asked`: the clusters that have not answered."""
+
+    key: bytes  # in a cache; empty: it is not looked for there
+    due: float  # then it waits no more
+    contents: bytes = b""  # that it reads, where others may know it from before the run began again
+    outputs: tuple[Output, ...] | None = None  # None: nobody knows them so far
+    places: dict[bytes, Place] = field(default_factory=dict)  # of outputs: where peers have them
+    executed: float = 0.0
+    node: str = ""  # that looks for the contents, or gets them
+    fetches: bool = False  # its outputs are on their way from peers
+    asked: set[str] = field(default_factory=set)
+    lacking: set[bytes] = field(default_factory=set)  # units on their way
+
+
+@dataclass(slots=True)
+class Serving:
+    """A result in our cache that other clusters have asked for, and whose contents a node looks for."""
+
+    clusters: list[str]
+    key: bytes
+    node: str
+    outputs: tuple[Output, ...]
+    executed: float
 
 
 @dataclass(slots=True)
@@ -130,8 +157,12 @@ class LiveRun:
         "results",
         "run",
         "sent",
+        "serving",
         "sides",
         "silent",
+        "sought",
+        "sought_units",
+        "spurned",
         "started",
         "starved",
         "stock",
@@ -185,6 +216,10 @@ class LiveRun:
         self.released: list[tuple[str, int, bytes]] = []  # (cluster, edge, unit) to be told to its sender
         self.relocated: list[bytes] = []  # units that had no copy and have one again
         self.results: list[tuple[int, bytes]] = []  # (output step, unit) to be told to the hub
+        self.sought: dict[bytes, Sought] = {}  # tasks whose result may be known: they wait, see seeking
+        self.sought_units: dict[bytes, bytes] = {}  # unit that is fetched for one of them -> that task
+        self.spurned: set[bytes] = set()  # units that were fetched for tasks that are executed all the same
+        self.serving: dict[bytes, Serving] = {}  # tasks of other clusters whose result is looked for on a node
         self.lacking: set[int] = set()  # steps that no node can hold
         self.twins: dict[bytes, list[bytes]] = {}  # unit on its way here -> others of the same content
         self.contents: dict[bytes, bytes] = {}  # digest -> first unit of that content that came from elsewhere
@@ -358,7 +393,7 @@ def rebuilt(run: Run, graph: Graph, nodes: Nodes, now: float) -> LiveRun:
         for task in run.tasks.values():
             if task.state == READY:
                 live.make_ready(task)
-                if run.remembers:
+                if run.remembers or graph.steps[task.step].cache_key:
                     live.formed.append(task.id)
             elif task.state == ASSIGNED:
                 live.assigned[task.step] += 1
@@ -416,4 +451,34 @@ def unit_proto(unit: Unit) -> model_pb2.Unit:
         name=unit.name,
         lineage=unit.lineage,
         order=unit.order,
+    )
+
+
+def info_proto(unit: UnitInfo) -> model_pb2.Unit:
+    """A unit that is only told of, as it travels."""
+    return model_pb2.Unit(
+        id=unit.id,
+        digest=unit.digest,
+        size=unit.size,
+        task=unit.task,
+        origin=unit.origin,
+        generation=unit.generation,
+        name=unit.name,
+        lineage=unit.lineage,
+        order=unit.order,
+    )
+
+
+def info_of(unit: model_pb2.Unit) -> UnitInfo:
+    """A unit that another cluster told of."""
+    return UnitInfo(
+        unit.id,
+        unit.digest,
+        unit.size,
+        unit.task,
+        unit.origin,
+        unit.generation,
+        unit.name,
+        unit.lineage,
+        unit.order,
     )

@@ -158,8 +158,8 @@ def service(book: Book, live: LiveRun, step: Step) -> float:
     if known is not None:
         return known.fit(book.now).mean
     state = live.run.steps[step.index]
-    if state.done:
-        return state.busy / state.done
+    if state.executed:
+        return state.busy / state.executed
     planned = step.measured.get(book.cluster)
     return planned.mean if planned is not None else UNMEASURED.mean
 

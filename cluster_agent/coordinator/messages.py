@@ -172,6 +172,21 @@ class UnitsShared(Struct, frozen=True):
     units: tuple[bytes, ...]
 
 
+class ContentsTaken(Struct, frozen=True):
+    """Contents of the cache are the results of a task now, on that node (`found`), or are not all there."""
+
+    node: str
+    run: RunKey
+    task: bytes
+    found: bool
+
+
+class ClockRead(Struct, frozen=True):
+    """What the wall clock shows: Unix time. Decides only how old what is cached is."""
+
+    wall: float
+
+
 class PushEnded(Struct, frozen=True):
     """A push to `address` ended; the receiver tells its own coordinator when the bytes are there.
 
@@ -231,6 +246,8 @@ Event = (
     | FetchEnded
     | UnitsShared
     | PushEnded
+    | ContentsTaken
+    | ClockRead
     | PeerSaid
     | PeerLoad
     | PeersKnown

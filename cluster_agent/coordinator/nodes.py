@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from cluster_agent.coordinator import (
+    caching,
     commands,
     fetching,
     following,
@@ -21,6 +22,7 @@ from cluster_agent.coordinator import (
     records,
     retrying,
     routing,
+    seeking,
     sharing,
     sources,
 )
@@ -29,6 +31,7 @@ from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import NodeChanged, NodeJoined, NodeLost, RunKey
 from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING, Unit
 from cluster_agent.orders.messages import Acks, Failure, Frees
+from wire.lines import CACHE
 
 NO_LIMIT: Final = 1 << 62  # bytes of memory of a node that has not told of any
 
@@ -61,6 +64,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     units: dict[RunKey, set[bytes]] = {}
     for run, unit in event.units:
         units.setdefault(run, set()).add(unit)
+    cached = {key.namespace: units.pop(key) for key in list(units) if key.run == CACHE}
     busy: dict[RunKey, set[bytes]] = {}
     for run, unit in event.fetching:
         busy.setdefault(run, set()).add(unit)
@@ -86,6 +90,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
         sharing.bring_missing(book, live)
         mending.drop_needless(book, live)
         book.touch(live)
+    caching.reconcile(book, node.name, cached)
     for key, unit in pending:
         book.free(event.node, key, unit)
 
@@ -228,6 +233,7 @@ def on_lost(book: Book, event: NodeLost) -> None:
             if fetch.source == node.name and not fetch.crossing:
                 fetch.said = False
     book.loads.here = None
+    seeking.node_gone(book, node.name)
     routing.spill_all(book)
     book.wake(book.now + book.policy.node_lost_after, "node", event.node, event.incarnation)
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import loads, pushing, records, routing
+from cluster_agent.coordinator import loads, pushing, records, remembering, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.freeing import end_use
 from cluster_agent.coordinator.grouping import deliver
-from cluster_agent.coordinator.live import LiveRun, unit_proto
+from cluster_agent.coordinator.live import LiveRun, info_proto, unit_proto
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import GRANTED, HEARD, OFFERED, QUEUED, Out, Unit
 
@@ -49,6 +49,10 @@ def say_offer(book: Book, live: LiveRun, cluster: str, edge: int, unit: Unit) ->
     offer.edge = live.graph.edges[edge].id
     offer.unit.CopyFrom(unit_proto(unit))
     offer.forwarded = bool(unit.sender)
+    if (made := remembering.told(live, unit)) is not None:
+        offer.made.contents = made.inputs
+        for each in made.outputs:
+            offer.made.outputs.add(port=each.port, index=each.index, unit=info_proto(each.unit))
     offer.location.cluster = book.cluster
     name = next((name for name in unit.copies if book.nodes[name].connected), unit.copies[0] if unit.copies else "")
     if name:

@@ -10,7 +10,7 @@ hub can say: what shows no signature of it has not come as far as here.
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import closing, early, mending, offering, pushing, receiving
+from cluster_agent.coordinator import answering, closing, early, mending, offering, pushing, receiving, seeking
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import CANCELLED, end
 from cluster_agent.coordinator.live import LiveRun
@@ -39,9 +39,11 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
     if cluster not in live.graph.epochs or message.epoch < live.graph.epochs[cluster]:
         _say_superseded(book, live, cluster, message)
         return
+    kind = message.WhichOneof("kind")
+    if kind == "sought":
+        answering.on_sought(book, live, cluster, message.sought)
     if not live.going:
         return
-    kind = message.WhichOneof("kind")
     if kind == "offer":
         receiving.on_offer(book, live, cluster, message.offer)
     elif kind == "accept":
@@ -62,6 +64,8 @@ def hear(book: Book, cluster: str, serialised: bytes) -> None:
         receiving.on_withdraw(book, live, cluster, message.withdraw)
     elif kind == "push":
         pushing.on_push_request(book, live, cluster, message.push)
+    elif kind == "found":
+        seeking.on_found(book, live, cluster, message.found)
     elif kind == "unavailable":
         mending.on_unavailable(book, live, message.unavailable)
 

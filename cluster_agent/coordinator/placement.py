@@ -129,9 +129,9 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
 def _depth(book: Book, live: LiveRun, step: Step) -> int:
     """How many times its room a node is given of the step's tasks."""
     state = live.run.steps[step.index]
-    if not state.done:
+    if not state.executed:
         return 1
-    waiting = book.policy.ahead_seconds * state.done / max(state.busy, _EPSILON)
+    waiting = book.policy.ahead_seconds * state.executed / max(state.busy, _EPSILON)
     return 1 + min(book.policy.ahead_most, int(waiting))
 
 
@@ -216,7 +216,7 @@ def _choose(book: Book, live: LiveRun, step: Step, task: Task, nodes: list[Node]
     if len(nodes) == 1:
         return nodes[0]
     state = live.run.steps[step.index]
-    service = state.busy / state.done if state.done else 1.0
+    service = state.busy / state.executed if state.executed else 1.0
     best, best_cost = nodes[0], float("inf")
     for node in nodes:
         away = size - there.get(node.name, 0)

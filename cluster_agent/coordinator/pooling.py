@@ -66,9 +66,9 @@ def _tell_needs(book: Book, live: LiveRun, step: Step) -> None:
     arriving = live.arriving[step.index] if live.arriving else None
     book.pools.need(step.definition, who, queued, limits, arriving)
     tasks, seconds = live.measured.get(step.index, (0, 0.0))
-    if state.done > tasks:
-        book.pools.took(step.definition, state.done - tasks, state.busy - seconds)
-        live.measured[step.index] = (state.done, state.busy)
+    if state.executed > tasks:
+        book.pools.took(step.definition, state.executed - tasks, state.busy - seconds)
+        live.measured[step.index] = (state.executed, state.busy)
 
 
 def resize(book: Book, definition: str) -> None:

@@ -12,10 +12,10 @@ from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import broadcasting, fetching, mending, records, remembering
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use
-from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.live import LiveRun, info_of
 from cluster_agent.coordinator.messages import Place
 from cluster_agent.coordinator.state import ACCEPTED, HERE, OURS, Incoming, Rival, Unit
-from cluster_agent.orders.messages import UnitInfo
+from cluster_agent.orders.messages import Output
 
 
 def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -> None:
@@ -32,17 +32,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
     known = live.run.units.get(unit.id)
     if known is not None and edge.index in known.released:
         return  # its sender said where it is before it heard that we are done with it
-    info = UnitInfo(
-        unit.id,
-        unit.digest,
-        unit.size,
-        unit.task,
-        unit.origin,
-        unit.generation,
-        unit.name,
-        unit.lineage,
-        unit.order,
-    )
+    info = info_of(unit)
     at = message.location
     place = Place(at.cluster, at.node, at.address, at.server_name, at.place)
     incoming = live.run.incoming.get(unit.id)
@@ -51,7 +41,7 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         return  # it was granted by another cluster since
     others = known is not None and known.digest != info.digest
     placed = incoming is not None and not incoming.place.known and place.known
-    book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place, message.forwarded))
+    book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place, message.forwarded, _made(message)))
     if state is None or state == ACCEPTED:
         reply = peer_pb2.PeerMessage.FromString(live.header)
         reply.accept.edge = message.edge
@@ -59,6 +49,13 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         book.say(live, cluster, reply.SerializeToString())
     elif state == OURS or not live.run.units[unit.id].copies:
         mending.found_again(book, live, live.run.units[unit.id], anew=others or placed)
+
+
+def _made(message: peer_pb2.Offer) -> records.Made | None:
+    if not message.HasField("made"):
+        return None
+    outputs = tuple(Output(each.port, each.index, info_of(each.unit)) for each in message.made.outputs)
+    return records.Made(message.made.contents, outputs)
 
 
 def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -> None:
@@ -120,6 +117,8 @@ def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
     elif not unit.copies:
         unit.digest, unit.size, unit.generation = info.digest, info.size, info.generation
     incoming = live.run.incoming.get(info.id)
+    if record.made is not None:
+        remembering.heard(live, info.task, record.made)
     if incoming is None:
         incoming = live.run.incoming[info.id] = Incoming(record.cluster, record.place, {})
         unit.sender = record.cluster

@@ -16,6 +16,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A record: compact, immutable, told apart from the others by its name."""
 
 
+class Made(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All that a task of another cluster has made, and what it read (see `remembering`)."""
+
+    contents: bytes
+    outputs: tuple[Output, ...]
+
+
 class FragmentTaken(Record, frozen=True):
     """The hub's fragment replaces whatever there was of this run."""
 
@@ -286,7 +293,10 @@ class OutReleased(Record, frozen=True):
 
 
 class OfferTaken(Record, frozen=True):
-    """Another cluster offers a unit, or says where a unit that is ours already can be had now."""
+    """Another cluster offers a unit, or says where a unit that is ours already can be had now.
+
+    `made`: what its task has made, if that was told.
+    """
 
     run: RunKey
     edge: int
@@ -294,6 +304,7 @@ class OfferTaken(Record, frozen=True):
     cluster: str
     place: Place
     forwarded: bool = False
+    made: Made | None = None
 
 
 class OfferDropped(Record, frozen=True):
@@ -389,6 +400,45 @@ class Recalled(Record, frozen=True):
     routes: tuple[tuple[int, int, str], ...] = ()
 
 
+class Reused(Record, frozen=True):
+    """A task is done: its result is known, and its contents are on that node. `routes` as in Committed.
+
+    `key`: it was in a cache under that key, executed then (Unix time); empty: before the run began again.
+    """
+
+    run: RunKey
+    task: bytes
+    node: str
+    outputs: tuple[Output, ...]
+    routes: tuple[tuple[int, int, str], ...]
+    key: bytes = b""
+    executed: float = 0.0
+
+
+class ResultHeard(Record, frozen=True):
+    """Another cluster knows the result of a task from before the run began again."""
+
+    run: RunKey
+    task: bytes
+    made: Made
+
+
+class CacheFilled(Record, frozen=True):
+    """What a task has just made, on that node, goes into the cache. `executed`: Unix time."""
+
+    run: RunKey
+    task: bytes
+    key: bytes
+    node: str
+    executed: float
+
+
+class CacheDropped(Record, frozen=True):
+    """These results are in the cache no more."""
+
+    keys: tuple[bytes, ...]
+
+
 class Reported(Record, frozen=True):
     """What another cluster has done of a step that we count: ports to (count, sum)."""
 
@@ -465,6 +515,10 @@ AnyRecord = (
     | Remade
     | RemakeDropped
     | Recalled
+    | Reused
+    | ResultHeard
+    | CacheFilled
+    | CacheDropped
     | Reported
     | Closed
     | Ended

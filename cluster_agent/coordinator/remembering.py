@@ -6,6 +6,9 @@ result is remembered, and where the same task forms anew, on the same bytes, it 
 
     newer fragment ─▶ `remembered` of the old one ─▶ Run.known ─▶ a task forms ─▶ Recalled ─▶ its units go on
 
+With a unit that crosses goes all that its task has made (`told`), so that its receiver knows what a cluster has done
+that is lost later (Run.makers). Who forms such a task and does not know it itself asks the others, see `seeking`.
+
 The same holds for a line that begins beside another (`beside`): it has the other's results, and its nodes give the
 units a name in the new line; the other one keeps all it has, and goes on.
 
@@ -17,26 +20,32 @@ comes from another cluster is taken without its bytes where the result of its ta
 
 from __future__ import annotations
 
+from typing import Final
+
 from blake3 import blake3
 
-from cluster_agent.coordinator import mending, records, routing, tracing
+from cluster_agent.coordinator import records, routing, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.committing import consume
 from cluster_agent.coordinator.fragment import EACH, TASK, Edge, Graph
 from cluster_agent.coordinator.live import LiveRun, unit_info
 from cluster_agent.coordinator.making import make
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.state import DONE, GRANTED, HEARD, READY, EdgeState, Known, KnownOutput, Task, Unit
+from cluster_agent.coordinator.state import DONE, GRANTED, HEARD, EdgeState, Known, KnownOutput, Task, Unit
 from cluster_agent.orders.messages import Output
 from wire.digests import task_id, unit_ids
 from wire.lines import is_second, run_of
+
+_MOST_TOLD: Final = 16  # units of a task, with each that goes to another cluster
 
 # ----------------------------------------------------------------------------------------------- a new beginning
 
 
 def remembered(old: LiveRun) -> dict[bytes, Known]:
-    """The tasks that were done here, and those that were known before and have not formed since."""
+    """The tasks that were done here, those of others whose units came here, and what was known before of others."""
     known = dict(old.run.known)
+    for identifier, made in old.run.makers.items():
+        known[identifier] = _of_others(old, made)
     for task in old.run.tasks.values():
         if task.state == DONE or task.remake:
             entry = _entry(old, task)
@@ -50,21 +59,65 @@ def _entry(old: LiveRun, task: Task) -> Known | None:
     if task.surrendered:
         return None  # it is tried once more
     units = old.run.units
-    contents = _contents(old, task)
-    if contents is None or any(units[unit].generation for ids in old.inputs(task) for unit in ids):
+    read = contents(old, task)
+    if read is None or any(units[unit].generation for ids in old.inputs(task) for unit in ids):
         return None  # a unit that was made again with other bytes may have been read before
-    outputs = []
+    outputs = outputs_of(old, task)
+    if outputs is None:
+        return None
+    found = [KnownOutput(each.port, each.index, each.unit, list(units[each.unit.id].copies)) for each in outputs]
+    return Known(read, found, task.parts)
+
+
+def outputs_of(live: LiveRun, task: Task) -> list[Output] | None:
+    """What a task that is done has made, port by port; None where that can't be told any more."""
+    units = live.run.units
+    found = []
     made = set(task.outputs)
-    for port in old.graph.steps[task.step].ports:
+    for port in live.graph.steps[task.step].ports:
         identify = unit_ids(task.id, port)
         index = 0
         while (unit := units.get(identify(index))) is not None and unit.id in made:
-            outputs.append(KnownOutput(port, index, unit_info(unit), list(unit.copies)))
+            found.append(Output(port, index, unit_info(unit)))
             index += 1
-    return Known(contents, outputs, task.parts) if len(outputs) == len(made) else None
+    return found if len(found) == len(made) else None
 
 
-def _contents(live: LiveRun, task: Task) -> bytes | None:
+def told(live: LiveRun, unit: Unit) -> Known | None:
+    """What the task that made a unit has made, for whoever gets the unit: by it they know it if we are lost."""
+    if not live.graph.replace:
+        return None
+    if unit.sender:
+        return live.run.makers.get(unit.task)
+    task = live.run.tasks.get(unit.task)
+    if task is None or task.state != DONE or live.graph.steps[task.step].kind != TASK:
+        return None
+    entry = _entry(live, task) if len(task.outputs) <= _MOST_TOLD else None
+    return entry if entry is not None and not any(each.unit.generation for each in entry.outputs) else None
+
+
+def heard(live: LiveRun, task: bytes, made: records.Made) -> None:
+    """Another cluster has told what a task of its has made. Part of applying a record."""
+    if live.graph.replace and task not in live.run.makers:
+        live.run.makers[task] = elsewhere(made)
+
+
+def elsewhere(made: records.Made) -> Known:
+    """What another cluster has made, of which nothing is here."""
+    return Known(made.contents, [KnownOutput(each.port, each.index, each.unit, []) for each in made.outputs])
+
+
+def _of_others(old: LiveRun, entry: Known) -> Known:
+    """What another cluster has made, with those of its units that have come here."""
+    outputs = []
+    for each in entry.outputs:
+        unit = old.run.units.get(each.unit.id)
+        same = unit is not None and unit.digest == each.unit.digest
+        outputs.append(KnownOutput(each.port, each.index, each.unit, list(unit.copies) if unit and same else []))
+    return Known(entry.inputs, outputs)
+
+
+def contents(live: LiveRun, task: Task) -> bytes | None:
     """What the task reads, as one digest: the content of each input, port by port."""
     hasher = blake3()
     for ids in live.inputs(task):
@@ -99,6 +152,18 @@ def ways_of(old: LiveRun, graph: Graph) -> dict[str, dict[bytes, str]]:
     return ways
 
 
+def orphans(old: LiveRun, graph: Graph) -> list[int]:
+    """Steps of a newer fragment that a cluster had a part in which takes part no more."""
+    then = {step.name: step for step in old.graph.steps}
+    still = {old.graph.steps[index].name for index in old.run.orphans}
+    return [
+        step.index
+        for step in graph.steps
+        if step.kind == TASK
+        and (step.name in still or (step.name in then and not graph.epochs.keys() >= set(then[step.name].executors)))
+    ]
+
+
 # ----------------------------------------------------------------------------------------------- what is known
 
 
@@ -127,26 +192,17 @@ def _next_task(live: LiveRun, edge: Edge, unit: bytes) -> bytes:
     return task_id(live.key.namespace, live.key.run, edge.consumer.name, [(edge.port, [unit])])
 
 
-def recall(book: Book, live: LiveRun) -> None:
-    """Take what is known of the tasks that have formed; see to the bytes of those that must be executed."""
-    lacking: list[bytes] = []
-    while live.formed:
-        task = live.run.tasks.get(live.formed.popleft())
-        if task is None or task.state != READY or task.remake or not live.going:
-            continue
-        crossed = live.graph.steps[task.step].crosses is not None  # its driving unit is consumed with others
-        entry = live.run.known.get(task.id) if not crossed else None
-        if entry is not None and entry.inputs == _contents(live, task):
-            step = live.graph.steps[task.step]
-            outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]
-            chosen = routing.routes(book, live, step, outputs, tracing.of_task(live, step, task))
-            book.commit(records.Recalled(live.key, task.id, chosen))
-            book.publish(live, "task.recalled", step.name, task.id, {"units": len(outputs)})
-            lacking += [unit for unit in task.outputs if live.run.units[unit].kept]
-        else:
-            lacking += [unit for ids in live.inputs(task) for unit in ids]
-    if lacking:
-        mending.miss(book, live, lacking)
+def recall(book: Book, live: LiveRun, task: Task) -> list[bytes] | None:
+    """Take what is known of a task that has formed; those of its units whose bytes are needed. None: nothing is."""
+    step = live.graph.steps[task.step]
+    entry = live.run.known.get(task.id)
+    if entry is None or step.crosses is not None or entry.inputs != contents(live, task):
+        return None  # a driving unit that is crossed is consumed with others
+    outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]
+    chosen = routing.routes(book, live, step, outputs, tracing.of_task(live, step, task))
+    book.commit(records.Recalled(live.key, task.id, chosen))
+    book.publish(live, "task.recalled", step.name, task.id, {"units": len(outputs)})
+    return [unit for unit in task.outputs if live.run.units[unit].kept]
 
 
 def apply_recalled(book: Book, record: records.Recalled) -> None:
@@ -173,6 +229,7 @@ def apply_recalled(book: Book, record: records.Recalled) -> None:
             _free(book, live, each)
     state = live.run.steps[step.index]
     state.done += 1
+    state.reused += 1
     made = [live.run.units[unit] for unit in task.outputs]
     bare = any(unit.uses and not unit.copies for unit in made)
     if bare:

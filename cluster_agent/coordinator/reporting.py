@@ -63,6 +63,7 @@ def fragment_status(
             busy_seconds=state.busy,
             bytes_in=state.bytes_in,
             bytes_out=state.bytes_out,
+            cached=state.cached,
         )
         if step.on_failure == CONTINUE:
             progress.given_up = state.surrendered

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from cluster_agent.coordinator.messages import Place, RunKey
-from cluster_agent.orders.messages import Failure, UnitInfo
+from cluster_agent.orders.messages import Failure, Output, UnitInfo
 
 VERSION: Final = 1
 _MASK: Final = (1 << 128) - 1
@@ -263,6 +263,13 @@ class StepState(Stored):
     bytes_out: int = 0
     let_go: bool = False  # its side inputs are needed no more
     surrendered: int = 0  # of those that are done: without outputs, since they failed
+    reused: int = 0  # of those that are done: their results were known, so that they were not executed
+    cached: int = 0  # of these: from a cache
+
+    @property
+    def executed(self) -> int:
+        """Tasks that were executed here, in `busy` seconds together."""
+        return self.done - self.reused
 
 
 class Push(Stored):
@@ -314,6 +321,23 @@ class Run(Stored):
     remembers: bool = False  # there was something known at the beginning
     bare: dict[bytes, None] = {}  # tasks that were recalled without all of their outputs' bytes: their inputs are held
     elapsed: float = 0.0  # seconds that it has gone on, as counted last
+    makers: dict[bytes, Known] = {}  # tasks of other clusters whose units have come here: what they made
+    orphans: list[int] = []  # steps that a cluster had a part in that was lost: others may know results of it
+
+
+class Cached(Stored):
+    """The result of a task, in the cache: contents that a node has under names that no run has."""
+
+    namespace: str
+    step: str  # its definition
+    node: str
+    executed: float  # Unix time
+    outputs: list[Output]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its contents."""
+        return sum(output.unit.size for output in self.outputs)
 
 
 class Half(Stored):
@@ -347,6 +371,7 @@ class State(Stored):
     halves: dict[str, Half] = {}
     denied: bool = False  # somebody was, and the hub was not told yet that there is more room
     alone: float = 0.0  # seconds without the hub, as counted last
+    cached: dict[bytes, Cached] = {}  # key -> result, the one that was used last at the end
 
 
 def _encode_sum(value: object) -> object:

@@ -61,6 +61,7 @@ class DiskStore(Store):
         self.durability = durability
         self.stored_bytes = 0
         self.small = small
+        self.on_full: Callable[[int], None] = lambda _: None  # so many bytes are needed; whoever can spare some
         self._capacity = capacity
         self._contents: dict[bytes, Content] = {}
         self._datasets = DatasetDigests(self._hash)
@@ -150,6 +151,7 @@ class DiskStore(Store):
         """NoSpaceError unless `size` more bytes fit."""
         free = self.free_bytes()
         if size > free:
+            self.on_full(size - free)
             raise NoSpaceError(f"{size} bytes don't fit: {free} bytes of this node's disk may still be used")
 
     # ---------------------------------------------------------------------------------------------------- bytes in

@@ -368,6 +368,10 @@ class NodeDaemon:
                 self._giving.delete((gone.namespace, gone.run), gone.place, gone.units)
             case "shared":
                 self._sharing.others_reach(command.shared.places)
+            case "keep":
+                await self._data.cache.keep(command.keep)
+            case "take":
+                self._data.take(command.take)
             case "pool":
                 self._tasks.size_pool(command.pool)
             case "logs":

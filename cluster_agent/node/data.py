@@ -20,6 +20,7 @@ from cluster_agent.data.source import resolve
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
 from cluster_agent.data.transfer.client import Source, TransferClient
+from cluster_agent.node.cache import Cache
 from cluster_agent.node.produced import produced
 from cluster_agent.orders.messages import UnitInfo
 from wire.digests import source_task_id, unit_id
@@ -50,6 +51,7 @@ class DataWork:
         self._missed: dict[UnitKey, str] = {}  # a shared place did not give these, and why; they come otherwise
         self._orders: dict[UnitKey, node_pb2.FetchUnit] = {}  # of units that are on their way from a place
         self.taking = Taking(store, self._taken)
+        self.cache = Cache(store)
         self.arrivals = Arrivals(store, client, self._arrived)
         self.data_root = Path("/nonexistent")  # until the agent's welcome
 
@@ -99,6 +101,10 @@ class DataWork:
             if count % _ADOPTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
+    def take(self, order: node_pb2.TakeContents) -> None:
+        """Make contents of the cache a task's result."""
+        self._begin((order.namespace, order.run, (order.task, "cached")), self._take(order))
+
     async def free(self, keys: Iterable[UnitKey]) -> None:
         """Forget units, also those on their way."""
         known = list(keys)
@@ -130,6 +136,7 @@ class DataWork:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.taking.close()
         await self.arrivals.close()
+        await self.cache.close()
 
     def _begin(self, about: _About, work: Coroutine[None, None, None]) -> None:
         if about in self._working:
@@ -161,6 +168,11 @@ class DataWork:
         sound = await self._store.verify(unit_key(order.key), order.unit.digest)
         error = "" if sound else "its bytes are not in the store"
         self._tell(node_pb2.NodeMessage(fetched=node_pb2.FetchFinished(unit=order.key, error=error)))
+
+    async def _take(self, order: node_pb2.TakeContents) -> None:
+        taken = node_pb2.ContentsTaken(namespace=order.namespace, run=order.run, task=order.task)
+        taken.found = await self.cache.take(order)
+        self._tell(node_pb2.NodeMessage(taken=taken))
 
     async def _push(self, order: node_pb2.PushUnit) -> None:
         key = unit_key(order.key)

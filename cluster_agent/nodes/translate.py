@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2, node_pb2
 from cluster_agent.coordinator.messages import (
+    ContentsTaken,
     Event,
     FetchEnded,
     NodeChanged,
@@ -83,6 +84,9 @@ def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
             pushed = message.pushed
             run = RunKey(pushed.unit.namespace, pushed.unit.run)
             return PushEnded(node, run, pushed.unit.unit, pushed.address, pushed.error, pushed.gone)
+        case "taken":
+            run = RunKey(message.taken.namespace, message.taken.run)
+            return ContentsTaken(node, run, message.taken.task, message.taken.found)
         case "source":
             source = message.source
             return SourceRead(

@@ -42,6 +42,7 @@ def prepared(
     facts: Mapping[str, str],
     measured: Mapping[str, Measured],
     epoch: int,
+    fresh: bool = False,
 ) -> tuple[Request, Mapping[str, Value]]:
     """The planner's request but for the clusters' states, and the workflow's parameters as they hold."""
     known = _checked(
@@ -93,6 +94,7 @@ def prepared(
         measured=measured,
         epoch=epoch,
         skipped=skipped,
+        fresh=fresh,
     )
     return request, values
 

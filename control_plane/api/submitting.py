@@ -95,7 +95,7 @@ class Submissions:
 
         `template` says which hook it executes, of which run, if it does.
         """
-        told = template or m.Run()
+        told = template or m.Run(no_cache=request.no_cache)
         namespace = request.namespace or "default"
         workflow = grounds.workflow.value
         expected = request.expected_workflow_revision
@@ -123,6 +123,7 @@ class Submissions:
             hook_of=told.hook_of,
             hook=told.hook,
             hook_facts=told.hook_facts,
+            no_cache=told.no_cache,
         )
         if request.dry_run:
             return cp.SubmitResponse(run=run, plan=planned.plan)
@@ -302,6 +303,7 @@ class Submissions:
             facts=told.hook_facts if told is not None else {},
             measured={name: _measured(known) for name, known in grounds.measured.items() if known.tasks},
             epoch=epoch,
+            fresh=told is not None and told.no_cache,
         )
         clusters = _without(self._statuses(), lost)
         request = replace(request, clusters=clusters, denied=denied or {}, revision=revision)

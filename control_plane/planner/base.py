@@ -33,6 +33,7 @@ class Request:
     `definitions` are by reference, `parameters` the resolved ones by step name, `measured` by reference. `epoch` is
     that of every fragment, `revision` the plan's. `denied` says why clusters could not reserve their slots just
     now: where there is a choice, the plan does without them. `skipped` tells what the workflow would have had too.
+    `fresh`: nothing is taken from the caches.
     """
 
     namespace: str
@@ -47,6 +48,7 @@ class Request:
     revision: int = 1
     denied: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
 
 class World:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
+from control_plane.planner.caching import cached
 from control_plane.planner.execution import execution, of_a_slot
 from topology.model import Topology
 from wire.errors import ProblemError
@@ -137,14 +138,18 @@ def compiled(
     definitions: Mapping[str, Definition],
     parameters: Mapping[str, Mapping[str, Value]],
     topology: Topology,
+    *,
+    fresh: bool = False,
 ) -> Graph:
     """The graph of a workflow whose objects have been checked against each other.
 
-    `definitions` are by reference ("clean-flights@1"), `parameters` the resolved ones by step name. Raises ProblemError
-    where steps form a cycle or pair data by a cluster that it has lost.
+    `definitions` are by reference ("clean-flights@1"), `parameters` the resolved ones by step name. `fresh`: the run
+    takes nothing from the caches. Raises ProblemError where steps form a cycle or pair data by a cluster that it has
+    lost.
     """
     spec = workflow.spec
     vertices: dict[str, Vertex] = {}
+    wanted = {use.name: graph.caching(use, definitions[use.use].step) for use in spec.steps}
     forms = {
         (use.name, port): _form(output)
         for use in spec.steps
@@ -156,6 +161,7 @@ def compiled(
             if binding.pairing == "gather_tree":
                 local = _local(vertices[use.name], port)
                 vertices[local.name] = local
+                wanted[local.name] = wanted[use.name]
             if binding.split is not None:
                 split = _split(use.name, port, binding, binding.split, vertices[use.name])
                 vertices[split.name] = split
@@ -175,6 +181,9 @@ def compiled(
         if f"inputs.{name}" in used:
             vertices[f"inputs.{name}"] = _source(name, given.dataset or "", topology)
     _carry_formats(vertices)
+    for name, caching in wanted.items():
+        if caching.enabled:
+            vertices[name].step.cache.CopyFrom(cached(vertices[name].step, caching, fresh=fresh))
     whole = Graph(vertices)
     _pin(whole)
     return whole

@@ -42,7 +42,7 @@ class Planned:
 
 def plan(request: Request) -> Planned:
     """Plan a run of objects that have been checked against each other. ProblemError where it can't be placed."""
-    graph = compiled(request.workflow, request.definitions, request.parameters, request.topology)
+    graph = compiled(request.workflow, request.definitions, request.parameters, request.topology, fresh=request.fresh)
     for vertex in graph:
         for secret in vertex.step.execution.secrets.values():
             secret.namespace = request.namespace

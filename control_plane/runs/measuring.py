@@ -40,7 +40,7 @@ def observed(steps: Iterable[m.Step], run: m.Run) -> dict[str, s.StepMeasured]:
     bytes_out = {step: sum(each.bytes_out for each in parts) for step, parts in told.items()}
     found: dict[str, s.StepMeasured] = {}
     for step in steps:
-        tasks = sum(each.done for each in told.get(step.name, ()))
+        tasks = sum(each.done - each.cached for each in told.get(step.name, ()))
         if not step.definition or not tasks:
             continue
         drives = {port.from_step for port in step.inputs if port.pairing not in _ASIDE}

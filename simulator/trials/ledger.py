@@ -142,7 +142,11 @@ class Ledger:
                 if taken.epoch < self.epochs.get(key, 0):
                     self.violated(f"{cluster} took epoch {taken.epoch} of {taken.run} after {self.epochs[key]}")
                 self.epochs[key] = taken.epoch
-            case records.Committed(run=run, task=task) | records.Recalled(run=run, task=task):
+            case (
+                records.Committed(run=run, task=task)
+                | records.Recalled(run=run, task=task)
+                | records.Reused(run=run, task=task)
+            ):
                 line = self._line(cluster, run)
                 where = self.tasks.get((line, task))
                 if where is not None:

@@ -19,6 +19,7 @@ from cluster_agent.coordinator.intake import Intake, Mark
 from cluster_agent.coordinator.messages import (
     Action,
     Append,
+    ClockRead,
     DesiredChanged,
     Event,
     NodeSaid,
@@ -58,7 +59,7 @@ class ScriptedCore:
         self.desired = model_pb2.DESIRED_STATE_RUNNING
 
     def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
-        batch = list(events)
+        batch = [event for event in events if not isinstance(event, ClockRead)]
         self.batches.append(batch)
         actions: list[Action] = []
         for each in batch:

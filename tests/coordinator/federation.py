@@ -24,7 +24,8 @@ from cluster_agent.coordinator.state import DONE, Task
 from cluster_agent.orders.messages import Downward, Failure, Output, Results, UnitInfo
 from tests.coordinator.workflows import Use, fragments
 from tests.fixtures import words
-from wire.digests import bytes_digest, source_task_id, unit_id
+from wire.digests import bytes_digest, content_name, source_task_id, unit_id
+from wire.lines import CACHE
 
 RUN = RunKey("default", "run-1")
 RUNNING = model_pb2.DESIRED_STATE_RUNNING
@@ -185,8 +186,23 @@ class FakeNode:
             for unit in command.units:
                 if (of, unit) in self.store:
                     self.store[run, unit] = self.store[of, unit]
+        elif kind == "keep":
+            for unit in command.units:
+                if (key_of(command), unit) in self.store:
+                    digest = self.store[key_of(command), unit]
+                    self.store[RunKey(command.namespace, CACHE), content_name(digest)] = digest
+        elif kind == "take":
+            self.take(command)
         elif kind == "end_run":
             self.end_run(command)
+
+    def take(self, command: node_pb2.TakeContents) -> None:
+        """Contents of the cache become a task's result, if all are here."""
+        cache, run = RunKey(command.namespace, CACHE), key_of(command)
+        found = all(self.store.get((cache, content_name(each.digest))) == each.digest for each in command.contents)
+        if found:
+            self.store.update({(run, each.unit): each.digest for each in command.contents})
+        self.say(messages.ContentsTaken(self.name, run, command.task, found))
 
     def start(self, start: words.Task) -> None:
         run = key_of(start.key)
@@ -319,7 +335,7 @@ def consumed_by(step: Step, task: Task) -> Iterator[tuple[str, bytes]]:
             yield edge.id, unit
 
 
-def key_of(key: node_pb2.TaskKey | node_pb2.UnitKey) -> RunKey:
+def key_of(key: node_pb2.TaskKey | node_pb2.UnitKey | node_pb2.KeepContents | node_pb2.TakeContents) -> RunKey:
     return RunKey(key.namespace, key.run)
 
 

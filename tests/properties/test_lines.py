@@ -32,7 +32,7 @@ class TwoLines(Replacing):
         self.second: dict[str, Use] = {}
         self.done_of: set[tuple[RunKey, str, bytes]] = set()
         self.executed_in: dict[RunKey, set[tuple[str, bytes]]] = {RUN: set(), LINE: set()}
-        self.contents: dict[tuple[str, bytes], list[list[bytes]]] = {}
+        self.contents: dict[bytes, list[list[bytes]]] = {}  # that a task was executed on
         self.consumed_of: Counter[tuple[RunKey, str, bytes]] = Counter()
         self.closed_of: Counter[tuple[RunKey, str]] = Counter()
         super().__init__(seed, [moment], faults)
@@ -73,7 +73,7 @@ class TwoLines(Replacing):
         self.told_late.sort(key=lambda each: each[0])
 
     def observe(self, agent: Agent, record: records.Record) -> None:
-        if not isinstance(record, records.Committed | records.Recalled | records.Closed):
+        if not isinstance(record, records.Committed | records.Recalled | records.Reused | records.Closed):
             World.observe(self, agent, record)
             return
         live = agent.core._book.lives.get(record.run)
@@ -88,14 +88,14 @@ class TwoLines(Replacing):
         contents = [live.run.units[unit].digest for units in live.inputs(task) for unit in units]
         key = (record.run, agent.cluster, record.task)
         if isinstance(record, records.Committed):
-            self.contents.setdefault((agent.cluster, record.task), []).append(contents)
+            self.contents.setdefault(record.task, []).append(contents)
             if key in self.done_of:
                 return  # made again
             self.executed_in[record.run].add(key[1:])
         else:
             assert record.run == LINE
             assert key not in self.done_of
-            assert contents in self.contents[key[1:]], "a result of other inputs is taken for this one"
+            assert contents in self.contents[record.task], "a result of other inputs is taken for this one"
         self.done_of.add(key)
         for edge, units in zip(live.graph.steps[task.step].inputs, task.inputs, strict=True):
             for unit in units:

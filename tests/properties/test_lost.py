@@ -131,7 +131,7 @@ def counted(federation: Federation, run: m.Run) -> Counter[bytes]:
             if isinstance(record, records.FragmentTaken):
                 fragment = m.Fragment.FromString(record.fragment)
                 epoch[fragment.run], here[fragment.run] = fragment.epoch, set()
-            elif isinstance(record, records.Committed | records.Recalled):
+            elif isinstance(record, records.Committed | records.Recalled | records.Reused):
                 here[record.run.run].add(record.task)
         line = run.line or run.name
         if name in run.fragments and run.fragments[name].epoch == epoch.get(line):
@@ -210,7 +210,7 @@ def test_a_lost_cluster_is_replaced_and_what_others_have_done_is_not_done_again(
         name
         for name, cluster in federation.clusters.items()
         for raw in cluster.log
-        if isinstance(records.decode(raw), records.Recalled)
+        if isinstance(records.decode(raw), records.Recalled | records.Reused)
     ]
     assert {"edge"} <= set(recalled)
 

@@ -14,7 +14,7 @@ from workflow.flow.nested import nesting_cycle
 from workflow.graph import makers, steps_by_name
 from workflow.model import Scalar, StepUse, Workflow
 
-_OF_STEPS = ("place", "timeout", "retry", "on_failure", "resources", "pool", "preemptible")
+_OF_STEPS = ("place", "timeout", "retry", "on_failure", "resources", "pool", "cache", "preemptible")
 _KINDS: Mapping[type, Kind] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 

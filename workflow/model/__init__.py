@@ -10,6 +10,7 @@ from workflow.model.edges import Batch, Binding, Pairing, Split, WorkflowInput, 
 from workflow.model.names import ParameterType, Scalar, Value, plain_value
 from workflow.model.step import (
     KINDS,
+    Caching,
     Execution,
     Form,
     InputPort,
@@ -30,6 +31,7 @@ __all__ = [
     "KINDS",
     "Batch",
     "Binding",
+    "Caching",
     "Execution",
     "Form",
     "Hook",

@@ -117,6 +117,32 @@ class Timeout(Model):
 Limits = Annotated[Timeout, Takes("a duration, or {queue, start, run}", "10m")]
 
 
+class Caching(Model):
+    """Whether a task's result is kept, and taken for that of another task with the same step, parameters and inputs.
+
+    Written as true or false alone it is `enabled`; whoever says anything of it enables it.
+    """
+
+    enabled: bool = False
+    age: Duration = 0.0  # since it was executed that a result is taken; 0 = not limited
+    key: str = ""  # what the result depends on besides: another key, other results
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return {"enabled": True, **value} if value else value
+        return value if isinstance(value, Model) else {"enabled": value}
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler) -> object:
+        plain = written(self)
+        return plain["enabled"] if isinstance(plain, dict) and plain.keys() == {"enabled"} else plain
+
+
+CachingPolicy = Annotated[Caching, Takes("true, false or {age, key}", "{age: 7d}")]
+
+
 class SecretKey(Model):
     """A secret that each cluster's operator keeps: its name, and which of its keys."""
 
@@ -203,6 +229,7 @@ class StepSpec(Model):
     secrets: dict[Identifier, SecretKey] = Field(default_factory=dict)
     timeout: Limits = Timeout()
     retry: Retry = Retry()
+    cache: CachingPolicy = Caching()
 
 
 class StepMetadata(Metadata):

@@ -11,7 +11,7 @@ from topology.model import Disconnect, TaintEffect, Tier
 from topology.schema import Duration, Identifier, Labels, Many, Metadata, Model, Name, Takes
 from workflow.model.edges import Binding, WorkflowInput, WorkflowOutput
 from workflow.model.names import LARGEST_INTEGER, HookUse, ParameterValue, Use, WholeParameter
-from workflow.model.step import Limits, Parameter, Pool, Resources, Retry, Timeout
+from workflow.model.step import Caching, CachingPolicy, Limits, Parameter, Pool, Resources, Retry, Timeout
 
 
 class Toleration(Model):
@@ -87,7 +87,7 @@ Repeated = Annotated[Items, Takes("a list, {from: param.NAME} or {sequence: …}
 class StepUse(Model):
     """A step in a workflow, or a workflow used as one (`workflow/NAME`).
 
-    What it says on timeout, retry, resources and pool lies over the step's own words.
+    What it says on timeout, retry, resources, pool and cache lies over the step's own words.
     """
 
     name: Name
@@ -102,6 +102,7 @@ class StepUse(Model):
     on_failure: Literal["fail", "skip", "continue"] = "fail"  # what a task does to the run that has no attempts left
     resources: Resources = Resources()
     pool: Pool = Pool()
+    cache: CachingPolicy = Caching()
     preemptible: bool = False  # its tasks may be stopped, and tried again, when a reserved slot is wanted back
 
     @property

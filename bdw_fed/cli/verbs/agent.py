@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import RefusedError, UsageError
+from bdw_fed.cli.quantities import bytes_from
 from bdw_fed.cli.verbs.agent_join import CREDENTIALS
 from bdw_fed.cli.verbs.server import Directory, ListenHealth, LogLevel
 
@@ -52,6 +53,9 @@ def command(
     durability: Annotated[
         str, Option(("--durability",), "What the log survives: power (fsync) or process.", "power|process")
     ] = "power",
+    cache: Annotated[
+        str, Option(("--cache",), "How much of tasks' results is kept for other runs; 0: nothing.", "SIZE")
+    ] = "10Gi",
     listen_health: ListenHealth = "",
     log_level: LogLevel = "warning",
 ) -> None:
@@ -79,6 +83,7 @@ def command(
         durability=durability,
         advertise_peers=advertise_peers,
         listen_join=listen_join,
+        cache=bytes_from("--cache", cache),
     )
     run_service(serve, config, say_ready, listen_health)
 

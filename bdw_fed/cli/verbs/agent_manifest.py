@@ -7,7 +7,8 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import OK, RefusedError, UsageError
-from bdw_fed.cli.verbs.node import RuntimeName, bytes_from, part_from
+from bdw_fed.cli.quantities import bytes_from
+from bdw_fed.cli.verbs.node import RuntimeName, part_from
 from bdw_fed.cli.verbs.server_manifest import Image, Installation
 
 EXAMPLES = """\

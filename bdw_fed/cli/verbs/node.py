@@ -8,6 +8,7 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import RefusedError, UsageError
+from bdw_fed.cli.quantities import bytes_from
 from bdw_fed.cli.verbs.agent import OwnCredentials, found_or_joined
 from bdw_fed.cli.verbs.agent_join import CREDENTIALS
 from bdw_fed.cli.verbs.server import Directory, ListenHealth, LogLevel
@@ -151,14 +152,3 @@ def token_in(file: Path) -> str:
         return read_token(file)
     except JoinError as error:
         raise RefusedError(str(error)) from error
-
-
-def bytes_from(flag: str, text: str) -> int:
-    """The bytes of `8Gi` and the like. UsageError names the flag."""
-    from topology.errors import WrongValue
-    from topology.quantity import parse_size
-
-    try:
-        return parse_size(int(text) if text.isdigit() else text)
-    except WrongValue as error:
-        raise UsageError(f"{flag}: {error.message}") from error
