@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -18,6 +19,19 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 WORKED = sorted(page.parent.name for page in EXAMPLES.glob("*/README.md") if PRINTED.search(page.read_text()))
 
 
+CACHED = {"sweep": ("more", {f"score-{number}": number < 4 for number in range(5)})}
+"""Example -> a run of it, and which of its cached steps were not executed in it."""
+
+
+def _cached(described: str) -> dict[str, bool]:
+    found: dict[str, bool] = {}
+    for fragment in json.loads(described)["run"]["fragments"].values():
+        for progress in fragment["steps"]:
+            if progress["step"].startswith("score-") and int(progress.get("done", 0)):
+                found[progress["step"]] = bool(int(progress.get("cached", 0)))
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORKED)
 def test_an_example_prints_what_its_page_says(name: str, tmp_path: Path) -> None:
@@ -31,6 +45,9 @@ def test_an_example_prints_what_its_page_says(name: str, tmp_path: Path) -> None
     try:
         reader.types(script)
         assert reader.types(last) == printed["text"]
+        if name in CACHED:
+            run, expected = CACHED[name]
+            assert _cached(reader.types(f"bdw-fed describe run {run} -o json")) == expected
     finally:
         reader.types("bdw-fed down", check=False)
 

@@ -196,7 +196,7 @@ def test_the_replacement_is_the_result_if_it_ends_before_the_lost_cluster_is_bac
 @pytest.mark.parametrize(("stalled", "line"), [(False, ""), (True, "r.-2")])
 def test_the_line_that_is_further_counts(stalled: bool, line: str) -> None:
     """A cluster that works on behind a broken link keeps its lead; one that stood still is overtaken."""
-    mishap = Mishap(6.0, "fog1", 60.0 if stalled else 6.5, stalled=stalled)
+    mishap = Mishap(6.0, "fog1", 90.0 if stalled else 6.5, stalled=stalled)
     run = check(ran([mishap], 4.0, keep="furthest", count=24), 24)
     assert run.line == line
     assert run.ended_at > mishap.at + mishap.seconds, "a line had ended before there was something to choose"
