@@ -122,7 +122,7 @@ def step(
 
     `version`: by default one that is made of the code, so that changed code is another version. `output`: the name of
     what is returned ("result"). `files`: outputs that are written to `out[NAME]`, with their format or None. `image`,
-    `env` as in the step's `run`; other fields (`resources`, `pool`, `timeout`, `retry`) as in its `spec`.
+    `env` as in the step's `run`; other fields (`resources`, `pool`, `timeout`, `retry`, `cache`) as in its `spec`.
     """
     run = {name: value for name, value in (("image", image), ("env", dict(env) if env else None)) if value}
 

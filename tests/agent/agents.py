@@ -20,6 +20,7 @@ from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import (
     Action,
     Append,
+    ClockRead,
     DesiredChanged,
     Event,
     FragmentAssigned,
@@ -54,6 +55,8 @@ class NotingCore:
     def handle_all(self, events: Iterable[Event], now: float) -> list[Action]:
         actions: list[Action] = []
         for event in events:
+            if isinstance(event, ClockRead):
+                continue
             self.events.append(event)
             if isinstance(event, FragmentAssigned):
                 taken = model_pb2.Fragment.FromString(event.fragment)

@@ -44,7 +44,9 @@ def frequent(counts: list[dict[str, int]], *, stretch: float = 1.0) -> str:
     return " ".join(sibling.cut(ranked(total))) * math.ceil(stretch)
 
 
-@step(version="3", files={"rows": "csv"}, resources={"cpus": 2}, image="python:3.11-slim", env={"LC_ALL": "C"})
+@step(
+    version="3", files={"rows": "csv"}, resources={"cpus": 2}, image="python:3.11-slim", env={"LC_ALL": "C"}, cache=True
+)
 def clean(raw: Path, notes: bytes | None = None, *, out: dict[str, Path], mode: Literal["a", "b"] = "a") -> None:
     out["rows"].write_bytes(raw.read_bytes())
 
@@ -69,6 +71,7 @@ def test_files_formats_images_and_resources_are_told() -> None:
     assert model.spec.inputs["notes"].optional
     assert model.spec.outputs["rows"].format == "csv"
     assert model.spec.resources.cpus == 2
+    assert model.spec.cache.enabled
     assert (model.spec.run.image, model.spec.run.env) == ("python:3.11-slim", {"LC_ALL": "C"})
     assert model.spec.parameters["mode"].enum == ("a", "b")
 

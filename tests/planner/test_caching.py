@@ -11,6 +11,7 @@ from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.compile import Definition
 from control_plane.planner.core import plan
 from tests.planner.conftest import Case
+from workflow.flow.hooks import hooked
 
 TEXT = """
 kind: Topology
@@ -132,3 +133,14 @@ def test_of_a_run_that_takes_nothing_from_the_caches_the_key_is_the_same(case: C
     usual, fresh = caching(case(TEXT)), caching(case(TEXT), fresh=True)
     assert (usual.fresh, fresh.fresh) == (False, True)
     assert usual.key == fresh.key
+
+
+def test_a_hook_is_executed_for_what_it_does_whatever_its_step_says(case: Callable[[str], Case]) -> None:
+    lone = TEXT.replace("  inputs: {row: {format: csv}}\n", "").replace("{in.row}", "x")
+    hooks = lone.replace(
+        "  steps:\n    - {name: first, use: work@1, in: {row: {from: inputs.rows, split: {size: 1MiB}}}}",
+        "  steps:\n    - {name: first, use: work@1}\n  hooks: {exit: {use: work@1}}",
+    )
+    usual = case(hooks)
+    assert caching(usual).key
+    assert not caching(replace(usual, workflow=hooked(usual.workflow, "exit", {})), step="exit").key

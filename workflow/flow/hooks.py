@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from topology.problems import Path, Positions, Problem, Severity
-from workflow.model import Hook, Policy, Scalar, StepUse, Value, Workflow
+from workflow.model import Caching, Hook, Policy, Scalar, StepUse, Value, Workflow
 from workflow.placeholders import Placeholder, escaped, parse
 
 Moment = Literal["exit", "success", "failure"]
@@ -36,6 +36,7 @@ def hooked(workflow: Workflow, moment: str, facts: Mapping[str, str]) -> Workflo
         timeout=hook.timeout,
         retry=hook.retry,
         resources=hook.resources,
+        cache=Caching(enabled=False),  # it is executed for what it does
     )
     spec = workflow.spec.model_copy(
         update={"steps": (use,), "inputs": {}, "outputs": {}, "policy": Policy(), "hooks": type(workflow.spec.hooks)()}
