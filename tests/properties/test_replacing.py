@@ -40,7 +40,7 @@ class Replacing(World):
         self.read: dict[bytes, list[list[bytes]]] = {}  # contents that a task was executed on, by whomever
         self.reached: set[bytes] = set()  # tasks of lost clusters whose units others had heard of, all of them
         self.repeated: list[bytes] = []  # of these: executed elsewhere, though it was not known to be needed
-        self.recalled: set[tuple[int, str, bytes]] = set()
+        self.counted: set[tuple[int, str, bytes]] = set()  # done in an epoch by a cluster: from then on made again
         self.again: list[bytes] = []
         self.taken: dict[str, int] = {}  # cluster -> epoch of the fragment that it has
         self.told_late: list[tuple[int, str, messages.Event]] = []  # step at which the hub reaches a cluster
@@ -137,20 +137,20 @@ class Replacing(World):
         if isinstance(record, records.Committed):
             self.read.setdefault(record.task, []).append(contents)
             first = self.executed.setdefault((agent.cluster, record.task), epoch)
-            if key in self.recalled or (first == epoch and (agent.cluster, record.task) in self.results):
+            if key in self.counted:
                 return  # made again
             if first < epoch:
                 self.again.append(record.task)
             if record.task in self.reached and epoch == self.epoch:
                 self.repeated.append(record.task)
         else:
-            assert key not in self.recalled
+            assert key not in self.counted
             changed = any(
                 live.run.units[unit].generation for units in live.inputs(task) for unit in units
             )  # since then
             assert changed or contents in self.read[record.task], "a result of other inputs is taken for this one"
-            self.recalled.add(key)
         self.results[agent.cluster, record.task] = "done"
+        self.counted.add(key)
         for edge, unit in consumed_by(live.graph.steps[task.step], task):
             self.consumed_in[epoch, edge, unit] += 1
 

@@ -58,6 +58,10 @@ class Trying(Replacing):
 class AtOnce(Trying):
     slow = False
 
+    def starting(self) -> bool:
+        """No time passes either while the hub's words are on their way, or what is retained could run out."""
+        return super().starting() or bool(self.told_late) or any(agent.hub for agent in self.agents.values())
+
 
 def tried(seed: int, moments: Sequence[int], faults: Faults | None = None, kind: type[Trying] = Trying) -> Trying:
     world = kind(seed, moments, faults, 0.0 if kind is AtOnce else 0.5)
