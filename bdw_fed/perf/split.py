@@ -120,7 +120,7 @@ def _split(file: Path, parts: Path, *, members: bool = False) -> None:
     parts.mkdir()
     form = _form(file)
     spec = SplitSpec(members=True, format=form) if members else SplitSpec(size=_PART, header=form == "csv", format=form)
-    size = sum(part.size for made in make_parts(file, spec, parts, lambda: False, SMALL) for part in made)
+    size = sum(part.size for made in make_parts(file, spec, lambda: parts, lambda: False, SMALL) for part in made)
     if not size:
         raise PerfError(f"{file.name} was split into nothing")
 

@@ -23,6 +23,7 @@ from workflow.formats import DIRECTORY
 
 if TYPE_CHECKING:
     from cluster_agent.data.segment import Segment
+    from cluster_agent.data.tiers.shelf import Shelf
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}")
 
@@ -36,18 +37,26 @@ class UnitKey(NamedTuple):
 
 
 class Content(msgspec.Struct, eq=False, gc=False):
-    """Bytes that the store has: BLAKE3 digest, size in bytes, and either a file or a place in the journal."""
+    """Bytes that the store has: BLAKE3 digest, size in bytes, and a file, a place in the journal or one far away."""
 
     digest: bytes
     size: int
-    path: Path | None = None  # the file; None: in the journal
+    path: Path | None = None  # the file; None: in the journal, or away
     stamp: int = 0  # the file's st_mtime_ns when the digest was made
     foreign: bool = False  # the file is a dataset's, not ours to count or to change
     shared: bool = True  # may serve further units of the same digest
-    refs: int = 0  # units that name the file
+    names: set[UnitKey] | None = None  # the units that name it, where it is large
+    cold: bool = False  # its run has ended
+    shelf: Shelf | None = None  # where its file lies, which may change; None where it is a dataset's elsewhere
+    away: str = ""  # its name in the object store, where it lies only there
     data: bytes | None = None  # what the journal has in memory; `find` and `read` always give it
     segment: Segment | None = None  # where in the journal, at which offset of it
     offset: int = 0
+
+    @property
+    def large(self) -> bool:
+        """It is in no journal."""
+        return self.path is not None or bool(self.away)
 
     @property
     def file(self) -> Path:
@@ -80,8 +89,16 @@ class Store(abc.ABC):
         """Have a unit's bytes here, where a dataset's file could only be referred to. Same errors as `find`."""
 
     @abc.abstractmethod
-    def link(self, key: UnitKey, target: Path) -> Content:
-        """Put a unit's content at `target`, a large one without copying. Same errors as `find`."""
+    async def bring(self, keys: Collection[UnitKey]) -> None:
+        """Have units' bytes on this node, where they are in object storage. SharedStoreError: not now, but they are not
+        lost; else the same errors as `find`."""
+
+    @abc.abstractmethod
+    def link(self, key: UnitKey, target: Path, held: list[Path] | None = None) -> Content:
+        """Put a unit's content at `target`, a large one without copying. Same errors as `find`.
+
+        `held` gets what is to be removed together with the target.
+        """
 
     @abc.abstractmethod
     def put(self, key: UnitKey, data: bytes, digest: bytes | None = None) -> Content:
@@ -112,8 +129,8 @@ class Store(abc.ABC):
         """Forget units; unknown ones are ignored."""
 
     @abc.abstractmethod
-    async def end_run(self, namespace: str, run: str, keep: Collection[bytes]) -> None:
-        """Forget all units of a run but those in `keep`."""
+    async def end_run(self, namespace: str, run: str, keep: Collection[bytes], shared: Collection[bytes] = ()) -> None:
+        """Forget all units of a run but those in `keep`; those in `shared` go to object storage, if there is one."""
 
 
 def path_part(name: str) -> str:

@@ -19,6 +19,10 @@ class ContentChangedError(DataError):
     """A file of the store, or a dataset opened in place, is not what it was when its digest was made."""
 
 
+class UnitAwayError(DataError):
+    """The unit's bytes are in object storage: they have to be brought before they are used."""
+
+
 class JournalError(DataError):
     """A file of the node's journal can't be read by this release."""
 

@@ -7,7 +7,6 @@ last time, every content is checked against its digest before it is believed.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cluster_agent.data.base import Content, UnitKey
+from cluster_agent.data.references import REFERENCE, read_reference
 from wire.digests import DIGEST_BYTES, ID_BYTES, content_digest
 
 Runs = dict[tuple[str, str], dict[bytes, Content]]
@@ -22,19 +22,25 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def take_inventory(root: Path, runs: Runs) -> list[Content]:
-    """All content below `root` that units name; these go into `runs`, the rest is removed. Blocks."""
+    """All content below `root` that units name; those not yet in `runs` go there, the rest is removed. Blocks."""
     by_inode = _contents(root)
+    by_object: dict[str, Content] = {}
     for key, path, inode in _unit_files(root / "units"):
-        named = _read_reference(path) if path.suffix == ".ref" else by_inode.get(inode)
-        if named is None:
+        named = read_reference(path) if path.suffix == REFERENCE else by_inode.get(inode)
+        if named is not None and named.away:
+            named = by_object.setdefault(named.away, named)
+        units = runs.setdefault((key.namespace, key.run), {})
+        if named is None or key.unit in units:  # it was moved, when a crash came between: the earlier inventory counts
             path.unlink()
             continue
-        named.refs += 1
-        runs.setdefault((key.namespace, key.run), {})[key.unit] = named
+        if named.names is None:
+            named.names = set()
+        named.names.add(key)
+        units[key.unit] = named
     for content in by_inode.values():
-        if content.refs == 0:
+        if not content.names:
             content.file.unlink()
-    return [content for content in by_inode.values() if content.refs]
+    return [content for content in by_inode.values() if content.names]
 
 
 def _contents(root: Path) -> dict[int, Content]:
@@ -92,12 +98,3 @@ def _from_hex(name: str, length: int) -> bytes | None:
     except ValueError:
         return None
     return value if len(value) == length else None
-
-
-def _read_reference(path: Path) -> Content | None:
-    try:
-        told = json.loads(path.read_text())
-        digest = bytes.fromhex(told["digest"])
-        return Content(digest, told["size"], Path(told["path"]), told["mtime_ns"], foreign=True, shared=False)
-    except (ValueError, KeyError):
-        return None

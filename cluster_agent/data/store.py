@@ -1,17 +1,12 @@
-"""The store on a disk: small units in a journal, large content by its digest with units as hard links to it.
+"""A node's store: small units in a journal, large content in files by its digest with units as hard links to them.
 
     <root>/journal/                            small units, and results to be told (see `journal`)
-    <root>/content/<aa>/<digest hex>[.<n>]     the bytes, mode 0444
-    <root>/units/<namespace>/<run>/<unit hex>  a hard link to the content
-    <root>/units/<namespace>/<run>/<unit hex>.ref   a dataset's file on another file system: JSON
-    <root>/partial/                            transfers that are not complete
-    <root>/trash/                              what a thread is removing
+    <root>/content, units, partial, trash      files (see `tiers.shelf`); in memory too, within a budget
+    <root>/units/<namespace>/<run>/<unit hex>.ref   a unit whose bytes lie elsewhere (see `references`)
 
 The index is in memory, and made again from the journal and the directories at start (see `inventory`). What counts is
-done on the event loop, so that index and directories change together; hashing, syncing and removing large files happen
-in threads, on files that nobody else can reach. Content goes when its last unit does: it is renamed into the trash at
-once, and removed when there is time. `.<n>` are further copies for content that more units name than a file can have
-links.
+done on the event loop, so that index and directories change together; hashing, copying, syncing and removing large
+files happen in threads, on files that nobody else can reach. Content goes when its last unit does.
 """
 
 from __future__ import annotations
@@ -19,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import itertools
-import json
 import os
 import re
 import shutil
@@ -31,13 +24,23 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from cluster_agent.data.base import Content, Store, UnitKey, path_part
+from cluster_agent.data.base import Content, Store, UnitKey
 from cluster_agent.data.datasets import DatasetDigests
-from cluster_agent.data.errors import ContentChangedError, NoSpaceError, NotAFileError, UnitMissingError
-from cluster_agent.data.inventory import Runs, take_inventory
+from cluster_agent.data.errors import (
+    ContentChangedError,
+    NoSpaceError,
+    NotAFileError,
+    UnitAwayError,
+    UnitMissingError,
+)
+from cluster_agent.data.inventory import Runs
 from cluster_agent.data.journal import Journal
+from cluster_agent.data.references import REFERENCE, reference_text
+from cluster_agent.data.shared.errors import SharedStoreError
 from cluster_agent.data.sync import GroupSync
-from cluster_agent.data.trash import Trash
+from cluster_agent.data.tiers.memory import MemoryTier
+from cluster_agent.data.tiers.moving import Moving, Places
+from cluster_agent.data.tiers.shelf import Shelf, check, link
 from cluster_agent.orders.messages import SMALL
 from wire.digests import bytes_digest, content_digest
 
@@ -45,6 +48,8 @@ _HASH_INLINE_BYTES = 128 << 10
 _FREE_AT_ONCE = 256
 TRANSFER = re.compile(r"([0-9a-f]{64})(?:\.done)?")  # the names of what is arriving, by digest
 _RESERVE_BYTES = 64 << 20  # kept free for tasks, which free space by getting on
+
+_DISK_ONLY = Places()
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -56,10 +61,17 @@ class DiskStore(Store):
     Contents of up to `small` bytes are kept in the journal.
     """
 
-    def __init__(self, root: Path, *, durability: str = "process", capacity: int = 0, small: int = SMALL) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        durability: str = "process",
+        capacity: int = 0,
+        small: int = SMALL,
+        places: Places = _DISK_ONLY,
+    ) -> None:
         self.root = root
         self.durability = durability
-        self.stored_bytes = 0
         self.small = small
         self.on_full: Callable[[int], None] = lambda _: None  # so many bytes are needed; whoever can spare some
         self._capacity = capacity
@@ -71,16 +83,21 @@ class DiskStore(Store):
         self.journal = Journal(root / "journal")
         self._small: dict[bytes, Content] = {}  # by digest, the newest of each
         self._sync = GroupSync(root, self._executor, self.journal)
-        self._numbers = itertools.count()
-        self._trash = Trash(root / "trash", self._executor)
-        for name in ("content", "units", "partial"):
-            (root / name).mkdir(parents=True, exist_ok=True)
-        for path in (root / "partial").iterdir():
+        self._small_bytes = 0
+        self._disk = Shelf(root, self._executor, self._sync.touched)
+        for path in self.partial.iterdir():
             if not TRANSFER.fullmatch(path.name):  # what was in the middle of being made here: it is begun anew
                 path.unlink()
-        for content in take_inventory(root, self._runs):
-            self._contents[content.digest] = content
-            self.stored_bytes += 0 if content.foreign else content.size
+        self._tiers = Moving(
+            self._disk,
+            places,
+            self._executor,
+            free_bytes=self.free_bytes,
+            check_space=self.check_space,
+            drop=self._drop,
+        )
+        for content in self._tiers.inventory(self._runs):
+            self._contents.setdefault(content.digest, content)
         for key, content in list(self.journal.units()):
             if key.unit in self._runs.get(key[:2], {}):
                 self.journal.free(content)  # its free was not written before the crash; the file is newer
@@ -90,14 +107,28 @@ class DiskStore(Store):
     @property
     def partial(self) -> Path:
         """Where transfers keep what they have so far."""
-        return self.root / "partial"
+        return self._disk.partial
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes on the disk."""
+        return self._disk.used + self._small_bytes
+
+    @property
+    def memory(self) -> MemoryTier | None:
+        """The tier in memory."""
+        return self._tiers.memory
 
     # ------------------------------------------------------------------------------------------------- questions
 
     def find(self, key: UnitKey) -> Content:
         content = self._named(key)
         if content.path is not None:
-            self._check(content)
+            check(content)
+            if content.shelf is not None:
+                content.shelf.use(content)
+        elif content.away:
+            raise UnitAwayError(f"unit {key.unit.hex()} of run {key.run} is in object storage, and was not brought")
         elif content.data is None:
             content = Content(content.digest, content.size, data=self.journal.read(content))
         return content
@@ -105,7 +136,10 @@ class DiskStore(Store):
     async def verify(self, key: UnitKey, digest: bytes) -> bool:
         """Whether the unit is here with the very bytes of `digest`: they are read. Damaged content is dropped."""
         try:
+            await self.bring([key])
             content = self.find(key)
+        except SharedStoreError:  # nobody knows, so it is not lost
+            return self._named(key).digest == digest
         except UnitMissingError:
             return False
         except ContentChangedError:
@@ -117,8 +151,8 @@ class DiskStore(Store):
             return bytes_digest(content.data) == digest
         try:
             sound = await self._in_thread(content_digest, content.file) == digest
-        except FileNotFoundError:  # freed meanwhile
-            return False
+        except FileNotFoundError:  # freed meanwhile, or moved
+            return self._runs.get(key[:2], {}).get(key.unit) is content and await self.verify(key, digest)
         if not sound and self._contents.get(digest) is content:
             self._drop(content)
         return sound
@@ -132,7 +166,8 @@ class DiskStore(Store):
         return key.unit in self._runs.get(key[:2], {})
 
     def has(self, digest: bytes) -> bool:
-        return digest in self._small or digest in self._contents
+        content = self._contents.get(digest)
+        return digest in self._small or (content is not None and content.path is not None)
 
     def units(self) -> Iterator[UnitKey]:
         for (namespace, run), units in self._runs.items():
@@ -193,15 +228,12 @@ class DiskStore(Store):
             return self.put(key, data, digest)
         content = self._sound(digest)
         if content is None:
-            content = Content(digest, size, self._content_path(digest), changed, foreign=True)
-            content.file.parent.mkdir(exist_ok=True)
             try:
-                os.link(file, content.file)
+                content = self._contents[digest] = self._disk.link_in(file, digest, size, changed)
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
                     raise
-                return self._refer(file, key, Content(digest, size, file, changed, True, False))
-            self._contents[digest] = content
+                return self._refer(key, Content(digest, size, file, changed, True, False))
         self._name(key, content)
         return content
 
@@ -216,7 +248,7 @@ class DiskStore(Store):
     async def _copy(self, key: UnitKey, content: Content) -> None:
         """Place a copy of a dataset's file, under the name of its unit."""
         self.check_space(content.size)
-        copy = self.partial / f".{content.digest.hex()}.{next(self._numbers)}.copy"
+        copy = self._disk.fresh(content.digest)
         try:
             await self._in_thread(partial(shutil.copyfile, content.file), copy)
             if self.find(key) is content:  # else it was freed, or read anew, meanwhile
@@ -227,7 +259,7 @@ class DiskStore(Store):
     def name(self, key: UnitKey, digest: bytes) -> bool:
         known = self._runs.get((key.namespace, key.run), {}).get(key.unit)
         small = known if known is not None and known.digest == digest else self._small.get(digest)
-        if small is not None and small.path is None:
+        if small is not None and not small.large:
             if small is not known:
                 self.put(key, self.journal.read(small), digest)
             return True
@@ -253,21 +285,22 @@ class DiskStore(Store):
 
     # --------------------------------------------------------------------------------------------------- bytes out
 
-    def link(self, key: UnitKey, target: Path) -> Content:
+    async def bring(self, keys: Collection[UnitKey]) -> None:
+        while wanted := [content for key in keys if (content := self._named(key)).away]:
+            await self._tiers.bring(wanted)
+            self._contents.update((content.digest, content) for content in wanted if content.path is not None)
+
+    def link(self, key: UnitKey, target: Path, held: list[Path] | None = None) -> Content:
         content = self.find(key)
         if content.path is None:
             assert content.data is not None
             _write(target, content.data)
-            return content
-        if not content.shared:
+        elif not content.shared:
             target.symlink_to(content.path)
-            return content
-        try:
-            os.link(content.path, target)
-        except OSError as error:
-            if error.errno != errno.EMLINK:
-                raise
-            shutil.copyfile(content.path, target)
+        else:
+            holding = link(content, target)
+            if holding is not None and held is not None:
+                held.append(holding)
         return content
 
     # ----------------------------------------------------------------------------------------------------- freeing
@@ -279,12 +312,13 @@ class DiskStore(Store):
                 self._flush_frees()
                 await asyncio.sleep(0)
 
-    async def end_run(self, namespace: str, run: str, keep: Collection[bytes]) -> None:
+    async def end_run(self, namespace: str, run: str, keep: Collection[bytes], shared: Collection[bytes] = ()) -> None:
         kept = frozenset(keep)
         units = self._runs.get((namespace, run), {})
         await self.free([UnitKey(namespace, run, unit) for unit in units if unit not in kept])
         self.journal.end_run(namespace, run)
         self._flush_frees()
+        self._tiers.end_run(namespace, run, self._runs.get((namespace, run), {}), shared)
 
     def _flush_frees(self) -> None:
         """A full disk must not keep anybody from freeing; what is not written now is written by the next flush."""
@@ -292,8 +326,8 @@ class DiskStore(Store):
             self.flush()
 
     async def close(self) -> None:
-        """Finish removing and syncing."""
-        await self._trash.close()
+        """Finish removing and syncing; what is in memory goes to the disk, as far as there is room."""
+        await self._tiers.close()
         await self._sync.close()
         self._executor.shutdown()
         self.journal.close()
@@ -322,24 +356,15 @@ class DiskStore(Store):
             units = self._runs[key[:2]] = {}
         units[key.unit] = content
         self._small[content.digest] = content
-        self.stored_bytes += content.size
-
-    def _check(self, content: Content) -> None:
-        assert content.path is not None
-        try:
-            status = content.path.stat()
-        except FileNotFoundError:
-            raise ContentChangedError(f"{content.path} is gone") from None
-        if (status.st_size, status.st_mtime_ns) != (content.size, content.stamp):
-            raise ContentChangedError(f"{content.path} was changed after its digest was made")
+        self._small_bytes += content.size
 
     def _sound(self, digest: bytes) -> Content | None:
         """Content that may get further units. If it was damaged it is dropped, with all units that name it."""
         content = self._contents.get(digest)
-        if content is None:
+        if content is None or content.path is None:  # None, or away
             return None
         try:
-            self._check(content)
+            check(content)
         except ContentChangedError:
             self._drop(content)
             return None
@@ -347,128 +372,94 @@ class DiskStore(Store):
 
     def _drop(self, content: Content) -> None:
         """Forget all units that name it."""
-        for run, units in list(self._runs.items()):
-            for unit in [unit for unit, named in units.items() if named is content]:
-                self._forget(UnitKey(*run, unit))
-
-    def _content_path(self, digest: bytes) -> Path:
-        name = digest.hex()
-        return self.root / "content" / name[:2] / name
-
-    def _unit_path(self, key: UnitKey) -> Path:
-        return self.root / "units" / path_part(key.namespace) / path_part(key.run) / key.unit.hex()
+        for key in list(content.names or ()):
+            self._forget(key)
 
     def _place(self, file: Path, key: UnitKey, digest: bytes, size: int) -> Content:
+        shelf = self._tiers.shelf_of(file)
         content = self._sound(digest)
         if content is not None:
-            self._trash.take(file, size)
+            shelf.remove(file, size)
         else:
-            path = self._content_path(digest)
-            file.chmod(0o444)
-            _move(file, path)
-            content = Content(digest, size, path, path.stat().st_mtime_ns)
-            self._contents[digest] = content
-            self.stored_bytes += size
-            self._sync.touched(path, path.parent)
+            content = self._contents[digest] = shelf.place(file, digest, size)
         self._name(key, content)
+        self._tiers.stir()
         return content
 
     def _name(self, key: UnitKey, content: Content) -> None:
         """Make a unit of content; the newest naming of a unit counts."""
-        units = self._runs.get((key.namespace, key.run), {})
-        former = units.get(key.unit)
+        former = self._runs.get(key[:2], {}).get(key.unit)
         if former is content:
             return
-        content.refs += 1  # before the former goes, which may be the same bytes
+        _add_name(content, key)  # before the former goes, which may be the same bytes
         if former is not None:
             self._forget(key)
-        path = self._unit_path(key)
+        assert content.shelf is not None
         try:
-            try:
-                os.link(content.file, path)
-            except FileNotFoundError:  # the first of its run that is a file
-                path.parent.mkdir(parents=True, exist_ok=True)
-                os.link(content.file, path)
+            content.shelf.name(key, content)
         except OSError as error:
+            self._lose_name(content, key)
             if error.errno != errno.EMLINK:
-                content.refs -= 1
                 raise
-            content = self._further_copy(content)
-            os.link(content.file, path)
-        self._runs.setdefault((key.namespace, key.run), {})[key.unit] = content
-        self._sync.touched(path.parent)
+            shelf = content.shelf
+            content = self._contents[content.digest] = shelf.copy(content)  # serves all further units
+            _add_name(content, key)
+            shelf.name(key, content)
+        self._runs.setdefault(key[:2], {})[key.unit] = content
 
-    def _further_copy(self, full: Content) -> Content:
-        """The same bytes in a file of their own; it serves all further units of the digest."""
-        full.refs -= 1
-        path = full.file.with_name(f"{full.digest.hex()}.{next(self._numbers)}")
-        fresh = self.partial / path.name
-        shutil.copyfile(full.file, fresh)
-        fresh.chmod(0o444)
-        while path.exists():
-            path = full.file.with_name(f"{full.digest.hex()}.{next(self._numbers)}")
-        fresh.rename(path)
-        content = Content(full.digest, full.size, path, path.stat().st_mtime_ns, refs=1)
-        self._contents[full.digest] = content
-        self.stored_bytes += full.size
-        self._sync.touched(path, path.parent)
-        return content
+    def _lose_name(self, content: Content, key: UnitKey) -> None:
+        assert content.names is not None
+        content.names.discard(key)
+        if content.names:
+            return
+        if self._contents.get(content.digest) is content:
+            del self._contents[content.digest]
+        if content.shelf is not None:
+            content.shelf.discard(content)
+        else:
+            self._tiers.forget(content)
 
-    def _refer(self, file: Path, key: UnitKey, content: Content) -> Content:
-        path = self._unit_path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def _refer(self, key: UnitKey, content: Content) -> Content:
+        """Make a unit of bytes that lie elsewhere."""
         self._forget(key)
-        reference = path.with_name(f"{path.name}.ref")
-        fresh = self.partial / reference.name
-        told = {"path": str(file), "digest": content.digest.hex(), "size": content.size, "mtime_ns": content.stamp}
-        fresh.write_text(json.dumps(told))
+        path = self._disk.unit_path(key)
+        reference = path.with_name(f"{path.name}{REFERENCE}")
+        fresh = self._disk.fresh(content.digest)
+        fresh.write_text(reference_text(content))
+        path.parent.mkdir(parents=True, exist_ok=True)
         fresh.rename(reference)
-        content.refs = 1
-        self._runs.setdefault((key.namespace, key.run), {})[key.unit] = content
+        _add_name(content, key)
+        self._runs.setdefault(key[:2], {})[key.unit] = content
         self._sync.touched(reference, path.parent)
         return content
 
     def _forget(self, key: UnitKey) -> None:
-        run = (key.namespace, key.run)
-        units = self._runs.get(run, {})
+        units = self._runs.get(key[:2], {})
         content = units.pop(key.unit, None)
         if content is None:
             return
         if not units:
-            del self._runs[run]
-        if content.path is None:
+            del self._runs[key[:2]]
+        if not content.large:
             self.journal.free(content)
-            self.stored_bytes -= content.size
+            self._small_bytes -= content.size
             if self._small.get(content.digest) is content:
                 del self._small[content.digest]
+        elif content.shelf is not None:
+            content.shelf.unname(key)
+            self._lose_name(content, key)
         else:
-            path = self._unit_path(key)
-            (path if content.shared else path.with_name(f"{path.name}.ref")).unlink(missing_ok=True)
-            content.refs -= 1
-            if content.refs == 0 and content.shared:
-                self._discard(content)
+            self._disk.unname(key, REFERENCE)
+            self._lose_name(content, key)
         if not units:
-            path = self._unit_path(key)
-            for directory in (path.parent, path.parent.parent):
-                try:
-                    directory.rmdir()
-                except OSError:
-                    break  # not empty: another run, or a stray file that is not ours to judge
-
-    def _discard(self, content: Content) -> None:
-        if self._contents.get(content.digest) is content:
-            del self._contents[content.digest]
-        if self._trash.take(content.file, content.size) and not content.foreign:
-            self.stored_bytes -= content.size
+            for shelf in self._tiers.shelves:
+                shelf.tidy(key)
 
 
-def _move(file: Path, target: Path) -> None:
-    """Rename; the directory is there but for the first time."""
-    try:
-        file.rename(target)
-    except FileNotFoundError:
-        target.parent.mkdir(exist_ok=True)
-        file.rename(target)
+def _add_name(content: Content, key: UnitKey) -> None:
+    if content.names is None:
+        content.names = set()
+    content.names.add(key)
 
 
 def _write(target: Path, data: bytes) -> None:

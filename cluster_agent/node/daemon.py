@@ -29,6 +29,8 @@ from cluster_agent.data.shared.config import SharedConfig
 from cluster_agent.data.shared.giving import Giving
 from cluster_agent.data.shared.places import SharedPlaces
 from cluster_agent.data.store import DiskStore
+from cluster_agent.data.tiers.memory import SHARED_MEMORY, MemoryPlace, default_budget, memory_place
+from cluster_agent.data.tiers.moving import Places
 from cluster_agent.data.transfer.client import TransferClient
 from cluster_agent.data.transfer.readers import Readers
 from cluster_agent.data.transfer.server import DataServer
@@ -91,6 +93,8 @@ class NodeConfig:
     python: str = sys.executable  # interpreter of `python` steps
     # Where small tasks have theirs. None: in shared memory if there is any; on the disk if workers are pods.
     memory_directory: Path | None = None
+    # What units may take of that. None: a small part of the node's memory; nothing if workers are pods.
+    memory_tier: int | None = None
     secrets: Path | None = None  # what the operator keeps for steps; of pods Kubernetes knows
     kubernetes: KubernetesConfig | None = None  # workers are pods
     storage: SharedConfig = field(default_factory=SharedConfig)  # places that it shares with other nodes
@@ -112,7 +116,7 @@ async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], sto
 async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
     async with contextlib.AsyncExitStack() as stack:
         runtime = await _runtime(config)
-        store = DiskStore(config.state / "store", capacity=config.disk)
+        store = DiskStore(config.state / "store", capacity=config.disk, places=Places(_memory(config)))
         stack.push_async_callback(store.close)
         rows.recover(store, runtime.left())
         await runtime.open()
@@ -127,6 +131,21 @@ async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
         stack.push_async_callback(daemon.close)
         await daemon.open()
         yield daemon
+
+
+def _memory(config: NodeConfig) -> MemoryPlace | None:
+    """Where units may lie in memory. Pods don't see such a place."""
+    place = config.memory_directory or SHARED_MEMORY
+    if config.kubernetes is not None:
+        return None
+    budget = config.memory_tier
+    if budget is None:
+        budget = default_budget(config.memory, place)
+    try:
+        return memory_place(config.state / "store", budget, place)
+    except OSError as error:
+        _log.warning("no units are kept in memory", error=str(error))
+        return None
 
 
 async def _runtime(config: NodeConfig) -> Runtime:

@@ -96,7 +96,9 @@ class DataWork:
         """Give units a name in another line of their run. What is not here is missed by whoever needs it."""
         for count, unit in enumerate(order.units, 1):
             with contextlib.suppress(DataError, OSError):
-                content = self._store.find(UnitKey(order.namespace, order.from_run, unit))
+                known = UnitKey(order.namespace, order.from_run, unit)
+                await self._store.bring([known])
+                content = self._store.find(known)
                 self._store.name(UnitKey(order.namespace, order.run, unit), content.digest)
             if count % _ADOPTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -178,8 +180,9 @@ class DataWork:
         key = unit_key(order.key)
         error, gone = "", False
         try:
-            content = self._store.find(key)
             async with self._push_slots:
+                await self._store.bring([key])
+                content = self._store.find(key)
                 target = Source(key, order.address, order.server_name)
                 await self._client.push(content, target)
         except (UnitMissingError, ContentChangedError, NotTakenError) as failure:

@@ -3,7 +3,8 @@
 <state>/tasks/<run>/<task hex>.<attempt>/in/<port><suffix>          one unit
                                         /in/<port>/<00000><suffix>  many, in order
                                         /out/<port><suffix>         written by the step: a file, or a directory of files
-                                                                    or, where the port's units are such, a directory
+                                                                    or, where the port's units are such, a directory;
+                                                                    outputs may be in memory instead (see `writing`)
                                         /tmp                        HOME and TMPDIR
 <state>/tasks/.spare/<number>                                       emptied ones, to be renamed for the next task
 
@@ -27,6 +28,7 @@ from cluster_agent.data.base import Store, UnitKey, path_part, suffix
 from cluster_agent.data.errors import ContentChangedError, DataError
 from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.works import BUILT_IN, Assignment, Port, file_name
+from cluster_agent.node.writing import Writing, may_lie_in_memory
 from cluster_agent.orders.messages import UnitInfo
 from workflow.formats import DIRECTORY
 
@@ -73,6 +75,8 @@ class TaskDirectory:
     inputs: dict[str, Path | Sequence[Path]] = field(default_factory=dict)
     outputs: dict[str, Path] = field(default_factory=dict)
     packed: list[Packed] = field(default_factory=list)
+    writing: Writing | None = None  # where outputs are written that may lie in memory
+    held: list[Path] = field(default_factory=list)  # links for inputs that lie on another file system
     _linked: list[tuple[str, Path, tuple[int, int]]] = field(default_factory=list)
 
     @property
@@ -92,7 +96,9 @@ class TaskDirectory:
             else:
                 self.inputs[port.name] = self._link(key, store, port, units)
         for output in work.outputs:
-            self.outputs[output.name] = self.root / "out" / file_name(output.name, output.format)
+            in_memory = self.writing is not None and may_lie_in_memory(output)
+            there = self.writing.directory if self.writing is not None and in_memory else self.root / "out"
+            self.outputs[output.name] = there / file_name(output.name, output.format)
 
     def unchanged(self) -> None:
         """ContentChangedError if the task has written to one of its inputs, which it shares with others."""
@@ -129,7 +135,11 @@ class TaskDirectory:
         total = 0
         for name in ("out", "tmp", "."):
             total += _bytes_below(self.root / name, deep=name != ".")
-        return total
+        return total + self.written_to_memory()
+
+    def written_to_memory(self) -> int:
+        """Bytes of outputs in memory. Blocks."""
+        return 0 if self.writing is None else _bytes_below(self.writing.directory, deep=True)
 
     def _link(self, key: TaskKey, store: Store, port: Port, units: Sequence[UnitInfo]) -> Path | Sequence[Path]:
         paths = self._paths(port, units)
@@ -155,7 +165,7 @@ class TaskDirectory:
         return [directory / f"{index:05}{ending}" for index in range(len(units))]
 
     def _link_one(self, key: TaskKey, store: Store, port: str, unit: UnitInfo, path: Path) -> None:
-        content = store.link(UnitKey(key.namespace, key.run, unit.id), path)
+        content = store.link(UnitKey(key.namespace, key.run, unit.id), path, self.held)
         if unit.digest and unit.digest != content.digest:
             raise DataError(f"unit {unit.id.hex()} on input {port} has other bytes here than it should have")
         if content.path is None:
@@ -197,6 +207,8 @@ class Directories:
 
     def recycle(self, used: TaskDirectory) -> None:
         """Take back a directory whose task has ended, with whatever is left in it."""
+        for held in used.held:
+            held.unlink(missing_ok=True)
         path, spare = str(used.root), self._spare()
         with contextlib.suppress(OSError):
             os.rename(path, spare)  # noqa: PTH104

@@ -27,6 +27,7 @@ from cluster_agent.node.messages import Given
 from cluster_agent.node.packing import packed_output, unpack_input
 from cluster_agent.node.splitting import split
 from cluster_agent.node.works import Assignment
+from cluster_agent.node.writing import learn_size, writing_to_memory
 from cluster_agent.orders.messages import Failure, Output, Result, UnitInfo
 from cluster_agent.runtimes.base import Job, Outcome, Sink, Worker
 from wire.digests import unit_id
@@ -87,9 +88,15 @@ class Execution:
             self._directories.recycle(directory)
 
     async def _within(self, directory: TaskDirectory) -> Outcome:
+        key, _, order = self.assignment
+        inputs = [UnitKey(key.namespace, key.run, unit.id) for units in order.inputs for unit in units]
         try:
-            if self._confined:
-                await self._own_inputs()
+            await self._around.store.bring(inputs)
+            if self._confined:  # such a worker does not see datasets' files where they lie
+                for unit in inputs:
+                    await self._around.store.own(unit)
+            else:
+                directory.writing = writing_to_memory(self._around.store, self.assignment)
             directory.fill(self._around.store, self.assignment)
             for packed in directory.packed:
                 await unpack_input(packed, self._around.store, self.assignment.key)
@@ -100,15 +107,12 @@ class Execution:
                 await self._collect(directory)
         except (DataError, OSError) as error:
             return outcome_of(error)
+        finally:
+            if directory.writing is not None:
+                directory.writing.end()
         return outcome
 
     # ----------------------------------------------------------------------------------------------------- workers
-
-    async def _own_inputs(self) -> None:
-        """Such a worker does not see datasets' files where they lie."""
-        key, _, order = self.assignment
-        for unit in (unit for units in order.inputs for unit in units):
-            await self._around.store.own(UnitKey(key.namespace, key.run, unit.id))
 
     async def _work(self, worker: Worker, directory: TaskDirectory) -> Outcome:
         key, work, _ = self.assignment
@@ -130,22 +134,31 @@ class Execution:
     async def _within_quota(self, worker: Worker, job: Job, log: Sink, directory: TaskDirectory) -> Outcome:
         """The worker's outcome; or failure once all files of the task together are larger than it may write."""
         limit = self.assignment.work.resources.disk
-        if not limit:
+        if not limit and directory.writing is None:
             return await worker.execute(job, log)
         running = asyncio.create_task(worker.execute(job, log))
+        ended: Outcome | None = None
         try:
-            while not (await asyncio.wait([running], timeout=_DISK_CHECK_SECONDS))[0]:
-                if await asyncio.to_thread(directory.written) > limit:
-                    break
+            while not ended and not (await asyncio.wait([running], timeout=_DISK_CHECK_SECONDS))[0]:
+                ended = await self._too_much(directory, limit)
         finally:
             if not running.done():
                 running.cancel()
                 await asyncio.wait([running])
-        too_much = Outcome("disk", f"the task wrote too much (its limit is {limit / _MEGABYTE:g} MiB)")
         if running.cancelled():
-            return too_much
+            assert ended is not None
+            return ended
         outcome = running.result()
-        return too_much if not outcome.kind and directory.written() > limit else outcome
+        return outcome if outcome.kind or not limit else await self._too_much(directory, limit) or outcome
+
+    async def _too_much(self, directory: TaskDirectory, limit: int) -> Outcome | None:
+        """What is wrong with what the task has written so far."""
+        if limit and await asyncio.to_thread(directory.written) > limit:
+            return Outcome("disk", f"the task wrote too much (its limit is {limit / _MEGABYTE:g} MiB)")
+        writing = directory.writing
+        if writing is not None and writing.overflows(await asyncio.to_thread(directory.written_to_memory)):
+            return Outcome("room", "its outputs are too large for the memory of the node; they go to its disk")
+        return None
 
     def _environment(self, directory: TaskDirectory) -> dict[str, str]:
         key, work, _ = self.assignment
@@ -168,6 +181,7 @@ class Execution:
                 content = await self._around.store.commit(file, UnitKey(key.namespace, key.run, unit))
             info = UnitInfo(unit, content.digest, content.size, name=made.name)
             self.units.append(Output(made.port, made.index, info))
+        learn_size(self._around.store, self.assignment, self.units)
 
     def _as_file(self, made: Made) -> AbstractAsyncContextManager[Path]:
         """What the store is to take over."""
@@ -190,7 +204,7 @@ class Execution:
             if self.assignment.work.kind == "merge":
                 self.units.append(await merge_units(self.assignment, directory, store, threads))
             else:
-                await split(self.assignment, directory.temporary, store, threads, tell)
+                await split(self.assignment, directory, store, threads, tell)
         except ValueError as error:
             return Outcome("internal", str(error))
         return Outcome(seconds=loop.time() - began)

@@ -17,6 +17,7 @@ from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import DataError, WrongContentError
 from cluster_agent.data.split import Part, SplitSpec, make_parts
 from cluster_agent.data.store import DiskStore
+from cluster_agent.node.directory import TaskDirectory
 from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.works import Assignment
 from cluster_agent.orders.messages import Output, UnitInfo
@@ -25,11 +26,12 @@ from workflow.formats import HEADED, TEXTUAL, plain_name, split_format
 
 PORT = "out"
 _AHEAD = 16
+_PART_BYTES = 8 << 20  # of a part whose size nobody has told
 
 
 async def split(
     assignment: Assignment,
-    directory: Path,
+    directory: TaskDirectory,
     store: DiskStore,
     executor: Executor,
     tell: Callable[[list[Output]], None],
@@ -40,11 +42,12 @@ async def split(
     made: list[Output] = []
     for unit in (unit for units in order.inputs for unit in units):
         source = UnitKey(key.namespace, key.run, unit.id)
-        place = directory / unit.id.hex()
-        store.link(source, place)
+        place = directory.temporary / unit.id.hex()
+        store.link(source, place, directory.held)
         enter = _Entering(key, port, len(made), unit.name, store)
         try:
-            cutting = _Cutting(place, spec_of(assignment, unit), directory, store.small, executor)
+            spec = spec_of(assignment, unit)
+            cutting = _Cutting(place, spec, _folder(directory, spec, unit.size), store.small, executor)
             try:
                 async for parts in cutting.lists():
                     outputs = [await enter.part(part) for part in parts]
@@ -58,6 +61,15 @@ async def split(
             raise WrongContentError(f"{unit.name or unit.id.hex()}: {error}") from error
         store.find(source)  # or it was written to while it was cut
     return made
+
+
+def _folder(directory: TaskDirectory, spec: SplitSpec, size: int) -> Callable[[], Path]:
+    """Where the next part goes. Asked by the thread that cuts."""
+    writing = directory.writing
+    if writing is None:
+        return lambda: directory.temporary
+    part = spec.size or (-(-size // spec.count) if spec.count else _PART_BYTES)
+    return lambda: writing.directory if writing.takes(part) else directory.temporary
 
 
 def spec_of(assignment: Assignment, unit: UnitInfo) -> SplitSpec:
@@ -87,10 +99,12 @@ async def still_sound(store: DiskStore, key: UnitKey, unit: UnitInfo) -> None:
 class _Cutting:
     """A file that a thread cuts. Iterate `lists`, then `end` it in any case."""
 
-    def __init__(self, source: Path, spec: SplitSpec, directory: Path, small: int, executor: Executor) -> None:
+    def __init__(
+        self, source: Path, spec: SplitSpec, folder: Callable[[], Path], small: int, executor: Executor
+    ) -> None:
         self._source = source
         self._spec = spec
-        self._directory = directory
+        self._folder = folder
         self._small = small
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
@@ -126,7 +140,7 @@ class _Cutting:
 
     def _cut(self) -> None:
         try:
-            for parts in make_parts(self._source, self._spec, self._directory, self._stopped.is_set, self._small):
+            for parts in make_parts(self._source, self._spec, self._folder, self._stopped.is_set, self._small):
                 self._room.acquire()
                 if self._stopped.is_set():
                     return

@@ -18,6 +18,7 @@ from typing import Literal
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.planner.caching import cached
+from control_plane.planner.edges import place_units
 from control_plane.planner.execution import execution, of_a_slot
 from topology.model import Topology
 from wire.errors import ProblemError
@@ -184,6 +185,7 @@ def compiled(
     for name, caching in wanted.items():
         if caching.enabled:
             vertices[name].step.cache.CopyFrom(cached(vertices[name].step, caching, fresh=fresh))
+    place_units(workflow, vertices)
     whole = Graph(vertices)
     _pin(whole)
     return whole

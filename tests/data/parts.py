@@ -20,7 +20,7 @@ def parts_of(
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(blocks, "BLOCK_BYTES", block):
         source = Path(folder) / "source"
         source.write_bytes(content)
-        lists = make_parts(source, spec, Path(folder), lambda: False, small)
+        lists = make_parts(source, spec, lambda: Path(folder), lambda: False, small)
         parts = [(part, bytes_of(part)) for part in itertools.chain.from_iterable(lists)]
         left = {path.name for path in Path(folder).iterdir()} - {"source"}
     assert [part.index for part, _ in parts] == list(range(len(parts)))

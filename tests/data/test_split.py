@@ -99,7 +99,9 @@ def test_a_source_that_becomes_shorter_is_told(tmp_path: Path) -> None:
     for small in (-1, 100):
         source.write_bytes(b"a\nb\n" * 10)
         with mock.patch.object(blocks, "BLOCK_BYTES", 10):
-            lists = make_parts(source, SplitSpec(lines=10), tmp_path, lambda: os.truncate(source, 30) or False, small)
+            lists = make_parts(
+                source, SplitSpec(lines=10), lambda: tmp_path, lambda: os.truncate(source, 30) or False, small
+            )
             with pytest.raises(ContentChangedError, match="became shorter"):
                 list(lists)
 
@@ -115,7 +117,7 @@ def test_stopping_leaves_no_part_half_told(tmp_path: Path) -> None:
     source.write_bytes(b"a\nbcd\ne\n")
     asked = iter([False, False, True])
     with mock.patch.object(blocks, "BLOCK_BYTES", 2):
-        lists = make_parts(source, SplitSpec(lines=1), tmp_path, lambda: next(asked), -1)
+        lists = make_parts(source, SplitSpec(lines=1), lambda: tmp_path, lambda: next(asked), -1)
         assert [[part.index for part in parts] for parts in lists] == [[0]]
     assert {path.name for path in tmp_path.iterdir()} == {"source", "0"}
 

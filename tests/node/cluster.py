@@ -181,7 +181,14 @@ class Cluster:
             state=self.directory / name,
             agent=self.address,
             credentials=self.members.credentials(Role.NODE, f"{CLUSTER}/{name}"),
-            **{"listen_data": "127.0.0.1:0", "cpus": 2.0, "memory": 2 << 30, **self.options, **options},
+            **{
+                "listen_data": "127.0.0.1:0",
+                "cpus": 2.0,
+                "memory": 2 << 30,
+                "memory_tier": 0,
+                **self.options,
+                **options,
+            },
         )
 
     async def start(self, name: str = "n1", **options: Any) -> Node:
@@ -251,8 +258,9 @@ def order(
     timeout: float = 0.0,
     resources: model_pb2.Resources | None = None,
     parts: int = 0,
+    store: str = "",
 ) -> words.Task:
-    """A task. `outputs` are ports, "name:format", optional ones with a "?" at the end."""
+    """A task. `outputs` are ports, "name:format", optional ones with a "?" at the end; `store` is said of all."""
     told = list(inputs)
     ids = [(port.port, [unit.id for unit in port.units]) for port in told]
     task = task_id(NAMESPACE, run, step, [*ids, (str(number), [])])
@@ -267,6 +275,7 @@ def order(
                 name=port.rstrip("?").partition(":")[0],
                 format=port.rstrip("?").partition(":")[2],
                 optional=port.endswith("?"),
+                store=store,
             )
             for port in outputs
         ],

@@ -62,6 +62,9 @@ def _bindings(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
         if binding.merge and binding.gather != "all":
             message = f"merge: {binding.merge} makes one file of all units, but nothing here gathers all"
             yield where.problem((*path, port, "merge"), message, f"write {_GATHER} beside it, or leave merge out")
+        if binding.store and binding.source_step == "inputs" and not (binding.split or binding.merge):
+            message = "a dataset's file is read where it lies, and store is about what is made in a run"
+            yield where.problem((*path, port, "store"), message, "leave store out, or split the file")
 
 
 def _words(binding: Binding) -> list[str]:

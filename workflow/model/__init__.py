@@ -6,7 +6,7 @@ durations seconds. Names follow the file, but where Python has the word for itse
 and `as` is `form`.
 """
 
-from workflow.model.edges import Batch, Binding, Pairing, Split, WorkflowInput, WorkflowOutput
+from workflow.model.edges import Batch, Binding, Pairing, Split, Store, WorkflowInput, WorkflowOutput
 from workflow.model.names import ParameterType, Scalar, Value, plain_value
 from workflow.model.step import (
     KINDS,
@@ -54,6 +54,7 @@ __all__ = [
     "StepMetadata",
     "StepSpec",
     "StepUse",
+    "Store",
     "Timeout",
     "Toleration",
     "Value",

@@ -17,6 +17,9 @@ Pairing = Literal[
     "each", "same_cluster", "gather_all", "gather_each", "gather_tree", "group", "broadcast", "cross", "zip"
 ]
 
+Store = Literal["auto", "memory", "disk", "shared"]
+"""Where units lie: as the node sees fit, or, while there is room, in memory; on its disk; in what nodes share too."""
+
 _GATHERING: Mapping[str, Pairing] = {"all": "gather_all", "each-cluster": "gather_each", "tree": "gather_tree"}
 
 
@@ -107,6 +110,7 @@ class Binding(Model):
     zip: Literal[True] | None = None  # each task takes one unit of each such port, of the same lineage
     cross: Literal[True] | None = None  # each of its units makes a task with each driving unit
     broadcast: Literal[True] | None = None  # each task takes all units, which are copied to where there are tasks
+    store: Store | None = None  # where what it reads lies until it is read; None: auto
 
     @property
     def source_step(self) -> str:
@@ -148,12 +152,14 @@ class Binding(Model):
 
 
 class WorkflowOutput(Model):
-    """A result: the units of a step's port. Written `STEP.PORT`, or `{from: STEP.PORT, file: NAME, merge: FORMAT}`."""
+    """A result: the units of a step's port. Written `STEP.PORT`, or `{from: STEP.PORT, file: NAME, …}`."""
 
     source: Reference = Field(alias="from")
     also: Many[Reference] = ()  # further ports, whose units belong to it as well
     file: FileName | None = None
     merge: MergeFormat | None = None  # all units as one file
+    retain: Duration | None = Field(default=None, gt=0)  # after the run's end; None: as long as the hub keeps the run
+    store: Literal["disk", "shared"] | None = None  # where it lies after the run's end; None: disk
 
     @property
     def source_step(self) -> str:

@@ -55,6 +55,14 @@ def command(
     memory_directory: Annotated[
         str, Option(("--memory-directory",), "Where small tasks have their files. Default: shared memory.", "DIRECTORY")
     ] = "",
+    memory_tier: Annotated[
+        str,
+        Option(
+            ("--memory-tier",),
+            "Of processes: memory that units may take. Default: a sixteenth of what workers have.",
+            "SIZE",
+        ),
+    ] = "",
     secrets: Annotated[
         Path | None,
         Option(("--secrets",), "Of processes: what steps may ask for, NAMESPACE/NAME/KEY below it.", "DIRECTORY"),
@@ -130,6 +138,7 @@ def command(
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),
         memory_directory=Path(memory_directory) if memory_directory else None,
+        memory_tier=bytes_from("--memory-tier", memory_tier) if memory_tier else None,
         secrets=secrets,
         kubernetes=kubernetes,
     )

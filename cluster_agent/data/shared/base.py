@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 
 from cluster_agent.data.shared.errors import MissingError
+from wire.digests import bytes_digest
 
 
 class SharedStore(abc.ABC):
@@ -37,6 +38,10 @@ class SharedStore(abc.ABC):
     @abc.abstractmethod
     async def read(self, name: str) -> bytes:
         """A content. MissingError."""
+
+    async def digest(self, name: str) -> bytes:
+        """The digest of a content as it is there. MissingError."""
+        return bytes_digest(await self.read(name))
 
     @abc.abstractmethod
     async def delete(self, names: Collection[str]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from cluster_agent.data.shared.base import SharedStore
 from cluster_agent.data.shared.config import ObjectsConfig, secret
 from cluster_agent.data.shared.errors import MissingError, SharedStoreError
+from wire.digests import ContentHasher
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Credential, S3Store
@@ -65,6 +66,16 @@ class ObjectStore(SharedStore):
         with self._told(name, reading=True):
             answer = await obstore.get_async(self._store, name)
             return bytes(await answer.bytes_async())
+
+    async def digest(self, name: str) -> bytes:
+        import obstore
+
+        hasher = ContentHasher()
+        with self._told(name, reading=True):
+            answer = await obstore.get_async(self._store, name)
+            async for piece in answer.stream(min_chunk_size=_PIECE_BYTES):
+                await asyncio.to_thread(hasher.update, memoryview(piece))
+        return hasher.digest()
 
     async def delete(self, names: Collection[str]) -> None:
         import obstore

@@ -22,9 +22,9 @@ _MOST_HEADER = 16 << 20  # bytes; a longer first record is no header
 
 
 def make_parts(
-    source: Path, spec: SplitSpec, directory: Path, stopped: Callable[[], bool], small: int
+    source: Path, spec: SplitSpec, folder: Callable[[], Path], stopped: Callable[[], bool], small: int
 ) -> Iterator[list[Part]]:
-    """Make all parts: those of up to `small` bytes in memory, others as files in `directory`; lists of them, in order.
+    """Make all parts: those of up to `small` bytes in memory, others as files in `folder()`; lists of them, in order.
 
     Blocks; `stopped` is asked before each block and ends it early. WrongContentError where the file is not of its
     format, ContentChangedError if it becomes shorter.
@@ -36,9 +36,9 @@ def make_parts(
                 f"at byte 0: the Parquet file is compressed as a whole ({compressed}), and can be read from its end "
                 "only; decompress it: Parquet compresses its pages itself"
             )
-        yield from divide(source, spec, directory, stopped, small)
+        yield from divide(source, spec, folder, stopped, small)
         return
-    writer = Writer(directory, small)
+    writer = Writer(folder, small)
     found = blocks(source, compressed)
     if spec.format == "tar":
         found = aligned(found)

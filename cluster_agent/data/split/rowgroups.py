@@ -21,12 +21,12 @@ _PIECE_BYTES = 1 << 20
 
 
 def divide(
-    source: Path, spec: SplitSpec, directory: Path, stopped: Callable[[], bool], small: int
+    source: Path, spec: SplitSpec, folder: Callable[[], Path], stopped: Callable[[], bool], small: int
 ) -> Iterator[list[Part]]:
     """As `make_parts`."""
     with source.open("rb", buffering=0) as file:
         footer = footer_of(file)
-        writer = Writer(directory, small, MAGIC)
+        writer = Writer(folder, small, MAGIC)
         try:
             for groups in _chosen(footer, spec):
                 offsets = accumulate((group.size for group in groups), initial=len(MAGIC))

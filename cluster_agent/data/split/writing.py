@@ -7,6 +7,7 @@ was written since the last `mark` is taken back and begins the next part.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
@@ -17,14 +18,15 @@ _PIECE_BYTES = 1 << 20
 
 
 class Writer:
-    """Parts of up to `small` bytes are kept in memory, others are files in `directory`. Each begins with `header` and
-    ends with `trailer`. Whoever writes empties `made`, and calls `close` in the end."""
+    """Parts of up to `small` bytes are kept in memory, others are files, each in the folder that is told as it begins.
+    Each begins with `header` and ends with `trailer`. Whoever writes empties `made`, and calls `close` in the end."""
 
-    def __init__(self, directory: Path, small: int, header: bytes = b"", trailer: bytes = b"") -> None:
+    def __init__(self, folder: Callable[[], Path], small: int, header: bytes = b"", trailer: bytes = b"") -> None:
         self.made: list[Part] = []
         self.header = header
         self.trailer = trailer
-        self._directory = directory
+        self._folder = folder
+        self._path = Path()
         self._small = small
         self._index = 0
         self._memory = bytearray()
@@ -40,6 +42,7 @@ class Writer:
             if len(self.header) + self._length + len(self.trailer) <= self._small:
                 self._memory += data
                 return
+            self._path = self._folder() / str(self._index)
             self._file = self._path.open("wb+", buffering=0)
             self._write(self.header)
             self._write(self._memory)
@@ -106,10 +109,6 @@ class Writer:
             self._file.close()
             self._path.unlink()
             self._file = None
-
-    @property
-    def _path(self) -> Path:
-        return self._directory / str(self._index)
 
     def _begin_next(self) -> None:
         self._index += 1

@@ -30,6 +30,7 @@ import structlog
 
 from cluster_agent.data.base import Content, Store, UnitKey
 from cluster_agent.data.errors import DataError
+from cluster_agent.data.shared.errors import SharedStoreError
 from cluster_agent.data.transfer import many
 from cluster_agent.data.transfer.arrivals import Arrivals, PushRefusedError
 from cluster_agent.data.transfer.channel import BrokenError, Channel, head
@@ -209,8 +210,11 @@ class DataServer:
         Of one that is not here but expected, where it goes on.
         """
         try:
+            await self._store.bring([key])
             content = self._store.find(key)
             file = -1 if content.path is None else os.open(content.path, os.O_RDONLY | os.O_CLOEXEC)
+        except SharedStoreError as error:  # it is not lost: who asks shall ask again
+            raise _AnswerError(503, str(error)) from error
         except (DataError, FileNotFoundError):
             return None, self._arrivals.offset(key)
         return (content, file), None
