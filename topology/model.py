@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_serializer, model_validator
 
 from topology.errors import WrongValue
 from topology.schema import Bandwidth, Cpus, Duration, Labels, Many, Metadata, Model, Name, Size, Takes
+from topology.storage import Storage
 
 Tier = Literal["edge", "fog", "cloud"]
 TaintEffect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
@@ -134,6 +135,7 @@ class Cluster(Model):
     labels: Labels = Field(default_factory=dict)
     taints: Many[Taint] = ()
     disconnect: Disconnect = Disconnect()
+    storage: Storage = Storage()
 
 
 class Link(Model):

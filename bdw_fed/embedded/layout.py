@@ -34,6 +34,7 @@ class Process:
     memory: int = 0
     disk: int = 0
     relay: str = ""
+    storage: str = ""  # of a node: what the topology says of its cluster's, as JSON
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class NodeShape:
     cpus: float
     memory: int
     disk: int
+    storage: str = ""
 
 
 def lay_out(
@@ -131,6 +133,7 @@ def lay_out(
             cpus=node.cpus,
             memory=node.memory,
             disk=node.disk,
+            storage=node.storage,
         )
         for node in nodes
     ]

@@ -19,7 +19,9 @@ import control_plane.server as hub_service
 from bdw_fed.embedded.certificates import AUTHORITY, ETCD_CLIENT, USER
 from bdw_fed.embedded.layout import Layout, Process
 from bdw_fed.embedded.ports import LOOPBACK
+from cluster_agent.data.shared.declared import shared_config
 from control_plane.store.etcd import embedded as etcd_program
+from topology.storage import Storage
 from wire.identity import Credentials
 from wire.logging import configure
 from wire.service import run_service
@@ -58,6 +60,7 @@ def etcd_command(process: Process, layout: Layout) -> list[str]:
     return etcd_program.command(config)
 
 
+STORAGE_CREDENTIALS = "storage-credentials"  # in the state directory; below it a directory for each name
 ETCD_DEATH_SIGNAL = signal.SIGTERM  # it may close its files
 
 
@@ -113,6 +116,7 @@ def _agent(process: Process, layout: Layout) -> agent_service.AgentConfig:
 
 
 def _node(process: Process, layout: Layout) -> node_service.NodeConfig:
+    storage = Storage.model_validate_json(process.storage or "{}")
     return node_service.NodeConfig(
         cluster=process.cluster,
         node=process.node,
@@ -124,4 +128,6 @@ def _node(process: Process, layout: Layout) -> node_service.NodeConfig:
         memory=process.memory,
         disk=process.disk,
         secrets=Path(layout.state) / "secrets",
+        memory_tier=storage.memory,
+        storage=shared_config(storage, Path(layout.state) / STORAGE_CREDENTIALS),
     )

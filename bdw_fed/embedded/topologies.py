@@ -16,6 +16,7 @@ from bdw_fed.embedded.ports import LOOPBACK
 from bdw_fed.v1.control_plane_pb2 import Problem
 from topology.model import Cluster, Topology
 from topology.problems import Problem as Fault
+from topology.storage import Storage
 from wire.digests import bytes_digest
 from wire.errors import ProblemError
 from workflow.load import load
@@ -68,7 +69,7 @@ def choose(path: Path | None, data_root: Path | None) -> Chosen:
     if not root.is_dir():
         raise EmbeddedError(f"{root}: no such directory; datasets' paths are relative to it (see --data)")
     nodes = tuple(
-        NodeShape(cluster.name, node.name, node.cpus, node.memory, node.disk)
+        NodeShape(cluster.name, node.name, node.cpus, node.memory, node.disk, _storage(cluster))
         for cluster in spec.clusters
         for node in cluster.nodes
     )
@@ -82,6 +83,10 @@ def choose(path: Path | None, data_root: Path | None) -> Chosen:
         nodes=nodes,
         relays=tuple(relay.name for relay in spec.relays),
     )
+
+
+def _storage(cluster: Cluster) -> str:
+    return cluster.storage.model_dump_json(exclude_defaults=True) if cluster.storage != Storage() else ""
 
 
 def _refuse_kubernetes(clusters: Sequence[Cluster], file: str) -> None:

@@ -722,16 +722,20 @@ class Execution(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         FILE_FIELD_NUMBER: _builtins.int
+        STORE_FIELD_NUMBER: _builtins.int
         file: _builtins.str
         """name to save it under; empty: the unit's own"""
+        store: _builtins.str
+        """where it lies once the run has ended: disk (also if empty) or shared: object storage"""
         def __init__(
             self,
             *,
             file: _builtins.str = ...,
+            store: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "store", b"store"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

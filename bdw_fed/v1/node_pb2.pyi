@@ -1251,6 +1251,7 @@ class EndRun(_message.Message):
     KEEP_FIELD_NUMBER: _builtins.int
     KEEP_SHARED_FIELD_NUMBER: _builtins.int
     SWEEP_FIELD_NUMBER: _builtins.int
+    AWAY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     keep_shared: _builtins.bool
@@ -1259,6 +1260,10 @@ class EndRun(_message.Message):
     """delete there all of the run that nodes of the cluster have put, not only what this one has"""
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def away(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """of those in keep: to be put into object storage, if there is one"""
+
     def __init__(
         self,
         *,
@@ -1267,10 +1272,11 @@ class EndRun(_message.Message):
         keep: _abc.Iterable[_builtins.bytes] | None = ...,
         keep_shared: _builtins.bool = ...,
         sweep: _builtins.bool = ...,
+        away: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "keep_shared", b"keep_shared", "namespace", b"namespace", "run", b"run", "sweep", b"sweep"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "keep", b"keep", "keep_shared", b"keep_shared", "namespace", b"namespace", "run", b"run", "sweep", b"sweep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

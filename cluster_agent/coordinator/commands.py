@@ -139,10 +139,12 @@ def take(run: RunKey, task: bytes, outputs: Iterable[Output]) -> bytes:
     return command.SerializeToString()
 
 
-def end_run(run: RunKey, keep: Iterable[bytes], *, keep_shared: bool = False, sweep: bool = False) -> bytes:
+def end_run(
+    run: RunKey, keep: Iterable[bytes], *, keep_shared: bool = False, sweep: bool = False, away: Iterable[bytes] = ()
+) -> bytes:
     """Nothing of the run is needed but these units; `keep_shared`: and what lies in shared places.
 
-    `sweep`: the node deletes there what others have put, too.
+    `sweep`: the node deletes there what others have put, too. `away`: of the units, those that go to object storage.
     """
     command = node_pb2.NodeCommand()
     command.end_run.namespace = run.namespace
@@ -150,6 +152,7 @@ def end_run(run: RunKey, keep: Iterable[bytes], *, keep_shared: bool = False, sw
     command.end_run.keep.extend(keep)
     command.end_run.keep_shared = keep_shared
     command.end_run.sweep = sweep
+    command.end_run.away.extend(away)
     return command.SerializeToString()
 
 

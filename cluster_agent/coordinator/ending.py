@@ -129,9 +129,10 @@ def _cancel_remakes(book: Book, live: LiveRun) -> None:
 def _end_on_nodes(book: Book, live: LiveRun, *, keep: bool) -> None:
     kept = [unit for _, unit in live.run.outputs] if keep else []
     sweeper = next((node.name for node in book.nodes.values() if node.connected and node.places), "")
-    command = commands.end_run(live.key, kept)
+    away = live.going_away()
+    command = commands.end_run(live.key, kept, away=away)
     for node in book.nodes:
-        book.tell(node, command if node != sweeper else commands.end_run(live.key, kept, sweep=True))
+        book.tell(node, command if node != sweeper else commands.end_run(live.key, kept, sweep=True, away=away))
 
 
 def apply_desired(book: Book, record: records.DesiredSet) -> None:

@@ -101,6 +101,7 @@ class Step:
     start_timeout: float = 0.0
     on_failure: str = FAIL
     file: str = ""  # an output's: the name that the workflow saves it under
+    away: bool = False  # an output's: once the run has ended, it lies in object storage
     prefer: str = ""  # which of several executors a unit goes to: see expected
     tolerates: Mapping[str, float] = field(default_factory=dict)  # NoExecute taints, KEY or KEY=VALUE -> for seconds
     measured: dict[str, Fit] = field(default_factory=dict)  # cluster -> of its tasks, as known when it was planned
@@ -325,6 +326,7 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         start_timeout=proto.start_timeout,
         on_failure=proto.on_failure or FAIL,
         file=proto.execution.output.file,
+        away=proto.execution.output.store == "shared",
         per_slot=proto.execution.split.split.per_slot,
         prefer=proto.prefer,
         cache_key=proto.cache.key,

@@ -283,6 +283,10 @@ class LiveRun:
                 continue  # its result came after all
             self.make_ready(task)
 
+    def going_away(self) -> list[bytes]:
+        """The run's outputs that lie in object storage once it has ended."""
+        return [unit for step, unit in self.run.outputs if self.graph.steps[step].away]
+
     def inputs(self, task: Task) -> list[list[bytes]]:
         """A task's unit ids for each in port of its step, side inputs included."""
         step = self.graph.steps[task.step]

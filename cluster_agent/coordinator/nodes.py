@@ -71,7 +71,8 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     wanted = {key for key, live in book.lives.items() if not live.run.swept}
     for key in {*running, *units, *busy, *event.shared} - wanted:
         live = book.lives.get(key)
-        book.tell(node.name, commands.end_run(key, [unit for _, unit in live.run.outputs] if live else ()))
+        kept = [unit for _, unit in live.run.outputs] if live else ()
+        book.tell(node.name, commands.end_run(key, kept, away=live.going_away() if live else ()))
     for live in list(book.lives.values()):
         if live.run.swept:
             _check_results(book, live, node, units.get(live.key, set()))

@@ -129,8 +129,8 @@ class Store(abc.ABC):
         """Forget units; unknown ones are ignored."""
 
     @abc.abstractmethod
-    async def end_run(self, namespace: str, run: str, keep: Collection[bytes], shared: Collection[bytes] = ()) -> None:
-        """Forget all units of a run but those in `keep`; those in `shared` go to object storage, if there is one."""
+    async def end_run(self, namespace: str, run: str, keep: Collection[bytes], away: Collection[bytes] = ()) -> None:
+        """Forget all units of a run but those in `keep`; those in `away` go to object storage, if there is one."""
 
 
 def path_part(name: str) -> str:

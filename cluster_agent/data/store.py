@@ -312,13 +312,13 @@ class DiskStore(Store):
                 self._flush_frees()
                 await asyncio.sleep(0)
 
-    async def end_run(self, namespace: str, run: str, keep: Collection[bytes], shared: Collection[bytes] = ()) -> None:
+    async def end_run(self, namespace: str, run: str, keep: Collection[bytes], away: Collection[bytes] = ()) -> None:
         kept = frozenset(keep)
         units = self._runs.get((namespace, run), {})
         await self.free([UnitKey(namespace, run, unit) for unit in units if unit not in kept])
         self.journal.end_run(namespace, run)
         self._flush_frees()
-        self._tiers.end_run(namespace, run, self._runs.get((namespace, run), {}), shared)
+        self._tiers.end_run(namespace, run, self._runs.get((namespace, run), {}), away)
 
     def _flush_frees(self) -> None:
         """A full disk must not keep anybody from freeing; what is not written now is written by the next flush."""

@@ -29,6 +29,7 @@ from cluster_agent.data.shared.config import SharedConfig
 from cluster_agent.data.shared.giving import Giving
 from cluster_agent.data.shared.places import SharedPlaces
 from cluster_agent.data.store import DiskStore
+from cluster_agent.data.tiers.away import AwayPlace
 from cluster_agent.data.tiers.memory import SHARED_MEMORY, MemoryPlace, default_budget, memory_place
 from cluster_agent.data.tiers.moving import Places
 from cluster_agent.data.transfer.client import TransferClient
@@ -116,7 +117,7 @@ async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], sto
 async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
     async with contextlib.AsyncExitStack() as stack:
         runtime = await _runtime(config)
-        store = DiskStore(config.state / "store", capacity=config.disk, places=Places(_memory(config)))
+        store = DiskStore(config.state / "store", capacity=config.disk, places=Places(_memory(config), _away(config)))
         stack.push_async_callback(store.close)
         rows.recover(store, runtime.left())
         await runtime.open()
@@ -146,6 +147,15 @@ def _memory(config: NodeConfig) -> MemoryPlace | None:
     except OSError as error:
         _log.warning("no units are kept in memory", error=str(error))
         return None
+
+
+def _away(config: NodeConfig) -> AwayPlace | None:
+    """Where what is cold goes. No name of a cluster or a node has a slash."""
+    if config.storage.objects is None:
+        return None
+    from cluster_agent.data.shared.objects import ObjectStore
+
+    return AwayPlace(ObjectStore(config.storage.objects), f"cold/{config.cluster}/{config.node}/")
 
 
 async def _runtime(config: NodeConfig) -> Runtime:
@@ -402,7 +412,7 @@ class NodeDaemon:
                 await self._data.stop_run(order.namespace, order.run)
                 self._readers.run_ended(order.namespace, order.run)
                 await self._tasks.end_run(order.namespace, order.run)
-                await self._data.end_run(order.namespace, order.run, order.keep)
+                await self._data.end_run(order.namespace, order.run, order.keep, order.away)
                 if not order.keep_shared:
                     self._giving.sweep((order.namespace, order.run), others=order.sweep)
                 await self._logs.end_run(order.namespace, order.run)

@@ -374,7 +374,7 @@ def _output(name: str, output: WorkflowOutput) -> Vertex:
         "output",
         m.Step(
             name=f"outputs.{name}",
-            execution=m.Execution(output=m.Execution.Output(file=output.file or "")),
+            execution=m.Execution(output=m.Execution.Output(file=output.file or "", store=output.store or "")),
             inputs=[
                 m.InputPort(name="in", from_step=source, from_port=from_port, pairing=m.PAIRING_EACH)
                 for source, from_port in producers

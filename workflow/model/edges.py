@@ -158,7 +158,6 @@ class WorkflowOutput(Model):
     also: Many[Reference] = ()  # further ports, whose units belong to it as well
     file: FileName | None = None
     merge: MergeFormat | None = None  # all units as one file
-    retain: Duration | None = Field(default=None, gt=0)  # after the run's end; None: as long as the hub keeps the run
     store: Literal["disk", "shared"] | None = None  # where it lies after the run's end; None: disk
 
     @property

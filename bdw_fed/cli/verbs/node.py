@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import RefusedError, UsageError
@@ -12,6 +12,9 @@ from bdw_fed.cli.quantities import bytes_from
 from bdw_fed.cli.verbs.agent import OwnCredentials, found_or_joined
 from bdw_fed.cli.verbs.agent_join import CREDENTIALS
 from bdw_fed.cli.verbs.server import Directory, ListenHealth, LogLevel
+
+if TYPE_CHECKING:
+    from topology.storage import Storage
 
 EXAMPLES = """\
   bdw-fed node --cluster edge1 --node n1 --agent 127.0.0.1:7444 \\
@@ -59,10 +62,22 @@ def command(
         str,
         Option(
             ("--memory-tier",),
-            "Of processes: memory that units may take. Default: a sixteenth of what workers have.",
+            "Of processes: memory that units may take. Default: as the topology says, else a sixteenth of --memory.",
             "SIZE",
         ),
     ] = "",
+    topology: Annotated[
+        Path | None,
+        Option(("--topology",), "YAML file with the topology: the cluster's storage is taken from it.", "FILE"),
+    ] = None,
+    storage_credentials: Annotated[
+        Path | None,
+        Option(
+            ("--storage-credentials",),
+            "With --topology: where the credentials are that its storage names, NAME/FILE below it.",
+            "DIRECTORY",
+        ),
+    ] = None,
     secrets: Annotated[
         Path | None,
         Option(("--secrets",), "Of processes: what steps may ask for, NAMESPACE/NAME/KEY below it.", "DIRECTORY"),
@@ -99,6 +114,7 @@ def command(
     import os
 
     from bdw_fed.cli.service import say_ready
+    from cluster_agent.data.shared.declared import shared_config
     from cluster_agent.node.daemon import NodeConfig, serve
     from wire.identity import Identity, Role
     from wire.logging import configure
@@ -125,6 +141,7 @@ def command(
     ca_hash = token.partition(".")[0]
     server = Identity(Role.AGENT, cluster)
     found = found_or_joined(join, server, token, ca_hash, place, cluster=cluster, node=node)
+    storage = storage_of(topology, cluster)
     config = NodeConfig(
         cluster=cluster,
         node=node,
@@ -138,11 +155,24 @@ def command(
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),
         memory_directory=Path(memory_directory) if memory_directory else None,
-        memory_tier=bytes_from("--memory-tier", memory_tier) if memory_tier else None,
+        memory_tier=bytes_from("--memory-tier", memory_tier) if memory_tier else storage.memory,
+        storage=shared_config(storage, storage_credentials or directory / "storage-credentials"),
         secrets=secrets,
         kubernetes=kubernetes,
     )
     run_service(serve, config, say_ready, listen_health)
+
+
+def storage_of(file: Path | None, cluster: str) -> Storage:
+    """What a file with the topology says of a cluster's storage. RefusedError."""
+    from bdw_fed.manifests.declared import declared
+    from bdw_fed.manifests.errors import ManifestError
+    from topology.storage import Storage
+
+    try:
+        return declared(file, cluster).storage if file is not None else Storage()
+    except ManifestError as error:
+        raise RefusedError(str(error)) from error
 
 
 def part_from(flag: str, part: float) -> float:
