@@ -94,7 +94,7 @@ class Cache:
                 content = self._held(key)
                 if content is not None:
                     self._short -= content.size
-                    await self._store.free([key])
+                await self._store.free([key])
         finally:
             self._short = 0
             self._relieving = None
