@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from bdw_fed.v1 import peer_pb2
+from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.measured import Fit, Line, Link, Measured, declared
@@ -108,6 +108,21 @@ def tasks_of(book: Book, step: Step) -> Line:
     return known
 
 
+def expected_of(book: Book, step: Step) -> Fit:
+    """What a task of the step is expected to take here: as measured or planned; else what it takes at a peer."""
+    ours = tasks_of(book, step).fit(book.now)
+    if ours.weight > 0 or step.measured:
+        return ours
+    said = [told.steps[step.definition].measured for told in book.loads.peers.values() if step.definition in told.steps]
+    best = max(said, key=lambda each: each.weight, default=None)
+    return ours if best is None or not best.weight else fit_of(best)
+
+
+def fit_of(said: model_pb2.MeasuredStep) -> Fit:
+    """What a peer has measured."""
+    return Fit(said.fixed_seconds, said.seconds_per_byte, said.mean_seconds, said.weight)
+
+
 def link_from(book: Book, cluster: str) -> Link:
     """What was measured of the link from another cluster."""
     known = book.loads.measured.links.get(cluster)
@@ -154,9 +169,8 @@ def link_to(book: Book, cluster: str) -> Fit:
 
 def service(book: Book, live: LiveRun, step: Step) -> float:
     """How long a task of the step takes here, whatever its size."""
-    known = book.loads.measured.steps.get(step.definition)
-    if known is not None:
-        return known.fit(book.now).mean
+    if step.definition in book.loads.measured.steps:
+        return expected_of(book, step).mean
     state = live.run.steps[step.index]
     if state.executed:
         return state.busy / state.executed

@@ -18,7 +18,6 @@ from cluster_agent.coordinator.expected import FINISH, Expected, preferred
 from cluster_agent.coordinator.fragment import EACH, Edge, Step
 from cluster_agent.coordinator.grouping import gathers_here
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.measured import Fit
 from cluster_agent.coordinator.messages import PeerLoad
 from cluster_agent.coordinator.state import READY, Out, Task, Unit
 from cluster_agent.coordinator.tracing import Maker
@@ -114,7 +113,7 @@ def estimate(book: Book, live: LiveRun, step: Step, cluster: str, size: int, mor
 
 def _here(book: Book, live: LiveRun, step: Step, size: int) -> Expected:
     ours = loads.here(book)
-    fit = loads.tasks_of(book, step).fit(book.now)
+    fit = loads.expected_of(book, step)
     open_here = tainting.begins(book, step)
     slots = loads.slots(book, live, step) if open_here else 0.0
     waiting = ours.queued.get(step.definition, 0) + ours.busy.get(step.definition, 0)
@@ -139,14 +138,13 @@ def _here(book: Book, live: LiveRun, step: Step, size: int) -> Expected:
 def _there(book: Book, live: LiveRun, step: Step, cluster: str, size: int, more: int) -> Expected:
     told = book.loads.peers.get(cluster)
     said = told.steps.get(step.definition) if told is not None else None
-    ours = loads.tasks_of(book, step).fit(book.now)
+    ours = loads.expected_of(book, step)
     sent = live.sent.get((cluster, step.index), 0) + more
     slots = planned_slots(book, live, step, cluster)
     execution = step.measured.get(cluster) or ours
     start = book.pools.start_seconds(step.definition)
     if said is not None and said.measured.weight > 0:
-        measured = said.measured
-        execution = Fit(measured.fixed_seconds, measured.seconds_per_byte, measured.mean_seconds, measured.weight)
+        execution = loads.fit_of(said.measured)
     queue = _wait(sent, 1.0, slots, execution.mean)
     load = (sent + 1) / slots
     trust = 0.0

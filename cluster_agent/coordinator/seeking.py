@@ -106,7 +106,7 @@ def _ask_peers(book: Book, live: LiveRun, step: Step, task: Task, key: bytes) ->
 
 def _seconds(book: Book, step: Step) -> float:
     """How long a task of the step is executed, as far as that is known."""
-    ours = loads.tasks_of(book, step).fit(book.now)
+    ours = loads.expected_of(book, step)
     if ours.weight > 0:
         return ours.mean
     return max((fit.mean for fit in step.measured.values()), default=0.0) or _UNMEASURED

@@ -487,6 +487,7 @@ class Federation:
         }
         self.crossed: Counter[tuple[bytes, str]] = Counter()
         self.rerouted: set[bytes] = set()  # digests of units that were offered to one cluster, and then to another
+        self.released: set[tuple[bytes, str]] = set()  # units, and the clusters that were done with them once
         self.consumed: Counter[tuple[str, bytes]] = Counter()
         self.closed: Counter[str] = Counter()
         self.results: dict[tuple[str, bytes], str] = {}
@@ -675,6 +676,11 @@ class Federation:
                 self.consumed[edge, unit] += 1
         elif isinstance(record, records.Rerouted):
             self.rerouted.add(bytes_digest(record.unit))
+        elif isinstance(record, records.OutReleased):
+            self.released.add((record.unit, record.cluster))
+        elif isinstance(record, records.Offered):
+            again = {unit for _, unit in record.units if (unit, record.cluster) in self.released}
+            self.rerouted.update(map(bytes_digest, again))
         elif isinstance(record, records.Closed):
             live = agent.core._book.lives[record.run]
             step = live.graph.steps[record.step]

@@ -57,12 +57,22 @@ def directory(*, taints: tuple[str, ...] = ()) -> messages.PeersKnown:
 
 
 def news(
-    cluster: str, *, wanted: float, cpus: float = 2.0, number: int = 1, log_id: bytes = b"1", seconds: float = 0.1
+    cluster: str,
+    *,
+    wanted: float,
+    cpus: float = 2.0,
+    number: int = 1,
+    log_id: bytes = b"1",
+    seconds: float = 0.1,
+    measured: float = 0.0,
 ) -> messages.PeerLoad:
     load = peer_pb2.Load(number=number, cpus=cpus, cpus_wanted=wanted, mean_seconds=seconds)
-    load.steps.add(
+    step = load.steps.add(
         definition="work@1", slots=cpus, queued=int(max(0, wanted - cpus)), busy=int(min(wanted, cpus)), warm=2
     )
+    if measured:
+        step.measured.fixed_seconds = step.measured.mean_seconds = measured
+        step.measured.weight = 8.0
     return messages.PeerLoad(cluster, log_id, load.SerializeToString())
 
 
@@ -98,6 +108,14 @@ def test_by_finish_the_near_cluster_is_used_before_the_far_one_too() -> None:
     where = offered(read_all(desk, 7))
     assert where[NEAR] >= where[FAR]
     assert where[NEAR] > 0
+
+
+def test_before_the_first_task_here_its_time_is_what_it_takes_elsewhere() -> None:
+    """Else what is quick would go over a link only since nobody has measured it here yet."""
+    for measured, moves in ((0.004, False), (4.0, True)):
+        desk = desk_of(8)
+        desk.do(news(NEAR, wanted=0, measured=measured), news(FAR, wanted=50))
+        assert bool(offered(read_all(desk, 8))) is moves
 
 
 def test_a_cluster_that_says_it_is_busy_gets_nothing() -> None:
