@@ -52,9 +52,12 @@ class Data:
         """Each task is to get all units of this data, whichever cluster they were made on."""
         return self.read(broadcast=True)
 
-    def merge(self, form: str) -> Data:
-        """Everything as one file: `csv`, `jsonl`, `parquet`, `tar` or `concat`; of a step, or of the workflow."""
-        return self.read(gather="all", merge=form)
+    def merge(self, form: str, gather: str = "all") -> Data:
+        """Everything as one file: `csv`, `jsonl`, `parquet`, `tar` or `concat`; of a step, or of the workflow.
+
+        `gather` is as of `gather`, for a step: one file of each cluster, or of these one.
+        """
+        return self.read(gather=gather, merge=form)
 
     def same_cluster(self) -> Data:
         """Each task is to get all units of this data that stem from the cluster of its own unit."""

@@ -159,6 +159,11 @@ class Workflow:
         for name, data in returned.items():
             if not isinstance(data, Data):
                 raise BuildError(f"workflow {self.name}: output {name} is not the data of one port")
+            if data.words.get("merge") and data.words.get("gather", "all") != "all":
+                raise BuildError(
+                    f"workflow {self.name}: output {name} is one file of all units, not by {data.words['gather']}; "
+                    "leave gather out of its merge"
+                )
             words = {"file": data.saved_as, "merge": data.words.get("merge")}
             told = {word: value for word, value in words.items() if value}
             outputs[name] = {"from": data.reference, **told} if told else data.reference

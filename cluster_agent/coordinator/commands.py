@@ -19,7 +19,8 @@ def work(live: LiveRun, step: Step) -> bytes:
     message.key.run = live.key.run
     for edge in step.inputs:
         one = edge.pairing in (EACH, CROSS, ZIP) and edge.batch is None
-        many = not one and not any(producer.kind == MERGE for producer, _ in edge.made)
+        merged = step.kind != MERGE and any(producer.kind == MERGE for producer, _ in edge.made)
+        many = not one and not merged
         message.inputs.add(port=edge.port, format=edge.format, many=many, form=edge.form, parameter=edge.parameter)
     return message.SerializeToString()
 

@@ -123,11 +123,17 @@ def apply_gathered(book: Book, record: records.Gathered) -> None:
     live = book.lives[record.run]
     step = live.graph.steps[record.step]
     live.run.steps[step.index].formed = True
-    inputs = [sorted(live.run.edges[edge.index].held) for edge in step.inputs]
-    if step.kind == MERGE:
-        inputs = [sorted(ids, key=lambda unit: (live.run.units[unit].order, unit)) for ids in inputs]
+    inputs = [in_order(live, edge) for edge in step.inputs]
     _form(live, step, inputs, origin_of(live, inputs) if step.inputs else book.cluster)
     book.touch(live)
+
+
+def in_order(live: LiveRun, edge: Edge) -> list[bytes]:
+    """The units held, as a task reads them: what is merged, by lineage."""
+    held = live.run.edges[edge.index].held
+    if edge.consumer.kind == MERGE:
+        return sorted(held, key=lambda unit: (live.run.units[unit].order, unit))
+    return sorted(held)
 
 
 def origin_of(live: LiveRun, inputs: list[list[bytes]]) -> str:

@@ -81,7 +81,7 @@ def form_due(book: Book, live: LiveRun, step: Step) -> None:
         return
     groups: dict[str, list[list[bytes]]] = {}
     for position, edge in enumerate(step.inputs):
-        for unit in sorted(live.run.edges[edge.index].held) if edge.meets else ():
+        for unit in grouping.in_order(live, edge) if edge.meets else ():
             known = live.run.units[unit]
             key = _key(edge, known.name, known.lineage)
             if key is None:

@@ -2,9 +2,9 @@
 counts and closes them all.
 
 A workflow's inputs become sources (`inputs.NAME`), cuts on edges become splits (`STEP.PORT.split`), units put together
-become merges (`STEP.PORT.merge`, `outputs.NAME.merge`), results become outputs (`outputs.NAME`). What is said in the
-workflow lies over what the step's definition says. Nothing here depends on clusters: where a vertex may run is decided
-afterwards.
+become merges (`STEP.PORT.merge`, `outputs.NAME.merge`; in a tree also `STEP.PORT.local.merge`, on each cluster),
+results become outputs (`outputs.NAME`): see `built_in`. What is said in the workflow lies over what the step's
+definition says. Nothing here depends on clusters: where a vertex may run is decided afterwards.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal
 
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
+from control_plane.planner import built_in
 from control_plane.planner.caching import cached
 from control_plane.planner.edges import place_units
 from control_plane.planner.execution import execution, of_a_slot
@@ -25,11 +26,9 @@ from wire.errors import ProblemError
 from workflow import graph
 from workflow.formats import MergeFormat, plain_format
 from workflow.model import Batch as WrittenBatch
-from workflow.model import Binding, InputPort, OutputPort, Place, Step, StepUse, Value, Workflow, WorkflowOutput
-from workflow.model import Split as WrittenSplit
+from workflow.model import Binding, InputPort, OutputPort, Place, Step, StepUse, Value, Workflow
 
 Kind = Literal["source", "split", "merge", "step", "output"]
-Producers = tuple[tuple[str, str], ...]  # steps and their ports
 LOCAL = "local"  # ends the name of what merges the units of each cluster, before a tree crosses
 _PAIRING = {
     "each": m.PAIRING_EACH,
@@ -66,6 +65,7 @@ class Vertex:
     step: m.Step
     place: Place = field(default_factory=Place)
     dataset: str = ""
+    reader: Vertex | None = None  # of a merge on each cluster: who reads the one file, where it is made
 
     @property
     def name(self) -> str:
@@ -99,7 +99,7 @@ class Graph:
     """
 
     def __init__(self, vertices: Mapping[str, Vertex]) -> None:
-        needs = {name: {port.from_step for port in vertex.step.inputs} for name, vertex in vertices.items()}
+        needs = {name: _before(vertex) for name, vertex in vertices.items()}
         try:
             order = list(TopologicalSorter(needs).static_order())
         except CycleError as error:
@@ -134,6 +134,12 @@ class Graph:
         return [port for port in vertex.step.inputs if port.pairing == m.PAIRING_EACH]
 
 
+def _before(vertex: Vertex) -> set[str]:
+    """Whose executors are known when this vertex gets its own; of a merge's reader, those of what it reads besides."""
+    reads = [*vertex.step.inputs, *(vertex.reader.step.inputs if vertex.reader is not None else ())]
+    return {port.from_step for port in reads} - {vertex.name}
+
+
 def compiled(
     workflow: Workflow,
     definitions: Mapping[str, Definition],
@@ -159,28 +165,28 @@ def compiled(
     for use in spec.steps:
         vertices[use.name] = _step(use, definitions[use.use], parameters.get(use.name, {}), forms)
         for port, binding in sorted(use.inputs.items()):
-            if binding.pairing == "gather_tree":
+            declared = definitions[use.use].step.spec.inputs[port].format or ""
+            if binding.pairing == "gather_tree" and binding.merge is None:
                 local = _local(vertices[use.name], port)
                 vertices[local.name] = local
                 wanted[local.name] = wanted[use.name]
             if binding.split is not None:
-                split = _split(use.name, port, binding, binding.split, vertices[use.name])
-                vertices[split.name] = split
+                split = built_in.split(use.name, port, binding, binding.split, declared)
+                vertices[split.name] = Vertex("split", split)
             if binding.merge is not None:
-                name = f"{use.name}.{port}.merge"
-                declared = definitions[use.use].step.spec.inputs[port].format or ""
-                place = use.place.model_copy(update={"stay": False})
-                vertices[name] = _merge(name, graph.producers(binding), binding.merge, declared, "", place)
+                merges = _merges(vertices[use.name], port, binding, binding.merge, declared)
+                vertices.update({each.name: each for each in merges})
     for name, output in sorted(spec.outputs.items()):
         if output.merge is not None:
             merge = f"outputs.{name}.merge"
             file = output.file or ("" if output.merge == "concat" else f"{name}.{output.merge}")
-            vertices[merge] = _merge(merge, graph.producers(output), output.merge, "", file, Place())
-        vertices[f"outputs.{name}"] = _output(name, output)
+            vertices[merge] = Vertex("merge", built_in.merge(merge, graph.producers(output), output.merge, file=file))
+        vertices[f"outputs.{name}"] = Vertex("output", built_in.output(name, output))
     used = {port.from_step for vertex in vertices.values() for port in vertex.step.inputs}
     for name, given in spec.inputs.items():
         if f"inputs.{name}" in used:
-            vertices[f"inputs.{name}"] = _source(name, given.dataset or "", topology)
+            dataset = given.dataset or ""
+            vertices[f"inputs.{name}"] = Vertex("source", built_in.source(name, dataset, topology), dataset=dataset)
     _carry_formats(vertices)
     for name, caching in wanted.items():
         if caching.enabled:
@@ -312,92 +318,21 @@ def _form(port: InputPort | OutputPort) -> str:
     return "" if port.form == "path" else port.form
 
 
-def _split(step: str, port: str, binding: Binding, split: WrittenSplit, consumer: Vertex) -> Vertex:
-    unpacks = split.per == "member"
-    cut = m.Split(
-        size=split.size or 0,
-        lines=split.lines or 0,
-        count=split.count or 0,
-        records=split.records or 0,
-        header=split.header,
-        per_slot=split.per == "slot",
-        members=unpacks,
-        format="tar" if unpacks else split.format or "",
-    )
-    wanted = next(each.format for each in consumer.step.inputs if each.name == port)
-    return Vertex(
-        "split",
-        m.Step(
-            name=f"{step}.{port}.split",
-            execution=m.Execution(split=m.Execution.Splitter(split=cut)),
-            inputs=[
-                m.InputPort(
-                    name="in",
-                    format="tar" if unpacks else wanted,
-                    from_step=source,
-                    from_port=from_port,
-                    pairing=m.PAIRING_EACH,
-                )
-                for source, from_port in graph.producers(binding)
-            ],
-            outputs=[m.OutputPort(name="out", format=wanted)],
-            parameters_json="{}",
-            retry=_BUILT_IN_RETRY,
-            pinned=True,
-        ),
-    )
-
-
-def _merge(name: str, producers: Producers, form: MergeFormat, declared: str, file: str, place: Place) -> Vertex:
-    made = declared or ("" if form == "concat" else form)
-    return Vertex(
-        "merge",
-        m.Step(
-            name=name,
-            execution=m.Execution(merge=m.Execution.Merger(format=form, name=file)),
-            inputs=[
-                m.InputPort(name="in", from_step=source, from_port=from_port, pairing=m.PAIRING_GATHER_ALL)
-                for source, from_port in producers
-            ],
-            outputs=[m.OutputPort(name="out", format=made)],
-            parameters_json="{}",
-            retry=_BUILT_IN_RETRY,
-        ),
-        place,
-    )
-
-
-def _output(name: str, output: WorkflowOutput) -> Vertex:
-    merged = output.merge is not None
-    producers = ((f"outputs.{name}.merge", "out"),) if merged else graph.producers(output)
-    return Vertex(
-        "output",
-        m.Step(
-            name=f"outputs.{name}",
-            execution=m.Execution(output=m.Execution.Output(file=output.file or "", store=output.store or "")),
-            inputs=[
-                m.InputPort(name="in", from_step=source, from_port=from_port, pairing=m.PAIRING_EACH)
-                for source, from_port in producers
-            ],
-            parameters_json="{}",
-            retry=_BUILT_IN_RETRY,
-            pinned=True,
-        ),
-    )
-
-
-def _source(name: str, dataset: str, topology: Topology) -> Vertex:
-    declared = next(each for each in topology.spec.datasets if each.name == dataset)
-    suffixes = {part.path.rpartition("/")[2].partition(".")[2] for part in (*declared.parts, *declared.replicas)}
-    step = m.Step(
-        name=f"inputs.{name}",
-        execution=m.Execution(source=m.Execution.Source()),
-        outputs=[m.OutputPort(name="out", format=suffixes.pop() if len(suffixes) == 1 else "")],
-        parameters_json="{}",
-        retry=_BUILT_IN_RETRY,
-        pinned=True,
-    )
-    return Vertex("source", step, dataset=dataset)
+def _merges(reader: Vertex, port: str, binding: Binding, form: MergeFormat, declared: str) -> Iterator[Vertex]:
+    """What makes one file of all units that a port reads: for the run, on each cluster, or on each and of these."""
+    name = f"{reader.name}.{port}.merge"
+    place = reader.place.model_copy(update={"stay": False})
+    producers = graph.producers(binding)
+    if binding.pairing == "gather_each":
+        step = built_in.merge(name, producers, form, declared, pairing=m.PAIRING_GATHER_EACH)
+        yield Vertex("merge", step, place, reader=reader)
+        return
+    if binding.pairing == "gather_tree":
+        local = f"{reader.name}.{port}.{LOCAL}.merge"
+        step = built_in.merge(local, producers, form, declared, pairing=m.PAIRING_GATHER_EACH)
+        yield Vertex("merge", step, Place(tolerate=place.tolerate))
+        producers = ((local, "out"),)
+    yield Vertex("merge", built_in.merge(name, producers, form, declared), place)
 
 
 def _carry_formats(vertices: Mapping[str, Vertex]) -> None:
@@ -452,6 +387,3 @@ def _pin(whole: Graph) -> None:
                 pinned_for[producer.name] = pinned_for[vertex.name]
                 waiting.append(producer)
     whole.bound = frozenset(pinned_for)
-
-
-_BUILT_IN_RETRY = m.Retry(attempts=3, backoff=1.0, factor=2.0, max_backoff=60.0)

@@ -107,7 +107,7 @@ def _place(vertex: Vertex, situation: Situation, estimate: Estimate, load: dict[
         raise ProblemError([_nowhere(vertex, filtered, missing)])
     world = situation.world
     sizes = {cluster: size for cluster, (_, size) in arriving.items()}
-    if vertex.kind == "merge":
+    if vertex.kind == "merge" and vertex.single:
         planned = estimate.settle(vertex, [assign.nearest(left, sizes, world)], stays=False)
     elif bound:  # there is nothing to weigh: it runs where its data lies
         planned = estimate.settle(vertex, assign.by_data(arriving), stays=True)
@@ -182,7 +182,7 @@ def _nowhere(vertex: Vertex, filtered: Sequence[m.FilterVerdict], missing: Seque
             remedy="relax the step's place, or change what stands in the way on the clusters named",
         )
     if vertex.kind == "merge":
-        owner, port, _ = vertex.name.rsplit(".", 2)
+        owner, port, *_ = vertex.name.split(".")
         within = "spec.outputs" if owner == shape.OUTPUTS else f"spec.steps.{owner}.in"
         return Problem(
             field=f"{within}.{port}.merge",

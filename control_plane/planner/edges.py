@@ -37,7 +37,7 @@ def _read(vertices: Mapping[str, _Vertex], step: str, port: str) -> Iterable[m.O
             continue
         producer = vertices[given.from_step]
         yield from (made for made in producer.step.outputs if made.name == given.from_port)
-        if given.from_step.startswith(f"{step}.{port}.") and any(each.name == port for each in producer.step.inputs):
+        if given.from_step.startswith(f"{step}.{port}.") and producer.step.definition:
             yield from _read(vertices, given.from_step, port)
 
 

@@ -116,6 +116,8 @@ class Estimate:
         units, size = amount
         if vertex.kind == "split":
             return (max(units, self._parts(vertex, units, size)), size)
+        if vertex.kind == "merge":
+            return (self._tasks(vertex, units, size), size)
         if vertex.kind == "step":
             selectivity = 1.0 if measured.selectivity is None else measured.selectivity
             return (self._tasks(vertex, units, size), size * selectivity)

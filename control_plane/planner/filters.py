@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.base import World
@@ -33,9 +34,10 @@ def verdicts(vertex: Vertex, situation: Situation) -> tuple[list[str], list[m.Fi
     """The clusters left, in the topology's order, and the verdicts on the others, one for each reason."""
     left: list[str] = []
     filtered: dict[tuple[str, str], list[str]] = {}
+    concerned = [vertex] if vertex.reader is None else [vertex, vertex.reader]  # both on the same clusters
     for cluster in situation.world.clusters:
-        for name, judge in _FILTERS:
-            if reason := judge(vertex, cluster, situation):
+        for (name, judge), each in product(_FILTERS, concerned):
+            if reason := judge(each, cluster, situation):
                 filtered.setdefault((name, reason), []).append(cluster)
                 break
         else:

@@ -206,14 +206,17 @@ def _workflow(random: Random, clusters: list[str], reserve: str, disconnect: dic
 
 
 def _merge(random: Random, workflow: dict[str, Any]) -> None:
-    """Some of what is gathered or saved is merged."""
+    """Some of what is gathered or saved is merged, and some of that on each cluster."""
     spec = workflow["spec"]
     last = spec["steps"][-1]["in"]["rows"]
-    if isinstance(last, dict) and "gather" in last and random.random() < 0.4:
+    gathers = isinstance(last, dict) and "gather" in last
+    if gathers and random.random() < 0.4:
         last["merge"] = "concat"
     for name, source in spec["outputs"].items():
         if random.random() < 0.3:
             spec["outputs"][name] = {"from": source, "merge": "concat"}
+    if gathers:
+        last["gather"] = random.choice(("all", "all", "tree", "each-cluster"))
 
 
 def _use(random: Random, name: str, rows: object, clusters: list[str]) -> dict[str, object]:

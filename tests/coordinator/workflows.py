@@ -90,6 +90,11 @@ def merge(of: Use, cluster: str, port: str = "out") -> Use:
     return Use(f"{of.name}.{port}.merge", [cluster], {"in": (f"{of.name}.{port}", GATHER)}, kind="merge")
 
 
+def merges_of_clusters(of: Use, clusters: Sequence[str], port: str = "out") -> Use:
+    """What a tree merges on each cluster, or, on fewer, what the nearest of them gets."""
+    return Use(f"{of.name}.{port}.local.merge", clusters, {"in": (f"{of.name}.{port}", GATHER_EACH)}, kind="merge")
+
+
 def output(of: Use, name: str = "report", port: str = "out") -> Use:
     return Use(f"outputs.{name}", of.executors, {"in": (f"{of.name}.{port}", EACH)}, (), kind="output")
 

@@ -151,6 +151,7 @@ def _wrong(body: Any) -> Workflow:
         (lambda texts, top: count.using(name="Big Name")(texts), "is not a name"),
         (lambda texts, top: count(texts.split(lines=1, size="4MiB")), "exactly one of"),
         (lambda texts, top: count.using(nome="x")(texts), "nome"),
+        (lambda texts, top: count(texts).merge("csv", gather="tree"), "one file of all units, not by tree"),
     ],
 )
 def test_what_is_wrong_is_said_while_it_is_built(body: Any, words: str) -> None:
@@ -178,7 +179,7 @@ def whole(rows: Path) -> str:
 def merging(texts: Dataset) -> dict[str, Data]:
     """Words, put together again."""
     counted = count(texts.split(per="slot", header=True))
-    return {"all": counted.merge("jsonl").file("all.jsonl"), "name": whole(counted.merge("concat"))}
+    return {"all": counted.merge("jsonl").file("all.jsonl"), "name": whole(counted.merge("concat", gather="tree"))}
 
 
 def test_what_is_merged_is_one_file_for_a_step_and_for_the_workflow() -> None:
@@ -187,7 +188,7 @@ def test_what_is_merged_is_one_file_for_a_step_and_for_the_workflow() -> None:
     assert spec.outputs["all"].file == "all.jsonl"
     whole_use = next(use for use in spec.steps if use.name == "whole")
     (binding,) = whole_use.inputs.values()
-    assert (binding.gather, binding.merge) == ("all", "concat")
+    assert (binding.gather, binding.merge) == ("tree", "concat")
     count_use = next(use for use in spec.steps if use.name == "count")
     assert next(iter(count_use.inputs.values())).split is not None
 

@@ -69,6 +69,35 @@ def test_a_merged_input_is_made_where_its_reader_may_run(case: CaseOf) -> None:
     assert (port.from_step, port.format) == ("one.x.merge", "csv")
 
 
+def test_a_tree_makes_one_file_on_each_cluster_and_then_one_of_these(case: CaseOf) -> None:
+    steps = (
+        "[{name: first, use: any@1, in: {x: inputs.rows}, place: {tier: edge, stay: true}}, "
+        "{name: one, use: any@1, in: {x: {from: first.y, gather: tree, merge: csv}}, place: {tier: cloud}}]"
+    )
+    planned = plan(case(TOPOLOGY + ANY + workflow(steps)).request())
+    local, last = step(planned, "one.x.local.merge"), step(planned, "one.x.merge")
+    assert where(planned, local.name) == ["edge-a", "edge-b"]
+    assert where(planned, last.name) == where(planned, "one") == ["cloud"]
+    assert (local.inputs[0].from_step, local.inputs[0].pairing) == ("first", m.PAIRING_GATHER_EACH)
+    assert (last.inputs[0].from_step, last.inputs[0].pairing) == (local.name, m.PAIRING_GATHER_ALL)
+    assert (step(planned, "one").inputs[0].from_step, last.outputs[0].format) == (last.name, "csv")
+    assert {each.edge for each in planned.plan.transfers} == {"one.x.merge.in"}, "what is merged first does not cross"
+    assert next(each for each in planned.plan.steps if each.step == last.name).expected_units == 1
+
+
+def test_one_file_of_each_cluster_is_made_where_its_reader_has_room(case: CaseOf) -> None:
+    steps = (
+        "[{name: first, use: any@1, in: {x: inputs.rows}, place: {tier: edge, stay: true}}, "
+        "{name: one, use: any@1, in: {x: {from: first.y, gather: each-cluster, merge: csv}}, resources: {cpus: %s}}]"
+    )
+    planned = plan(case(TOPOLOGY + ANY + workflow(steps % 1)).request())
+    assert where(planned, "one.x.merge") == where(planned, "one") == ["edge-a", "edge-b"]
+    planned = plan(case(TOPOLOGY + ANY + workflow(steps % 6)).request())
+    assert where(planned, "one.x.merge") == where(planned, "one") == ["cloud"], "only there it has six processors"
+    (port,) = step(planned, "one").inputs
+    assert (port.from_step, port.pairing) == ("one.x.merge", m.PAIRING_GATHER_EACH)
+
+
 def test_where_no_cluster_can_have_all_units_the_merge_is_named(case: CaseOf) -> None:
     steps = "[{name: one, use: s@1, in: {x: inputs.rows}, place: {stay: true}}]"
     text = TOPOLOGY.replace("{between: [b, c]", "{between: [b, island]") + STEP

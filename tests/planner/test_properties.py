@@ -17,7 +17,15 @@ kind: Step
 metadata: {name: s, version: "1"}
 spec: {run: {command: [cat]}, inputs: {x: {}}, outputs: {y: {}}}
 ---
+kind: Step
+metadata: {name: big, version: "1"}
+spec: {run: {command: [cat]}, inputs: {x: {}, all: {optional: true}}, outputs: {y: {}}, resources: {cpus: 4}}
+---
 """
+GATHERED = ("all", "all, merge: concat", "tree", "tree, merge: concat", "each-cluster", "each-cluster, merge: concat")
+
+
+_WHOLE = tuple(f", gather: {gathered}" for gathered in GATHERED if not gathered.startswith("each"))
 
 
 @st.composite
@@ -38,9 +46,11 @@ def cases(draw: st.DrawFn) -> Case:
     for number in range(draw(st.integers(1, 5))):
         before = draw(st.integers(-1, number - 1))
         source = "inputs.rows" if before < 0 else f"s{before}.y"
-        how = draw(st.sampled_from(["", ", split: {count: 4}", ", gather: all"]))
+        how = draw(st.sampled_from(["", ", split: {count: 4}", *(f", gather: {gathered}" for gathered in GATHERED)]))
+        name = draw(st.sampled_from(["s", "s", "big"]))
+        copied = ", all: {from: inputs.rows, broadcast: true}" if name == "big" and how not in _WHOLE else ""
         tier = draw(st.sampled_from(["", "", "", ", place: {tier: cloud}"]))
-        lines.append(f"    - {{name: s{number}, use: s@1, in: {{x: {{from: {source}{how}}}}}{tier}}}")
+        lines.append(f"    - {{name: s{number}, use: {name}@1, in: {{x: {{from: {source}{how}}}{copied}}}{tier}}}")
     text = f"""
 kind: Topology
 metadata: {{name: t}}
@@ -87,6 +97,8 @@ def test_a_plan_can_be_executed(case: Case) -> None:
             producers = [share.cluster for share in steps[port.from_step].executors]
             for producer in producers:
                 assert any(world.reachable(producer, executor) for executor in executors)
+            if steps[port.from_step].execution.HasField("merge") and port.pairing == m.PAIRING_GATHER_EACH:
+                assert producers == executors, "the one file of each cluster is read where it is made"
             if port.pairing == m.PAIRING_GATHER_ALL:
                 assert len(executors) == 1
                 assert all(world.reachable(producer, executors[0]) for producer in producers)

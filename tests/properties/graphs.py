@@ -192,8 +192,13 @@ class _Growing:
         self.add(step, settled=False)
 
     def merge(self) -> None:
-        of = self.pick()
-        step = Use(self.name("merge"), [self.random.choice(self.clusters)], {"in": (of.name, GATHER)}, kind="merge")
+        of = self.pick().name
+        if self.random.random() < 0.5:  # a tree
+            local = Use(self.name("local"), self.some(), {"in": (of, GATHER_EACH)}, kind="merge")
+            self.add(local, settled=False)
+            of = f"{local.name}.out"
+            self.read.add(of)
+        step = Use(self.name("merge"), [self.random.choice(self.clusters)], {"in": (of, GATHER)}, kind="merge")
         self.add(step, settled=False)
 
     def lone(self) -> None:

@@ -19,6 +19,7 @@ _BROADCAST = "broadcast: true"
 _CROSS = "cross: true"
 _ZIP = "zip: true"
 _TREE = "gather: tree"
+_APART = "gather: each-cluster"
 
 
 def check_pairing(workflow: Workflow, steps: Mapping[str, Step], where: Positions) -> Iterator[Problem]:
@@ -59,9 +60,10 @@ def _bindings(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
         elif binding.split and words:
             message = f"what is split here comes together again at once, by {words[0]}"
             yield where.problem((*path, port, "split"), message, "leave split out")
-        if binding.merge and binding.gather != "all":
-            message = f"merge: {binding.merge} makes one file of all units, but nothing here gathers all"
-            yield where.problem((*path, port, "merge"), message, f"write {_GATHER} beside it, or leave merge out")
+        if binding.merge and not binding.gather:
+            message = f"merge: {binding.merge} makes one file of all units, but nothing here gathers them"
+            remedy = f"write {_GATHER} beside it, or {_TREE}, or {_APART}; or leave merge out"
+            yield where.problem((*path, port, "merge"), message, remedy)
         if binding.store and binding.source_step == "inputs" and not (binding.split or binding.merge):
             message = "a dataset's file is read where it lies, and store is about what is made in a run"
             yield where.problem((*path, port, "store"), message, "leave store out, or split the file")
@@ -110,6 +112,15 @@ def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
         said = sorted({_words(use.inputs[port])[0] for port in aside})
         message = f"every input says {' or '.join(said)}, so none drives the step"
         yield where.problem((*path, aside[0]), message, "leave it out at one input: each of its units makes a task")
+    apart = ports.get("gather_each", [])
+    if merged := [port for port in apart if use.inputs[port].merge and len(apart) > 1]:
+        others = [port for port in apart if port != merged[0]]
+        message = (
+            f"{merged[0]} merges what was made on each cluster, and so there is no file of it where only "
+            f"{' or '.join(others)} has units"
+        )
+        remedy = f"leave merge out, which gives the step a list that may be empty; or merge with {_GATHER}"
+        yield where.problem((*path, merged[0], "merge"), message, remedy)
     zipped = ports.get("zip", [])
     if len(zipped) == 1 and len(zipped) + len(aside) == len(use.inputs):
         message = f"only {zipped[0]} says {_ZIP}, so there is nothing that it could be zipped with"
@@ -129,7 +140,7 @@ def _together(use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
 
 def _tree(use: StepUse, step: Step, path: Path, where: Positions) -> Iterator[Problem]:
     """A tree gives a step what the step itself has made, so the two are of one kind."""
-    port = next((port for port, binding in use.inputs.items() if binding.pairing == "gather_tree"), None)
+    port = next((port for port, read in use.inputs.items() if read.pairing == "gather_tree" and not read.merge), None)
     if port is None or port not in step.spec.inputs:
         return
     if len(use.inputs) > 1:
