@@ -35,6 +35,18 @@ def written(source: str) -> tuple[str, str]:
     return step, port
 
 
+def format_of(workflow: Workflow, steps: Mapping[str, Step], source: str) -> str | None:
+    """The format that a port declares which is written `STEP.PORT`, or an input of the workflow; None: not known."""
+    name, port = written(source)
+    if name == INPUTS:
+        given = workflow.spec.inputs.get(port)
+        return given.format if given is not None else None
+    use = steps_by_name(workflow).get(name)
+    writer = steps.get(use.use) if use is not None else None
+    output = writer.spec.outputs.get(port) if writer is not None else None
+    return output.written if output is not None else None
+
+
 def source_steps(use: StepUse) -> tuple[str, ...]:
     """What a use reads from directly: steps, and `inputs`."""
     return tuple(dict.fromkeys(written(source)[0] for binding in use.inputs.values() for source in binding.sources))

@@ -106,7 +106,7 @@ class Workflow:
             "parameters": {
                 name: said for name, said in parameters_of(self._function).items() if name not in self._given
             },
-            "inputs": {name: {"dataset": dataset} for name, dataset in inputs.items()},
+            "inputs": inputs,
             "steps": made.uses,
             "outputs": self._outputs(returned),
             **{name: value for name, value in self._fields.items() if name not in ("name", "inputs")},
@@ -123,9 +123,9 @@ class Workflow:
             raise BuildError.of(f"workflow {self.name}", problems)
         return model, made.steps
 
-    def _arguments(self) -> tuple[dict[str, str], dict[str, Any]]:
-        """The datasets by input, and what the function is called with."""
-        inputs: dict[str, str] = {}
+    def _arguments(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The inputs as they are written, and what the function is called with."""
+        inputs: dict[str, Any] = {}
         datasets = dict(self._fields.get("inputs", {}))
         arguments: dict[str, Any] = dict(self._given)
         for name, argument in inspect.signature(self._function).parameters.items():
@@ -139,7 +139,9 @@ class Workflow:
                     f"workflow {self.name}: {name} has a default, but stands for a dataset; "
                     f'name it with @workflow(inputs={{"{name}": "NAME"}}), or write * before it to make it a parameter'
                 )
-            inputs[name] = datasets.pop(name, name.replace("_", "-"))
+            called = {"dataset": name.replace("_", "-")}
+            given = datasets.pop(name, {})
+            inputs[name] = {**called, **(given if isinstance(given, Mapping) else {"dataset": given})}
             arguments[name] = Data(f"inputs.{name}")
         if datasets:
             raise BuildError(

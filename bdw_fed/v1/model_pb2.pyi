@@ -708,12 +708,17 @@ class Execution(_message.Message):
 
         DESCRIPTOR: _descriptor.Descriptor
 
+        DIRECTORY_FIELD_NUMBER: _builtins.int
+        directory: _builtins.bool
+        """each part is a directory, and one unit: a tar of it"""
         def __init__(
             self,
+            *,
+            directory: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -967,6 +967,7 @@ class OpenSource(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     step: _builtins.str
@@ -978,6 +979,8 @@ class OpenSource(_message.Message):
     """
     epoch: _builtins.int
     """of the fragment, for the answer"""
+    directory: _builtins.bool
+    """the part is a directory, and one unit: a tar of it"""
     def __init__(
         self,
         *,
@@ -988,10 +991,11 @@ class OpenSource(_message.Message):
         path: _builtins.str = ...,
         follow: _builtins.int = ...,
         epoch: _builtins.int = ...,
+        directory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "follow", b"follow", "index", b"index", "namespace", b"namespace", "path", b"path", "run", b"run", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "epoch", b"epoch", "follow", b"follow", "index", b"index", "namespace", b"namespace", "path", b"path", "run", b"run", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,7 +80,8 @@ def open_source(live: LiveRun, part: Part, follow: int) -> bytes:
     message = command.open
     message.namespace = live.key.namespace
     message.run = live.key.run
-    message.step = live.graph.steps[part.step].name
+    step = live.graph.steps[part.step]
+    message.step, message.directory = step.name, step.whole
     message.index = part.index
     message.path = part.path
     message.follow = follow

@@ -121,6 +121,7 @@ class Step:
     cache_key: bytes = b""  # see caching; empty: its results are not cached
     cache_age: float = 0.0  # seconds since it was executed that a result is taken; 0 = not limited
     fresh: bool = False  # none is
+    whole: bool = False  # a source's: a part is a directory, and one unit
     per_slot: bool = False  # a split that makes as many parts as its reader has slots
     ordered: bool = False  # a merge sorts what is made of its units, by their lineage
     free: bool = False  # each of its units may go to one of several clusters
@@ -327,6 +328,7 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         on_failure=proto.on_failure or FAIL,
         file=proto.execution.output.file,
         away=proto.execution.output.store == "shared",
+        whole=proto.execution.source.directory,
         per_slot=proto.execution.split.split.per_slot,
         prefer=proto.prefer,
         cache_key=proto.cache.key,

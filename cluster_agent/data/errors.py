@@ -31,6 +31,10 @@ class NotAFileError(DataError):
     """Something that is neither a regular file nor a directory of regular files was given as data."""
 
 
+class NoDirectoryError(DataError):
+    """A part of a dataset is to be a directory, and is none, or one that can't be kept as a unit."""
+
+
 class OutsideRootError(DataError):
     """A source's path leads out of the cluster's data root."""
 

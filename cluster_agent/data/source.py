@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from cluster_agent.data.errors import NotAFileError, OutsideRootError
+from cluster_agent.data.errors import NoDirectoryError, NotAFileError, OutsideRootError
 
 
 def resolve(root: Path, path: str) -> list[tuple[str, Path]]:
@@ -14,16 +14,30 @@ def resolve(root: Path, path: str) -> list[tuple[str, Path]]:
     Names that start with a dot are left out of a directory, as file managers and version control put them there. Links
     are followed as long as they stay inside `root`. OutsideRootError, NotAFileError or FileNotFoundError otherwise.
     """
-    base = root.resolve(strict=True)
-    if "\0" in path:
-        raise OutsideRootError(f"{path!r} is not a path")
-    start = _inside(base, base / path, path)
+    base, start = _start(root, path)
     if start.is_dir():
         return [
             (relative.as_posix(), _regular(_inside(base, start / relative, path)))
             for relative in sorted(_walk(start, Path()), key=lambda relative: relative.as_posix())
         ]
     return [(Path(path).name, _regular(start))]
+
+
+def resolve_directory(root: Path, path: str) -> Path:
+    """The part's directory. NoDirectoryError if it is none, and as of `resolve`."""
+    base, start = _start(root, path)
+    if start == base:
+        raise NoDirectoryError(f"{path} is the data root itself; name a directory below it")
+    if not start.is_dir():
+        raise NoDirectoryError(f"{path} is no directory")
+    return start
+
+
+def _start(root: Path, path: str) -> tuple[Path, Path]:
+    base = root.resolve(strict=True)
+    if "\0" in path:
+        raise OutsideRootError(f"{path!r} is not a path")
+    return base, _inside(base, base / path, path)
 
 
 def _walk(start: Path, below: Path) -> list[Path]:

@@ -12,15 +12,22 @@ from pathlib import Path
 
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.data.base import UnitKey
-from cluster_agent.data.errors import ContentChangedError, DataError, NotTakenError, UnitMissingError
+from cluster_agent.data.errors import (
+    ContentChangedError,
+    DataError,
+    NoDirectoryError,
+    NotTakenError,
+    UnitMissingError,
+)
 from cluster_agent.data.shared import names
 from cluster_agent.data.shared.places import SharedPlaces
 from cluster_agent.data.shared.taking import Taken, Taking, Wanted
-from cluster_agent.data.source import resolve
+from cluster_agent.data.source import resolve, resolve_directory
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
 from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.node.cache import Cache
+from cluster_agent.node.packing import keep_part
 from cluster_agent.node.produced import produced
 from cluster_agent.orders.messages import UnitInfo
 from wire.digests import source_task_id, unit_id
@@ -153,18 +160,32 @@ class DataWork:
         opened.epoch = order.epoch
         task = source_task_id(order.namespace, order.run, order.step, order.index)
         try:
-            files = await asyncio.to_thread(resolve, self.data_root, order.path)
-            for index, (name, path) in enumerate(files):
-                key = UnitKey(order.namespace, order.run, unit_id(task, PORT, index))
-                content = await self._store.reference(path, key)
-                opened.units.append(produced(task, PORT, index, content, name))
+            if order.directory:
+                opened.units.append(await self._whole(order, task))
+            else:
+                files = await asyncio.to_thread(resolve, self.data_root, order.path)
+                for index, (name, path) in enumerate(files):
+                    key = UnitKey(order.namespace, order.run, unit_id(task, PORT, index))
+                    content = await self._store.reference(path, key)
+                    opened.units.append(produced(task, PORT, index, content, name))
             await self._store.durable()
+        except NoDirectoryError as error:
+            opened.error = (
+                f"{error}; spec.{order.step}.format is directory, so each part of the dataset must be one: "
+                "name a directory there, or leave format out"
+            )
         except (DataError, OSError) as error:
             opened.ClearField("units")
             opened.error = str(error)
         # No word of what follows can leave before this one, which is told in the same turn.
         opened.followed = follow is not None and len(opened.units) == 1 and follow(_info(opened.units[0].unit))
         self._tell(node_pb2.NodeMessage(source=opened))
+
+    async def _whole(self, order: node_pb2.OpenSource, task: bytes) -> node_pb2.ProducedUnit:
+        directory = await asyncio.to_thread(resolve_directory, self.data_root, order.path)
+        key = UnitKey(order.namespace, order.run, unit_id(task, PORT, 0))
+        content = await keep_part(directory, self._store, key)
+        return produced(task, PORT, 0, content, Path(order.path).name)
 
     async def _check(self, order: node_pb2.FetchUnit) -> None:
         sound = await self._store.verify(unit_key(order.key), order.unit.digest)

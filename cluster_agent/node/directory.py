@@ -134,12 +134,12 @@ class TaskDirectory:
         """Bytes that the task has on the disk now, outputs included, inputs not. Blocks."""
         total = 0
         for name in ("out", "tmp", "."):
-            total += _bytes_below(self.root / name, deep=name != ".")
+            total += bytes_below(self.root / name, deep=name != ".")
         return total + self.written_to_memory()
 
     def written_to_memory(self) -> int:
         """Bytes of outputs in memory. Blocks."""
-        return 0 if self.writing is None else _bytes_below(self.writing.directory, deep=True)
+        return 0 if self.writing is None else bytes_below(self.writing.directory)
 
     def _link(self, key: TaskKey, store: Store, port: Port, units: Sequence[UnitInfo]) -> Path | Sequence[Path]:
         paths = self._paths(port, units)
@@ -270,12 +270,13 @@ def _regular(path: Path, told: str) -> Path:
     return path
 
 
-def _bytes_below(directory: Path, *, deep: bool) -> int:
+def bytes_below(directory: Path, *, deep: bool = True) -> int:
+    """Of the files in it; what vanishes meanwhile is not counted. Blocks."""
     total = 0
     try:
         for entry in os.scandir(directory):
             if entry.is_dir(follow_symlinks=False):
-                total += _bytes_below(Path(entry.path), deep=True) if deep else 0
+                total += bytes_below(Path(entry.path)) if deep else 0
             else:
                 total += entry.stat(follow_symlinks=False).st_size
     except FileNotFoundError:

@@ -11,22 +11,22 @@ from typing import Final
 from bdw_fed.v1 import model_pb2 as m
 from topology.model import Topology
 from workflow import graph
-from workflow.formats import MergeFormat
-from workflow.model import Binding, Split, WorkflowOutput
+from workflow.formats import DIRECTORY, MergeFormat
+from workflow.model import Binding, Split, WorkflowInput, WorkflowOutput
 
 Producers = tuple[tuple[str, str], ...]  # steps and their ports
 
 _RETRY: Final = m.Retry(attempts=3, backoff=1.0, factor=2.0, max_backoff=60.0)
 
 
-def source(name: str, dataset: str, topology: Topology) -> m.Step:
-    """Makes a unit of each part of a dataset."""
-    declared = next(each for each in topology.spec.datasets if each.name == dataset)
+def source(name: str, given: WorkflowInput, topology: Topology) -> m.Step:
+    """Makes units of each part of a dataset: of each file, or one of a directory."""
+    declared = next(each for each in topology.spec.datasets if each.name == given.dataset)
     suffixes = {part.path.rpartition("/")[2].partition(".")[2] for part in (*declared.parts, *declared.replicas)}
     return m.Step(
         name=f"inputs.{name}",
-        execution=m.Execution(source=m.Execution.Source()),
-        outputs=[m.OutputPort(name="out", format=suffixes.pop() if len(suffixes) == 1 else "")],
+        execution=m.Execution(source=m.Execution.Source(directory=given.format == DIRECTORY)),
+        outputs=[m.OutputPort(name="out", format=given.format or (suffixes.pop() if len(suffixes) == 1 else ""))],
         parameters_json="{}",
         retry=_RETRY,
         pinned=True,

@@ -185,8 +185,8 @@ def compiled(
     used = {port.from_step for vertex in vertices.values() for port in vertex.step.inputs}
     for name, given in spec.inputs.items():
         if f"inputs.{name}" in used:
-            dataset = given.dataset or ""
-            vertices[f"inputs.{name}"] = Vertex("source", built_in.source(name, dataset, topology), dataset=dataset)
+            source = built_in.source(name, given, topology)
+            vertices[source.name] = Vertex("source", source, dataset=given.dataset or "")
     _carry_formats(vertices)
     for name, caching in wanted.items():
         if caching.enabled:

@@ -193,6 +193,18 @@ def test_what_is_merged_is_one_file_for_a_step_and_for_the_workflow() -> None:
     assert next(iter(count_use.inputs.values())).split is not None
 
 
+@workflow(inputs={"models": {"format": "directory"}, "texts": {"dataset": "reviews"}})
+def of_folders(models: Dataset, texts: Dataset) -> dict[str, Data]:
+    """The datasets as they are."""
+    return {"all": count(texts), "models": whole(models.gather())}
+
+
+def test_an_input_may_be_of_directories() -> None:
+    inputs = of_folders.model.spec.inputs
+    assert (inputs["models"].dataset, inputs["models"].format) == ("models", "directory")
+    assert (inputs["texts"].dataset, inputs["texts"].format) == ("reviews", None)
+
+
 @step
 def least(texts: list[str]) -> int:
     return min(map(len, texts))

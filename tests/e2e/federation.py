@@ -188,6 +188,8 @@ def lay_out_data(directory: Path) -> None:
         data.mkdir(parents=True)
         (data / "numbers.csv").write_text("number\n" + "".join(f"{number}\n" for number in numbers))
         (data / "names.csv").write_text(f"parity,name\n0,{letter}-even\n1,{letter}-odd\n")
+        (data / "folder" / ".hidden").mkdir(parents=True)
+        (data / "folder" / ".hidden" / "letter").write_text(letter)
     (directory / "data" / "edge1" / "nothing.csv").write_text("number\n")
     (directory / "data" / "edge1" / "seed.txt").write_text("7\n")
     notes = 'id,note\n1,"first\nline"\n2,"said ""hi""\n\n"\n3,three\n'

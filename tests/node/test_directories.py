@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bdw_fed.v1 import node_pb2
 from cluster_agent.orders.messages import Result, UnitInfo
 from tests.fixtures import words
-from tests.node.cluster import Cluster, command, content, given, merger, order, python, source, splitter
+from tests.node.cluster import NAMESPACE, Cluster, command, content, given, merger, order, python, source, splitter
 
 LARGE = 40_000  # bytes that are not kept in the journal
 MAKES = (
@@ -153,6 +154,62 @@ async def test_a_unit_that_is_no_directory_ends_its_task_by_its_content(edge: Cl
     assert failure is not None
     assert failure.kind == "content"
     assert failure.message.startswith("rows.csv on input model: it is no directory's archive")
+
+
+async def opened(edge: Cluster, path: str) -> node_pb2.SourceOpened:
+    step = "inputs.models"
+    edge.agent.say(
+        open=node_pb2.OpenSource(namespace=NAMESPACE, run="run1", step=step, index=1, path=path, directory=True)
+    )
+    return await edge.agent.hear("source", lambda told: told.step == step)  # type: ignore[no-any-return]
+
+
+def lay_out(edge: Cluster) -> Path:
+    part = edge.data_root / "models" / "one"
+    (part / ".cache" / "empty").mkdir(parents=True)
+    (part / "weights").write_bytes(bytes(LARGE))
+    (part / "run").write_text("#!/bin/sh\necho ran\n")
+    (part / "run").chmod(0o700)
+    return part
+
+
+async def test_a_part_of_a_dataset_is_one_unit_whatever_is_in_it(edge: Cluster) -> None:
+    node = await edge.start()
+    part = lay_out(edge)
+    [made] = (await opened(edge, "models/one")).units
+    assert (made.port, made.index, made.unit.name) == ("out", 0, "one")
+    script = "({in.model}/run; cd {in.model}; find . | sort) > {out.told}"
+    task = order(
+        "read", command("sh", "-c", script), inputs=[a_directory("model", words.info(made.unit))], outputs=["told"]
+    )
+    result = await result_of(edge, task)
+    assert result.failure is None, result.failure
+    told = content(node, result.outputs[0].unit).decode().split()
+    assert told == ["ran", ".", "./.cache", "./.cache/empty", "./run", "./weights"]
+    assert not list((node.state / "store" / "partial").iterdir())
+    os.utime(part / "weights", ns=(1, 1))
+    assert (await opened(edge, "models/one")).units[0].unit == made.unit, "the same names and contents, the same unit"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("models/one/run", "models/one/run is no directory; spec.inputs.models.format is directory"),
+        ("models/linked", "it can't be kept as a directory: away is a link"),
+        (".", ". is the data root itself"),
+        ("models/none", "models/none: there is no"),
+        ("../..", "which is not below the data root"),
+    ],
+)
+async def test_a_part_that_can_be_no_such_unit_is_told(edge: Cluster, path: str, says: str) -> None:
+    node = await edge.start()
+    lay_out(edge)
+    (edge.data_root / "models" / "linked").mkdir()
+    (edge.data_root / "models" / "linked" / "away").symlink_to("/etc/passwd")
+    told = await opened(edge, path)
+    assert says in told.error
+    assert not told.units
+    assert not list((node.state / "store" / "partial").iterdir())
 
 
 async def test_one_that_the_disk_has_damaged_is_to_be_made_again(edge: Cluster) -> None:

@@ -128,6 +128,15 @@ def test_a_split_is_told_how_and_its_pieces_have_the_format_of_what_is_inside(
     assert step(planned, "one").inputs[0].format == out
 
 
+def test_parts_that_are_directories_are_read_as_such_by_whoever_reads_them(case: CaseOf) -> None:
+    steps = "[{name: one, use: any@1, in: {x: inputs.rows}}, {name: two, use: any@1, in: {x: inputs.names}}]"
+    inputs = "rows: {dataset: rows, format: directory}, names: {dataset: names}"
+    planned = plan(case(TOPOLOGY + ANY + workflow(steps, inputs)).request())
+    found = {name: step(planned, f"inputs.{name}") for name in ("rows", "names")}
+    assert {name: each.execution.source.directory for name, each in found.items()} == {"rows": True, "names": False}
+    assert [step(planned, name).inputs[0].format for name in ("one", "two")] == ["directory", "csv"]
+
+
 def test_a_split_per_slot_is_expected_to_fill_the_slots(case: CaseOf) -> None:
     text = (
         TOPOLOGY

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from topology.problems import Path, Positions, Problem
 from workflow.formats import DIRECTORY
-from workflow.graph import steps_by_name, written
+from workflow.graph import format_of
 from workflow.model import Binding, Step, Workflow, WorkflowOutput
 
 
@@ -30,7 +30,7 @@ def _merged(
 ) -> Iterator[Problem]:
     directories, _ = _told_apart(workflow, steps, reads)
     if directories and reads.merge not in (None, "tar"):
-        message = f"{directories[0]} makes directories, which can't be merged as {reads.merge}"
+        message = f"{directories[0]} gives directories, which can't be merged as {reads.merge}"
         remedy = "write merge: tar, which puts what is in them all into one, or leave merge out"
         yield where.problem((*path, "merge"), message, remedy)
 
@@ -40,7 +40,7 @@ def _mixed(
 ) -> Iterator[Problem]:
     directories, files = _told_apart(workflow, steps, reads)
     if directories and files:
-        message = f"{directories[0]} makes directories and {files[0]} files, and what comes here could be either"
+        message = f"{directories[0]} gives directories and {files[0]} files, and what comes here could be either"
         yield where.problem((*path, "also"), message, "give each an input, or an output, of its own")
 
 
@@ -48,12 +48,8 @@ def _told_apart(
     workflow: Workflow, steps: Mapping[str, Step], reads: Binding | WorkflowOutput
 ) -> tuple[list[str], list[str]]:
     """What it reads, as written: directories, and what is none."""
-    uses = steps_by_name(workflow)
     directories: list[str] = []
     files: list[str] = []
     for source in reads.sources:
-        step, port = written(source)
-        writer = steps.get(uses[step].use) if step in uses else None
-        output = writer.spec.outputs.get(port) if writer is not None else None
-        (directories if output is not None and output.format == DIRECTORY else files).append(source)
+        (directories if format_of(workflow, steps, source) == DIRECTORY else files).append(source)
     return directories, files

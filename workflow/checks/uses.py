@@ -9,7 +9,7 @@ from topology.nearest import did_you_mean, nearest
 from topology.problems import Path, Positions, Problem
 from workflow.checks.step import check_pool
 from workflow.formats import DIRECTORY, split_format
-from workflow.graph import INPUTS, RESERVED, find_cycle, pool, steps_by_name, written
+from workflow.graph import INPUTS, RESERVED, find_cycle, format_of, pool, steps_by_name, written
 from workflow.model import Binding, Step, StepUse, Workflow, WorkflowOutput
 
 _ARCHIVES = {DIRECTORY, "tar"}  # of which one can be read as the other
@@ -128,17 +128,14 @@ def _format(
     path: Path,
     where: Positions,
 ) -> Iterator[Problem]:
-    uses = steps_by_name(workflow)
     for source in binding.sources:
-        step, port = written(source)
-        writer = steps.get(uses[step].use) if step in uses else None
-        output = writer.spec.outputs.get(port) if writer is not None else None
-        if output is None or output.written is None:
+        made = format_of(workflow, steps, source)
+        if made is None:
             continue
         if binding.split is not None and binding.split.per == "member":
-            if split_format(output.written, "") != "tar":
-                message = f"{source} is {output.written}, which has no members that it could be split by"
+            if split_format(made, "") != "tar":
+                message = f"{source} is {made}, which has no members that it could be split by"
                 yield where.problem(path, message, "split it by size, lines, records or count, or leave split out")
-        elif output.written != expected and not {output.written, expected} <= _ARCHIVES:
-            message = f"{source} is {output.written}, but this input takes {expected}"
-            yield where.problem(path, message, f"put a step in between that makes {expected} of {output.written}")
+        elif made != expected and not {made, expected} <= _ARCHIVES:
+            message = f"{source} is {made}, but this input takes {expected}"
+            yield where.problem(path, message, f"put a step in between that makes {expected} of {made}")

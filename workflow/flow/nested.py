@@ -64,7 +64,10 @@ def _interface(workflow: Workflow, workflows: Mapping[str, Workflow], steps: Map
         spec=StepSpec.model_construct(
             run=Execution.model_construct(),
             parameters=spec.parameters,
-            inputs={name: InputPort(optional=given.dataset is not None) for name, given in spec.inputs.items()},
+            inputs={
+                name: InputPort(format=given.format, optional=given.dataset is not None)
+                for name, given in spec.inputs.items()
+            },
             outputs={name: _output(output.source, workflow, workflows, steps) for name, output in spec.outputs.items()},
         ),
     )

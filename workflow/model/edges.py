@@ -27,6 +27,7 @@ class WorkflowInput(Model):
     """Data that a run starts from: a dataset of the topology. Without one, the workflow that uses this one gives it."""
 
     dataset: Name | None = None
+    format: Literal["directory"] | None = None  # each part of it is a directory, and one unit; None: files
 
 
 class Split(Model):
