@@ -131,6 +131,14 @@ class SyncClient:
         asked = self._runs.audit(namespace=namespace, user=user, since=since, refused=refused, limit=limit)
         return run_now(asked)
 
+    def cached(self, *, step: str = "", cluster: str = "") -> pb.ListCacheResponse:
+        """See Client.cached."""
+        return run_now(self._runs.cached(step=step, cluster=cluster))
+
+    def clear_cache(self, *, step: str = "", age: float = 0.0, cluster: str = "") -> pb.ClearCacheResponse:
+        """See Client.clear_cache."""
+        return run_now(self._runs.clear_cache(step=step, age=age, cluster=cluster))
+
     def status(self, *, timeout: float = CALL_TIMEOUT) -> pb.StatusResponse:
         """See Client.status."""
         return run_now(self._runs.status(timeout=timeout))

@@ -217,6 +217,21 @@ class Runs(Membership):
         finally:
             await _aclose(responses)
 
+    async def cached(self, *, step: str = "", cluster: str = "") -> pb.ListCacheResponse:
+        """What clusters keep of tasks' results, step by step; of a step (NAME or NAME@VERSION) or a cluster alone."""
+        request = pb.ListCacheRequest(namespace=self.namespace, step=step, cluster=cluster)
+        response: pb.ListCacheResponse = await self._transport.call("ListCache", request, CALL_TIMEOUT)
+        return response
+
+    async def clear_cache(self, *, step: str = "", age: float = 0.0, cluster: str = "") -> pb.ClearCacheResponse:
+        """Give results up that clusters keep: of a step, those executed more than `age` seconds ago, or all.
+
+        What was given up, and the clusters that could not be asked. Raises Forbidden, NotFound.
+        """
+        request = pb.ClearCacheRequest(namespace=self.namespace, step=step, age=age, cluster=cluster)
+        response: pb.ClearCacheResponse = await self._transport.call("ClearCache", request, CALL_TIMEOUT)
+        return response
+
     async def outputs(self, run: str) -> Sequence[pb.OutputsResponse.Located]:
         """The run's results and where their bytes lie. Raises Conflict while the run has none yet."""
         return list((await self._outputs(run)).outputs)

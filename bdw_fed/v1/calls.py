@@ -36,6 +36,8 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("bdw_fed.v1.ControlPlaneService", "Events"): Access(access_pb2.ROLE_VIEWER, False, False),
     ("bdw_fed.v1.ControlPlaneService", "DescribeRun"): Access(access_pb2.ROLE_VIEWER, False, False),
     ("bdw_fed.v1.ControlPlaneService", "Outputs"): Access(access_pb2.ROLE_VIEWER, False, False),
+    ("bdw_fed.v1.ControlPlaneService", "ListCache"): Access(access_pb2.ROLE_VIEWER, False, False),
+    ("bdw_fed.v1.ControlPlaneService", "ClearCache"): Access(access_pb2.ROLE_EXPERT, True, False),
     ("bdw_fed.v1.ControlPlaneService", "Status"): Access(access_pb2.ROLE_VIEWER, False, True),
     ("bdw_fed.v1.ControlPlaneService", "MarkCluster"): Access(access_pb2.ROLE_OPERATOR, True, True),
     ("bdw_fed.v1.ControlPlaneService", "GrantRole"): Access(access_pb2.ROLE_ADMIN, True, True),

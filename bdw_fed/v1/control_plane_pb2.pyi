@@ -1151,6 +1151,161 @@ class EventsResponse(_message.Message):
 Global___EventsResponse: _TypeAlias = EventsResponse  # noqa: Y015
 
 @_typing.final
+class CachedStep(_message.Message):
+    """The results of a step version that a cluster keeps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    OLDEST_FIELD_NUMBER: _builtins.int
+    NEWEST_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    step: _builtins.str
+    """NAME@VERSION"""
+    results: _builtins.int
+    bytes: _builtins.int
+    """of their contents; what several share counts for each"""
+    oldest: _builtins.float
+    """Unix time at which one was executed"""
+    newest: _builtins.float
+    taken: _builtins.int
+    """times that one was taken there in place of a task"""
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        step: _builtins.str = ...,
+        results: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        oldest: _builtins.float = ...,
+        newest: _builtins.float = ...,
+        taken: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "newest", b"newest", "oldest", b"oldest", "results", b"results", "step", b"step", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CachedStep: _TypeAlias = CachedStep  # noqa: Y015
+
+@_typing.final
+class ListCacheRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    step: _builtins.str
+    """NAME or NAME@VERSION; empty = all"""
+    cluster: _builtins.str
+    """empty = all"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        step: _builtins.str = ...,
+        cluster: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "namespace", b"namespace", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCacheRequest: _TypeAlias = ListCacheRequest  # noqa: Y015
+
+@_typing.final
+class ListCacheResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CachedStep]: ...
+    @_builtins.property
+    def unreachable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """clusters that could not be asked"""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___CachedStep] | None = ...,
+        unreachable: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps", "unreachable", b"unreachable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCacheResponse: _TypeAlias = ListCacheResponse  # noqa: Y015
+
+@_typing.final
+class ClearCacheRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    step: _builtins.str
+    """NAME or NAME@VERSION; empty = all"""
+    age: _builtins.float
+    """only what was executed longer ago, in seconds; 0 = all"""
+    cluster: _builtins.str
+    """empty = all"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        step: _builtins.str = ...,
+        age: _builtins.float = ...,
+        cluster: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "cluster", b"cluster", "namespace", b"namespace", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearCacheRequest: _TypeAlias = ClearCacheRequest  # noqa: Y015
+
+@_typing.final
+class ClearCacheResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CachedStep]:
+        """what was given up"""
+
+    @_builtins.property
+    def unreachable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """clusters that still have what they had, or could not say"""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___CachedStep] | None = ...,
+        unreachable: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps", "unreachable", b"unreachable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearCacheResponse: _TypeAlias = ClearCacheResponse  # noqa: Y015
+
+@_typing.final
 class DescribeRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

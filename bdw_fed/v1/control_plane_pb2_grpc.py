@@ -135,6 +135,16 @@ class ControlPlaneServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.OutputsRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.OutputsResponse.FromString,
                 _registered_method=True)
+        self.ListCache = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/ListCache',
+                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListCacheRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListCacheResponse.FromString,
+                _registered_method=True)
+        self.ClearCache = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/ClearCache',
+                request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ClearCacheRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ClearCacheResponse.FromString,
+                _registered_method=True)
         self.Status = channel.unary_unary(
                 '/bdw_fed.v1.ControlPlaneService/Status',
                 request_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.StatusRequest.SerializeToString,
@@ -323,6 +333,19 @@ class ControlPlaneServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCache(self, request, context):
+        """What clusters keep of tasks' results, and that they give some of it up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearCache(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Status(self, request, context):
         """The clusters as the hub sees them.
         """
@@ -503,6 +526,16 @@ def add_ControlPlaneServiceServicer_to_server(servicer, server):
                     servicer.Outputs,
                     request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.OutputsRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.OutputsResponse.SerializeToString,
+            ),
+            'ListCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCache,
+                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListCacheRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ListCacheResponse.SerializeToString,
+            ),
+            'ClearCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearCache,
+                    request_deserializer=bdw__fed_dot_v1_dot_control__plane__pb2.ClearCacheRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_control__plane__pb2.ClearCacheResponse.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
@@ -1105,6 +1138,60 @@ class ControlPlaneService:
             '/bdw_fed.v1.ControlPlaneService/Outputs',
             bdw__fed_dot_v1_dot_control__plane__pb2.OutputsRequest.SerializeToString,
             bdw__fed_dot_v1_dot_control__plane__pb2.OutputsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/ListCache',
+            bdw__fed_dot_v1_dot_control__plane__pb2.ListCacheRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_control__plane__pb2.ListCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/ClearCache',
+            bdw__fed_dot_v1_dot_control__plane__pb2.ClearCacheRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_control__plane__pb2.ClearCacheResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,9 @@ class ControlPlaneServiceStub:
     Events: _grpc.UnaryStreamMultiCallable[_control_plane_pb2.EventsRequest, _control_plane_pb2.EventsResponse]
     DescribeRun: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.DescribeRunRequest, _control_plane_pb2.DescribeRunResponse]
     Outputs: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.OutputsRequest, _control_plane_pb2.OutputsResponse]
+    ListCache: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ListCacheRequest, _control_plane_pb2.ListCacheResponse]
+    """What clusters keep of tasks' results, and that they give some of it up."""
+    ClearCache: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ClearCacheRequest, _control_plane_pb2.ClearCacheResponse]
     Status: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.StatusRequest, _control_plane_pb2.StatusResponse]
     """The clusters as the hub sees them."""
     MarkCluster: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.MarkClusterRequest, _control_plane_pb2.MarkClusterResponse]
@@ -104,6 +107,9 @@ class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
     Events: _aio.UnaryStreamMultiCallable[_control_plane_pb2.EventsRequest, _control_plane_pb2.EventsResponse]  # type: ignore[assignment]
     DescribeRun: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.DescribeRunRequest, _control_plane_pb2.DescribeRunResponse]  # type: ignore[assignment]
     Outputs: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.OutputsRequest, _control_plane_pb2.OutputsResponse]  # type: ignore[assignment]
+    ListCache: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ListCacheRequest, _control_plane_pb2.ListCacheResponse]  # type: ignore[assignment]
+    """What clusters keep of tasks' results, and that they give some of it up."""
+    ClearCache: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ClearCacheRequest, _control_plane_pb2.ClearCacheResponse]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.StatusRequest, _control_plane_pb2.StatusResponse]  # type: ignore[assignment]
     """The clusters as the hub sees them."""
     MarkCluster: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.MarkClusterRequest, _control_plane_pb2.MarkClusterResponse]  # type: ignore[assignment]
@@ -266,6 +272,21 @@ class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_plane_pb2.OutputsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_plane_pb2.OutputsResponse, _abc.Awaitable[_control_plane_pb2.OutputsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListCache(
+        self,
+        request: _control_plane_pb2.ListCacheRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ListCacheResponse, _abc.Awaitable[_control_plane_pb2.ListCacheResponse]]:
+        """What clusters keep of tasks' results, and that they give some of it up."""
+
+    @_abc_1.abstractmethod
+    def ClearCache(
+        self,
+        request: _control_plane_pb2.ClearCacheRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ClearCacheResponse, _abc.Awaitable[_control_plane_pb2.ClearCacheResponse]]: ...
 
     @_abc_1.abstractmethod
     def Status(

@@ -514,6 +514,8 @@ class Query(_message.Message):
     LOGS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     DESCRIBE_FIELD_NUMBER: _builtins.int
+    LIST_CACHE_FIELD_NUMBER: _builtins.int
+    CLEAR_CACHE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     namespace: _builtins.str
     @_builtins.property
@@ -522,6 +524,10 @@ class Query(_message.Message):
     def events(self) -> _control_plane_pb2.EventsRequest: ...
     @_builtins.property
     def describe(self) -> _control_plane_pb2.DescribeRunRequest: ...
+    @_builtins.property
+    def list_cache(self) -> _control_plane_pb2.ListCacheRequest: ...
+    @_builtins.property
+    def clear_cache(self) -> _control_plane_pb2.ClearCacheRequest: ...
     def __init__(
         self,
         *,
@@ -530,12 +536,14 @@ class Query(_message.Message):
         logs: _control_plane_pb2.LogsRequest | None = ...,
         events: _control_plane_pb2.EventsRequest | None = ...,
         describe: _control_plane_pb2.DescribeRunRequest | None = ...,
+        list_cache: _control_plane_pb2.ListCacheRequest | None = ...,
+        clear_cache: _control_plane_pb2.ClearCacheRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["describe", b"describe", "events", b"events", "kind", b"kind", "logs", b"logs"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clear_cache", b"clear_cache", "describe", b"describe", "events", b"events", "kind", b"kind", "list_cache", b"list_cache", "logs", b"logs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["describe", b"describe", "events", b"events", "id", b"id", "kind", b"kind", "logs", b"logs", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_cache", b"clear_cache", "describe", b"describe", "events", b"events", "id", b"id", "kind", b"kind", "list_cache", b"list_cache", "logs", b"logs", "namespace", b"namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["logs", "events", "describe"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["logs", "events", "describe", "list_cache", "clear_cache"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -570,6 +578,7 @@ class QueryReply(_message.Message):
     LOGS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     end: _builtins.bool
     error: _builtins.str
@@ -579,6 +588,8 @@ class QueryReply(_message.Message):
     def events(self) -> _control_plane_pb2.EventsResponse: ...
     @_builtins.property
     def tasks(self) -> Global___TaskList: ...
+    @_builtins.property
+    def cached(self) -> Global___CachedSteps: ...
     def __init__(
         self,
         *,
@@ -588,16 +599,37 @@ class QueryReply(_message.Message):
         logs: _control_plane_pb2.LogsResponse | None = ...,
         events: _control_plane_pb2.EventsResponse | None = ...,
         tasks: Global___TaskList | None = ...,
+        cached: Global___CachedSteps | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "kind", b"kind", "logs", b"logs", "tasks", b"tasks"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "events", b"events", "kind", b"kind", "logs", b"logs", "tasks", b"tasks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "error", b"error", "events", b"events", "id", b"id", "kind", b"kind", "logs", b"logs", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "end", b"end", "error", b"error", "events", b"events", "id", b"id", "kind", b"kind", "logs", b"logs", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["logs", "events", "tasks"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["logs", "events", "tasks", "cached"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___QueryReply: _TypeAlias = QueryReply  # noqa: Y015
+
+@_typing.final
+class CachedSteps(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_control_plane_pb2.CachedStep]: ...
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[_control_plane_pb2.CachedStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CachedSteps: _TypeAlias = CachedSteps  # noqa: Y015
 
 @_typing.final
 class TaskList(_message.Message):

@@ -58,6 +58,7 @@ from cluster_agent.coordinator import (
     surrendering,
     tainting,
     telling,
+    tidying,
     timing,
 )
 from cluster_agent.coordinator.book import Book, Policy
@@ -77,6 +78,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.FetchEnded: seeking.on_fetch_ended,
     messages.ContentsTaken: seeking.on_taken,
     messages.ClockRead: caching.on_clock,
+    messages.ClearAsked: tidying.on_clear,
     messages.UnitsShared: sharing.on_shared,
     messages.PushEnded: pushing.on_push_ended,
     messages.PeerSaid: peers.on_said,
@@ -277,6 +279,10 @@ class Coordinator:
     def measured(self) -> tuple[list[model_pb2.MeasuredLink], list[model_pb2.MeasuredStep]]:
         """What was measured here of the links to this cluster, and of steps' tasks."""
         return telling.measured(self._book)
+
+    def cached(self, namespace: str, step: str) -> list[control_plane_pb2.CachedStep]:
+        """What the cache has of a namespace, or of one of its steps."""
+        return tidying.kept(self._book, namespace, step)
 
     def pools(self) -> list[control_plane_pb2.PoolStatus]:
         """The pools of warm workers, as they are now."""

@@ -25,6 +25,7 @@ from cluster_agent.coordinator.intake import Intake, Renumber
 from cluster_agent.coordinator.last_words import LastWords
 from cluster_agent.coordinator.messages import (
     Action,
+    Answered,
     Append,
     ClockRead,
     Event,
@@ -61,6 +62,7 @@ class _Gathered:
     records: list[object] = field(default_factory=list)
     commands: dict[tuple[str, int], list[bytes | Downward]] = field(default_factory=dict)  # node, stream
     events: list[Publish] = field(default_factory=list)
+    answers: list[Answered] = field(default_factory=list)
     progress: dict[RunKey, None] = field(default_factory=dict)
     loads: dict[str, bytes] = field(default_factory=dict)  # cluster -> our newest load
     actions: int = 0
@@ -236,6 +238,8 @@ class Driver:
                     batch.outbox.append((peer(cluster), message))
                 case Publish():
                     gathered.events.append(action)
+                case Answered():
+                    gathered.answers.append(action)
                 case ProgressChanged(run=run):
                     gathered.progress[run] = None
                 case TellLoad(cluster=cluster, load=load):
@@ -295,6 +299,8 @@ class Driver:
             self._hub.flush()
         if gathered.events:
             self._bus.publish(gathered.events)
+        for answered in gathered.answers:
+            self._intake.answer(answered.number, answered.answer)
         for run in gathered.progress:
             self._tell_progress(run)
         self._maintain()

@@ -6,8 +6,9 @@ It stands apart from the driver because those who fill it are also those to whom
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from cluster_agent.coordinator.messages import Event, SendHub
@@ -39,6 +40,8 @@ class Intake:
         self._limit = limit
         self._room = asyncio.Event()
         self._room.set()
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._acked: dict[str, int] = {}
         self._kept: dict[str, bytes] = {}
         self._progress_asked = False
@@ -54,6 +57,17 @@ class Intake:
     async def room(self) -> None:
         """Returns when more may be submitted."""
         await self._room.wait()
+
+    async def ask(self, asked: Callable[[int], Event]) -> bytes:
+        """Have the event of a number handled that is answered (`Answered`), once what follows from it is in the log."""
+        number = next(self._numbers)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        try:
+            self.submit(asked(number))
+            return await answer
+        finally:
+            del self._asked[number]
 
     @property
     def full(self) -> bool:
@@ -92,6 +106,12 @@ class Intake:
         self.wake.set()
 
     # ------------------------------------------------------------------------------- for the driver
+
+    def answer(self, number: int, answer: bytes) -> None:
+        """To whom asked, if somebody still waits for it."""
+        asked = self._asked.get(number)
+        if asked is not None and not asked.done():
+            asked.set_result(answer)
 
     @property
     def acks(self) -> Mapping[str, int]:

@@ -181,6 +181,18 @@ class ContentsTaken(Struct, frozen=True):
     found: bool
 
 
+class ClearAsked(Struct, frozen=True):
+    """Results in the cache are not wanted any more: of a step, or those older than so many seconds, or all.
+
+    The answer under the number is a serialised `bdw_fed.v1.CachedSteps`: what was given up.
+    """
+
+    number: int
+    namespace: str
+    step: str
+    age: float
+
+
 class ClockRead(Struct, frozen=True):
     """What the wall clock shows: Unix time. Decides only how old what is cached is."""
 
@@ -247,6 +259,7 @@ Event = (
     | UnitsShared
     | PushEnded
     | ContentsTaken
+    | ClearAsked
     | ClockRead
     | PeerSaid
     | PeerLoad
@@ -354,10 +367,17 @@ class ProgressChanged(Struct, frozen=True):
     run: RunKey
 
 
+class Answered(Struct, frozen=True):
+    """Who asked under this number may have the answer now, a serialised message: what it tells is in the log."""
+
+    number: int
+    answer: bytes
+
+
 class WakeAt(Struct, frozen=True):
     """Send a `Tick` at this time at the latest (a retry is due, a worker is idle for long). Replaces any former one."""
 
     at: float
 
 
-Action = Append | SendPeer | TellLoad | SendHub | TellNode | Publish | ProgressChanged | WakeAt
+Action = Append | SendPeer | TellLoad | SendHub | TellNode | Publish | ProgressChanged | Answered | WakeAt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from bdw_fed.v1.control_plane_pb2 import HeldSlots, PoolStatus, TaskInfo
+from bdw_fed.v1.control_plane_pb2 import CachedStep, HeldSlots, PoolStatus, TaskInfo
 from bdw_fed.v1.model_pb2 import FragmentStatus, MeasuredLink, MeasuredStep, Run
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
@@ -54,6 +54,9 @@ class Core(Protocol):
 
     def measured(self) -> tuple[list[MeasuredLink], list[MeasuredStep]]:
         """Of the links to this cluster and of steps' tasks."""
+
+    def cached(self, namespace: str, step: str) -> list[CachedStep]:
+        """What the cache has of a namespace, or of one of its steps."""
 
     def pools(self) -> list[PoolStatus]:
         """The pools of warm workers."""

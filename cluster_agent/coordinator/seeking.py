@@ -151,7 +151,7 @@ def on_found(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Found) -
         if len(sought.places) == len(sought.outputs) and _fetch(book, live, step, task, sought):
             return
     if not sought.asked:
-        _settle(book, live, task.id)
+        settle(book, live, task.id)
 
 
 def _serves(book: Book, step: Step, task: Task, sought: Sought, cluster: str, message: peer_pb2.Found) -> bool:
@@ -206,7 +206,7 @@ def on_fetch_ended(book: Book, event: FetchEnded) -> None:
     if sought.node != event.node:
         return
     if event.error:
-        _settle(book, live, task)
+        settle(book, live, task)
         return
     del live.sought_units[event.unit]
     sought.lacking.discard(event.unit)
@@ -230,7 +230,7 @@ def _reuse(book: Book, live: LiveRun, task: Task, sought: Sought) -> None:
     book.publish(live, "task.cached" if key else "task.recalled", step.name, task.id, data)
 
 
-def _settle(book: Book, live: LiveRun, task_id: bytes) -> None:
+def settle(book: Book, live: LiveRun, task_id: bytes) -> None:
     """Nothing more is waited for. What is known of it from before is taken without bytes: they are made if needed."""
     sought = live.sought[task_id]
     if sought.outputs is None or not sought.contents or sought.executed:
@@ -270,14 +270,14 @@ def on_due(book: Book, run: RunKey, task: bytes) -> None:
     live = book.lives.get(run)
     sought = live.sought.get(task) if live is not None else None
     if live is not None and sought is not None and sought.due <= book.now:
-        _settle(book, live, task)
+        settle(book, live, task)
 
 
 def node_gone(book: Book, node: str) -> None:
     """A node that was asked has gone: it answers no more."""
     for live in book.lives.going.values():
         for task in [task for task, sought in live.sought.items() if sought.node == node]:
-            _settle(book, live, task)
+            settle(book, live, task)
         answering.node_gone(book, live, node)
 
 
@@ -307,7 +307,9 @@ def apply_reused(book: Book, record: records.Reused) -> None:
     if record.key:
         state.cached += 1
         outputs = [caching.plain(output) for output in record.outputs]
-        entry = Cached(record.run.namespace, step.definition, record.node, record.executed, outputs)
+        former = book.state.cached.get(record.key)
+        taken = 1 + (former.taken if former is not None else 0)
+        entry = Cached(record.run.namespace, step.definition, record.node, record.executed, outputs, taken)
         caching.put(book, record.key, entry)
     consume(book, live, step, task)
     if not state.open:

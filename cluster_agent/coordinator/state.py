@@ -333,6 +333,7 @@ class Cached(Stored):
     node: str
     executed: float  # Unix time
     outputs: list[Output]
+    taken: int = 0  # times in place of a task of ours
 
     @property
     def size(self) -> int:

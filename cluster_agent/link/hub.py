@@ -303,7 +303,7 @@ class HubLink:
         self, call: grpc.aio.StreamStreamCall[SessionRequest, SessionResponse], welcome: HubWelcome
     ) -> None:
         async with asyncio.TaskGroup() as tasks:
-            answers = Answers(self._core, self._bus, self._logs, self._out.reply, tasks)
+            answers = Answers(self._core, self._intake, self._bus, self._logs, self._out.reply, tasks)
             helpers = [
                 tasks.create_task(self._write(call), name="link writer"),
                 tasks.create_task(self._beat(welcome.heartbeat or _HEARTBEAT), name="heartbeat"),

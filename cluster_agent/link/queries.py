@@ -9,7 +9,9 @@ from contextlib import aclosing
 import structlog
 
 from bdw_fed.v1 import control_plane_pb2
-from bdw_fed.v1.federation_pb2 import Query, QueryReply, TaskList
+from bdw_fed.v1.federation_pb2 import CachedSteps, Query, QueryReply, TaskList
+from cluster_agent.coordinator.asking import clear
+from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.ports import Core
 from cluster_agent.events import EventBus
@@ -24,12 +26,14 @@ class Answers:
     def __init__(
         self,
         core: Core,
+        intake: Intake,
         bus: EventBus,
         logs: LogReaders,
         reply: Callable[[QueryReply], Awaitable[None]],
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._core = core
+        self._intake = intake
         self._bus = bus
         self._logs = logs
         self._reply = reply
@@ -79,6 +83,11 @@ class Answers:
             case "describe":
                 tasks = self._core.tasks(RunKey(query.namespace, query.describe.run))
                 yield QueryReply(tasks=TaskList(tasks=tasks))
+            case "list_cache":
+                steps = self._core.cached(query.namespace, query.list_cache.step)
+                yield QueryReply(cached=CachedSteps(steps=steps))
+            case "clear_cache":
+                yield QueryReply(cached=await clear(self._intake, query.namespace, query.clear_cache))
             case _:
                 yield QueryReply(error="this agent does not know the question: it is older than the hub")
 

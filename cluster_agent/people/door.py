@@ -1,4 +1,4 @@
-"""The door for people, beside that for peers: reads of what is here, and `cancel`, hub or no hub.
+"""The door for people, beside that for peers: reads of what is here, `cancel` and `cache clear`, hub or no hub.
 
 It answers a part of the service that the hub has, so that the same client asks either. What is cancelled here is in our
 log before the answer, and the hub hears of it with all else that has happened here, when it is back.
@@ -16,6 +16,7 @@ from google.protobuf.json_format import MessageToJson
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
+from cluster_agent.coordinator.asking import clear
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import DesiredChanged, RunKey
 from cluster_agent.coordinator.ports import Core
@@ -109,6 +110,19 @@ class PeopleDoor(Foreign):
         finally:
             subscription.close()
 
+    async def ListCache(self, request: cp.ListCacheRequest, context: Context) -> cp.ListCacheResponse:
+        """What is kept here of tasks' results."""
+        await self._admit("ListCache", request.namespace, context)
+        await self._only_here(request.cluster, context)
+        return cp.ListCacheResponse(steps=self._core.cached(request.namespace or _DEFAULT, request.step))
+
+    async def ClearCache(self, request: cp.ClearCacheRequest, context: Context) -> cp.ClearCacheResponse:
+        """Give up results that are kept here; what is told is in the log."""
+        await self._admit("ClearCache", request.namespace, context)
+        await self._only_here(request.cluster, context)
+        cleared = await clear(self._intake, request.namespace or _DEFAULT, request)
+        return cp.ClearCacheResponse(steps=cleared.steps)
+
     async def CancelRun(self, request: cp.CancelRunRequest, context: Context) -> cp.CancelRunResponse:
         """Stop our part of a run for good; the others' stops as soon as the hub hears of it."""
         caller = await self._admit("CancelRun", request.namespace, context)
@@ -153,6 +167,10 @@ class PeopleDoor(Foreign):
                 _Code.NOT_FOUND, f"run {name} has no part on {self._cluster} in namespace {namespace or _DEFAULT}"
             )
         return run
+
+    async def _only_here(self, cluster: str, context: Context) -> None:
+        if cluster not in ("", self._cluster):
+            await context.abort(_Code.FAILED_PRECONDITION, f"this is the agent of {self._cluster}, not of {cluster}")
 
     async def _only_runs(self, kind: str, context: Context) -> NoReturn:
         await context.abort(_Code.UNIMPLEMENTED, f"an agent knows runs, and no {kind or 'such things'}: ask the hub")

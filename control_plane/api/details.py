@@ -1,4 +1,4 @@
-"""What only the agents know of a run: its tasks, logs and events, asked of all clusters concerned at once.
+"""What only the agents know: a run's tasks, logs and events, and their caches; asked of all concerned at once.
 
 The answers come as they come; a cluster that can't be asked is named among them instead of holding up the others.
 """
@@ -33,22 +33,16 @@ class Details:
         """The tasks that matter most just now, and the clusters that could not be asked."""
         request = cp.DescribeRunRequest(namespace=run.namespace, run=lines.name_of(run))
         query = f.Query(namespace=run.namespace, describe=request)
-        tasks: list[cp.TaskInfo] = []
-        unreachable: list[str] = []
-        answered: set[str] = set()
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                async for cluster, part in self._merged(lines.clusters(run), query):
-                    if isinstance(part, str):
-                        unreachable.append(cluster)
-                        continue
-                    tasks += part.tasks.tasks
-                    if part.end:
-                        answered.add(cluster)
-        except TimeoutError:
-            unreachable += sorted({*lines.clusters(run)} - answered - set(unreachable))
+        replies, unreachable = await self._answers(lines.clusters(run), query)
+        tasks = [task for reply in replies for task in reply.tasks.tasks]
         tasks.sort(key=lambda task: (_ORDER.get(task.state, 5), -task.seconds))
-        return tasks[:_TASKS], sorted(unreachable)
+        return tasks[:_TASKS], unreachable
+
+    async def cached(self, clusters: Sequence[str], query: f.Query) -> tuple[list[cp.CachedStep], list[str]]:
+        """What is kept, or was given up, on these clusters, and those that could not be asked."""
+        replies, unreachable = await self._answers(clusters, query)
+        steps = [step for reply in replies for step in reply.cached.steps]
+        return sorted(steps, key=lambda step: (step.step, step.cluster)), unreachable
 
     async def logs(self, run: m.Run, request: cp.LogsRequest) -> AsyncGenerator[cp.LogsResponse]:
         """What the tasks have printed. With `follow`, until all clusters have no more to say."""
@@ -85,6 +79,24 @@ class Details:
                     yield cp.EventsResponse(event=event)
                 elif part.HasField("events"):
                     yield part.events
+
+    async def _answers(self, clusters: Sequence[str], query: f.Query) -> tuple[list[f.QueryReply], list[str]]:
+        """All replies, and the clusters that could not be asked or have not answered to the end in time."""
+        replies: list[f.QueryReply] = []
+        unreachable: set[str] = set()
+        answered: set[str] = set()
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS), aclosing(self._merged(clusters, query)) as parts:
+                async for cluster, part in parts:
+                    if isinstance(part, str):
+                        unreachable.add(cluster)
+                        continue
+                    replies.append(part)
+                    if part.end:
+                        answered.add(cluster)
+        except TimeoutError:
+            unreachable |= {*clusters} - answered
+        return replies, sorted(unreachable)
 
     async def _merged(self, clusters: Sequence[str], query: f.Query) -> AsyncGenerator[Part]:
         """All replies of all clusters as they come. Leaving early stops the asking."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bdw_fed.v1 import control_plane_pb2 as cp
+from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import membership_pb2 as pb
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceServicer
@@ -16,7 +17,7 @@ from control_plane.access.caller import CALLER, Caller
 from control_plane.access.users import Users
 from control_plane.api.calls import answers, streams
 from control_plane.api.details import Details
-from control_plane.api.errors import EXPECTED, Wrong, abort
+from control_plane.api.errors import EXPECTED, NotFound, Wrong, abort
 from control_plane.api.objects import Objects, Statuses, shown_run
 from control_plane.api.submitting import Submissions
 from control_plane.blobs.base import BlobStore
@@ -250,6 +251,29 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         permit = permits.issue(self._credentials, caller.name, run.namespace, run.name, now=time.time())
         located = [_located(each, statuses.get(each.cluster)) for each in outputs]
         return cp.OutputsResponse(outputs=located, permit=permit)
+
+    # ------------------------------------------------------------------------------------- caches
+
+    @answers
+    async def ListCache(self, request: cp.ListCacheRequest, _: Caller) -> cp.ListCacheResponse:
+        """What clusters keep of tasks' results."""
+        query = f.Query(namespace=request.namespace or "default", list_cache=request)
+        steps, unreachable = await self._details.cached(self._with_caches(request.cluster), query)
+        return cp.ListCacheResponse(steps=steps, unreachable=unreachable)
+
+    @answers
+    async def ClearCache(self, request: cp.ClearCacheRequest, _: Caller) -> cp.ClearCacheResponse:
+        """Have results given up that clusters keep."""
+        query = f.Query(namespace=request.namespace or "default", clear_cache=request)
+        steps, unreachable = await self._details.cached(self._with_caches(request.cluster), query)
+        return cp.ClearCacheResponse(steps=steps, unreachable=unreachable)
+
+    def _with_caches(self, cluster: str) -> list[str]:
+        """The cluster that is named; of all, those that were ever seen and are members."""
+        known = self._statuses()
+        if cluster and cluster not in known:
+            raise NotFound(f"no agent of a cluster {cluster} was ever seen here")
+        return [cluster] if cluster else sorted(name for name, each in known.items() if each.state != "revoked")
 
     # ------------------------------------------------------------------------------------- clusters
 

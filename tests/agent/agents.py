@@ -91,6 +91,9 @@ class NotingCore:
     def measured(self) -> tuple[list[model_pb2.MeasuredLink], list[model_pb2.MeasuredStep]]:
         return [], []
 
+    def cached(self, namespace: str, step: str) -> list[control_plane_pb2.CachedStep]:
+        return [control_plane_pb2.CachedStep(step=f"{namespace}/{step}")]
+
     def pools(self) -> list[control_plane_pb2.PoolStatus]:
         return []
 

@@ -18,7 +18,9 @@ from cluster_agent.coordinator.driver import Driver
 from cluster_agent.coordinator.intake import Intake, Mark
 from cluster_agent.coordinator.messages import (
     Action,
+    Answered,
     Append,
+    ClearAsked,
     ClockRead,
     DesiredChanged,
     Event,
@@ -33,7 +35,7 @@ from cluster_agent.coordinator.messages import (
     Tick,
     WakeAt,
 )
-from cluster_agent.coordinator.records import AnyRecord, DesiredSet
+from cluster_agent.coordinator.records import AnyRecord, DesiredSet, decode_all
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, LogFullError, Sent
 from cluster_agent.orders.messages import Downward, Result, Results
@@ -41,6 +43,9 @@ from tests.agent.federation import until, within
 
 RUN = RunKey("default", "r")
 WORD = PeerMessage(namespace="default", run="r").SerializeToString()
+
+
+SET = DesiredSet(RUN, 1, "")
 
 
 def event(number: int) -> DesiredChanged:
@@ -95,6 +100,9 @@ class ScriptedCore:
 
     def measured(self) -> tuple[list[model_pb2.MeasuredLink], list[model_pb2.MeasuredStep]]:
         return [], []
+
+    def cached(self, namespace: str, step: str) -> list[control_plane_pb2.CachedStep]:
+        return []
 
     def pools(self) -> list[control_plane_pb2.PoolStatus]:
         return []
@@ -238,6 +246,32 @@ async def test_everything_that_a_batch_entails_follows_its_commit(tmp_path: Path
     assert log.received()["peer/b"].seq == 5
     ((_, body),) = log.outbox("hub")
     assert SessionRequest.FromString(body).ended.run == "r"
+    log.close()
+
+
+@DURABILITIES
+async def test_an_answer_is_given_after_the_commit_of_what_it_tells(tmp_path: Path, durability: str) -> None:
+    def script(event: Event) -> list[Action]:
+        return [Append(SET), Answered(event.number, b"done")] if isinstance(event, ClearAsked) else []
+
+    async with driving(tmp_path, ScriptedCore(script), durability) as driven:
+        order: list[str] = []
+        commit = driven.log.commit
+
+        def noted(batch: Batch) -> list[Sent]:
+            order.append("commit")
+            return commit(batch)
+
+        driven.log.commit = noted  # type: ignore[method-assign]
+        gone = asyncio.create_task(driven.intake.ask(lambda number: ClearAsked(number, "default", "gone", 0.0)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        answer = await within(driven.intake.ask(lambda number: ClearAsked(number, "default", "", 0.0)))
+        order.append("answered")
+        assert (answer, order[-2:]) == (b"done", ["commit", "answered"])
+        assert gone.cancelled()
+    log = CoordinatorLog.open(tmp_path)
+    assert [record for batch in log.records() for record in decode_all(batch)] == [SET, SET]
     log.close()
 
 

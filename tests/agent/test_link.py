@@ -12,6 +12,8 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.coordinator.messages import (
     Action,
+    Answered,
+    ClearAsked,
     DesiredChanged,
     Event,
     FragmentAssigned,
@@ -272,17 +274,28 @@ async def test_progress_is_told_again_after_a_reconnection(
 async def test_questions_are_answered_by_bus_core_and_nodes(
     members: Members, hub: FakeHub, hub_server: Served, tmp_path: Path
 ) -> None:
-    async with running(members, tmp_path / "edge", "edge", [hub_server.address]) as agent:
+    def gives_up(event: Event) -> list[Action]:
+        if not isinstance(event, ClearAsked):
+            return []
+        gone = c.CachedStep(step=f"{event.namespace}/{event.step} of {event.age:g} s")
+        return [Answered(event.number, f.CachedSteps(steps=[gone]).SerializeToString())]
+
+    core = NotingCore(gives_up)
+    async with running(members, tmp_path / "edge", "edge", [hub_server.address], core=core) as agent:
         session = await within(hub.sessions.get())
         agent.bus.publish([Publish(RunKey("default", "r"), "task.done", "s", b"\x01", {"task": b"\x01"})])
         session.say(query=f.Query(id=1, namespace="default", events=c.EventsRequest(run="r")))
         session.say(query=f.Query(id=2, namespace="default", describe=c.DescribeRunRequest(run="r")))
         session.say(query=f.Query(id=3, namespace="default", logs=c.LogsRequest(run="r")))
-        for number in (1, 2, 3):
+        session.say(query=f.Query(id=4, namespace="n", list_cache=c.ListCacheRequest(step="s")))
+        session.say(query=f.Query(id=5, namespace="n", clear_cache=c.ClearCacheRequest(step="s", age=60.0)))
+        for number in range(1, 6):
             await session.wait_for(lambda frame, number=number: frame.reply.id == number and frame.reply.end)  # type: ignore[misc]
         replies = [frame.reply for frame in session.frames if frame.HasField("reply")]
         assert [reply.events.event.type for reply in replies if reply.HasField("events")] == ["io.bdw-fed.task.done"]
         assert [reply.tasks.tasks[0].step for reply in replies if reply.HasField("tasks")] == ["clean"]
+        cached = {reply.id: reply.cached.steps[0].step for reply in replies if reply.HasField("cached")}
+        assert cached == {4: "n/s", 5: "n/s of 60 s"}
         assert {reply.error for reply in replies} == {""}
 
 

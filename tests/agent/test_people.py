@@ -141,6 +141,22 @@ async def test_what_is_cancelled_here_stays_so_and_the_hub_hears_of_it_when_it_i
             assert ended.failures[-1].message == "cancelled by ada at edge1"
 
 
+async def test_the_cache_is_shown_to_whoever_sees_runs_and_cleared_by_who_may_run(cluster: Cluster) -> None:
+    async with cluster.running(), cluster.asked_by(Role.USER, "eve") as eve, cluster.asked_by(Role.USER, "ada") as ada:
+        assert not (await eve.ListCache(cp.ListCacheRequest(cluster="edge1"))).steps
+        assert not (await within(ada.ClearCache(cp.ClearCacheRequest()))).steps
+        code, words = await refused(eve.ClearCache(cp.ClearCacheRequest()))
+        assert (code, "ClearCache needs expert" in words) == (grpc.StatusCode.PERMISSION_DENIED, True)
+        for call in (
+            ada.ListCache(cp.ListCacheRequest(cluster="edge2")),
+            ada.ClearCache(cp.ClearCacheRequest(cluster="edge2")),
+        ):
+            assert await refused(call) == (
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "this is the agent of edge1, not of edge2",
+            )
+
+
 async def test_a_role_too_low_is_refused_with_what_it_needs(cluster: Cluster) -> None:
     async with cluster.running():
         async with cluster.asked_by(Role.USER, "eve") as eve:

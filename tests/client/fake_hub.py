@@ -476,6 +476,15 @@ class FakeHub(services.ControlPlaneServiceServicer):
         lines = [line for line in (eve, bob) if line.refused or not request.refused]
         return pb.ReadAuditResponse(lines=lines, more=request.limit == 2, unreachable=["hub3"] * (request.limit == 2))
 
+    def ListCache(self, request: pb.ListCacheRequest, context: Any) -> pb.ListCacheResponse:
+        self.asked.append(request)
+        return pb.ListCacheResponse(steps=_cached(request.step, request.cluster))
+
+    def ClearCache(self, request: pb.ClearCacheRequest, context: Any) -> pb.ClearCacheResponse:
+        self.asked.append(request)
+        away = [] if request.cluster else ["edge-lga"]
+        return pb.ClearCacheResponse(steps=_cached(request.step, request.cluster), unreachable=away)
+
     def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:
         def node(name: str, ready: bool = True) -> pb.NodeStatus:
             return pb.NodeStatus(name=name, ready=ready, cpus=2, memory=2 << 30, running=1, pid=4711, workers=2)
@@ -541,3 +550,18 @@ class FakeHub(services.ControlPlaneServiceServicer):
         )
         cloud = pb.ClusterStatus(name="cloud", zone="cloud", tier="cloud", state="unknown", nodes=[node("n1", False)])
         return pb.StatusResponse(version="0.1.0", clusters=[edge, cloud])
+
+
+def _cached(step: str, cluster: str) -> list[pb.CachedStep]:
+    kept = [
+        ("clean-flights@1", "cloud", 1, 900, 0),
+        ("clean-flights@1", "edge-jfk", 12, 3 << 20, 24),
+        ("score@2.1", "edge-jfk", 3, 2 << 30, 1),
+    ]
+    return [
+        pb.CachedStep(
+            cluster=at, step=name, results=results, bytes=size, taken=taken, oldest=SUBMITTED - 86_400, newest=SUBMITTED
+        )
+        for name, at, results, size, taken in kept
+        if step in ("", name, name.partition("@")[0]) and cluster in ("", at)
+    ]

@@ -360,6 +360,7 @@ class Agent:
         self.wake: float | None = None
         self.told_hub: list[tuple[str, bytes]] = []
         self.published: list[messages.Publish] = []
+        self.answers: dict[int, bytes] = {}
         self.progress = 0
 
     def ways(self) -> list[deque[messages.Event]]:
@@ -427,6 +428,8 @@ class Agent:
                 self.wake = action.at
             elif isinstance(action, messages.Publish):
                 self.published.append(action)
+            elif isinstance(action, messages.Answered):
+                self.answers[action.number] = action.answer
             else:
                 self.progress += 1
         self.check_replay()

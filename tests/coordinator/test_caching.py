@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdw_fed.v1 import model_pb2
+from bdw_fed.v1 import federation_pb2, model_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.messages import RunKey
@@ -224,6 +224,88 @@ def test_what_was_taken_is_counted_apart_and_told() -> None:
     (clean,) = [step for step in status.steps if step.step == "clean"]
     assert (clean.done, clean.cached, clean.busy_seconds) == (3, 3, 0.0)
     assert [event.type for event in agent.published if event.run.run == "second"].count("task.cached") == 3
+
+
+# ------------------------------------------------------------------------------------------- what people see and clear
+
+
+def kept(world: Contents, step: str = "", namespace: str = "default") -> list[tuple[str, int, int, int]]:
+    """Steps with their results, bytes, and how often they were taken."""
+    lines = world.agents["edge"].core.cached(namespace, step)
+    assert all(line.cluster == "edge" and line.oldest <= line.newest for line in lines)
+    return [(line.step, line.results, line.bytes, line.taken) for line in lines]
+
+
+def cleared(world: Contents, step: str = "", age: float = 0.0, namespace: str = "default") -> dict[str, int]:
+    """What the answer says: steps, and how many of their results were given up."""
+    agent = world.agents["edge"]
+    number = len(agent.answers) + 1
+    agent.hub.append(messages.ClearAsked(number, namespace, step, age))
+    world.run()
+    agent.rebuilt(check=True)
+    audit(agent.core)
+    return {line.step: line.results for line in federation_pb2.CachedSteps.FromString(agent.answers[number]).steps}
+
+
+def two_steps(run: str) -> tuple[list[Use], Parts]:
+    steps, parts = chain(run)
+    steps[2].more = cached(b"report")
+    return steps, parts
+
+
+def test_what_is_kept_is_told_by_step_with_how_often_it_was_taken() -> None:
+    world = Contents()
+    world.ran("first", *two_steps("first"))
+    assert kept(world) == [("clean@1", 3, 3 * world.size, 0), ("report@1", 1, world.size, 0)]
+    world.ran("second", *two_steps("second"))
+    world.ran("third", *two_steps("third"))
+    assert kept(world) == [("clean@1", 3, 3 * world.size, 6), ("report@1", 1, world.size, 2)]
+    assert kept(world, "clean") == kept(world, "clean@1") == kept(world)[:1]
+    assert kept(world, "clean@2") == kept(world, "cle") == kept(world, namespace="other") == []
+
+
+@pytest.mark.parametrize("step", ["clean", "clean@1"])
+def test_what_is_cleared_of_a_step_is_executed_again_and_no_other(step: str) -> None:
+    world = Contents()
+    world.ran("first", *two_steps("first"))
+    assert cleared(world, step) == {"clean@1": 3}
+    assert cleared(world, step) == {}, "there is no more of it"
+    assert kept(world) == [("report@1", 1, world.size, 0)]
+    assert world.ran("second", *two_steps("second")) == ["clean", "clean", "clean"]
+
+
+def test_only_what_was_executed_longer_ago_is_cleared_by_age() -> None:
+    world = Contents()
+    world.ran("first", *chain("first", parts=2))
+    world.agents["edge"].hub.append(messages.ClockRead(world.now + 8 * DAY))
+    world.ran("second", *chain("second", parts=3))
+    assert cleared(world, age=9 * DAY) == {}
+    assert cleared(world, age=7 * DAY) == {"clean@1": 2}
+    assert world.ran("third", *chain("third", parts=3)) == ["clean", "clean", "report"]
+
+
+def test_clearing_all_is_of_a_namespace_and_leaves_nothing_in_the_nodes() -> None:
+    world = Contents()
+    world.ran("first", *two_steps("first"))
+    world.ran("second", *two_steps("second"), namespace="other")
+    assert cleared(world) == {"clean@1": 3, "report@1": 1}
+    assert kept(world) == []
+    assert len(kept(world, namespace="other")) == 2
+    assert cleared(world, namespace="other") == {"clean@1": 3, "report@1": 1}
+    assert not any(node.store for node in world.agents["edge"].nodes.values())
+
+
+def test_what_is_cleared_while_tasks_look_for_it_is_executed_and_does_not_come_back() -> None:
+    world = Contents()
+    world.ran("first", *chain("first"))
+    world.executed = []
+    world.submitted("second", *chain("second"))
+    lives = world.agents["edge"].core._book.lives
+    world.run(until=lambda: any(len(live.sought) == 3 for live in lives.values()))
+    assert cleared(world) == {"clean@1": 3}
+    assert world.agents["edge"].state(RunKey("default", "second")) == SUCCEEDED, world.story()
+    assert [step for _, step in world.executed] == ["clean", "clean", "clean", "report"]
+    assert kept(world) == [("clean@1", 3, 3 * world.size, 0)]
 
 
 # ------------------------------------------------------------------------------------------- what can't be believed

@@ -48,6 +48,10 @@ def test_an_example_prints_what_its_page_says(name: str, tmp_path: Path) -> None
         if name in CACHED:
             run, expected = CACHED[name]
             assert _cached(reader.types(f"bdw-fed describe run {run} -o json")) == expected
+            kept = json.loads(reader.types("bdw-fed cache ls -o json"))
+            assert sum(int(line.get("taken", 0)) for line in kept) > 0
+            assert json.loads(reader.types("bdw-fed cache clear --all -o json")) == kept
+            assert json.loads(reader.types("bdw-fed cache ls -o json")) == []
     finally:
         reader.types("bdw-fed down", check=False)
 

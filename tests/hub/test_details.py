@@ -30,6 +30,15 @@ def knows(agent: FakeAgent) -> None:
             case "logs":
                 part = cp.LogsResponse(node="n1", step="count", data=f"{name} says".encode())
                 return [f.QueryReply(logs=part), f.QueryReply(end=True)]
+            case "list_cache" | "clear_cache":
+                asked = query.list_cache if query.HasField("list_cache") else query.clear_cache
+                steps = [
+                    cp.CachedStep(cluster=name, step=f"{asked.step}@{number}", results=number) for number in (2, 1)
+                ]
+                return [
+                    f.QueryReply(cached=f.CachedSteps(steps=steps[:1])),
+                    f.QueryReply(cached=f.CachedSteps(steps=steps[1:]), end=True),
+                ]
             case _:
                 events = [m.Event(type=f"io.bdw-fed.{number}", cluster=name) for number in range(2)]
                 replies = [f.QueryReply(events=cp.EventsResponse(event=event)) for event in events]
@@ -65,6 +74,33 @@ async def test_answers_are_merged_and_absent_agents_named(hub: RunningHub, perso
         assert (absent.cluster, absent.data) == ("edge", b"edge is not connected")
         events = [part.event.type async for part in person.Events(cp.EventsRequest(run=run))]
         assert "io.bdw-fed.agent.unreachable" in events
+
+
+async def test_caches_are_listed_and_cleared_on_all_clusters_or_one(
+    hub: RunningHub, person: ControlPlaneServiceStub
+) -> None:
+    async with FakeAgent(hub, "cloud") as cloud:
+        async with FakeAgent(hub, "edge") as edge:
+            knows(edge)
+            knows(cloud)
+            expected = [("s@1", "cloud"), ("s@1", "edge"), ("s@2", "cloud"), ("s@2", "edge")]
+            for answer in (
+                await person.ListCache(cp.ListCacheRequest(step="s")),
+                await person.ClearCache(cp.ClearCacheRequest(step="s", age=60.0)),
+            ):
+                assert [(line.step, line.cluster) for line in answer.steps] == expected
+                assert not answer.unreachable
+            asked = [frame.query for frame in edge.frames if frame.HasField("query")]
+            assert [query.namespace for query in asked] == ["default", "default"]
+            assert asked[1].clear_cache.age == 60.0
+            only = await person.ListCache(cp.ListCacheRequest(step="s", cluster="edge"))
+            assert {line.cluster for line in only.steps} == {"edge"}
+        away = await person.ClearCache(cp.ClearCacheRequest(step="s"))
+        assert {line.cluster for line in away.steps} == {"cloud"}
+        assert list(away.unreachable) == ["edge"], "who is away has not given anything up"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await person.ListCache(cp.ListCacheRequest(cluster="nowhere"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_who_stops_listening_stops_the_asking(hub: RunningHub, person: ControlPlaneServiceStub) -> None:

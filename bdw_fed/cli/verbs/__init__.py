@@ -27,6 +27,7 @@ GROUPS = {
         "retry",
         "resubmit",
     ],
+    "Caches": ["cache ls", "cache clear"],
     "Users": ["user create", "user grant", "user revoke", "user list", "user renew", "audit"],
     "Members": ["token create", "token list", "token delete", "agent join", "cluster accept", "cluster revoke"],
     "Clusters": ["cordon", "uncordon", "drain", "taint"],
