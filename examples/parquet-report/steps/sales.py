@@ -1,4 +1,4 @@
-"""Sales: summed up in one part of a table, sums added up, and as a report."""
+"""Sales: summed up in one part of a table, and these sums added up as a report."""
 
 from __future__ import annotations
 
@@ -18,24 +18,18 @@ def sums(rows: Path, out: dict[str, Path]) -> None:
     cents = pyarrow.compute.multiply(table["units"], table["cents"])
     one = pyarrow.array([1] * len(table), pyarrow.int64())
     each = pyarrow.table({"product": table["product"], "sales": one, "units": table["units"], "cents": cents})
-    _write(each, out["sums"])
-
-
-def add(parts: list[Path], out: dict[str, Path]) -> None:
-    """Sums of sums: of row groups, or of what has been added up at each cluster."""
-    _write(pyarrow.concat_tables([pyarrow.parquet.read_table(part) for part in parts]), out["sums"])
+    pyarrow.parquet.write_table(_added(each), out["sums"])
 
 
 def report(sums: Path, out: dict[str, Path]) -> None:
-    """One line a product, the one that brings in most first."""
+    """One line a product, the one that brings in most first; `sums` is one table of the sums of all parts."""
     with out["table"].open("w", newline="") as file:
         written = csv.writer(file, lineterminator="\n")
         written.writerow(["product", "sales", "units", "revenue"])
-        for row in sorted(pyarrow.parquet.read_table(sums).to_pylist(), key=lambda row: -row["cents"]):
+        for row in sorted(_added(pyarrow.parquet.read_table(sums)).to_pylist(), key=lambda row: -row["cents"]):
             written.writerow([row["product"], row["sales"], row["units"], f"{row['cents'] / 100:.2f}"])
 
 
-def _write(table: pyarrow.Table, to: Path) -> None:
+def _added(table: pyarrow.Table) -> pyarrow.Table:
     added = table.group_by("product").aggregate([(name, "sum") for name in COLUMNS]).sort_by("product")
-    named = added.select(["product", *(f"{name}_sum" for name in COLUMNS)]).rename_columns(["product", *COLUMNS])
-    pyarrow.parquet.write_table(named, to)
+    return added.select(["product", *(f"{name}_sum" for name in COLUMNS)]).rename_columns(["product", *COLUMNS])
