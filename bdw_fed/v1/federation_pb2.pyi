@@ -660,8 +660,14 @@ class PeerRelay(_message.Message):
     FROM_CLUSTER_FIELD_NUMBER: _builtins.int
     TO_CLUSTER_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
+    FROM_GENERATION_FIELD_NUMBER: _builtins.int
+    TO_GENERATION_FIELD_NUMBER: _builtins.int
     from_cluster: _builtins.str
     to_cluster: _builtins.str
+    from_generation: _builtins.int
+    """of the certificate that the sender has shown to its hub, as that hub says"""
+    to_generation: _builtins.int
+    """the lowest that the sender takes for valid of the receiver: one of a lower is not told"""
     @_builtins.property
     def frame(self) -> _peer_pb2.PeerFrame: ...
     def __init__(
@@ -670,10 +676,12 @@ class PeerRelay(_message.Message):
         from_cluster: _builtins.str = ...,
         to_cluster: _builtins.str = ...,
         frame: _peer_pb2.PeerFrame | None = ...,
+        from_generation: _builtins.int = ...,
+        to_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "from_cluster", b"from_cluster", "to_cluster", b"to_cluster"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "from_cluster", b"from_cluster", "from_generation", b"from_generation", "to_cluster", b"to_cluster", "to_generation", b"to_generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -167,9 +167,15 @@ class HubLink:
 
     # ------------------------------------------------------------------------------- the others' side
 
-    def relay(self, cluster: str, frame: PeerFrame) -> None:
-        """Pass a frame to a peer through the hub, if it is there."""
-        self._out.relay(PeerRelay(from_cluster=self._config.cluster, to_cluster=cluster, frame=frame))
+    def relay(self, peer: Identity, frame: PeerFrame) -> None:
+        """Pass a frame to a peer of this generation or a later one through the hub, if it is there."""
+        relay = PeerRelay(
+            from_cluster=self._config.cluster,
+            to_cluster=peer.cluster,
+            to_generation=peer.generation,
+            frame=frame,
+        )
+        self._out.relay(relay)
 
     def nodes_changed(self) -> None:
         """Tell the hub how the nodes are without waiting for the next heartbeat."""

@@ -63,7 +63,7 @@ class Incoming:
                 if relay.to_cluster != self._cluster:
                     _log.warning("a relayed frame is for another cluster", to=relay.to_cluster)
                 elif self._peers is not None:
-                    self._peers.relayed(relay.from_cluster, relay.frame)
+                    self._peers.relayed(relay.from_cluster, relay.from_generation, relay.frame)
             case "query":
                 answers.ask(response.query)
             case "query_cancel":

@@ -54,7 +54,7 @@ class _Peer:
 
 
 class Peers:
-    """The carrier of what peers say to each other. `relay` sends a frame to a cluster through the hub.
+    """The carrier of what peers say to each other. `relay` sends a frame to an agent through the hub.
 
     `learned` hears what the hub says about the other clusters. `doors` lead over relays. Who is `revoked` has no
     stream, and what we know of that is the first that is said on each. `dial` keeps a stream open (see `client`).
@@ -68,7 +68,7 @@ class Peers:
         intake: Intake,
         bus: EventBus,
         credentials: Credentials,
-        relay: Callable[[str, PeerFrame], None],
+        relay: Callable[[Identity, PeerFrame], None],
         revoked: Revoked,
         learned: Callable[[PeerDirectory], None] = lambda _: None,
         doors: RelayDoors | None = None,
@@ -180,13 +180,20 @@ class Peers:
             peer.session.relay_down()
             self._send(peer)
 
-    def relayed(self, cluster: str, frame: PeerFrame) -> None:
-        """A frame of `cluster` came through the hub, which vouches for that. Dropped if there is no room for it."""
+    def relayed(self, cluster: str, generation: int, frame: PeerFrame) -> None:
+        """A frame of `cluster` came through the hub, which vouches for that. Dropped if there is no room for it.
+
+        `generation` is that of the certificate that the hub was shown: it may not know yet that this is revoked, for it
+        has lost its store, say, and we have heard it of another hub.
+        """
         if cluster == self._cluster or frame.cluster != cluster:
             _log.warning("a relayed frame is not its sender's", sender=cluster, frame_says=frame.cluster)
             return
         if not self.knows(cluster):
             _log.warning("a relayed frame is of a cluster that we have no topology with", sender=cluster)
+            return
+        if refusal := self.refusal(Identity(Role.AGENT, cluster, generation)):
+            _log.warning("a relayed frame is refused", sender=cluster, reason=refusal)
             return
         if unspoken := self.unspoken(frame):
             _log.warning("a relayed frame is not understood", sender=cluster, reason=unspoken)
@@ -334,7 +341,7 @@ class Peers:
         loop = asyncio.get_running_loop()
         for path, frame in peer.session.flush(loop.time(), self._bus.lamport):
             if path == RELAY:
-                self._relay(peer.cluster, frame)
+                self._relay(self._meant(peer), frame)
             elif (stream := peer.streams.get(path)) is not None:
                 stream.put(frame)
         due = peer.session.due
@@ -357,12 +364,15 @@ class Peers:
     def _dial(self, peer: _Peer) -> None:
         """Let somebody dial the peer if that is ours to do, at the address that holds now."""
         address = self._addresses.get(peer.cluster)
-        generation = self._revoked.revocations.valid_from(peer.cluster)
-        if peer.dialling is not None and peer.dialling[:2] != (address, generation):
+        meant = self._meant(peer)
+        if peer.dialling is not None and peer.dialling[:2] != (address, meant.generation):
             peer.dialling[2].cancel()
             peer.dialling = None
         if peer.wanted and address and peer.dialling is None and self._dials is not None:
-            meant = Identity(Role.AGENT, peer.cluster, generation)
             work = self._dialled(self, meant, address, self._credentials)
             task = self._dials.create_task(work, name=f"dial {peer.cluster}")
-            peer.dialling = address, generation, task
+            peer.dialling = address, meant.generation, task
+
+    def _meant(self, peer: _Peer) -> Identity:
+        """Who it must be: an earlier generation of its is revoked."""
+        return Identity(Role.AGENT, peer.cluster, self._revoked.revocations.valid_from(peer.cluster))

@@ -192,7 +192,12 @@ class Agents:
             self._status[cluster] = record.status
             subscription = self._feed.subscribe(cluster)
             session = AgentSession(
-                hello, hub_id=self._hub_id, received=record.received, office=self, assignments=subscription
+                hello,
+                identity.generation,
+                hub_id=self._hub_id,
+                received=record.received,
+                office=self,
+                assignments=subscription,
             )
             self._sessions[cluster] = session
             self._liveness.heard(cluster, time.monotonic())

@@ -66,10 +66,18 @@ class AgentSession:
     """The session with one agent, from its hello to the end of its stream."""
 
     def __init__(
-        self, hello: f.AgentHello, *, hub_id: bytes, received: int, office: Office, assignments: Subscription
+        self,
+        hello: f.AgentHello,
+        generation: int,
+        *,
+        hub_id: bytes,
+        received: int,
+        office: Office,
+        assignments: Subscription,
     ) -> None:
         self.cluster = hello.cluster
         self.hello = hello
+        self._generation = generation  # of the certificate that the agent has shown
         self.queries = Queries(hello.cluster, self._send_soft)
         self._office = office
         self._assignments = assignments
@@ -100,7 +108,12 @@ class AgentSession:
         self._send_soft(f.SessionResponse(peers=directory))
 
     def send_relayed(self, relay: f.PeerRelay) -> None:
-        """Pass a peer's frame on. When too many wait it is dropped: the peers' own session sends it again."""
+        """Pass a peer's frame on. When too many wait it is dropped: the peers' own session sends it again.
+
+        Its sender may know that this agent is revoked before this hub does.
+        """
+        if relay.to_generation > self._generation:
+            return
         if len(self._relayed) >= _RELAYED_WAITING:
             self.relay_dropped += 1
             return
@@ -158,6 +171,7 @@ class AgentSession:
                     self.queries.replied(frame.reply)
                 case "relay":
                     if frame.relay.from_cluster == self.cluster:
+                        frame.relay.from_generation = self._generation
                         self._office.relay(frame.relay)
                 case _:
                     pass

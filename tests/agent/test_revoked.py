@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1.membership_pb2 import SignedRevocations
-from bdw_fed.v1.peer_pb2 import ExchangeRequest, PeerFrame
+from bdw_fed.v1.peer_pb2 import ExchangeRequest, PeerFrame, PeerMessage
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceStub
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.membership.revoked import REVOKED, Revoked
@@ -20,6 +20,7 @@ from tests.agent.agents import Agent, running
 from tests.agent.federation import FakeHub, FakeNode, Members, Served, until, within
 from tests.agent.test_peers import NOWHERE, dial, message, two
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
+from wire.versions import PEERS
 
 HELLO = ExchangeRequest(frame=PeerFrame(cluster="b", log_id=b"b", hello=True, protocol=1))
 
@@ -94,6 +95,25 @@ async def test_with_its_next_generation_it_is_dialled_and_served_again(members: 
         a.peers.directory(revoking(members.signed(b=1), *dial("b", b.peer_door.address).peers))
         a.tell_peer("b", message("x"))
         await b.heard("a", [message("x")])
+
+
+async def test_it_is_neither_heard_nor_told_by_way_of_a_hub_that_does_not_know_yet(
+    members: Members, hub: FakeHub, hub_server: Served, tmp_path: Path
+) -> None:
+    frame = PeerFrame(cluster="b", log_id=b"B", hello=True, seq=1, protocol=PEERS.newest)
+    async with running(members, tmp_path / "a", "a", [hub_server.address]) as a:
+        session = await within(hub.sessions.get())
+        a.peers.directory(revoking(members.signed(b=1), *named("b")))
+        a.tell_peer("b", message("to it"))
+        told = await session.wait_kind("relay")
+        assert (told.relay.to_cluster, told.relay.to_generation) == ("b", 1)
+        for generation, said in enumerate([message("old"), message("new")]):
+            with_it = PeerFrame()
+            with_it.CopyFrom(frame)
+            with_it.messages.append(PeerMessage.FromString(said))
+            relay = f.PeerRelay(from_cluster="b", to_cluster="a", frame=with_it, from_generation=generation)
+            session.say(relay=relay)
+        await a.heard("b", [message("new")])
 
 
 async def test_the_word_goes_from_peer_to_peer_without_a_hub(members: Members, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def test_questions_to_an_agent_that_does_not_listen_are_bounded(monkeypatc
     hello = f.AgentHello(cluster="edge")
     wanted = cast(Subscription, nothing_wanted())
     office = cast(Office, SimpleNamespace(delivered=None))  # nothing is said to it
-    session = AgentSession(hello, hub_id=b"h", received=0, office=office, assignments=wanted)
+    session = AgentSession(hello, 0, hub_id=b"h", received=0, office=office, assignments=wanted)
 
     async def ask() -> None:
         with pytest.raises(AgentUnreachable):

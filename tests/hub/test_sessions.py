@@ -187,6 +187,18 @@ async def test_frames_between_peers_are_passed_on_but_not_under_another_name(hub
         assert [relay.frame.seq for relay in cloud.relayed] == [3]
 
 
+async def test_a_hub_says_which_certificate_it_was_shown_and_tells_none_of_an_older_one(hub: RunningHub) -> None:
+    async with FakeAgent(hub, "edge") as edge, FakeAgent(hub, "cloud") as cloud:
+        for seq, meant in ((1, 1), (2, 0)):
+            frame = p.PeerFrame(seq=seq)
+            relay = f.PeerRelay(
+                from_cluster="edge", to_cluster="cloud", frame=frame, from_generation=7, to_generation=meant
+            )
+            await edge.say_soft(relay=relay)
+        await cloud.until(lambda: bool(cloud.relayed), "for the frame")
+        assert [(relay.frame.seq, relay.from_generation) for relay in cloud.relayed] == [(2, 0)]
+
+
 async def test_agents_learn_how_to_reach_their_peers_and_when_that_changes(
     hub: RunningHub, person: ControlPlaneServiceStub
 ) -> None:

@@ -39,6 +39,7 @@ from control_plane.runs.driver import Runs
 from control_plane.runs.writing import RunWriter
 from control_plane.store import transaction
 from control_plane.store.etcd.errors import Uncertain
+from wire.identity import Identity, Role
 from wire.session.core import Session
 
 Plant = Callable[[ExitStack], None]
@@ -271,6 +272,13 @@ def revoked_agent_keeps_its_session(stack: ExitStack) -> None:
     _method(stack, Agents, "_cut_off", lambda self, _: self.changed())
 
 
+def hub_is_believed_of_who_is_revoked(stack: ExitStack) -> None:
+    """A revoked cluster is heard and spoken to, where that goes by a hub that does not know it yet."""
+    relayed = Peers.relayed
+    _method(stack, Peers, "relayed", lambda self, cluster, _, frame: relayed(self, cluster, sys.maxsize, frame))
+    _method(stack, Peers, "_meant", lambda _, peer: Identity(Role.AGENT, peer.cluster))
+
+
 def part_of_a_write_is_taken_for_all(stack: ExitStack) -> None:
     """A transaction whose answer was lost is taken for done once its first write is found."""
 
@@ -321,6 +329,7 @@ PLANTED: Mapping[str, Plant] = {
         outputs_of_a_replaced_line_count,
         revoked_peer_is_heard,
         revoked_agent_keeps_its_session,
+        hub_is_believed_of_who_is_revoked,
         part_of_a_write_is_taken_for_all,
         hub_writes_over_what_another_has_written,
         last_words_that_are_lost,

@@ -9,6 +9,7 @@ from tests.simulator.planted import PLANTED, planted
 
 WITHIN = 300
 RARE = {
+    "hub_is_believed_of_who_is_revoked",
     "last_words_that_are_lost",
     "mends_what_is_new",
     "outputs_of_a_replaced_line_count",
