@@ -36,7 +36,8 @@ class Questions:
 
     def clusters_of_tier(self, tier: Tier) -> tuple[str, ...]:
         """The clusters in zones of a tier, in the order of the file."""
-        return tuple(name for name in self.clusters if self.tier(name) == tier)
+        zones = {zone.name for zone in self.zones.values() if zone.tier == tier}
+        return tuple(name for name, cluster in self.clusters.items() if cluster.zone in zones)
 
     def same_zone(self, a: str, b: str) -> bool:
         """Whether two clusters are in one zone."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.compile import Definition
-from topology.model import Cluster, Taint, Topology
+from topology.model import Cluster, Taint, Tier, Topology
 from topology.questions import Questions
 from workflow.model import Value, Workflow
 
@@ -72,6 +72,10 @@ class World:
 
     def tier(self, cluster: str) -> str:
         return self._questions.tier(cluster)
+
+    def of_tier(self, tier: Tier) -> tuple[str, ...]:
+        """The clusters of a tier, in the topology's order."""
+        return self._questions.clusters_of_tier(tier)
 
     def reachable(self, source: str, to: str) -> bool:
         """Whether units can get from one cluster to the other: one of the two can dial, or there is a relay."""

@@ -226,9 +226,7 @@ def shipping_all(estimate: Estimate, data: Data, graph: Graph, world: World) -> 
     """
     parts = {(graph[source].dataset, part.index): part for source, opened in data.parts.items() for part in opened}
     found = []
-    for target in world.clusters:
-        if world.tier(target) != "cloud":
-            continue
+    for target in world.of_tier("cloud"):
         sizes: dict[str, float] = {}
         for part in parts.values():
             if part.cluster != target:

@@ -34,8 +34,14 @@ def verdicts(vertex: Vertex, situation: Situation) -> tuple[list[str], list[m.Fi
     """The clusters left, in the topology's order, and the verdicts on the others, one for each reason."""
     left: list[str] = []
     filtered: dict[tuple[str, str], list[str]] = {}
+    wanted = situation.world.clusters if vertex.place.clusters is None else frozenset(vertex.place.clusters)
+    if others := [cluster for cluster in situation.world.clusters if cluster not in wanted]:
+        named = ", ".join(vertex.place.clusters or ())
+        filtered["place", f"is not among the clusters wanted: {named}"] = others  # often nearly all there are
     concerned = [vertex] if vertex.reader is None else [vertex, vertex.reader]  # both on the same clusters
     for cluster in situation.world.clusters:
+        if cluster not in wanted:
+            continue
         for (name, judge), each in product(_FILTERS, concerned):
             if reason := judge(each, cluster, situation):
                 filtered.setdefault((name, reason), []).append(cluster)
@@ -50,8 +56,6 @@ def verdicts(vertex: Vertex, situation: Situation) -> tuple[list[str], list[m.Fi
 def _place(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
     place = vertex.place
     zone = situation.world.clusters[cluster].zone
-    if place.clusters is not None and cluster not in place.clusters:
-        return f"is not among the clusters wanted: {', '.join(place.clusters)}"
     if place.zones is not None and zone not in place.zones:
         return f"is in zone {zone}, not in {' or '.join(place.zones)}"
     return None
