@@ -1,4 +1,8 @@
-"""All values of a kind as the store has them: read once, then followed, whichever hub writes them."""
+"""All values of a kind as the store has them: read once, then followed, whichever hub writes them.
+
+They may be a moment old. Who decides something on one makes the write conditional on it, or can bear that it was
+another one just then.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,26 @@ from collections.abc import Callable
 from typing import Generic
 
 from control_plane.patience import persistently
-from control_plane.store.base import Deleted, Listing, M
+from control_plane.store.base import Deleted, Listing, M, Stored
 from control_plane.store.repository import EtcdRepository
 
 
 class Mirror(Generic[M]):
-    """The values of a kind whose keys are one name each. `changed` is called when some have changed."""
+    """The values of a kind by the names of their keys. `changed` is called when some have changed."""
 
     def __init__(self, repository: EtcdRepository[M]) -> None:
         self._repository = repository
-        self._values: dict[str, M] = {}
+        self._stored: dict[tuple[str, ...], Stored[M]] = {}
         self.changed: Callable[[], None] = lambda: None
+
+    def get(self, *names: str) -> Stored[M] | None:
+        """The value, as far as was heard; None where there is none."""
+        return self._stored.get(names)
 
     async def load(self) -> Listing[M]:
         """Read all. Returns what `keep` goes on from."""
         listing = await persistently(self._repository.list, None)
-        self._values = {stored.key.names[0]: stored.value for stored in listing.items}
+        self._stored = {stored.key.names: stored for stored in listing.items}
         return listing
 
     async def keep(self, listing: Listing[M]) -> None:
@@ -30,7 +38,7 @@ class Mirror(Generic[M]):
             async for news in watch:
                 for event in news.events:
                     if isinstance(event, Deleted):
-                        self._values.pop(event.key.names[0], None)
+                        self._stored.pop(event.key.names, None)
                     else:
-                        self._values[event.key.names[0]] = event.value
+                        self._stored[event.key.names] = event
                 self.changed()

@@ -33,6 +33,7 @@ from control_plane.access.audit import AuditLog
 from control_plane.access.gate import Gate
 from control_plane.access.history import AuditHistory
 from control_plane.access.users import Users
+from control_plane.api.grounds import GroundsReader
 from control_plane.api.hooks import HookRuns
 from control_plane.api.objects import Objects
 from control_plane.api.service import ControlPlaneService
@@ -188,7 +189,8 @@ class Hub:
         self._marks = Marks(kinds)
         self._marks.changed = self._directories.changed
         self._agents.taints = self._directories.taints = self._marks.taints
-        self._submissions = Submissions(kinds, self._runs, self._blobs, self._agents.statuses)
+        self._grounds = GroundsReader(kinds)
+        self._submissions = Submissions(kinds, self._grounds, self._runs, self._blobs, self._agents.statuses)
         self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
         self._hook_runs = HookRuns(self._runs, self._submissions)
         self._board.over = self._hook_runs.ended
@@ -228,7 +230,7 @@ class Hub:
             self._users.load(),
             self._members.load(),
         )
-        agents, marks = await asyncio.gather(self._agents.load(), self._marks.load())
+        agents, marks, grounds = await asyncio.gather(self._agents.load(), self._marks.load(), self._grounds.load())
         for part in (
             self._board.keep(runs),
             self._board.flush(),
@@ -239,6 +241,7 @@ class Hub:
             self._feed.keep(fragments),
             self._directories.keep(topologies),
             self._members.keep(members),
+            self._grounds.keep(grounds),
             self._directories.push(),
             self._users.keep(bindings),
             self._marks.keep(marks),

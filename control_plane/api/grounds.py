@@ -1,12 +1,13 @@
 """What a submission stands on, read at one moment: the workflow, its steps, the topology, what was measured.
 
-All of it is read in one step of etcd, with whatever else the caller wants to know. Which steps a workflow uses is known
-only once it is read; so what it used when it was read last is asked for along with it, and the rest, mostly nothing,
-afterwards.
+The objects are read in one step of etcd, with whatever else the caller wants to know. Which steps a workflow uses is
+known only once it is read; so what it used when it was read last is asked for along with it, and the rest, mostly
+nothing, afterwards.
 
 What was read before serves again, on the condition that none of the namespace's objects has changed since, which etcd
-checks when the run is stored: a topology of hundreds of clusters need not be read for each run. What was measured
-changes with each run, and is read again once it is older than a moment.
+checks when the run is stored: a topology of hundreds of clusters need not be read for each run. Whether one has changed
+this hub has mostly heard before it is asked. What was measured changes with each run, is heard in the same way, and is
+no condition.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from bdw_fed.v1 import store_pb2 as s
 from control_plane.api.errors import NotFound, Wrong
 from control_plane.api.uses import steps_used, workflows_used
 from control_plane.kinds import Kinds, object_names, revision_name
-from control_plane.store.base import Stored
+from control_plane.mirror import Mirror
+from control_plane.store.base import Listing, Stored
 from control_plane.store.keys import Key
 from control_plane.store.repository import Look
 from control_plane.store.transaction import Operation
 
 _REMEMBERED = 200  # workflows
-_FRESH_SECONDS = 1.0  # for so long what was measured may be out of date
-_STEPS_AT_ONCE = 50  # two keys each, in one read of at most 128
+_STEPS_AT_ONCE = 100  # in one read of at most 128 keys
 _WORKFLOWS_AT_ONCE = 50
 _MOST_WORKFLOWS = 50
 
@@ -51,26 +52,39 @@ class Grounds:
 
 @dataclass(frozen=True)
 class _Known:
-    """Grounds that were read at that moment of the loop's clock; their condition is the namespace's generation."""
+    """Grounds that were read; their condition is the namespace's generation."""
 
     grounds: Grounds
-    at: float
     generation: int
 
 
 class GroundsReader:
-    """Reads grounds: `look` first, then `grounds` of what was seen."""
+    """Reads grounds: `look` first, then `grounds` of what was seen. `keep` is run by the hub as long as it lives."""
 
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
+        self._generations = Mirror(kinds.generations)
+        self._measured = Mirror(kinds.measured)
         self._known: dict[tuple[str, str, str], _Known] = {}
 
+    async def load(self) -> tuple[Listing[s.Generation], Listing[s.StepMeasured]]:
+        """Read what is followed. Returns what `keep` goes on from."""
+        return await asyncio.gather(self._generations.load(), self._measured.load())
+
+    async def keep(self, listings: tuple[Listing[s.Generation], Listing[s.StepMeasured]]) -> None:
+        """Follow how often objects have changed, and what is measured."""
+        generations, measured = listings
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._generations.keep(generations))
+            both.create_task(self._measured.keep(measured))
+
     def remembered(self, namespace: str, workflow: str, topology: str) -> Grounds | None:
-        """Grounds that were read a moment ago, if they were."""
-        known = self._known.get((namespace, workflow, topology))
-        if known is None or asyncio.get_running_loop().time() > known.at + _FRESH_SECONDS:
+        """Grounds that were read before, if they were and this hub has not heard that they are others now."""
+        known = self._recalled((namespace, workflow, topology))
+        newest = self._generations.get(namespace)
+        if known is None or newest is None or newest.revision != known.generation:
             return None
-        return replace(known.grounds, revision=max(known.grounds.revision, self._kinds.newest_revision()))
+        return self._as_measured(namespace, known.grounds, max(known.grounds.revision, self._kinds.newest_revision()))
 
     async def look(
         self, namespace: str, workflow: str, topology: str, also: Sequence[Key] = (), *, whole: bool = False
@@ -81,9 +95,8 @@ class GroundsReader:
         """
         generation = self._kinds.generations.key(namespace)
         known = self._known.get((namespace, workflow, topology))
-        if known and not whole and len(known.grounds.steps) <= _STEPS_AT_ONCE:
-            measured = [self._measured_key(namespace, step) for step in known.grounds.steps]
-            return await self._kinds.look([generation, *measured, *also])
+        if known and not whole:
+            return await self._kinds.look([generation, *also])
         keys = [self._key(namespace, "Workflow", workflow), generation, *also]
         keys += self._step_keys(namespace, list(known.grounds.steps)[:_STEPS_AT_ONCE] if known else ())
         topologies = self._kinds.objects["Topology"]
@@ -119,19 +132,16 @@ class GroundsReader:
         rest = [each for each in uses if self._key(namespace, "Step", each).raw not in look.items]
         items = dict(look.items)
         for at in range(0, len(rest), _STEPS_AT_ONCE):
-            more = await self._kinds.look(list(self._step_keys(namespace, rest[at : at + _STEPS_AT_ONCE])))
+            more = await self._kinds.look(self._step_keys(namespace, rest[at : at + _STEPS_AT_ONCE]))
             items.update(more.items)
         whole = Look(items, look.revision)
-        measured = {}
-        for each in uses:
-            if known := self._kinds.measured.seen(whole, self._measured_key(namespace, each)):
-                measured[each] = known.value
         steps = {each: self._found(whole, namespace, "Step", each).value for each in uses}
         conditions = [self._kinds.objects["Topology"].unchanged(where.key, where.revision)]
         if revisions is None:  # what was once a revision does not change
             of_workflows = [found, *workflows.values()]
             conditions += [self._kinds.objects["Workflow"].unchanged(each.key, each.revision) for each in of_workflows]
-        grounds = Grounds(found, where, steps, workflows, measured, conditions, look.revision)
+        grounds = Grounds(found, where, steps, workflows, {}, conditions, look.revision)
+        grounds = self._as_measured(namespace, grounds, look.revision)
         if revisions is not None:
             return grounds
         self._remember((namespace, workflow, topology), grounds, look)
@@ -139,17 +149,18 @@ class GroundsReader:
 
     def _still(self, namespace: str, workflow: str, topology: str, look: Look) -> Grounds | None:
         """What was read before, with what is measured now, if nothing of it has changed."""
-        known = self._known.get((namespace, workflow, topology))
+        known = self._recalled((namespace, workflow, topology))
         if known is None or self._generation(namespace, look) != known.generation:
             return None
-        keys = {step: self._measured_key(namespace, step) for step in known.grounds.steps}
-        if any(key.raw not in look.items for key in keys.values()):
-            return None  # it became known after the look
-        seen = {step: self._kinds.measured.seen(look, key) for step, key in keys.items()}
-        measured = {step: stored.value for step, stored in seen.items() if stored is not None}
-        grounds = replace(known.grounds, measured=measured, revision=look.revision)
-        self._keep((namespace, workflow, topology), grounds, known.generation)
-        return grounds
+        return self._as_measured(namespace, known.grounds, look.revision)
+
+    def _as_measured(self, namespace: str, grounds: Grounds, revision: int) -> Grounds:
+        """The same at a later revision of the store, with what this hub has heard of the steps."""
+        measured = {}
+        for step in grounds.steps:
+            if known := self._measured.get(namespace, *object_names("Step", step)):
+                measured[step] = known.value
+        return replace(grounds, measured=measured, revision=revision)
 
     def _generation(self, namespace: str, look: Look) -> int:
         """The revision at which the namespace's objects have changed last."""
@@ -188,14 +199,16 @@ class GroundsReader:
     def _remember(self, asked: tuple[str, str, str], grounds: Grounds, look: Look) -> None:
         generation = self._generation(asked[0], look)
         condition = self._kinds.generations.unchanged(self._kinds.generations.key(asked[0]), generation)
-        self._keep(asked, replace(grounds, conditions=[condition]), generation)
-
-    def _keep(self, asked: tuple[str, str, str], grounds: Grounds, generation: int) -> None:
         self._known.pop(asked, None)
         if len(self._known) >= _REMEMBERED:
             del self._known[next(iter(self._known))]
-        now = asyncio.get_running_loop().time()
-        self._known[asked] = _Known(grounds, now, generation)  # the newest is the last
+        self._known[asked] = _Known(replace(grounds, conditions=[condition]), generation)
+
+    def _recalled(self, asked: tuple[str, str, str]) -> _Known | None:
+        known = self._known.pop(asked, None)
+        if known is not None:
+            self._known[asked] = known  # what was asked for last is the last to be forgotten
+        return known
 
     async def _only_topology(self, namespace: str, workflow: str, look: Look) -> Stored[cp.Object]:
         topologies = self._kinds.objects["Topology"]
@@ -212,13 +225,8 @@ class GroundsReader:
             raise NotFound(f"there is no {kind.lower()} {name} in namespace {namespace}")
         return stored
 
-    def _step_keys(self, namespace: str, steps: Iterable[str]) -> Iterable[Key]:
-        for step in steps:
-            yield self._key(namespace, "Step", step)
-            yield self._measured_key(namespace, step)
-
-    def _measured_key(self, namespace: str, step: str) -> Key:
-        return self._kinds.measured.key(namespace, *object_names("Step", step))
+    def _step_keys(self, namespace: str, steps: Iterable[str]) -> list[Key]:
+        return [self._key(namespace, "Step", step) for step in steps]
 
     def _key(self, namespace: str, kind: str, name: str) -> Key:
         return self._kinds.objects[kind].key(namespace, *object_names(kind, name))

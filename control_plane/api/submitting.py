@@ -1,6 +1,6 @@
 """From a workflow's name and parameters to a plan, and from a plan to a run.
 
-What the plan stands on is read once, or was a moment ago; the run is stored on the condition that it still is so.
+What the plan stands on is read once, or was before; the run is stored on the condition that it still is so.
 The plan itself, with all its reasons, is stored in the same transaction; a large one goes into the blob store before.
 """
 
@@ -56,9 +56,9 @@ Statuses = Callable[[], Mapping[str, cp.ClusterStatus]]
 class Submissions:
     """Plans and makes runs. `statuses` gives the agents as they are now."""
 
-    def __init__(self, kinds: Kinds, runs: Runs, blobs: BlobStore, statuses: Statuses) -> None:
+    def __init__(self, kinds: Kinds, grounds: GroundsReader, runs: Runs, blobs: BlobStore, statuses: Statuses) -> None:
         self._kinds = kinds
-        self._grounds = GroundsReader(kinds)
+        self._grounds = grounds
         self._runs = runs
         self._blobs = blobs
         self._statuses = statuses

@@ -29,13 +29,14 @@ class Marks(Mirror[cp.ClusterMarks]):
 
     def taints(self, cluster: str) -> Sequence[cp.ClusterTaint]:
         """The taints that operators have put on a cluster."""
-        marks = self._values.get(cluster)
-        return marks.taints if marks is not None else ()
+        marks = self.get(cluster)
+        return marks.value.taints if marks is not None else ()
 
     def overdue(self) -> set[str]:
         """Clusters that should be empty by now."""
         now = time.time()
-        return {name for name, marks in self._values.items() if marks.empty_by and marks.empty_by <= now}
+        marks = [stored.value for stored in self._stored.values()]
+        return {each.cluster for each in marks if each.empty_by and each.empty_by <= now}
 
     async def mark(self, request: cp.MarkClusterRequest, by: str, known: Collection[str]) -> cp.ClusterMarks:
         """Change a cluster's marks. NoSuchCluster if it is not among those `known`, WrongTaint says what is wrong."""

@@ -35,7 +35,8 @@ class LivingHubs(Mirror[s.HubRecord]):
 
     def others(self) -> Mapping[bytes, s.HubRecord]:
         """All that live, apart from this one."""
-        return {hub.hub_id: hub for hub in self._values.values() if hub.hub_id != self.own_id}
+        hubs = [stored.value for stored in self._stored.values()]
+        return {hub.hub_id: hub for hub in hubs if hub.hub_id != self.own_id}
 
     async def stand(self, name: str, address: str) -> None:
         """Be one of them, as long as this is not cancelled."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -13,6 +15,7 @@ from bdw_fed.v1 import store_pb2 as s
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
 from control_plane.api.grounds import Grounds, GroundsReader
 from control_plane.kinds import Kinds
+from control_plane.mirror import Mirror
 from control_plane.store.etcd.client import Client, Config
 from control_plane.store.repository import Store
 from tests.fixtures.etcd import EtcdServer
@@ -64,28 +67,65 @@ async def test_submissions_beside_changes_of_their_workflow_all_come_to_be(
         assert all(f'"limit": {answer.run.workflow_revision + 2}' in answer.run.parameters_json for answer in answers)
 
 
-async def test_what_was_read_before_is_not_read_again_and_what_was_measured_since_is(
+async def test_what_was_read_before_is_not_read_again_and_what_was_measured_since_is_heard(
     hub: RunningHub, person: ControlPlaneServiceStub, own_server: EtcdServer
 ) -> None:
     await apply(person, ALL)
     async with Client(Config((own_server.etcd.config.endpoint,), own_server.tls)) as client:
         kinds = Kinds(Store(client))
         reader = GroundsReader(kinds)
+        changed = asyncio.Event()
+        reader._generations.changed = reader._measured.changed = changed.set
+        keeping = asyncio.create_task(reader.keep(await reader.load()))
 
         async def read() -> tuple[Grounds, int]:
             look = await reader.look("default", "counting", "pair")
             return await reader.grounds("default", "counting", "pair", look), len(look.items)
 
+        async def remembered(matches: Callable[[Grounds | None], bool]) -> Grounds | None:
+            async with asyncio.timeout(SECONDS):
+                while not matches(found := reader.remembered("default", "counting", "pair")):
+                    await changed.wait()
+                    changed.clear()
+            return found
+
+        assert reader.remembered("default", "counting", "pair") is None
         first, _ = await read()
+        assert (reader.remembered("default", "counting", "pair") or first).workflow == first.workflow
         key = kinds.measured.key("default", "count", "1")
         await kinds.commit([kinds.measured.creating(key, s.StepMeasured(tasks=7))])
-        second, looked_at = await read()
-        assert looked_at == 2, "the generation, and what was measured of one step"
+        second = await remembered(lambda found: found is not None and bool(found.measured))
+        assert second is not None
         assert (second.workflow, second.topology, second.steps) == (first.workflow, first.topology, first.steps)
         assert (dict(first.measured), second.measured["count@1"].tasks) == ({}, 7)
+        again, looked_at = await read()
+        assert looked_at == 1, "the generation"
+        assert again.measured == second.measured
         await apply(person, WORKFLOW.replace("default: 3", "default: 4"))
+        await remembered(lambda found: found is None)
         third, _ = await read()
         assert third.workflow.value.revision == 2
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_what_was_remembered_of_a_workflow_that_has_changed_since_is_not_submitted(
+    hub: RunningHub, person: ControlPlaneServiceStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the hub has yet to hear of the change."""
+    await apply(person, ALL)
+    async with FakeAgent(hub, "edge"), FakeAgent(hub, "cloud"):
+        await submit(person)
+        deaf = Mirror.get
+        then = {}
+
+        def get(self: Mirror[Any], *names: str) -> Any:
+            return then.setdefault((self, names), deaf(self, *names))
+
+        monkeypatch.setattr(Mirror, "get", get)
+        assert (await submit(person)).run.workflow_revision == 1
+        await apply(person, WORKFLOW.replace("default: 3", "default: 4"))
+        assert (await submit(person)).run.workflow_revision == 2
 
 
 async def test_a_repeated_key_is_answered_with_the_run_and_the_plan_that_it_has_made(
