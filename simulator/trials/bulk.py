@@ -94,6 +94,12 @@ class Bulk:
             opened.error = str(error)
         self.tell(node_pb2.NodeMessage(source=opened))
 
+    def adopt(self, order: node_pb2.AdoptUnits) -> None:
+        """Give units that are here a name in another line of their run."""
+        for unit in order.units:
+            if (here := self.journal.units.get((order.namespace, order.from_run, unit))) is not None:
+                self.journal.put((order.namespace, order.run, unit), *here)
+
     def free(self, keys: Iterable[UnitKey]) -> None:
         """Forget units, also those on their way."""
         known = list(keys)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.coordinator.messages import RunKey
 from control_plane.runs import forms
+from control_plane.runs.lines import name_of
 from simulator.audit import audit
+from wire.lines import run_of
 
 if TYPE_CHECKING:
     from simulator.trials.world import World
@@ -61,9 +63,13 @@ def _kept(world: World, run: m.Run) -> list[str]:
     for cluster in sorted(wanted.keys() - run.fragments.keys()):
         problems.append(f"{run.name} has outputs of {cluster}, which has no part in it")
     held: dict[str, set[bytes]] = {}
+    line = name_of(run)
     for daemon in world.daemons.values():
-        units = {key[2] for key in daemon.journal.units if key[1] == run.name}
-        held.setdefault(daemon.cluster, set()).update(units)
+        keys = [key for key in daemon.journal.units if run_of(key[1]) == run.name]
+        held.setdefault(daemon.cluster, set()).update(key[2] for key in keys if key[1] == line)
+        if daemon.cluster not in world.ledger.out:
+            others = {key[1] for key in keys if key[1] != line}
+            problems += [f"{daemon.cluster} keeps units of {other}, which does not count" for other in sorted(others)]
     for cluster, units in held.items():
         if cluster in world.ledger.out:
             continue
@@ -83,7 +89,7 @@ def _agreed(world: World, run: m.Run) -> list[str]:
             continue
         agent = world.agents[cluster]
         try:
-            there = agent.core.status(RunKey(run.namespace, run.name))
+            there = agent.core.status(RunKey(run.namespace, name_of(run)))
         except KeyError:
             if run.state == m.RUN_STATE_SUCCEEDED:
                 problems.append(f"{cluster} does not know {run.name}")

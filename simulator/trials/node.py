@@ -125,6 +125,8 @@ class Daemon:
                 await self._bulk.open(command.open)
             case "pool":
                 self._tasks.size_pool(command.pool)
+            case "adopt":
+                self._bulk.adopt(command.adopt)
             case "end_run":
                 order = command.end_run
                 await self._tasks.end_run(order.namespace, order.run)
