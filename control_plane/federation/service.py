@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
+_HELLO_SECONDS = 10.0
+
 
 class FederationService(FederationServiceServicer):
     """What agents may ask of the hub."""
@@ -38,8 +41,8 @@ class FederationService(FederationServiceServicer):
 
     async def Session(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]  # noqa: ARG002
         """An agent's session, as long as its stream lives."""
+        first = await _first_frame(context)
         identity = await self._member(context)
-        first = await context.read()
         if not isinstance(first, f.SessionRequest) or not first.HasField("hello"):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame of a session is a hello")
         hello = first.hello
@@ -93,3 +96,12 @@ class FederationService(FederationServiceServicer):
         if refusal := self._members.revocations.refusal(identity):
             await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
         return identity
+
+
+async def _first_frame(context: Context) -> object:
+    """What the caller begins with, None if nothing comes. Who is refused while it still writes may never read why."""
+    try:
+        async with asyncio.timeout(_HELLO_SECONDS):
+            return await context.read()
+    except TimeoutError:
+        return None
