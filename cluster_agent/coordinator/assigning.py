@@ -10,6 +10,7 @@ from typing import Final
 
 from bdw_fed.v1 import federation_pb2, model_pb2
 from cluster_agent.coordinator import (
+    adopting,
     commands,
     early,
     ending,
@@ -64,10 +65,7 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
         for node in book.nodes:
             book.tell(node, commands.end_run(key, remembering.kept_on(known, node)))
     elif (other := remembering.beside(book, key)) is not None:
-        known = remembering.remembered(other)
-        for node in book.nodes:
-            if units := remembering.kept_on(known, node):
-                book.tell(node, commands.adopt(units, other.key, key))
+        adopting.begin(book, other.key, key, remembering.remembered(other))
     book.commit(records.FragmentTaken(event.fragment, event.desired))
     _say_accepted(book, key, proto.epoch, proto.revision)
     live = book.lives[key]

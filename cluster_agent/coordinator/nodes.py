@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from cluster_agent.coordinator import (
+    adopting,
     caching,
     commands,
     fetching,
@@ -65,6 +66,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     for run, unit in event.units:
         units.setdefault(run, set()).add(unit)
     cached = {key.namespace: units.pop(key) for key in list(units) if key.run == CACHE}
+    adopting.joined(book, event.node, units)
     busy: dict[RunKey, set[bytes]] = {}
     for run, unit in event.fetching:
         busy.setdefault(run, set()).add(unit)

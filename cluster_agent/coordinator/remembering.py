@@ -131,8 +131,23 @@ def contents(live: LiveRun, task: Task) -> bytes | None:
 
 
 def beside(book: Book, key: RunKey) -> LiveRun | None:
-    """Where a second line of a run begins here: the line beside which it does, if we have it."""
-    return book.lives.get(RunKey(key.namespace, run_of(key.run))) if is_second(key.run) else None
+    """Where a second line of a run begins here: the line beside which it does, if we have it.
+
+    That is the run's first one, or where that counts no more the newest.
+    """
+    if not is_second(key.run):
+        return None
+    first = book.lives.get(RunKey(key.namespace, run_of(key.run)))
+    return first or max(
+        (live for live in book.lives.values() if are_lines_of_one_run(live.key, key)),
+        key=lambda live: live.graph.revision,
+        default=None,
+    )
+
+
+def are_lines_of_one_run(one: RunKey, other: RunKey) -> bool:
+    """Whether these are two lines of a run."""
+    return one != other and one.namespace == other.namespace and run_of(one.run) == run_of(other.run)
 
 
 def kept_on(known: dict[bytes, Known], node: str) -> list[bytes]:

@@ -15,6 +15,7 @@ from unittest import mock
 
 from bdw_fed.v1 import federation_pb2 as f
 from cluster_agent.coordinator import (
+    adopting,
     assigning,
     closing,
     committing,
@@ -261,6 +262,11 @@ def outputs_of_a_replaced_line_count(stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(forms, "counts", lambda *_: True))
 
 
+def who_comes_late_hears_of_no_line(stack: ExitStack) -> None:
+    """A node that was away when a second line of a run began is not told that units of the other are its units too."""
+    _everywhere(stack, adopting.joined, lambda *_: None)
+
+
 def revoked_peer_is_heard(stack: ExitStack) -> None:
     """An agent knows who is revoked, and speaks to it all the same."""
     _method(stack, Peers, "_cut_off", lambda *_: None)
@@ -327,6 +333,7 @@ PLANTED: Mapping[str, Plant] = {
         mends_what_is_new,
         answer_that_says_nothing,
         outputs_of_a_replaced_line_count,
+        who_comes_late_hears_of_no_line,
         revoked_peer_is_heard,
         revoked_agent_keeps_its_session,
         hub_is_believed_of_who_is_revoked,
