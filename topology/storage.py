@@ -61,7 +61,7 @@ def _bucket(value: str) -> str:
 
 def _prefix(value: str) -> str:
     if not value.strip("/"):
-        raise WrongValue("the prefix is empty", "name one, so that all else in the bucket is safe")
+        raise WrongValue("the prefix is empty", "name one, so that all else that is kept there is safe")
     return value
 
 
@@ -69,6 +69,7 @@ class Redis(Model):
     """A Redis that the nodes of a cluster share, for small units."""
 
     url: Annotated[str, AfterValidator(_redis), Takes("the address of a Redis", "redis://redis.example.org:6379/0")]
+    prefix: Annotated[str, AfterValidator(_prefix), Takes("a prefix", "bdw-fed")] = "bdw-fed"
     credentials: Name | None = None
 
 

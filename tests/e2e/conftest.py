@@ -1,4 +1,7 @@
-"""One federation a runtime for all end-to-end cases: starting it is part of what they show, once."""
+"""One federation a runtime for all end-to-end cases: starting it is part of what they show, once.
+
+That of processes has a Redis and a bucket for edge1, and the same bucket for cloud1; edge2 has its disk.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 import worked
-from federation import Federation, add_datasets, lay_out
+from federation import Federation, add_datasets, add_storage, lay_out
+
+from tests.fixtures.shared import redis_server, s3_server
+
+__all__ = ["redis_server", "s3_server"]
 
 RUNTIMES = [
     pytest.param("process", marks=pytest.mark.slow),
@@ -31,6 +38,9 @@ def federation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     kept.write_text("hush")
     topology = lay_out(directory)
     add_datasets(topology, worked.lay_out(directory))
+    add_storage(
+        topology, directory / "state", request.getfixturevalue("redis_server"), request.getfixturevalue("s3_server")
+    )
     started = Federation.start(directory, topology)
     yield started
     started.stop()

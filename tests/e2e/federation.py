@@ -23,10 +23,12 @@ import yaml
 from bdw_fed import SyncClient
 from bdw_fed.cli.exits import UNAVAILABLE
 from bdw_fed.embedded import control
+from tests.fixtures.shared import BUCKET, RedisServer, S3Server
 
 HERE = Path(__file__).parent
 CASES = HERE / "cases"
 TOPOLOGY = HERE / "federation" / "topology.yaml"
+PREFIX = "e2e"  # of all objects in the bucket
 PATIENCE = 120.0  # seconds after which a command that should have come back is taken to hang
 
 
@@ -179,6 +181,19 @@ def add_datasets(topology: Path, datasets: list[dict[str, Any]]) -> None:
     content = yaml.safe_load(topology.read_text())
     content["spec"]["datasets"] += datasets
     topology.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def add_storage(topology: Path, state: Path, redis: RedisServer, s3: S3Server) -> None:
+    """Give edge1 a Redis and a bucket, and cloud1 the same bucket; its credentials are files in the state directory."""
+    objects = {"bucket": BUCKET, "endpoint": s3.endpoint, "prefix": PREFIX, "plain": True, "credentials": "bucket"}
+    places = {"edge1": {"redis": {"url": f"redis://127.0.0.1:{redis.port}"}, "objects": objects}}
+    places["cloud1"] = {"objects": objects}
+    content = yaml.safe_load(topology.read_text())
+    for cluster in content["spec"]["clusters"]:
+        if cluster["name"] in places:
+            cluster["storage"] = places[cluster["name"]]
+    topology.write_text(yaml.safe_dump(content, sort_keys=False))
+    shutil.copytree(s3.credentials, state / "storage-credentials" / "bucket")
 
 
 def lay_out_data(directory: Path) -> None:

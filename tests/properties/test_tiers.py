@@ -167,6 +167,9 @@ class Tiers(RuleBasedStateMachine):
             self.known.pop(free, None)
         self.bucket.meanwhile = None
         self.known = {key: data for key, data in self.known.items() if key.run != name or key.unit in kept}
+        assert self.store.memory is not None
+        left = [self.store._named(key) for key in self.known if key.run == name]
+        assert not self.store.memory.shelf.contents.keys() & set(left), "what a run has left is in memory no more"
 
     @rule(key=keys)
     def a_unit_is_wanted_back(self, key: UnitKey) -> None:

@@ -41,6 +41,7 @@ def wrong(storage: str, text: str = TOPOLOGY) -> Problem:
         ("{redis: {url: 'http://r:1'}}", "storage.redis.url", "is not the address of a Redis"),
         ("{redis: {url: 'redis://r:1/x'}}", "storage.redis.url", "is not the address of a Redis"),
         ("{redis: {url: 'redis://me:secret@r:1'}}", "storage.redis.url", "has a user or a password in it"),
+        ("{redis: {url: 'redis://r:1', prefix: ''}}", "storage.redis.prefix", "the prefix is empty"),
         ("{objects: {bucket: a/b}}", "storage.objects.bucket", "is not the name of a bucket"),
         ("{objects: {bucket: a, prefix: /}}", "storage.objects.prefix", "the prefix is empty"),
         ("{objects: {bucket: a, endpoint: 'http://s:1'}}", "storage.objects.endpoint", "without TLS"),
@@ -70,10 +71,16 @@ def test_it_reaches_the_nodes_with_its_credentials_as_files(tmp_path: Path) -> N
     file.write_text(TOPOLOGY.replace("STORAGE", said))
     (node,) = choose(file, None).nodes
     storage = Storage.model_validate_json(node.storage)
+    assert storage.redis is not None
     assert storage.memory == 1 << 30
     made = shared_config(storage, tmp_path)
     assert made.redis == RedisConfig("redis://r:7", tmp_path / "rc")
     assert made.objects == ObjectsConfig("b", credentials=tmp_path / "oc")
+    (tmp_path / "rc").mkdir()
+    (tmp_path / "rc" / "ca.pem").touch()
+    other = storage.redis.model_copy(update={"prefix": "two"})
+    made = shared_config(storage.model_copy(update={"redis": other}), tmp_path)
+    assert made.redis == RedisConfig("redis://r:7", tmp_path / "rc", tmp_path / "rc" / "ca.pem", "two")
     file.write_text(TOPOLOGY.replace("      storage: STORAGE\n", ""))
     (plain,) = choose(file, None).nodes
     assert plain.storage == Process("n", "node", "", "", "", {}).storage == ""

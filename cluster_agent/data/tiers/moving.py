@@ -43,6 +43,7 @@ class Moving:
         self.memory: MemoryTier | None = None
         self.away: AwayTier | None = None
         self._spilling: Spilling | None = None
+        self._sending: dict[Content, None] = {}  # contents that go to object storage, by way of the disk
         self._cooling: Cooling | None = None
 
         async def in_thread(function: Callable[[Path], object], path: Path) -> object:
@@ -52,7 +53,7 @@ class Moving:
         if places.memory is not None:
             shelf = Shelf(places.memory.root, executor, lambda *_: None)
             self.memory = MemoryTier(shelf, places.memory.budget, executor)
-            self._spilling = Spilling(self.memory, disk, thread, check_space, drop)
+            self._spilling = Spilling(self.memory, disk, thread, check_space, drop, self._send)
         if places.away is not None:
             self.away = AwayTier(places.away, disk, thread, check_space, drop)
             self._cooling = Cooling(disk, self.away, free_bytes)
@@ -97,12 +98,25 @@ class Moving:
             self.away.forget(content.away)
 
     def end_run(self, namespace: str, run: str, left: Mapping[bytes, Content], shared: Collection[bytes]) -> None:
-        """What a run has left is cold; of that, `shared` goes to object storage."""
+        """What a run has left is cold, and in memory no longer; of that, `shared` goes to object storage."""
         for content in left.values():
             content.cold = True
-        if self.away is not None and self._cooling is not None:
-            self._cooling.ask([left[unit] for unit in shared if unit in left and left[unit].path is not None])
+        wanted = [left[unit] for unit in shared if unit in left and left[unit].path is not None]
+        if self.away is not None:
+            self._sending.update(dict.fromkeys(wanted))
             self.away.sweep(namespace, run)
+        if self._spilling is not None and self.memory is not None:
+            # the bytes of an output may be those of a unit that was for the next step only
+            self._spilling.ask([content for content in left.values() if content in self.memory.shelf.contents])
+        for content in wanted:
+            if content in self.disk.contents:
+                self._send(content)
+
+    def _send(self, content: Content) -> None:
+        """A content is on the disk: it goes on to object storage if it was asked to."""
+        if content in self._sending and self._cooling is not None:
+            del self._sending[content]
+            self._cooling.ask([content])
 
     async def settled(self) -> None:
         """Return when nothing is being moved down."""

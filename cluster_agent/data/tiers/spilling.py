@@ -1,4 +1,5 @@
-"""Moves contents down when a tier is full: from memory to the disk, one after another, the longest unused first.
+"""Moves contents down when a tier is full: from memory to the disk, one after another, the longest unused first; and
+what shall not stay in memory, whatever room there is.
 
 A thread copies; then, in one turn of the event loop, the copy has its name on the disk, and its units theirs, before
 those in memory go. So whoever looks finds the content in one place or the other, and after a crash in between it is
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -35,19 +36,28 @@ class Spilling:
         in_thread: Callable[[Callable[[Path], object], Path], Awaitable[object]],
         check_space: Callable[[int], None],
         drop: Callable[[Content], None],
+        moved: Callable[[Content], None],
     ) -> None:
-        """`drop` forgets content that is damaged; `check_space` raises NoSpaceError."""
+        """`drop` forgets content that is damaged; `check_space` raises NoSpaceError; `moved` hears of what was asked
+        for and is in memory no more."""
         self._memory = memory
         self._disk = disk
         self._in_thread = in_thread
         self._check_space = check_space
         self._drop = drop
+        self._moved = moved
+        self._asked: dict[Content, None] = {}
         self._moving: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    def ask(self, contents: Iterable[Content]) -> None:
+        """These shall be on the disk."""
+        self._asked.update(dict.fromkeys(contents))
+        self.stir()
+
     def stir(self) -> None:
-        """Something was put into memory."""
-        if self._moving is None and self._memory.overrun:
+        """Something was put into memory, or shall not stay there."""
+        if self._moving is None and (self._asked or self._memory.overrun):
             self._moving = asyncio.create_task(self._ease())
         if self._timer is None and self._memory.shelf.contents:
             self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
@@ -118,9 +128,16 @@ class Spilling:
         self.stir()
 
     async def _ease(self) -> None:
+        there = self._memory.shelf.contents
         try:
+            while self._asked:
+                content = next(iter(self._asked))
+                if content in there:
+                    await self.move(content)
+                del self._asked[content]
+                self._moved(content)
             while not self._memory.eased:
-                await self.move(next(iter(self._memory.shelf.contents)))
+                await self.move(next(iter(there)))
         except (DataError, OSError) as error:
             _log.warning("what is in memory can't go to the disk", error=str(error))
         finally:

@@ -1,0 +1,120 @@
+"""What a topology says of storage, in a whole federation: memory, a Redis and a bucket, with their real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from federation import HERE, PREFIX, Federation
+
+from cluster_agent.data.shared.objects import ObjectStore
+from tests.fixtures.shared import RedisServer, S3Server
+
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.parametrize("federation", [pytest.param("process", marks=pytest.mark.slow)], indirect=True),
+]
+PATIENCE = 60.0
+PIECES = 6
+SMALL, LARGE = 64, 1100  # KiB: what goes to the Redis, and what is too much for it
+LIST = "".join(f"{index}\n" for index in range(PIECES))
+
+
+@pytest.fixture
+def workflow(federation: Federation) -> str:
+    federation.apply(HERE / "stored" / "workflow.yaml")
+    return "stored"
+
+
+@pytest.fixture
+def dying(redis_server: RedisServer, s3_server: S3Server) -> Iterator[Callable[[], None]]:
+    """What kills both servers; they are there again for the next test."""
+
+    def kill() -> None:
+        redis_server.stop()
+        s3_server.stop()
+
+    yield kill
+    for server in (redis_server, s3_server):
+        if server.process is None:
+            server.start()
+
+
+def objects(server: S3Server, directory: str) -> list[str]:
+    """The names of what lies below a directory of the bucket."""
+
+    async def listed() -> list[str]:
+        store = ObjectStore(server.config(PREFIX))
+        try:
+            return [name async for name in store.names(directory)]
+        finally:
+            await store.close()
+
+    return asyncio.run(listed())
+
+
+def taken(federation: Federation, run: str) -> int:
+    """How many units of a run came out of a place that nodes share."""
+    told = (json.loads(line) for line in federation.call("events", run, "-o", "json").splitlines())
+    fetched = [json.loads(event["dataJson"]) for event in told if event["type"] == "io.bdw-fed.unit.fetched"]
+    return sum(each.get("from") == "shared" for each in fetched)
+
+
+def files(federation: Federation, run: str) -> list[str]:
+    """What the disks of edge1 have of the units of a run."""
+    return [path.name for path in federation.state.glob(f"node-edge1.*/store/units/default/{run}/*")]
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"still not: {what}"
+        threading.Event().wait(0.05)
+
+
+def check(outputs: dict[str, bytes], kilobytes: int) -> None:
+    """Each piece is there once, and whole."""
+    assert outputs.pop("list.txt").decode() == LIST
+    found = []
+    for content in outputs.values():
+        first, *lines = content.decode().splitlines()
+        assert len(lines) == kilobytes * 1024 // 64
+        assert {line.strip() for line in lines} == {first}
+        found.append(int(first.split()[1]))
+    assert sorted(found) == list(range(PIECES))
+
+
+@pytest.mark.parametrize("kilobytes", [SMALL, LARGE])
+def test_outputs_go_to_the_bucket_come_back_from_there_and_leave_nothing(
+    federation: Federation, workflow: str, s3_server: S3Server, kilobytes: int, tmp_path: Path
+) -> None:
+    run = federation.submit(workflow, pieces=PIECES, kilobytes=kilobytes)
+    federation.call("wait", run)
+    until(lambda: len(objects(s3_server, "cold/edge1/")) >= PIECES, "all pieces are in the bucket")
+    until(lambda: all(name.endswith(".ref") for name in files(federation, run)), "no piece is on a disk of its cluster")
+    assert len(files(federation, run)) == PIECES
+    check(federation.fetch(run, tmp_path), kilobytes)
+    if kilobytes == LARGE:
+        assert taken(federation, run) >= PIECES, "what is in a bucket of both clusters crosses no link"
+    federation.call("delete", f"run/{run}")
+    until(lambda: not objects(s3_server, "cold/"), "the bucket is empty")
+    assert not objects(s3_server, f"units/default/{run}/")
+
+
+@pytest.mark.parametrize("kilobytes", [SMALL, LARGE])
+def test_servers_that_die_in_the_middle_of_a_run_change_nothing(
+    federation: Federation, workflow: str, dying: Callable[[], None], kilobytes: int, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    run = federation.submit(workflow, pieces=PIECES, kilobytes=kilobytes, gate=str(gate))
+    federation.wait_until_running(run)
+    dying()
+    gate.touch()
+    federation.call("wait", run)
+    check(federation.fetch(run, tmp_path / "outputs"), kilobytes)
+    federation.call("delete", f"run/{run}")
