@@ -11,7 +11,7 @@ from bdw_fed.cli.explanation import is_built_in, show_skipped
 from bdw_fed.cli.listing import cluster_rows, pool_rows
 from bdw_fed.cli.marking import shown
 from bdw_fed.cli.output import Format, show_pairs, show_table, show_values, word
-from bdw_fed.cli.quantities import age, duration, size, wall_clock
+from bdw_fed.cli.quantities import age, duration, kept, size, wall_clock
 from bdw_fed.client.errors import NotFound
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
@@ -47,14 +47,25 @@ def show_run(answer: pb.DescribeRunResponse) -> None:
     _show_tasks(answer.tasks)
     if run.outputs:
         print("\nOutputs")
-        rows = [[item.name, item.file, size(item.unit.size), f"{item.cluster}/{item.node}"] for item in run.outputs]
-        show_table(["OUTPUT", "FILE", ">SIZE", "KEPT ON"], rows)
+        show_table(*_output_rows(run, now))
     rows = traffic_rows(run)
     if rows:
         print("\nCrossed between clusters")
         show_table(["FROM", "TO", ">UNITS", ">BYTES", ">SECONDS"], rows)
     for cluster in answer.unreachable:
         print(f"\n{cluster} could not be asked just now: what is shown of it may be old")
+
+
+def _output_rows(run: model.Run, now: float) -> tuple[list[str], list[list[str]]]:
+    """One row for each output; until when it is kept, where the workflow says that."""
+    timed = any(item.retain for item in run.outputs)
+    rows = []
+    for item in run.outputs:
+        row = [item.name, item.file, size(item.unit.size), f"{item.cluster}/{item.node}"]
+        if timed:
+            row.append(kept(run.ended_at + item.retain if item.retain and run.ended_at else 0.0, now))
+        rows.append(row)
+    return ["OUTPUT", "FILE", ">SIZE", "KEPT ON", *(["KEPT UNTIL"] if timed else [])], rows
 
 
 def _show_reservation(told: model.Reservation) -> None:
@@ -154,6 +165,9 @@ def show_cluster(client: SyncClient, name: str) -> pb.ClusterStatus:
     show_table(*cluster_rows(found, True))
     print()
     show_table(*node_rows(found[0].nodes))
+    if any(node.tiers for node in found[0].nodes):
+        print("\nWhere units lie")
+        show_table(*tier_rows(found[0].nodes))
     if found[0].taints:
         print("\nTaints beside those of its topology")
         rows = [[shown([each]), each.by, age(each.since, wall_clock())] for each in found[0].taints]
@@ -179,6 +193,17 @@ def node_rows(nodes: Sequence[pb.NodeStatus]) -> tuple[list[str], list[list[str]
         row = [node.name, ready, f"{node.cpus:g}", size(node.memory), str(node.workers)]
         rows.append([*row, str(node.running), size(node.stored_bytes), size(node.disk_free), str(node.pid)])
     return columns, rows
+
+
+def tier_rows(nodes: Sequence[pb.NodeStatus]) -> tuple[list[str], list[list[str]]]:
+    """One row for each tier of each node."""
+    rows = []
+    for node in nodes:
+        for tier in node.tiers:
+            counted = tier.name != "shared"
+            used, budget = size(tier.used) if counted else "-", size(tier.budget) if tier.budget else "-"
+            rows.append([node.name, tier.name, used, budget, tier.place or "-"])
+    return ["NODE", "TIER", ">USED", ">OF", "PLACE"], rows
 
 
 def held_rows(held: Sequence[pb.HeldSlots]) -> tuple[list[str], list[list[str]]]:

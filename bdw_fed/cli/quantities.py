@@ -65,6 +65,14 @@ def ahead(seconds: float) -> str:
     return f"{'-' if seconds < 0 else '+'}{apart}"
 
 
+def kept(until: float, now: float) -> str:
+    """Until when something is kept (0: nobody has said), as a person in this place and time reads it."""
+    if not until:
+        return "-"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(until))
+    return f"{when}, deleted" if until <= now else when
+
+
 def share(part: float) -> str:
     """A share from 0 to 1 in percent."""
     return f"{part:.0%}"

@@ -53,6 +53,10 @@ class DownloadFailed(ClientError):
     """An output's bytes could not be had, or were not those that the run made."""
 
 
+class Expired(NotFound):
+    """An output was to be kept for a while after its run's end, and that is over."""
+
+
 _BY_STATUS: dict[str, type[ClientError]] = {
     "INVALID_ARGUMENT": Problems,
     "OUT_OF_RANGE": Problems,

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bdw_fed.client.errors import DownloadFailed
+from bdw_fed.client.errors import DownloadFailed, Expired
 from bdw_fed.v1 import control_plane_pb2 as pb
 from wire import permits
 from wire.digests import content_digest
@@ -68,6 +68,24 @@ def places(
             stem, dot, suffix = file.partition(".")
             file = f"{stem}-{index:05d}{dot}{suffix}"
         yield item, to / file
+
+
+def refuse_expired(run: str, located: Sequence[pb.OutputsResponse.Located], names: Sequence[str]) -> None:
+    """Expired, if one of the outputs (those in `names`, or all) is kept no longer."""
+    wanted = {item.output.name: item for item in located if not names or item.output.name in names}
+    gone = {name: item for name, item in wanted.items() if item.expired}
+    if not gone:
+        return
+    told = ", ".join(
+        f"{name} was kept until {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(item.kept_until))}"
+        for name, item in sorted(gone.items())
+    )
+    others = sorted({item.output.name for item in located if not item.expired})
+    rest = f"; name those that are there still: {', '.join(others)}" if others else ""
+    raise Expired(
+        f"run {run}: {told}, as its workflow says (retain), and is deleted{rest}. "
+        f"'bdw-fed resubmit {run}' makes it once more"
+    )
 
 
 def download(source: Source, path: Path, patience: float) -> Downloaded:

@@ -247,13 +247,15 @@ class Runs(Membership):
         """Save the run's results (or those in `names`) into the directory `to`, straight from the nodes that have them.
 
         What is there already and right is kept, what is there in part is continued, and a file appears under its
-        name only when its BLAKE3 digest is the one that the run recorded. Raises NotFound, DownloadFailed.
+        name only when its BLAKE3 digest is the one that the run recorded. Raises NotFound, DownloadFailed; Expired if
+        one of them was to be kept for a while only, and that is over.
         """
         from bdw_fed.client.outputs import (  # brings http.client, for this alone
             PERMIT_SECONDS,
             Source,
             download,
             places,
+            refuse_expired,
         )
 
         answer = await self._outputs(run)
@@ -261,6 +263,7 @@ class Runs(Membership):
         if unknown:
             known = ", ".join(sorted({item.output.name for item in answer.outputs})) or "none yet"
             raise NotFound(f"run {run} has no output {', '.join(sorted(unknown))} (it has: {known})")
+        refuse_expired(run, answer.outputs, names)
         deadline = time.monotonic() + patience
         while not all(item.addresses for item in answer.outputs) and time.monotonic() < deadline:
             await self._transport.blocking(partial(time.sleep, _FIRST_PAUSE))  # the node that has it may be coming back

@@ -1445,8 +1445,14 @@ class OutputsResponse(_message.Message):
         OUTPUT_FIELD_NUMBER: _builtins.int
         ADDRESSES_FIELD_NUMBER: _builtins.int
         SERVER_NAME_FIELD_NUMBER: _builtins.int
+        KEPT_UNTIL_FIELD_NUMBER: _builtins.int
+        EXPIRED_FIELD_NUMBER: _builtins.int
         server_name: _builtins.str
         """to expect in the server's certificate"""
+        kept_until: _builtins.float
+        """Unix time; 0 = as long as the run is"""
+        expired: _builtins.bool
+        """that is over, by the hub's clock: its cluster deletes it, or has done so"""
         @_builtins.property
         def output(self) -> _model_pb2.RunOutput: ...
         @_builtins.property
@@ -1459,10 +1465,12 @@ class OutputsResponse(_message.Message):
             output: _model_pb2.RunOutput | None = ...,
             addresses: _abc.Iterable[_builtins.str] | None = ...,
             server_name: _builtins.str = ...,
+            kept_until: _builtins.float = ...,
+            expired: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "output", b"output", "server_name", b"server_name"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "expired", b"expired", "kept_until", b"kept_until", "output", b"output", "server_name", b"server_name"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1520,6 +1528,7 @@ class NodeStatus(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     DATA_ADDRESS_FIELD_NUMBER: _builtins.int
     CORDONED_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     ready: _builtins.bool
     cpus: _builtins.float
@@ -1532,6 +1541,10 @@ class NodeStatus(_message.Message):
     data_address: _builtins.str
     cordoned: _builtins.bool
     """it goes on with what it has, and takes no new tasks"""
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorageTier]:
+        """where it keeps units"""
+
     def __init__(
         self,
         *,
@@ -1546,14 +1559,49 @@ class NodeStatus(_message.Message):
         pid: _builtins.int = ...,
         data_address: _builtins.str = ...,
         cordoned: _builtins.bool = ...,
+        tiers: _abc.Iterable[Global___StorageTier] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "cpus", b"cpus", "data_address", b"data_address", "disk_free", b"disk_free", "memory", b"memory", "name", b"name", "pid", b"pid", "ready", b"ready", "running", b"running", "stored_bytes", b"stored_bytes", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "cpus", b"cpus", "data_address", b"data_address", "disk_free", b"disk_free", "memory", b"memory", "name", b"name", "pid", b"pid", "ready", b"ready", "running", b"running", "stored_bytes", b"stored_bytes", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
+
+@_typing.final
+class StorageTier(_message.Message):
+    """A place where a node keeps units, and how much of it they take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """memory, disk, objects, or shared: a place of which the node does not count what lies there"""
+    used: _builtins.int
+    """bytes"""
+    budget: _builtins.int
+    """bytes; 0 = not limited by us"""
+    place: _builtins.str
+    """of objects and shared: where that is"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        used: _builtins.int = ...,
+        budget: _builtins.int = ...,
+        place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "name", b"name", "place", b"place", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StorageTier: _TypeAlias = StorageTier  # noqa: Y015
 
 @_typing.final
 class ClusterStatus(_message.Message):

@@ -728,19 +728,23 @@ class Execution(_message.Message):
 
         FILE_FIELD_NUMBER: _builtins.int
         STORE_FIELD_NUMBER: _builtins.int
+        RETAIN_FIELD_NUMBER: _builtins.int
         file: _builtins.str
         """name to save it under; empty: the unit's own"""
         store: _builtins.str
         """where it lies once the run has ended: disk (also if empty) or shared: object storage"""
+        retain: _builtins.float
+        """seconds after the run's end that it is kept; 0 = as long as the run is"""
         def __init__(
             self,
             *,
             file: _builtins.str = ...,
             store: _builtins.str = ...,
+            retain: _builtins.float = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "store", b"store"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "retain", b"retain", "store", b"store"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1736,6 +1740,7 @@ class RunOutput(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     DIRECTORY_FIELD_NUMBER: _builtins.int
+    RETAIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """of the workflow's output"""
     file: _builtins.str
@@ -1746,6 +1751,8 @@ class RunOutput(_message.Message):
     """under which its node has it; empty = the run's name"""
     directory: _builtins.bool
     """the unit is a whole directory, as a tar"""
+    retain: _builtins.float
+    """seconds after the run's end that it is kept; 0 = as long as the run is"""
     @_builtins.property
     def unit(self) -> Global___Unit: ...
     def __init__(
@@ -1758,10 +1765,11 @@ class RunOutput(_message.Message):
         node: _builtins.str = ...,
         line: _builtins.str = ...,
         directory: _builtins.bool = ...,
+        retain: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "directory", b"directory", "file", b"file", "line", b"line", "name", b"name", "node", b"node", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "directory", b"directory", "file", b"file", "line", b"line", "name", b"name", "node", b"node", "retain", b"retain", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1979,6 +1987,7 @@ class Run(_message.Message):
     HOOK_FACTS_FIELD_NUMBER: _builtins.int
     HANDED_OUT_BY_FIELD_NUMBER: _builtins.int
     NO_CACHE_FIELD_NUMBER: _builtins.int
+    RETAIN_OUTPUTS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     workflow: _builtins.str
@@ -2020,6 +2029,8 @@ class Run(_message.Message):
     """the id of the hub that stores its fragments one after the other; empty: all are stored"""
     no_cache: _builtins.bool
     """nothing is taken from the caches"""
+    retain_outputs: _builtins.float
+    """the longest that one of its outputs says; so long it is not deleted for its age"""
     @_builtins.property
     def fragments(self) -> _containers.MessageMap[_builtins.str, Global___FragmentStatus]:
         """cluster -> newest that is kept"""
@@ -2109,10 +2120,11 @@ class Run(_message.Message):
         hook_facts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         handed_out_by: _builtins.bytes = ...,
         no_cache: _builtins.bool = ...,
+        retain_outputs: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["original", b"original", "reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "handed_out_by", b"handed_out_by", "hook", b"hook", "hook_facts", b"hook_facts", "hook_of", b"hook_of", "hooks", b"hooks", "hooks_due", b"hooks_due", "idempotency_key", b"idempotency_key", "keep", b"keep", "line", b"line", "message", b"message", "name", b"name", "namespace", b"namespace", "no_cache", b"no_cache", "original", b"original", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "replace_after", b"replace_after", "replaced", b"replaced", "reservation", b"reservation", "retain", b"retain", "started_at", b"started_at", "state", b"state", "stopped", b"stopped", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "tries", b"tries", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_of", b"again_of", "desired", b"desired", "ended_at", b"ended_at", "ending", b"ending", "fragments", b"fragments", "handed_out_by", b"handed_out_by", "hook", b"hook", "hook_facts", b"hook_facts", "hook_of", b"hook_of", "hooks", b"hooks", "hooks_due", b"hooks_due", "idempotency_key", b"idempotency_key", "keep", b"keep", "line", b"line", "message", b"message", "name", b"name", "namespace", b"namespace", "no_cache", b"no_cache", "original", b"original", "outputs", b"outputs", "outputs_left_out", b"outputs_left_out", "parameters_json", b"parameters_json", "plan", b"plan", "plan_revision", b"plan_revision", "replace_after", b"replace_after", "replaced", b"replaced", "reservation", b"reservation", "retain", b"retain", "retain_outputs", b"retain_outputs", "started_at", b"started_at", "state", b"state", "stopped", b"stopped", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "topology", b"topology", "topology_revision", b"topology_revision", "tries", b"tries", "workflow", b"workflow", "workflow_digest", b"workflow_digest", "workflow_revision", b"workflow_revision", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,7 @@ from cluster_agent.coordinator import (
     deadlines,
     early,
     ending,
+    expiring,
     fetching,
     foreseeing,
     fragment,
@@ -94,6 +95,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "run-time": deadlines.on_run_due,
     "queue": deadlines.on_queue_due,
     "retained": ending.on_retention_due,
+    "expiring": expiring.on_due,
     "start": deadlines.on_start_due,
     "part": sources.on_part_due,
     "fetch": fetching.on_due,
@@ -134,6 +136,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.AttemptEnded: retrying.apply_attempt_ended,
     records.Surrendered: surrendering.apply_surrendered,
     records.RetentionOver: ending.apply_retention_over,
+    records.OutputsExpired: expiring.apply_expired,
     records.RunTimed: timing.apply_timed,
     records.SidesComplete: grouping.apply_sides_complete,
     records.Gathered: grouping.apply_gathered,
@@ -214,6 +217,7 @@ class Coordinator:
             retrying.resume(book, live)
             deadlines.resume(book, live)
             retaining.watch(book, live)
+            expiring.resume(book, live)
             offering.resume(book, live)
             placement.expect_nodes(book, live)
             book.touch(live)

@@ -1,8 +1,8 @@
 """How a fragment ends: with all of its steps closed and nothing owed, by a failure, or because nobody wants it.
 
 A fragment that ended well keeps everything until the whole run has: `FINISHED` frees all but the results, `FORGOTTEN`
-those too. One that failed or was cancelled frees all but results at once, since nothing will come of the rest; or if it
-retains, when nobody has tried it again for long (see `retaining`).
+those too; some results go earlier (see `expiring`). One that failed or was cancelled frees all but results at once,
+since nothing will come of the rest; or if it retains, when nobody has tried it again for long (see `retaining`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from cluster_agent.coordinator import (
     broadcasting,
     commands,
     early,
+    expiring,
     following,
     holding,
     ordering,
@@ -37,7 +38,7 @@ CANCELLED: Final = int(model_pb2.FRAGMENT_STATE_CANCELLED)
 WANT_SUSPENDED: Final = int(model_pb2.DESIRED_STATE_SUSPENDED)
 WANT_RETAINED: Final = retaining.WANT_RETAINED
 WANT_CANCELLED: Final = int(model_pb2.DESIRED_STATE_CANCELLED)
-WANT_FINISHED: Final = int(model_pb2.DESIRED_STATE_FINISHED)
+WANT_FINISHED: Final = retaining.WANT_FINISHED
 WANT_FORGOTTEN: Final = int(model_pb2.DESIRED_STATE_FORGOTTEN)
 
 _FORGOTTEN_KEPT: Final = 10_000
@@ -68,9 +69,12 @@ def want(book: Book, live: LiveRun, desired: int, reason: str) -> None:
         timing.hold(book, live)
     if _frees(live, desired) or desired == WANT_FORGOTTEN:
         _end_on_nodes(book, live, keep=desired != WANT_FORGOTTEN)
-    book.commit(records.DesiredSet(live.key, desired, reason))
+    ended = bool(live.run.over)
+    book.commit(records.DesiredSet(live.key, desired, reason, book.wall))
     timing.begin(book, live)
     retaining.watch(book, live)
+    if live.run.over and not ended:
+        expiring.begin(book, live)
     if live.going:
         for node in book.nodes:
             following.say_hold(book, live, node)
@@ -149,6 +153,7 @@ def apply_desired(book: Book, record: records.DesiredSet) -> None:
     if live is None:
         return
     live.run.desired = record.desired
+    expiring.note_end(live, record.desired, record.at)
     for step in live.graph.steps:
         book.stirred[live, step.index] = None
     if _frees(live, record.desired):

@@ -101,6 +101,7 @@ class Step:
     start_timeout: float = 0.0
     on_failure: str = FAIL
     file: str = ""  # an output's: the name that the workflow saves it under
+    retain: float = 0.0  # an output's: seconds that it is kept after the run's end; 0 = as long as the run
     away: bool = False  # an output's: once the run has ended, it lies in object storage
     prefer: str = ""  # which of several executors a unit goes to: see expected
     tolerates: Mapping[str, float] = field(default_factory=dict)  # NoExecute taints, KEY or KEY=VALUE -> for seconds
@@ -329,6 +330,7 @@ def _step(proto: model_pb2.Step, index: int, workflow: str, cluster: str) -> Ste
         file=proto.execution.output.file,
         away=proto.execution.output.store == "shared",
         whole=proto.execution.source.directory,
+        retain=proto.execution.output.retain,
         per_slot=proto.execution.split.split.per_slot,
         prefer=proto.prefer,
         cache_key=proto.cache.key,

@@ -194,7 +194,7 @@ class ClearAsked(Struct, frozen=True):
 
 
 class ClockRead(Struct, frozen=True):
-    """What the wall clock shows: Unix time. Decides only how old what is cached is."""
+    """What the wall clock shows: Unix time. Decides only how old what is cached is, and how long outputs are kept."""
 
     wall: float
 

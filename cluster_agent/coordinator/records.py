@@ -36,6 +36,7 @@ class DesiredSet(Record, frozen=True):
     run: RunKey
     desired: int
     reason: str
+    at: float = 0.0  # Unix time
 
 
 class DirectoryLearned(Record, frozen=True):
@@ -199,6 +200,13 @@ class RetentionOver(Record, frozen=True):
     """What was retained of a run that has not succeeded is freed, but for its outputs."""
 
     run: RunKey
+
+
+class OutputsExpired(Record, frozen=True):
+    """The time is over for which these outputs, (output step, unit), are kept after the run's end."""
+
+    run: RunKey
+    outputs: tuple[tuple[int, bytes], ...]
 
 
 class SidesComplete(Record, frozen=True):
@@ -492,6 +500,7 @@ AnyRecord = (
     | Surrendered
     | RunTimed
     | RetentionOver
+    | OutputsExpired
     | SidesComplete
     | Gathered
     | Batched

@@ -50,6 +50,7 @@ def fragment_status(
             node=unit.copies[0] if unit.copies else "",
             line=live.key.run if is_second(live.key.run) else "",
             directory=any(edge.format == DIRECTORY for edge in step.inputs),
+            retain=step.retain,
         )
     if only is not None:
         return status

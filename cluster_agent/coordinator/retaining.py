@@ -15,6 +15,7 @@ from cluster_agent.coordinator import commands
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 
+WANT_FINISHED: Final = int(model_pb2.DESIRED_STATE_FINISHED)
 WANT_RETAINED: Final = int(model_pb2.DESIRED_STATE_RETAINED)
 
 

@@ -323,6 +323,7 @@ class Run(Stored):
     elapsed: float = 0.0  # seconds that it has gone on, as counted last
     makers: dict[bytes, Known] = {}  # tasks of other clusters whose units have come here: what they made
     orphans: list[int] = []  # steps that a cluster had a part in that was lost: others may know results of it
+    over: float = 0.0  # Unix time when it was heard that the whole run has ended; 0: it has not
 
 
 class Cached(Stored):

@@ -38,6 +38,7 @@ from cluster_agent.data.journal import Journal
 from cluster_agent.data.references import REFERENCE, reference_text
 from cluster_agent.data.shared.errors import SharedStoreError
 from cluster_agent.data.sync import GroupSync
+from cluster_agent.data.tiers.away import AwayTier
 from cluster_agent.data.tiers.memory import MemoryTier
 from cluster_agent.data.tiers.moving import Moving, Places
 from cluster_agent.data.tiers.shelf import Shelf, check, link
@@ -74,6 +75,7 @@ class DiskStore(Store):
         self.durability = durability
         self.small = small
         self.on_full: Callable[[int], None] = lambda _: None  # so many bytes are needed; whoever can spare some
+        self.on_moved: Callable[[], None] = lambda: None  # contents are in other tiers than before
         self._capacity = capacity
         self._contents: dict[bytes, Content] = {}
         self._datasets = DatasetDigests(self._hash)
@@ -95,6 +97,7 @@ class DiskStore(Store):
             free_bytes=self.free_bytes,
             check_space=self.check_space,
             drop=self._drop,
+            moved=self._moved,
         )
         for content in self._tiers.inventory(self._runs):
             self._contents.setdefault(content.digest, content)
@@ -118,6 +121,11 @@ class DiskStore(Store):
     def memory(self) -> MemoryTier | None:
         """The tier in memory."""
         return self._tiers.memory
+
+    @property
+    def away(self) -> AwayTier | None:
+        """The tier in object storage."""
+        return self._tiers.away
 
     # ------------------------------------------------------------------------------------------------- questions
 
@@ -288,7 +296,10 @@ class DiskStore(Store):
     async def bring(self, keys: Collection[UnitKey]) -> None:
         while wanted := [content for key in keys if (content := self._named(key)).away]:
             await self._tiers.bring(wanted)
-            self._contents.update((content.digest, content) for content in wanted if content.path is not None)
+        for content in map(self._named, keys):
+            known = self._contents.get(content.digest)
+            if content.shelf is not None and (known is None or known.path is None):
+                self._contents[content.digest] = content  # of several with the same bytes the one that is here
 
     def link(self, key: UnitKey, target: Path, held: list[Path] | None = None) -> Content:
         content = self.find(key)
@@ -333,6 +344,9 @@ class DiskStore(Store):
         self.journal.close()
 
     # ---------------------------------------------------------------------------------------------------- inside
+
+    def _moved(self) -> None:
+        self.on_moved()
 
     async def _in_thread(self, function: Callable[[A], T], argument: A) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, argument)

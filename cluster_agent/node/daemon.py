@@ -47,6 +47,7 @@ from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.queries import LogQueries
 from cluster_agent.node.sharing import Sharing
 from cluster_agent.node.tasks import Tasks, task_key
+from cluster_agent.node.tiers import news_of, tiers_of
 from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Work
 from cluster_agent.relay.dialling import Routes, relays_of
 from cluster_agent.relay.standing import Standing
@@ -224,6 +225,7 @@ class NodeDaemon:
         )
         self._renewal = Renewal(config.credentials, self._link.certify, self._renewed)
         self._outbox.wake = self._link.wake
+        store.on_moved = self._link.nudge
         self._bundles = Bundles(config.state / "bundles", self._link.bundle, self._bundles_in_use)
         self._room = runtime.room or Room(config.cpus, config.memory)
         self._tasks = Tasks(
@@ -338,6 +340,7 @@ class NodeDaemon:
             stored_bytes=self._store.stored_bytes,
             pid=os.getpid(),
             data_address=self.data_address,
+            tiers=tiers_of(self._store, self._places),
         )
 
     def _change_room(self, room: Room) -> None:
@@ -451,7 +454,7 @@ def _owner(state: Path) -> str:
 def _shown(status: control_plane_pb2.NodeStatus) -> tuple[object, ...]:
     """What of a status is news when it has changed."""
     room = (status.cpus, status.memory, status.cordoned)
-    return (*room, status.workers, status.running, status.stored_bytes)
+    return (*room, status.workers, status.running, *news_of(status.tiers))
 
 
 def _proto_task(key: tuple[str, str, bytes, int]) -> node_pb2.TaskKey:

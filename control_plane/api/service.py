@@ -249,7 +249,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
             outputs = await persistently(lambda: self._runs.outputs(run))
         statuses = self._agents.statuses()
         permit = permits.issue(self._credentials, caller.name, run.namespace, run.name, now=time.time())
-        located = [_located(each, statuses.get(each.cluster)) for each in outputs]
+        located = [_located(run, each, statuses.get(each.cluster)) for each in outputs]
         return cp.OutputsResponse(outputs=located, permit=permit)
 
     # ------------------------------------------------------------------------------------- caches
@@ -385,8 +385,15 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         return self._board.shown(await self._runs.happened(namespace or "default", name, event))
 
 
-def _located(output: m.RunOutput, status: cp.ClusterStatus | None) -> cp.OutputsResponse.Located:
+def _located(run: m.Run, output: m.RunOutput, status: cp.ClusterStatus | None) -> cp.OutputsResponse.Located:
     nodes = status.nodes if status is not None else ()
     addresses = [node.data_address for node in nodes if node.name == output.node and node.data_address]
     identity = Identity(Role.NODE, f"{output.cluster}/{output.node}")
-    return cp.OutputsResponse.Located(output=output, addresses=addresses, server_name=server_name(identity))
+    until = forms.kept_until(run, output)
+    return cp.OutputsResponse.Located(
+        output=output,
+        addresses=addresses,
+        server_name=server_name(identity),
+        kept_until=until,
+        expired=0.0 < until <= time.time(),
+    )

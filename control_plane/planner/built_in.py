@@ -77,13 +77,19 @@ def merge(
     )
 
 
-def output(name: str, told: WorkflowOutput) -> m.Step:
-    """Keeps each unit as a result of the run."""
+def output(name: str, told: WorkflowOutput, retain: float) -> m.Step:
+    """Keeps each unit as a result of the run, for `retain` seconds unless it says another time itself."""
     merged = told.merge is not None
     producers = ((f"outputs.{name}.merge", "out"),) if merged else graph.producers(told)
     return m.Step(
         name=f"outputs.{name}",
-        execution=m.Execution(output=m.Execution.Output(file=told.file or "", store=told.store or "")),
+        execution=m.Execution(
+            output=m.Execution.Output(
+                file=told.file or "",
+                store=told.store or "",
+                retain=told.retain if told.retain is not None else retain,
+            )
+        ),
         inputs=_reading(producers, m.PAIRING_EACH),
         parameters_json="{}",
         retry=_RETRY,

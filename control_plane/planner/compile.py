@@ -181,7 +181,7 @@ def compiled(
             merge = f"outputs.{name}.merge"
             file = output.file or ("" if output.merge == "concat" else f"{name}.{output.merge}")
             vertices[merge] = Vertex("merge", built_in.merge(merge, graph.producers(output), output.merge, file=file))
-        vertices[f"outputs.{name}"] = Vertex("output", built_in.output(name, output))
+        vertices[f"outputs.{name}"] = Vertex("output", built_in.output(name, output, spec.policy.retain_outputs))
     used = {port.from_step for vertex in vertices.values() for port in vertex.step.inputs}
     for name, given in spec.inputs.items():
         if f"inputs.{name}" in used:

@@ -1,4 +1,5 @@
-"""Ended runs expire: they, their outputs and their plans are deleted some time after their end.
+"""Ended runs expire: they, their outputs and their plans are deleted some time after their end, and not before the time
+is over that their outputs are to be kept.
 
 Wall-clock time, because people count retention in days.
 """
@@ -11,6 +12,7 @@ from contextlib import suppress
 
 import structlog
 
+from bdw_fed.v1 import model_pb2 as m
 from control_plane.blobs.base import BlobStore
 from control_plane.kinds import Kinds
 from control_plane.patience import persistently
@@ -32,13 +34,17 @@ async def delete_run(runs: Runs, blobs: BlobStore, namespace: str, name: str) ->
         await blobs.delete(run.plan)
 
 
+def expires_at(run: m.Run, keep_seconds: float) -> float:
+    """When an ended run expires, as Unix time."""
+    return run.ended_at + max(keep_seconds, run.retain_outputs)
+
+
 async def expire(kinds: Kinds, runs: Runs, blobs: BlobStore, keep_seconds: float) -> None:
     """Run by the hub as long as it lives."""
     while True:
-        before = time.time() - keep_seconds
         listing = await persistently(kinds.runs.list, None)
         for run in [stored.value for stored in listing.items]:
-            if run.state in forms.ENDED and run.ended_at < before:
+            if run.state in forms.ENDED and expires_at(run, keep_seconds) < time.time():
                 try:
                     with suppress(RunError):  # somebody else was quicker
                         await delete_run(runs, blobs, run.namespace, run.name)

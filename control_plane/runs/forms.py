@@ -92,6 +92,11 @@ def needs(line: m.Run | m.RunLine, cluster: str) -> bool:
     )
 
 
+def kept_until(run: m.Run, output: m.RunOutput) -> float:
+    """Until when an output is kept, as Unix time; 0: as long as the run is, or it is not known yet."""
+    return run.ended_at + output.retain if run.ended_at and output.retain else 0.0
+
+
 def absence(run: m.Run, absent: Iterable[str]) -> str:
     """What it means for the run that these clusters of it are out of touch; empty: nothing."""
     needed = [cluster for cluster in absent if needs(run, cluster)]
@@ -128,6 +133,7 @@ def take_part(fresh: m.Run, fragments: Iterable[m.Fragment]) -> None:
     fresh.keep.clear()
     for fragment in fragments:
         fresh.retain = fragment.policy.retain
+        fresh.retain_outputs = max((step.execution.output.retain for step in fragment.steps), default=0.0)
         fresh.fragments[fragment.cluster].CopyFrom(assigned(fragment))
         if fragment.policy.replace:
             fresh.replace_after[fragment.cluster] = fragment.policy.lost_after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +34,6 @@ def hub(served: FakeHub, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
     # Not `wall_clock` itself: who has imported that before keeps the one that goes.
-    monkeypatch.setattr(quantities, "time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr(quantities, "time", SimpleNamespace(**{**vars(time), "time": lambda: NOW}))
     monkeypatch.setenv("TZ", "UTC")
     return served

@@ -82,7 +82,9 @@ def a_run(state: int = model.RUN_STATE_SUCCEEDED, done: int = 12) -> model.Run:
         run.message = "step clean failed on edge-jfk after 3 attempts: KeyError: 'dep_delay'"
     if state == model.RUN_STATE_SUCCEEDED:
         unit = model.Unit(id=b"u" * 16, digest=bytes_digest(b"a,b\n1,2\n"), size=8, name="table.csv")
-        run.outputs.append(model.RunOutput(name="report", file="report.csv", unit=unit, cluster="cloud", node="n1"))
+        run.outputs.append(
+            model.RunOutput(name="report", file="report.csv", unit=unit, cluster="cloud", node="n1", retain=30 * 86400)
+        )
     return run
 
 
@@ -432,7 +434,9 @@ class FakeHub(services.ControlPlaneServiceServicer):
 
     def Outputs(self, request: pb.OutputsRequest, context: Any) -> pb.OutputsResponse:
         located = self.located or [
-            pb.OutputsResponse.Located(output=output, addresses=["127.0.0.1:1"], server_name="x")
+            pb.OutputsResponse.Located(
+                output=output, addresses=["127.0.0.1:1"], server_name="x", kept_until=SUBMITTED + output.retain
+            )
             for output in a_run().outputs
         ]
         return pb.OutputsResponse(outputs=located)
@@ -487,7 +491,15 @@ class FakeHub(services.ControlPlaneServiceServicer):
 
     def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:
         def node(name: str, ready: bool = True) -> pb.NodeStatus:
-            return pb.NodeStatus(name=name, ready=ready, cpus=2, memory=2 << 30, running=1, pid=4711, workers=2)
+            tiers = [
+                pb.StorageTier(name="memory", used=48 << 20, budget=128 << 20),
+                pb.StorageTier(name="disk", used=3 << 30, budget=40 << 30),
+                pb.StorageTier(name="objects", used=5 << 30, place="s3://federation/bdw-fed@s3.example.org:443"),
+                pb.StorageTier(name="shared", place="redis://redis.example.org:6379/0/bdw-fed"),
+            ]
+            node = pb.NodeStatus(name=name, ready=ready, cpus=2, memory=2 << 30, running=1, pid=4711, workers=2)
+            node.tiers.extend(tiers)
+            return node
 
         edge = pb.ClusterStatus(
             name="edge-jfk",

@@ -11,7 +11,7 @@ import pytest
 from fake_hub import RUN, FakeHub
 
 from bdw_fed.client import Profile, SyncClient
-from bdw_fed.client.errors import DownloadFailed, NotFound
+from bdw_fed.client.errors import DownloadFailed, Expired, NotFound
 from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
 from wire.digests import bytes_digest
@@ -145,6 +145,19 @@ def test_an_output_of_several_units_becomes_numbered_files(
 def test_an_unknown_output_is_refused_with_the_known_ones(client: SyncClient, data: DataServer, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no output chart \(it has: table\)"):
         client.download(RUN, tmp_path, names=["chart"])
+
+
+def test_an_output_that_is_kept_no_longer_is_told_as_that_and_the_others_can_be_had(
+    client: SyncClient, data: DataServer, hub: FakeHub, tmp_path: Path
+) -> None:
+    hub.located.append(located(data, "raw", CONTENT))
+    hub.located[1].kept_until, hub.located[1].expired = 1_700_000_000.0, True
+    with pytest.raises(Expired, match=r"raw was kept until 2023-.*name those that are there still: table.*resubmit"):
+        client.download(RUN, tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "nothing is begun"
+    with pytest.raises(Expired):
+        client.download(RUN, tmp_path, names=["raw"])
+    assert [saved.name for saved in client.download(RUN, tmp_path, names=["table"])] == ["table"]
 
 
 def offered_as_directory(data: DataServer, hub: FakeHub, place: Path, files: Mapping[str, str]) -> None:

@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from federation import HERE, PREFIX, Federation
 
+from bdw_fed.cli.exits import NOT_FOUND
 from cluster_agent.data.shared.objects import ObjectStore
 from tests.fixtures.shared import RedisServer, S3Server
 
@@ -65,6 +67,17 @@ def taken(federation: Federation, run: str) -> int:
     return sum(each.get("from") == "shared" for each in fetched)
 
 
+def tiers(federation: Federation, cluster: str) -> list[dict[str, Any]]:
+    """The tiers of the first node of a cluster that has something in object storage, as `describe cluster` has them."""
+    nodes: list[dict[str, Any]] = federation.ask("describe", "cluster", cluster)["nodes"]
+    found: list[dict[str, Any]] = max((node["tiers"] for node in nodes), key=_in_objects)
+    return found
+
+
+def _in_objects(tiers: list[dict[str, Any]]) -> int:
+    return sum(int(tier.get("used", 0)) for tier in tiers if tier["name"] == "objects")
+
+
 def files(federation: Federation, run: str) -> list[str]:
     """What the disks of edge1 have of the units of a run."""
     return [path.name for path in federation.state.glob(f"node-edge1.*/store/units/default/{run}/*")]
@@ -77,8 +90,10 @@ def until(condition: Callable[[], bool], what: str) -> None:
         threading.Event().wait(0.05)
 
 
-def check(outputs: dict[str, bytes], kilobytes: int) -> None:
+def check(federation: Federation, run: str, directory: Path, kilobytes: int) -> None:
     """Each piece is there once, and whole."""
+    federation.insist("outputs", run, "pieces", "list", "--to", str(directory))
+    outputs = {path.name: path.read_bytes() for path in directory.iterdir()}
     assert outputs.pop("list.txt").decode() == LIST
     found = []
     for content in outputs.values():
@@ -96,9 +111,14 @@ def test_outputs_go_to_the_bucket_come_back_from_there_and_leave_nothing(
     run = federation.submit(workflow, pieces=PIECES, kilobytes=kilobytes)
     federation.call("wait", run)
     until(lambda: len(objects(s3_server, "cold/edge1/")) >= PIECES, "all pieces are in the bucket")
+    until(lambda: len(files(federation, run)) == PIECES, "what is kept for a while only is gone")
     until(lambda: all(name.endswith(".ref") for name in files(federation, run)), "no piece is on a disk of its cluster")
-    assert len(files(federation, run)) == PIECES
-    check(federation.fetch(run, tmp_path), kilobytes)
+    federation.call("outputs", run, "made", "--to", str(tmp_path / "made"), expect=(NOT_FOUND,))
+    until(
+        lambda: _in_objects(tiers(federation, "edge1")) > 0, "the cluster is described with what it has in the bucket"
+    )
+    assert [tier["name"] for tier in tiers(federation, "edge1")] == ["memory", "disk", "objects", "shared", "shared"]
+    check(federation, run, tmp_path, kilobytes)
     if kilobytes == LARGE:
         assert taken(federation, run) >= PIECES, "what is in a bucket of both clusters crosses no link"
     federation.call("delete", f"run/{run}")
@@ -116,5 +136,5 @@ def test_servers_that_die_in_the_middle_of_a_run_change_nothing(
     dying()
     gate.touch()
     federation.call("wait", run)
-    check(federation.fetch(run, tmp_path / "outputs"), kilobytes)
+    check(federation, run, tmp_path / "outputs", kilobytes)
     federation.call("delete", f"run/{run}")

@@ -53,7 +53,9 @@ async def test_a_run_is_handed_out_executed_and_published(hub: RunningHub, perso
             await agent.say(accepted={"namespace": "default", "run": run, "epoch": fragment.epoch, "revision": 1})
         await cloud.say(output=cloud.status(fragments[1], m.FRAGMENT_STATE_RUNNING, outputs=[output(1)]))
         await edge.end(fragments[0])
-        await cloud.end(fragments[1], outputs=[output(1)])
+        made = output(1)
+        made.retain = 3600.0
+        await cloud.end(fragments[1], outputs=[made])
         ended = await until(person, run, m.RUN_STATE_SUCCEEDED)
         assert [made.unit.id[0] for made in ended.outputs] == [1]
         for agent in (edge, cloud):
@@ -62,6 +64,7 @@ async def test_a_run_is_handed_out_executed_and_published(hub: RunningHub, perso
         located = await person.Outputs(cp.OutputsRequest(namespace="default", run=run))
         assert [list(each.addresses) for each in located.outputs] == [["127.0.0.1:99"]]
         assert located.outputs[0].server_name == "n1.cloud.node.bdw-fed.internal"
+        assert (located.outputs[0].kept_until, located.outputs[0].expired) == (ended.ended_at + 3600.0, False)
 
 
 async def test_one_failure_stops_the_run_everywhere(hub: RunningHub, person: ControlPlaneServiceStub) -> None:

@@ -60,3 +60,11 @@ def test_how_a_function_takes_and_returns_its_units() -> None:
         "geo": "geojson",
         "raw": "",
     }
+
+
+def test_an_output_is_kept_for_as_long_as_it_says_or_as_all_are() -> None:
+    outputs = "{a: read.total, b: {from: read.total, retain: 2h}, c: {from: read.total, retain: 0s}}"
+    text = f"{TEXT}  policy: {{retain_outputs: 3d}}\n  outputs: {outputs}\n"
+    steps = plan(case_of(text).request()).fragments["c1"].steps
+    kept = {step.name: step.execution.output.retain for step in steps if step.name.startswith("outputs.")}
+    assert kept == {"outputs.a": 259_200.0, "outputs.b": 7200.0, "outputs.c": 0.0}

@@ -160,6 +160,7 @@ class WorkflowOutput(Model):
     file: FileName | None = None
     merge: MergeFormat | None = None  # all units as one file
     store: Literal["disk", "shared"] | None = None  # where it lies after the run's end; None: disk
+    retain: Duration | None = None  # after the run's end; 0 = as long as the run; None: as the policy says
 
     @property
     def source_step(self) -> str:

@@ -118,6 +118,7 @@ class Policy(Model):
     timeout: Duration = 0.0  # the run may go on for so long, not counting while it is suspended; 0 = not limited
     priority: int = Field(default=0, ge=-1000, le=1000)  # tasks of runs with more are given to nodes first
     retain: Duration = 0.0  # what has not succeeded keeps its data for so long, to be tried again
+    retain_outputs: Duration = 0.0  # outputs are kept for so long after the run's end; 0 = as long as the run
     disconnect: Disconnect = Disconnect()
     durability: Literal["process", "power"] = "process"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from bdw_fed.cli.arguments import Argument, Option
 from bdw_fed.cli.options import Namespace, Output, RunName, State, connect
 from bdw_fed.cli.output import Format, plain, show_table, show_values
-from bdw_fed.cli.quantities import size
+from bdw_fed.cli.quantities import kept, size, wall_clock
 
 EXAMPLES = """\
   bdw-fed outputs delays-x7k2p                    what is there, and where
@@ -42,10 +42,13 @@ def command(
             print(item.output.name)
     else:
         columns = ["OUTPUT", "FILE", ">SIZE", "CLUSTER", "NODE", "DIGEST"]
+        timed = any(item.kept_until for item in located)
+        columns += ["KEPT UNTIL"] if timed else []
         rows = []
         for item in located:
             found = item.output
             digest = found.unit.digest.hex()
             shown = digest if output is Format.WIDE else digest[:12]
-            rows.append([found.name, found.file, size(found.unit.size), found.cluster, found.node, shown])
+            row = [found.name, found.file, size(found.unit.size), found.cluster, found.node, shown]
+            rows.append([*row, kept(item.kept_until, wall_clock())] if timed else row)
         show_table(columns, rows)

@@ -66,6 +66,11 @@ class AwayTier:
         self._numbers = itertools.count()
         self._marks = disk.root / "away"
 
+    @property
+    def place(self) -> str:
+        """Which bucket that is."""
+        return self._place.place
+
     def found(self, contents: Iterable[Content]) -> None:
         """What an earlier process has sent."""
         for content in contents:
@@ -73,10 +78,14 @@ class AwayTier:
 
     # ------------------------------------------------------------------------------------------------------ there
 
+    def takes(self, content: Content) -> bool:
+        """Whether a content may be sent at some time: it is ours, and not too large for an object."""
+        return not content.foreign and content.size <= self._place.most
+
     def may_go(self, content: Content) -> bool:
-        """Whether a content on the disk may be sent: it is ours, of one run, and no task has it open."""
+        """Whether a content on the disk may be sent now: it is of one run, and no task has it open."""
         names = content.names or set()
-        if content.foreign or len({key[:2] for key in names}) != 1 or content.size > self._place.most:
+        if not self.takes(content) or len({key[:2] for key in names}) != 1:
             return False
         try:
             return content.file.stat().st_nlink == len(names) + 1

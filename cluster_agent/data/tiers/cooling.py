@@ -22,12 +22,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Cooling:
-    """What sends contents of `disk` to `away`. `free_bytes`: what may still be stored on the disk."""
+    """What sends contents of `disk` to `away`. `free_bytes`: what may still be stored on the disk; `moved` hears that
+    some has moved."""
 
-    def __init__(self, disk: Shelf, away: AwayTier, free_bytes: Callable[[], int]) -> None:
+    def __init__(self, disk: Shelf, away: AwayTier, free_bytes: Callable[[], int], moved: Callable[[], None]) -> None:
         self._disk = disk
         self._away = away
         self._free_bytes = free_bytes
+        self._moved = moved
         self._asked: dict[Content, None] = {}
         self._working: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -63,19 +65,23 @@ class Cooling:
 
     async def _work(self) -> None:
         later = False
+        left: list[Content] = []  # it was given or lost a name meanwhile, or a task reads it
         try:
             while self._asked:
                 content = next(iter(self._asked))
-                del self._asked[content]
-                if content in self._disk.contents and not await self._send(content):
-                    self._asked[content] = None
+                if self._may_go(content) and not await self._send(content):
                     later = True
                     break
+                del self._asked[content]
+                if content in self._disk.contents and self._away.takes(content):
+                    left.append(content)
             if self.pressed:
                 later |= not await self._ease()
         finally:
             self._working = None
-        if later:
+            self._moved()
+        self._asked.update(dict.fromkeys(left))
+        if later or left:
             self._timer = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._again)
 
     async def _ease(self) -> bool:
@@ -84,9 +90,12 @@ class Cooling:
             free = self._free_bytes()
             if free >= (free + self._disk.used) // 4:
                 return True
-            if content in self._disk.contents and self._away.may_go(content) and not await self._send(content):
+            if self._may_go(content) and not await self._send(content):
                 return False
         return False
+
+    def _may_go(self, content: Content) -> bool:
+        return content in self._disk.contents and self._away.may_go(content)
 
     async def _send(self, content: Content) -> bool:
         try:

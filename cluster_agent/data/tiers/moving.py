@@ -37,8 +37,10 @@ class Moving:
         free_bytes: Callable[[], int],
         check_space: Callable[[int], None],
         drop: Callable[[Content], None],
+        moved: Callable[[], None],
     ) -> None:
-        """`drop` forgets content that is damaged or lost; the others are about the disk."""
+        """`drop` forgets content that is damaged or lost; `moved` hears that some has moved; the others are about the
+        disk."""
         self.disk = disk
         self.memory: MemoryTier | None = None
         self.away: AwayTier | None = None
@@ -53,10 +55,10 @@ class Moving:
         if places.memory is not None:
             shelf = Shelf(places.memory.root, executor, lambda *_: None)
             self.memory = MemoryTier(shelf, places.memory.budget, executor)
-            self._spilling = Spilling(self.memory, disk, thread, check_space, drop, self._send)
+            self._spilling = Spilling(self.memory, disk, thread, check_space, drop, self._send, moved)
         if places.away is not None:
             self.away = AwayTier(places.away, disk, thread, check_space, drop)
-            self._cooling = Cooling(disk, self.away, free_bytes)
+            self._cooling = Cooling(disk, self.away, free_bytes, moved)
 
     @property
     def shelves(self) -> list[Shelf]:

@@ -36,15 +36,17 @@ class Spilling:
         in_thread: Callable[[Callable[[Path], object], Path], Awaitable[object]],
         check_space: Callable[[int], None],
         drop: Callable[[Content], None],
-        moved: Callable[[Content], None],
+        lowered: Callable[[Content], None],
+        moved: Callable[[], None],
     ) -> None:
-        """`drop` forgets content that is damaged; `check_space` raises NoSpaceError; `moved` hears of what was asked
-        for and is in memory no more."""
+        """`drop` forgets content that is damaged; `check_space` raises NoSpaceError; `lowered` hears of what was asked
+        for and is in memory no more, `moved` that some has moved."""
         self._memory = memory
         self._disk = disk
         self._in_thread = in_thread
         self._check_space = check_space
         self._drop = drop
+        self._lowered = lowered
         self._moved = moved
         self._asked: dict[Content, None] = {}
         self._moving: asyncio.Task[None] | None = None
@@ -135,10 +137,11 @@ class Spilling:
                 if content in there:
                     await self.move(content)
                 del self._asked[content]
-                self._moved(content)
+                self._lowered(content)
             while not self._memory.eased:
                 await self.move(next(iter(there)))
         except (DataError, OSError) as error:
             _log.warning("what is in memory can't go to the disk", error=str(error))
         finally:
             self._moving = None
+            self._moved()
