@@ -8,7 +8,6 @@ from topology.model import Cluster, Topology
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
 from topology.questions import Questions
-from topology.storage import Storage
 
 _DIALS = ("both", "none")
 
@@ -65,9 +64,10 @@ def _clusters(topology: Topology, where: Positions) -> Iterator[Problem]:
         if cluster.zone not in zones:
             yield _unknown("zone", cluster.zone, zones, (*path, "zone"), where)
         yield from _nodes(cluster, path, where)
-        if cluster.runtime.kind == "kubernetes" and cluster.storage != Storage():
-            message = f"the nodes of {cluster.name} are those of Kubernetes, and what they keep lies on their disks"
-            yield where.problem((*path, "storage"), message, "leave storage out; it is for clusters of processes")
+        if cluster.runtime.kind == "kubernetes" and cluster.storage.memory:
+            message = f"the workers of {cluster.name} are pods, which don't see what their node keeps in memory"
+            remedy = "leave memory out; it may have redis and objects"
+            yield where.problem((*path, "storage", "memory"), message, remedy)
 
 
 def _nodes(cluster: Cluster, path: Path, where: Positions) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from bdw_fed.embedded.certificates import ETCD_CLIENT, USER_CREDENTIALS, authori
 from bdw_fed.manifests.errors import ManifestError
 from bdw_fed.manifests.overlays import (
     AUTHORITY_FILES,
+    STORAGE,
     AgentPlace,
     HubPlace,
     Kustomization,
@@ -85,6 +86,12 @@ class Installation:
             except ValueError as error:
                 raise ManifestError(f"node {node}: {error}") from error
             see_to(authority, identity, overlay / "nodes" / node)
+        if place.storage is not None:
+            told = {"topology.yaml": place.storage.topology.encode(), **place.storage.credentials}
+            for name, content in told.items():
+                file = overlay / STORAGE / name
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                replace_whole(file, content)
         return _write(overlay, agent_overlay(place, _relative(overlay)), place.namespace)
 
     def relay(self, place: RelayPlace) -> Path:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bdw_fed.manifests.storing import Storing
+
 IMAGE = "bdw-fed"  # the name that stands in the bases
 NAMESPACE = "bdw-fed"
 HUB_NODE_PORT = 30443
@@ -15,6 +17,7 @@ PEERS_NODE_PORT = 30445
 RELAY_NODE_PORT = 30447
 FILES = ("cert.pem", "key.pem", "ca.pem")
 AUTHORITY_FILES = ("ca.pem", "ca-key.pem")
+STORAGE = "storage"  # a directory of an agent's overlay
 
 Kustomization = dict[str, Any]
 
@@ -58,6 +61,7 @@ class AgentPlace:
     pods: bool = False
     allow_root: bool = False
     data_door: bool = True
+    storage: Storing | None = None  # what nodes have beside their disks
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
         "trusted-door": place.advertise_peers and place.trusted,
         "worker-pods": place.pods,
         "root-steps": place.pods and place.allow_root,
+        "storage": place.storage,
     }
     if wanted := [f"{bases}/components/{name}" for name, needed in components.items() if needed]:
         content["components"] = wanted
@@ -127,10 +132,22 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
         _secret("bdw-fed-agent-credentials", {file: f"agent/{file}" for file in FILES}),
         _secret("bdw-fed-node-credentials", files),
     ]
+    if place.storage is not None:
+        content["configMapGenerator"].append(
+            {"name": "bdw-fed-storage", "files": [f"topology.yaml={STORAGE}/topology.yaml"]}
+        )
+        if place.storage.credentials:
+            told = {_key(name): f"{STORAGE}/{name}" for name in place.storage.credentials}
+            content["secretGenerator"].append(_secret("bdw-fed-storage-credentials", told))
     content["patches"] = [{"target": {"kind": "DaemonSet", "name": "bdw-fed-node"}, "patch": _node_patch(place)}]
     if place.pods:
         content["patches"] += _role_patches(place)
     return content
+
+
+def _key(credential: str) -> str:
+    """The key of a credential NAME/FILE in its Secret, which takes no slash."""
+    return credential.replace("/", ".")
 
 
 def relay_overlay(place: RelayPlace, bases: str) -> Kustomization:
@@ -188,12 +205,15 @@ def _node_patch(place: AgentPlace) -> str:
         "name": "node",
         "resources": {"limits": {"memory": str((place.memory or _WORKERS_MEMORY) + _OVERHEAD)}},
     }
-    volume = {"name": "credentials", "secret": {"items": items}}
+    volumes: list[dict[str, Any]] = [{"name": "credentials", "secret": {"items": items}}]
+    if place.storage is not None and place.storage.credentials:
+        told = [{"key": _key(name), "path": name} for name in place.storage.credentials]
+        volumes.append({"name": "storage-credentials", "secret": {"items": told}})
     patch = {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": {"name": "bdw-fed-node"},
-        "spec": {"template": {"spec": {"containers": [container], "volumes": [volume]}}},
+        "spec": {"template": {"spec": {"containers": [container], "volumes": volumes}}},
     }
     text: str = yaml.safe_dump(patch, sort_keys=False)
     return text

@@ -57,12 +57,14 @@ def test_what_can_not_be_meant_is_named_with_its_field(storage: str, field: str,
     assert problem.line == 9
 
 
-def test_a_cluster_of_kubernetes_has_none() -> None:
+def test_a_cluster_of_kubernetes_has_nothing_in_memory() -> None:
     pods = TOPOLOGY.replace("nodes: [{name: n1}]", "runtime: kubernetes")
     (topology,) = check(pods.replace("STORAGE", "{memory: 1Gi}"), "topology.yaml")
     (problem,) = check_topology(topology)
-    assert problem.field == "spec.clusters[0].storage"
-    assert "leave storage out" in problem.remedy
+    assert problem.field == "spec.clusters[0].storage.memory"
+    assert "leave memory out" in problem.remedy
+    (topology,) = check(pods.replace("STORAGE", "{redis: {url: 'redis://r:7'}}"), "topology.yaml")
+    assert not list(check_topology(topology))
 
 
 def test_it_reaches_the_nodes_with_its_credentials_as_files(tmp_path: Path) -> None:

@@ -60,7 +60,15 @@ def command(
     disk: Annotated[str, Option(("--disk",), "Disk that a node's store may take; 0: what is free.", "SIZE")] = "0",
     topology: Annotated[
         Path | None,
-        Option(("--topology",), "YAML file with the topology: its runtime and namespace are taken.", "FILE"),
+        Option(("--topology",), "YAML file with the topology: its runtime, namespace and storage are taken.", "FILE"),
+    ] = None,
+    storage_credentials: Annotated[
+        Path | None,
+        Option(
+            ("--storage-credentials",),
+            "With --topology: where the credentials are that its storage names, NAME/FILE below it.",
+            "DIRECTORY",
+        ),
     ] = None,
     runtime: Annotated[
         RuntimeName | None,
@@ -88,6 +96,7 @@ def command(
     from bdw_fed.manifests.installation import Installation as Kept
     from bdw_fed.manifests.installation import default_image, render
     from bdw_fed.manifests.overlays import NAMESPACE, AgentPlace
+    from bdw_fed.manifests.storing import storing
 
     if not node:
         raise UsageError("--node: name at least one node, as 'kubectl get nodes' shows it")
@@ -96,9 +105,11 @@ def command(
     if trusted and not advertise_peers:
         raise UsageError("--trusted opens a door for clusters that dial this one: say --advertise-peers, too")
     try:
-        said = declared(topology, cluster).runtime if topology else None
+        found = declared(topology, cluster) if topology else None
+        storage = storing(found, storage_credentials) if found else None
     except ManifestError as error:
         raise RefusedError(str(error)) from error
+    said = found.runtime if found else None
     kind = runtime or RuntimeName(said.kind if said else RuntimeName.KUBERNETES)
     space = said.kubernetes.namespace if said and said.kubernetes else NAMESPACE
     pods = kind is RuntimeName.KUBERNETES
@@ -117,6 +128,7 @@ def command(
         pods=pods,
         allow_root=allow_root,
         data_door=not closed,
+        storage=storage,
     )
     try:
         print(render(Kept(directory).agent(place)), end="")
