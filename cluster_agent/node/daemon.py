@@ -95,7 +95,8 @@ class NodeConfig:
     python: str = sys.executable  # interpreter of `python` steps
     # Where small tasks have theirs. None: in shared memory if there is any; on the disk if workers are pods.
     memory_directory: Path | None = None
-    # What units may take of that. None: a small part of the node's memory; nothing if workers are pods.
+    # What units may take of that. None: a small part of the node's memory, for what workflows want there; nothing if
+    # workers are pods.
     memory_tier: int | None = None
     secrets: Path | None = None  # what the operator keeps for steps; of pods Kubernetes knows
     kubernetes: KubernetesConfig | None = None  # workers are pods
@@ -144,7 +145,8 @@ def _memory(config: NodeConfig) -> MemoryPlace | None:
     if budget is None:
         budget = default_budget(config.memory, place)
     try:
-        return memory_place(config.state / "store", budget, place)
+        found = memory_place(config.state / "store", budget, place)
+        return found._replace(auto=config.memory_tier is not None) if found is not None else None
     except OSError as error:
         _log.warning("no units are kept in memory", error=str(error))
         return None

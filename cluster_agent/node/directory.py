@@ -28,7 +28,7 @@ from cluster_agent.data.base import Store, UnitKey, path_part, suffix
 from cluster_agent.data.errors import ContentChangedError, DataError
 from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.works import BUILT_IN, Assignment, Port, file_name
-from cluster_agent.node.writing import Writing, may_lie_in_memory
+from cluster_agent.node.writing import Writing
 from cluster_agent.orders.messages import UnitInfo
 from workflow.formats import DIRECTORY
 
@@ -96,7 +96,7 @@ class TaskDirectory:
             else:
                 self.inputs[port.name] = self._link(key, store, port, units)
         for output in work.outputs:
-            in_memory = self.writing is not None and may_lie_in_memory(output)
+            in_memory = self.writing is not None and self.writing.has(output)
             there = self.writing.directory if self.writing is not None and in_memory else self.root / "out"
             self.outputs[output.name] = there / file_name(output.name, output.format)
 

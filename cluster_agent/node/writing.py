@@ -1,5 +1,8 @@
 """Where a task writes its outputs: in memory, if its ports allow that and there is room, else in its directory.
 
+What ports leave to the node goes there only where the operator has said what memory may take: a file in memory costs
+more processor time than one in the disk's page cache, and pays where the disk can't keep up.
+
 Programs that stay are left out: one can't be stopped for the sake of one of its tasks. So is what watches a directory,
 which moves its files by rename; a merge, of which nobody knows how large what it reads is without its compression; and
 a worker that sees no directories but its own. A split asks for each of its parts.
@@ -17,7 +20,7 @@ from cluster_agent.node.works import Assignment
 from cluster_agent.orders.messages import Output
 from workflow.formats import DIRECTORY
 
-_IN_MEMORY = frozenset(("", "auto", "memory"))  # what ports say whose units may lie there
+_AUTO = frozenset(("", "auto"))  # what ports say whose units lie where the node sees fit
 _KINDS = frozenset(("python", "command", "split"))
 _CUT_AHEAD = 64 << 20  # bytes that a split may have made that are not in the store yet
 
@@ -35,6 +38,10 @@ class Writing:
         """Where to write."""
         return self._reserved.directory
 
+    def has(self, port: model_pb2.OutputPort) -> bool:
+        """Whether what the task makes at a port is among it."""
+        return _may_lie_in(self._tier, port)
+
     def takes(self, size: int) -> bool:
         """Whether there is room for a part of so many bytes beside what is reserved. A thread may ask."""
         return size <= self._tier.room and not self._tier.tight
@@ -51,16 +58,18 @@ class Writing:
         self._tier.release(self._reserved)
 
 
-def may_lie_in_memory(port: model_pb2.OutputPort) -> bool:
-    """Whether what a task makes at a port may. A directory is packed into another file."""
-    return port.store in _IN_MEMORY and port.format != DIRECTORY
+def _may_lie_in(tier: MemoryTier, port: model_pb2.OutputPort) -> bool:
+    """Whether what a task makes at a port may lie there. A directory is packed into another file."""
+    return (port.store == "memory" or (tier.auto and port.store in _AUTO)) and port.format != DIRECTORY
 
 
 def writing_to_memory(store: DiskStore, assignment: Assignment) -> Writing | None:
     """Room in memory for a task; None if its outputs go to the disk. OSError."""
     tier, work = store.memory, assignment.work
-    ports = [port.store for port in work.outputs if may_lie_in_memory(port)]
-    if tier is None or not ports or work.kind not in _KINDS or store.durability == "power":
+    if tier is None or work.kind not in _KINDS or store.durability == "power":
+        return None
+    ports = [port.store for port in work.outputs if _may_lie_in(tier, port)]
+    if not ports:
         return None
     step = _step(assignment)
     if work.kind == "split":

@@ -51,6 +51,17 @@ def in_memory(place: Path) -> list[Path]:
     return sorted(place.glob("bdw-fed-*-store-*/content/*/*"))
 
 
+async def test_where_nobody_has_said_what_memory_may_take_only_what_asks_for_it_lies_there(
+    edge: Cluster, place: Path
+) -> None:
+    await edge.start(memory_tier=None)
+    await done(edge, "left-to-the-node")
+    assert in_memory(place) == []
+    others = command("sh", "-c", "head -c 100000 /dev/urandom > {out.rows}")
+    await done(edge, "asks-for-it", store="memory", run=others)
+    assert [path.stat().st_size for path in in_memory(place)] == [SIZE]
+
+
 async def test_what_a_task_makes_is_read_from_memory_and_a_daemon_that_stops_leaves_nothing_there(
     edge: Cluster, place: Path
 ) -> None:

@@ -62,7 +62,8 @@ def command(
         str,
         Option(
             ("--memory-tier",),
-            "Of processes: memory that units may take. Default: as the topology says, else a sixteenth of --memory.",
+            "Of processes: memory that units may take. Default: as the topology says, else a sixteenth of --memory for "
+            "those that ask for it.",
             "SIZE",
         ),
     ] = "",

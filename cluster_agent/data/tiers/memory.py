@@ -38,10 +38,14 @@ _OWNER = "owner"
 
 
 class MemoryPlace(NamedTuple):
-    """A directory in memory that is a daemon's own, and how many bytes may lie there."""
+    """A directory in memory that is a daemon's own, and how many bytes may lie there.
+
+    `auto`: also of what a workflow leaves to the node.
+    """
 
     root: Path
     budget: int
+    auto: bool = True
 
 
 @dataclass(eq=False)
@@ -61,7 +65,10 @@ class MemoryTier:
         budget: int,
         executor: Executor,
         strained: Callable[[], bool] = machine.strained,
+        *,
+        auto: bool = True,
     ) -> None:
+        self.auto = auto
         self.shelf = shelf
         self.budget = budget
         self._executor = executor

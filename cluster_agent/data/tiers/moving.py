@@ -54,7 +54,7 @@ class Moving:
         thread: Callable[[Callable[[Path], object], Path], Awaitable[object]] = in_thread
         if places.memory is not None:
             shelf = Shelf(places.memory.root, executor, lambda *_: None)
-            self.memory = MemoryTier(shelf, places.memory.budget, executor)
+            self.memory = MemoryTier(shelf, places.memory.budget, executor, auto=places.memory.auto)
             self._spilling = Spilling(self.memory, disk, thread, check_space, drop, self._send, moved)
         if places.away is not None:
             self.away = AwayTier(places.away, disk, thread, check_space, drop)
