@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from topology.errors import WrongValue
-from topology.schema import Model, Name, Size, Takes
+from topology.schema import Duration, Model, Name, Size, Takes
 
 
 def _parts(value: str, example: str) -> SplitResult:
@@ -95,8 +95,9 @@ class Objects(Model):
 
 
 class Storage(Model):
-    """Places for the data of a cluster beside the disks of its nodes."""
+    """Places for the data of a cluster beside the disks of its nodes; and how often what lies on these is looked at."""
 
     memory: Size | None = None  # of each node, for units; None: a small part of what its workers may use
+    scrub: Duration | None = None  # in which each node reads again all that it stores; 0 = never, None: a week
     redis: Redis | None = None
     objects: Objects | None = None

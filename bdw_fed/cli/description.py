@@ -48,6 +48,9 @@ def show_run(answer: pb.DescribeRunResponse) -> None:
     if run.outputs:
         print("\nOutputs")
         show_table(*_output_rows(run, now))
+        for item in run.outputs:
+            if item.lost:
+                print(f"{item.file} is lost: {item.lost}; resubmit the run to have it made again")
     rows = traffic_rows(run)
     if rows:
         print("\nCrossed between clusters")
@@ -61,11 +64,16 @@ def _output_rows(run: model.Run, now: float) -> tuple[list[str], list[list[str]]
     timed = any(item.retain for item in run.outputs)
     rows = []
     for item in run.outputs:
-        row = [item.name, item.file, size(item.unit.size), f"{item.cluster}/{item.node}"]
+        row = [item.name, item.file, size(item.unit.size), kept_on(item)]
         if timed:
             row.append(kept(run.ended_at + item.retain if item.retain and run.ended_at else 0.0, now))
         rows.append(row)
     return ["OUTPUT", "FILE", ">SIZE", "KEPT ON", *(["KEPT UNTIL"] if timed else [])], rows
+
+
+def kept_on(output: model.RunOutput) -> str:
+    """The cluster and the node that have an output."""
+    return f"{output.cluster}/{output.node or '-'}" if not output.lost else f"{output.cluster}: lost"
 
 
 def _show_reservation(told: model.Reservation) -> None:
@@ -168,6 +176,9 @@ def show_cluster(client: SyncClient, name: str) -> pb.ClusterStatus:
     if any(node.tiers for node in found[0].nodes):
         print("\nWhere units lie")
         show_table(*tier_rows(found[0].nodes))
+    for node in found[0].nodes:
+        if node.scrub.ended or node.scrub.damaged:
+            print(f"{node.name}: {scrubbed(node.scrub)}")
     if found[0].taints:
         print("\nTaints beside those of its topology")
         rows = [[shown([each]), each.by, age(each.since, wall_clock())] for each in found[0].taints]
@@ -204,6 +215,12 @@ def tier_rows(nodes: Sequence[pb.NodeStatus]) -> tuple[list[str], list[list[str]
             used, budget = size(tier.used) if counted else "-", size(tier.budget) if tier.budget else "-"
             rows.append([node.name, tier.name, used, budget, tier.place or "-"])
     return ["NODE", "TIER", ">USED", ">OF", "PLACE"], rows
+
+
+def scrubbed(scrub: pb.NodeStatus.Scrub) -> str:
+    """What came of reading again all that a node stores."""
+    when = f"{age(scrub.ended, wall_clock())} ago" if scrub.ended else "not yet"
+    return f"all that it stores was last read again {when}; {scrub.damaged} contents were found damaged so far"
 
 
 def held_rows(held: Sequence[pb.HeldSlots]) -> tuple[list[str], list[list[str]]]:

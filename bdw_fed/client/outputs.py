@@ -98,16 +98,19 @@ def download(source: Source, path: Path, patience: float) -> Downloaded:
     was_there = _is_right_directory if output.directory else _is_right
     if was_there(path, output.unit.size, output.unit.digest):
         return Downloaded(output.name, path, output.unit.size, 0)
+    if output.lost:
+        raise DownloadFailed(f"output {output.name} is lost: {output.lost}; resubmit the run to have it made again")
     if not source.located.addresses:
         raise DownloadFailed(f"output {output.name}: node {output.cluster}/{output.node} has it, but is not attached")
     partial = path.with_name(f".{path.name}.part")
     deadline = time.monotonic() + patience
     received = 0
+    doubted = False
     while True:
         reasons = []
         for address in source.located.addresses:
             try:
-                received += _continue(source, address, partial)
+                received += _continue(source, address, partial, doubted=doubted)
                 break
             except (OSError, http.client.HTTPException) as error:
                 reasons.append(f"{address}: {_reason(error)}")
@@ -125,6 +128,7 @@ def download(source: Source, path: Path, patience: float) -> Downloaded:
             return Downloaded(output.name, path, output.unit.size, received)
         if partial.stat().st_size >= output.unit.size:
             partial.unlink()
+            doubted = True  # the node shall look at what it has before it gives it out again
         if time.monotonic() >= deadline:
             raise DownloadFailed(f"output {output.name}: the bytes received are not those that the run made")
 
@@ -174,7 +178,7 @@ def _become(archive: Path, path: Path, name: str) -> None:
     archive.unlink()
 
 
-def _continue(source: Source, address: str, partial: Path) -> int:
+def _continue(source: Source, address: str, partial: Path, *, doubted: bool = False) -> int:
     """Append to `partial` what it lacks. Returns the bytes received; OSError or HTTPException if the server fails."""
     unit = source.located.output.unit
     start = partial.stat().st_size if partial.is_file() else 0
@@ -186,6 +190,8 @@ def _continue(source: Source, address: str, partial: Path) -> int:
         headers = {"Authorization": permits.header(source.permit)}
         if start:
             headers["Range"] = f"bytes={start}-"
+        if doubted:
+            headers["Cache-Control"] = "no-cache"
         connection.request(
             "GET", f"/v1/{source.namespace}/{source.located.output.line or source.run}/{unit.id.hex()}", headers=headers
         )

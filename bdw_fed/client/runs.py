@@ -265,14 +265,15 @@ class Runs(Membership):
             raise NotFound(f"run {run} has no output {', '.join(sorted(unknown))} (it has: {known})")
         refuse_expired(run, answer.outputs, names)
         deadline = time.monotonic() + patience
-        while not all(item.addresses for item in answer.outputs) and time.monotonic() < deadline:
+        while not all(item.addresses or item.output.lost for item in answer.outputs) and time.monotonic() < deadline:
             await self._transport.blocking(partial(time.sleep, _FIRST_PAUSE))  # the node that has it may be coming back
             answer = await self._outputs(run)
         wanted = [item for item in answer.outputs if not names or item.output.name in names]
         context = self._transport.profile.tls_context()
         permit, asked = answer.permit, time.monotonic()
         saved = []
-        for item, path in places(wanted, to):
+        found = sorted(places(wanted, to), key=lambda each: bool(each[0].output.lost))  # what is there first
+        for item, path in found:
             if time.monotonic() > asked + PERMIT_SECONDS:  # it would run out
                 permit, asked = (await self._outputs(run)).permit, time.monotonic()
             source = Source(item, self.namespace, run, context, permit)

@@ -129,5 +129,6 @@ def _node(process: Process, layout: Layout) -> node_service.NodeConfig:
         disk=process.disk,
         secrets=Path(layout.state) / "secrets",
         memory_tier=storage.memory,
+        scrub_period=storage.scrub,
         storage=shared_config(storage, Path(layout.state) / STORAGE_CREDENTIALS),
     )

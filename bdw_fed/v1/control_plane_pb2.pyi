@@ -1517,6 +1517,38 @@ Global___StatusRequest: _TypeAlias = StatusRequest  # noqa: Y015
 class NodeStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Scrub(_message.Message):
+        """How far the node is with reading again all that it stores."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        READ_FIELD_NUMBER: _builtins.int
+        SECONDS_FIELD_NUMBER: _builtins.int
+        ENDED_FIELD_NUMBER: _builtins.int
+        DAMAGED_FIELD_NUMBER: _builtins.int
+        read: _builtins.int
+        """bytes, in this pass"""
+        seconds: _builtins.float
+        """since this pass began, as long as the daemon ran"""
+        ended: _builtins.float
+        """Unix time at which the last pass was through; 0 = none was"""
+        damaged: _builtins.int
+        """contents that were found damaged since ever"""
+        def __init__(
+            self,
+            *,
+            read: _builtins.int = ...,
+            seconds: _builtins.float = ...,
+            ended: _builtins.float = ...,
+            damaged: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "ended", b"ended", "read", b"read", "seconds", b"seconds"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     CPUS_FIELD_NUMBER: _builtins.int
@@ -1529,6 +1561,7 @@ class NodeStatus(_message.Message):
     DATA_ADDRESS_FIELD_NUMBER: _builtins.int
     CORDONED_FIELD_NUMBER: _builtins.int
     TIERS_FIELD_NUMBER: _builtins.int
+    SCRUB_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     ready: _builtins.bool
     cpus: _builtins.float
@@ -1545,6 +1578,8 @@ class NodeStatus(_message.Message):
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorageTier]:
         """where it keeps units"""
 
+    @_builtins.property
+    def scrub(self) -> Global___NodeStatus.Scrub: ...
     def __init__(
         self,
         *,
@@ -1560,10 +1595,11 @@ class NodeStatus(_message.Message):
         data_address: _builtins.str = ...,
         cordoned: _builtins.bool = ...,
         tiers: _abc.Iterable[Global___StorageTier] | None = ...,
+        scrub: Global___NodeStatus.Scrub | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scrub", b"scrub"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "cpus", b"cpus", "data_address", b"data_address", "disk_free", b"disk_free", "memory", b"memory", "name", b"name", "pid", b"pid", "ready", b"ready", "running", b"running", "stored_bytes", b"stored_bytes", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "cpus", b"cpus", "data_address", b"data_address", "disk_free", b"disk_free", "memory", b"memory", "name", b"name", "pid", b"pid", "ready", b"ready", "running", b"running", "scrub", b"scrub", "stored_bytes", b"stored_bytes", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

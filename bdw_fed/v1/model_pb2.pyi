@@ -1741,6 +1741,7 @@ class RunOutput(_message.Message):
     LINE_FIELD_NUMBER: _builtins.int
     DIRECTORY_FIELD_NUMBER: _builtins.int
     RETAIN_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """of the workflow's output"""
     file: _builtins.str
@@ -1753,6 +1754,8 @@ class RunOutput(_message.Message):
     """the unit is a whole directory, as a tar"""
     retain: _builtins.float
     """seconds after the run's end that it is kept; 0 = as long as the run is"""
+    lost: _builtins.str
+    """why it can't be had any more; empty = it can"""
     @_builtins.property
     def unit(self) -> Global___Unit: ...
     def __init__(
@@ -1766,10 +1769,11 @@ class RunOutput(_message.Message):
         line: _builtins.str = ...,
         directory: _builtins.bool = ...,
         retain: _builtins.float = ...,
+        lost: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "directory", b"directory", "file", b"file", "line", b"line", "name", b"name", "node", b"node", "retain", b"retain", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "directory", b"directory", "file", b"file", "line", b"line", "lost", b"lost", "name", b"name", "node", b"node", "retain", b"retain", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

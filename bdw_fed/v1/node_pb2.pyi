@@ -226,6 +226,7 @@ class NodeMessage(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
     TAKEN_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___NodeHello:
         """first on the stream"""
@@ -246,6 +247,8 @@ class NodeMessage(_message.Message):
     def shared(self) -> Global___UnitsShared: ...
     @_builtins.property
     def taken(self) -> Global___ContentsTaken: ...
+    @_builtins.property
+    def damaged(self) -> Global___UnitsDamaged: ...
     def __init__(
         self,
         *,
@@ -258,16 +261,54 @@ class NodeMessage(_message.Message):
         workers: Global___WorkersChanged | None = ...,
         shared: Global___UnitsShared | None = ...,
         taken: Global___ContentsTaken | None = ...,
+        damaged: Global___UnitsDamaged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "workers", b"workers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "workers", b"workers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "fetched", "pushed", "source", "status", "log", "workers", "shared", "taken"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "fetched", "pushed", "source", "status", "log", "workers", "shared", "taken", "damaged"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___NodeMessage: _TypeAlias = NodeMessage  # noqa: Y015
+
+@_typing.final
+class UnitsDamaged(_message.Message):
+    """Content of the node's store is not what it was. These units had its bytes, and the node has them no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    digest: _builtins.bytes
+    size: _builtins.int
+    why: _builtins.str
+    @_builtins.property
+    def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        units: _abc.Iterable[_builtins.bytes] | None = ...,
+        digest: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "namespace", b"namespace", "run", b"run", "size", b"size", "units", b"units", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitsDamaged: _TypeAlias = UnitsDamaged  # noqa: Y015
 
 @_typing.final
 class ContentsTaken(_message.Message):

@@ -108,6 +108,12 @@ def lost(book: Book, key: bytes, node: str) -> None:
         drop(book, [key])
 
 
+def spoilt(book: Book, node: str, namespace: str, names: Collection[bytes]) -> None:
+    """A node has contents with these names no more: what any of them belongs to is in the cache no more."""
+    of = [key for key, each in book.state.cached.items() if (each.node, each.namespace) == (node, namespace)]
+    drop(book, [key for key in of if not _names(book.state.cached[key]).isdisjoint(names)])
+
+
 def reconcile(book: Book, node: str, held: dict[str, set[bytes]]) -> None:
     """A node has joined with these contents, by namespace: what it lost is dropped here, what nobody knows there."""
     missing = [

@@ -113,6 +113,17 @@ class NodeSaid(Struct, frozen=True):
     what: Upward
 
 
+class UnitsDamaged(Struct, frozen=True):
+    """A node has found content damaged, and has it no more; these units of the run had its bytes."""
+
+    node: str
+    run: RunKey
+    units: tuple[bytes, ...]
+    digest: bytes = b""
+    size: int = 0
+    why: str = ""
+
+
 class PoolTold(Struct, frozen=True):
     """The workers of a pool on a node; `start_seconds` of one that came up, or why one could not (`error`).
 
@@ -257,6 +268,7 @@ Event = (
     | SourceRead
     | FetchEnded
     | UnitsShared
+    | UnitsDamaged
     | PushEnded
     | ContentsTaken
     | ClearAsked

@@ -14,6 +14,7 @@ from cluster_agent.coordinator import (
     adopting,
     caching,
     commands,
+    damage,
     fetching,
     following,
     holding,
@@ -128,7 +129,7 @@ def _reconcile_ended(book: Book, live: LiveRun, node: Node, here: set[bytes]) ->
 def _check_results(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:
     lost = [unit.id for unit in live.run.units.values() if node.name in unit.copies and unit.id not in here]
     if lost:
-        book.commit(records.CopiesLost(live.key, node.name, tuple(lost)))
+        damage.lose_results(book, live, node.name, lost)
 
 
 def _reconcile_tasks(book: Book, live: LiveRun, node: Node, running: dict[bytes, int], *, same_process: bool) -> None:

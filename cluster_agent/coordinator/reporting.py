@@ -17,6 +17,7 @@ from wire.lines import is_second
 from workflow.formats import DIRECTORY
 
 _INPUTS_SHOWN: Final = 20
+_LOST: Final = "its bytes were damaged or lost where they lay, and the run that made them is over"
 _TASKS_SHOWN: Final = 100
 _RANKS: Final = {RETRYING: 0, ASSIGNED: 1, READY: 2, DONE: 3}
 _RUN_STATES: Final = {
@@ -51,6 +52,7 @@ def fragment_status(
             line=live.key.run if is_second(live.key.run) else "",
             directory=any(edge.format == DIRECTORY for edge in step.inputs),
             retain=step.retain,
+            lost="" if unit.copies or live.going else _LOST,
         )
     if only is not None:
         return status

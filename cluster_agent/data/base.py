@@ -47,6 +47,7 @@ class Content(msgspec.Struct, eq=False, gc=False):
     shared: bool = True  # may serve further units of the same digest
     names: set[UnitKey] | None = None  # the units that name it, where it is large
     cold: bool = False  # its run has ended
+    proven: float = float("-inf")  # when its file was last known to have the bytes of the digest; monotonic seconds
     shelf: Shelf | None = None  # where its file lies, which may change; None where it is a dataset's elsewhere
     away: str = ""  # its name in the object store, where it lies only there
     data: bytes | None = None  # what the journal has in memory; `find` and `read` always give it
@@ -65,12 +66,21 @@ class Content(msgspec.Struct, eq=False, gc=False):
         return self.path
 
 
+class Damage(NamedTuple):
+    """Content that is not what it was: what had its bytes, and what is wrong with them. It is forgotten."""
+
+    units: tuple[UnitKey, ...]
+    digest: bytes
+    size: int
+    why: str
+
+
 class Store(abc.ABC):
-    """The content of one node."""
+    """The content of one node. Damaged content is never given out: it is forgotten, and whoever listens is told."""
 
     @abc.abstractmethod
     def find(self, key: UnitKey) -> Content:
-        """The content of a unit; UnitMissingError, or ContentChangedError if its file was tampered with."""
+        """The content of a unit; UnitMissingError, which is UnitDamagedError if its file shows that it was changed."""
 
     @abc.abstractmethod
     def has(self, digest: bytes) -> bool:
@@ -92,6 +102,11 @@ class Store(abc.ABC):
     async def bring(self, keys: Collection[UnitKey]) -> None:
         """Have units' bytes on this node, where they are in object storage. SharedStoreError: not now, but they are not
         lost; else the same errors as `find`."""
+
+    @abc.abstractmethod
+    async def assure(self, keys: Collection[UnitKey], *, anew: bool = False) -> None:
+        """Have units' bytes on this node and right: what has lain for long is read before it is used; `anew`: all that
+        is large is. Same errors as `bring`."""
 
     @abc.abstractmethod
     def link(self, key: UnitKey, target: Path, held: list[Path] | None = None) -> Content:

@@ -15,6 +15,10 @@ class UnitMissingError(DataError):
     """The unit is not in this node's store."""
 
 
+class UnitDamagedError(UnitMissingError):
+    """The unit was in this node's store, but its bytes are not what they were. It is not any more."""
+
+
 class ContentChangedError(DataError):
     """A file of the store, or a dataset opened in place, is not what it was when its digest was made."""
 

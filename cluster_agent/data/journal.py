@@ -108,6 +108,32 @@ class Journal:
             for content, key in segment.units.items():
                 yield key, content
 
+    def segments(self) -> list[Segment]:
+        """The files, the oldest first."""
+        return list(self._segments)
+
+    def unreadable(self, segment: Segment) -> list[Content]:
+        """The contents of a file that are nowhere else, and damaged there."""
+        found = []
+        for content in segment.units:
+            try:
+                self.read(content)
+            except (ContentChangedError, OSError):
+                found.append(content)
+        return found
+
+    def renew(self, damaged: Segment) -> None:
+        """Write all again that is needed of a file, and of those before it, so that they can go. OSError."""
+        if self._entries:
+            self._write()
+        if self._segments[-1] is damaged:
+            self._begin_segment(damaged.number + 1)
+        for segment in self.segments():
+            self._write_again(segment)
+            if segment is damaged:
+                break
+        self._shorten()
+
     # --------------------------------------------------------------------------------------------------- results
 
     def result(self, namespace: str, run: str, result: Result) -> None:

@@ -159,7 +159,15 @@ class Segment:
         self.unsynced = True
 
 
-def _frame_at(written: bytes, offset: int) -> tuple[bytes, bytes, int] | None:
+def is_sound(written: bytes | bytearray) -> bool:
+    """Whether a file of the journal, up to where a frame ends, is what was written."""
+    offset = len(MAGIC)
+    while offset < len(written) and (frame := _frame_at(written, offset)) is not None:
+        offset = frame[2] + len(frame[1])
+    return written.startswith(MAGIC) and offset == len(written)
+
+
+def _frame_at(written: bytes | bytearray, offset: int) -> tuple[bytes, bytes, int] | None:
     """The frame at an offset: entries, contents, offset of the contents; None if there is no sound one."""
     if len(written) - offset < _FRAME.size:
         return None
@@ -168,4 +176,4 @@ def _frame_at(written: bytes, offset: int) -> tuple[bytes, bytes, int] | None:
     body = written[start : start + of_entries + of_contents]
     if not of_entries or len(body) < of_entries + of_contents or zlib.crc32(body) != checksum:
         return None
-    return body[:of_entries], body[of_entries:], start + of_entries
+    return bytes(body[:of_entries]), bytes(body[of_entries:]), start + of_entries

@@ -24,24 +24,26 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from cluster_agent.data.base import Content, Store, UnitKey
+from cluster_agent.data.base import Content, Damage, Store, UnitKey
 from cluster_agent.data.datasets import DatasetDigests
 from cluster_agent.data.errors import (
     ContentChangedError,
     NoSpaceError,
     NotAFileError,
     UnitAwayError,
+    UnitDamagedError,
     UnitMissingError,
 )
 from cluster_agent.data.inventory import Runs
 from cluster_agent.data.journal import Journal
+from cluster_agent.data.proving import Proving
 from cluster_agent.data.references import REFERENCE, reference_text
 from cluster_agent.data.shared.errors import SharedStoreError
 from cluster_agent.data.sync import GroupSync
 from cluster_agent.data.tiers.away import AwayTier
 from cluster_agent.data.tiers.memory import MemoryTier
 from cluster_agent.data.tiers.moving import Moving, Places
-from cluster_agent.data.tiers.shelf import Shelf, check, link
+from cluster_agent.data.tiers.shelf import Shelf, check, link, own_copy, stamp_of, write
 from cluster_agent.orders.messages import SMALL
 from wire.digests import bytes_digest, content_digest
 
@@ -76,6 +78,7 @@ class DiskStore(Store):
         self.small = small
         self.on_full: Callable[[int], None] = lambda _: None  # so many bytes are needed; whoever can spare some
         self.on_moved: Callable[[], None] = lambda: None  # contents are in other tiers than before
+        self.on_damage: Callable[[Damage], None] = lambda _: None
         self._capacity = capacity
         self._contents: dict[bytes, Content] = {}
         self._datasets = DatasetDigests(self._hash)
@@ -84,6 +87,7 @@ class DiskStore(Store):
         self._executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="store")
         self.journal = Journal(root / "journal")
         self._small: dict[bytes, Content] = {}  # by digest, the newest of each
+        self.proving = Proving(self._in_thread, self.damaged)
         self._sync = GroupSync(root, self._executor, self.journal)
         self._small_bytes = 0
         self._disk = Shelf(root, self._executor, self._sync.touched)
@@ -96,7 +100,7 @@ class DiskStore(Store):
             self._executor,
             free_bytes=self.free_bytes,
             check_space=self.check_space,
-            drop=self._drop,
+            drop=self.damaged,
             moved=self._moved,
         )
         for content in self._tiers.inventory(self._runs):
@@ -132,38 +136,29 @@ class DiskStore(Store):
     def find(self, key: UnitKey) -> Content:
         content = self._named(key)
         if content.path is not None:
-            check(content)
+            try:
+                check(content)
+            except ContentChangedError as error:
+                self.damaged(content, str(error))
+                raise UnitDamagedError(f"unit {key.unit.hex()} of run {key.run} is damaged: {error}") from error
             if content.shelf is not None:
                 content.shelf.use(content)
         elif content.away:
             raise UnitAwayError(f"unit {key.unit.hex()} of run {key.run} is in object storage, and was not brought")
         elif content.data is None:
-            content = Content(content.digest, content.size, data=self.journal.read(content))
+            content = Content(content.digest, content.size, data=self._read_small(content))
         return content
 
     async def verify(self, key: UnitKey, digest: bytes) -> bool:
         """Whether the unit is here with the very bytes of `digest`: they are read. Damaged content is dropped."""
         try:
-            await self.bring([key])
+            await self.assure([key], anew=True)
             content = self.find(key)
         except SharedStoreError:  # nobody knows, so it is not lost
             return self._named(key).digest == digest
         except UnitMissingError:
             return False
-        except ContentChangedError:
-            self._drop(self._named(key))
-            return False
-        if content.digest != digest:
-            return False
-        if content.data is not None:
-            return bytes_digest(content.data) == digest
-        try:
-            sound = await self._in_thread(content_digest, content.file) == digest
-        except FileNotFoundError:  # freed meanwhile, or moved
-            return self._runs.get(key[:2], {}).get(key.unit) is content and await self.verify(key, digest)
-        if not sound and self._contents.get(digest) is content:
-            self._drop(content)
-        return sound
+        return content.digest == digest and (content.data is None or bytes_digest(content.data) == digest)
 
     def read(self, key: UnitKey) -> bytes | None:
         content = self._named(key)
@@ -181,6 +176,10 @@ class DiskStore(Store):
         for (namespace, run), units in self._runs.items():
             for unit in units:
                 yield UnitKey(namespace, run, unit)
+
+    def files(self) -> list[Content]:
+        """What lies in files of ours on this node."""
+        return [content for shelf in self._tiers.shelves for content in shelf.contents if not content.foreign]
 
     def free_bytes(self) -> int:
         """What may still be stored, in bytes."""
@@ -222,15 +221,15 @@ class DiskStore(Store):
         if digest is None:
             digest = await self._hash(file, status.st_size, ours=status.st_nlink == 1)
         if status.st_nlink > 1 and digest not in self._contents:
-            file = await self._in_thread(_own_copy, file)  # somebody else could change it through the other name
+            file = await self._in_thread(own_copy, file)  # somebody else could change it through the other name
         return self._place(file, key, digest, status.st_size)
 
     async def reference(self, file: Path, key: UnitKey) -> Content:
-        before = _stamp(file)
+        before = stamp_of(file)
         size, changed = before
         data = file.read_bytes() if size <= self.small else None
         digest = bytes_digest(data) if data is not None else await self._datasets.digest(file)
-        if before != _stamp(file):
+        if before != stamp_of(file):
             raise ContentChangedError(f"{file} was written to while its digest was made; try again when it rests")
         if data is not None:
             return self.put(key, data, digest)
@@ -268,9 +267,10 @@ class DiskStore(Store):
         known = self._runs.get((key.namespace, key.run), {}).get(key.unit)
         small = known if known is not None and known.digest == digest else self._small.get(digest)
         if small is not None and not small.large:
-            if small is not known:
-                self.put(key, self.journal.read(small), digest)
-            return True
+            with contextlib.suppress(UnitDamagedError):
+                if small is not known:
+                    self.put(key, self._read_small(small), digest)
+                return True
         content = self._sound(digest)
         if content is not None:
             self._name(key, content)
@@ -301,11 +301,22 @@ class DiskStore(Store):
             if content.shelf is not None and (known is None or known.path is None):
                 self._contents[content.digest] = content  # of several with the same bytes the one that is here
 
+    async def assure(self, keys: Collection[UnitKey], *, anew: bool = False) -> None:
+        await self.bring(keys)
+        for key in keys:
+            while (content := self._named(key)).path is not None and (anew or self.proving.due(content)):
+                sound = await self.proving.prove(content)
+                if sound:
+                    break
+                if sound is not None:
+                    raise UnitDamagedError(f"unit {key.unit.hex()} of run {key.run} is damaged")
+                await self.bring([key])  # it has moved meanwhile
+
     def link(self, key: UnitKey, target: Path, held: list[Path] | None = None) -> Content:
         content = self.find(key)
         if content.path is None:
             assert content.data is not None
-            _write(target, content.data)
+            write(target, content.data)
         elif not content.shared:
             target.symlink_to(content.path)
         else:
@@ -338,6 +349,7 @@ class DiskStore(Store):
 
     async def close(self) -> None:
         """Finish removing and syncing; what is in memory goes to the disk, as far as there is room."""
+        await self.proving.close()
         await self._tiers.close()
         await self._sync.close()
         self._executor.shutdown()
@@ -373,21 +385,33 @@ class DiskStore(Store):
         self._small_bytes += content.size
 
     def _sound(self, digest: bytes) -> Content | None:
-        """Content that may get further units. If it was damaged it is dropped, with all units that name it."""
+        """Content that may get further units. If it was damaged it is dropped."""
         content = self._contents.get(digest)
         if content is None or content.path is None:  # None, or away
             return None
         try:
             check(content)
-        except ContentChangedError:
-            self._drop(content)
+        except ContentChangedError as error:
+            self.damaged(content, str(error))
             return None
         return content
 
-    def _drop(self, content: Content) -> None:
-        """Forget all units that name it."""
-        for key in list(content.names or ()):
+    def _read_small(self, content: Content) -> bytes:
+        try:
+            return self.journal.read(content)
+        except (ContentChangedError, OSError) as error:
+            self.damaged(content, str(error))
+            raise UnitDamagedError(f"a unit is damaged: {error}") from error
+
+    def damaged(self, content: Content, why: str) -> None:
+        """Content was found damaged: forget all units that name it, and tell of them."""
+        keys = tuple(sorted(content.names or ()))
+        if content.segment is not None:
+            keys = (content.segment.units[content],)
+        for key in keys:
             self._forget(key)
+        if keys:
+            self.on_damage(Damage(keys, content.digest, content.size, why))
 
     def _place(self, file: Path, key: UnitKey, digest: bytes, size: int) -> Content:
         shelf = self._tiers.shelf_of(file)
@@ -474,25 +498,3 @@ def _add_name(content: Content, key: UnitKey) -> None:
     if content.names is None:
         content.names = set()
     content.names.add(key)
-
-
-def _write(target: Path, data: bytes) -> None:
-    """A file of our own of these bytes, read-only like those of the store."""
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    """What changes when a file is written to: its size, and when that was."""
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _own_copy(file: Path) -> Path:
-    copy = file.with_name(f".{file.name}.copy")
-    shutil.copyfile(file, copy)
-    file.unlink()
-    return copy

@@ -25,6 +25,7 @@ import structlog
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
 from cluster_agent.data.base import UnitKey
+from cluster_agent.data.scrub.scrubber import MOST_BYTES, PERIOD_SECONDS, Scrubber
 from cluster_agent.data.shared.config import SharedConfig
 from cluster_agent.data.shared.giving import Giving
 from cluster_agent.data.shared.places import SharedPlaces
@@ -39,6 +40,7 @@ from cluster_agent.membership.renewal import Renewal
 from cluster_agent.node import revoked, rows
 from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore
+from cluster_agent.node.damage import scrub_status, tell_damage
 from cluster_agent.node.data import DataWork
 from cluster_agent.node.directory import Directories
 from cluster_agent.node.link import AgentLink
@@ -101,6 +103,8 @@ class NodeConfig:
     secrets: Path | None = None  # what the operator keeps for steps; of pods Kubernetes knows
     kubernetes: KubernetesConfig | None = None  # workers are pods
     storage: SharedConfig = field(default_factory=SharedConfig)  # places that it shares with other nodes
+    scrub_period: float | None = None  # in so many seconds all that it stores is read again; 0 = never, None: a week
+    scrub_most: float = MOST_BYTES  # bytes a second that this reads at most
 
 
 async def serve(config: NodeConfig, ready: Callable[[dict[str, str]], None], stop: asyncio.Event) -> None:
@@ -225,6 +229,9 @@ class NodeDaemon:
             lost=self._queries.lost,
             generation=self._identity.generation,
         )
+        period = PERIOD_SECONDS if config.scrub_period is None else config.scrub_period
+        self._scrubber = Scrubber(store, period, config.scrub_most, self._link.nudge)
+        store.on_damage = lambda damage: tell_damage(damage, self._tell)
         self._renewal = Renewal(config.credentials, self._link.certify, self._renewed)
         self._outbox.wake = self._link.wake
         store.on_moved = self._link.nudge
@@ -254,7 +261,8 @@ class NodeDaemon:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve the agent until `stop` is set."""
-        tasks = [asyncio.create_task(part) for part in (self._link.run(), self._renewal.run(), stop.wait())]
+        parts = (self._link.run(), self._renewal.run(), self._scrubber.run(), stop.wait())
+        tasks = [asyncio.create_task(part) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -267,6 +275,7 @@ class NodeDaemon:
 
     async def close(self) -> None:
         """Stop all parts, the outermost first."""
+        self._scrubber.close()
         await self._queries.close()
         await self._standing.close()
         await self._server.stop()
@@ -343,6 +352,7 @@ class NodeDaemon:
             pid=os.getpid(),
             data_address=self.data_address,
             tiers=tiers_of(self._store, self._places),
+            scrub=scrub_status(self._scrubber.progress),
         )
 
     def _change_room(self, room: Room) -> None:
@@ -456,7 +466,8 @@ def _owner(state: Path) -> str:
 def _shown(status: control_plane_pb2.NodeStatus) -> tuple[object, ...]:
     """What of a status is news when it has changed."""
     room = (status.cpus, status.memory, status.cordoned)
-    return (*room, status.workers, status.running, *news_of(status.tiers))
+    scrubbed = (int(status.scrub.ended), status.scrub.damaged)
+    return (*room, status.workers, status.running, *news_of(status.tiers), *scrubbed)
 
 
 def _proto_task(key: tuple[str, str, bytes, int]) -> node_pb2.TaskKey:

@@ -91,7 +91,7 @@ class Execution:
         key, _, order = self.assignment
         inputs = [UnitKey(key.namespace, key.run, unit.id) for units in order.inputs for unit in units]
         try:
-            await self._around.store.bring(inputs)
+            await self._around.store.assure(inputs)
             if self._confined:  # such a worker does not see datasets' files where they lie
                 for unit in inputs:
                     await self._around.store.own(unit)

@@ -16,6 +16,7 @@ from cluster_agent.coordinator.messages import (
     PushEnded,
     RunKey,
     SourceRead,
+    UnitsDamaged,
     UnitsShared,
 )
 from cluster_agent.orders.messages import Output, UnitInfo
@@ -80,6 +81,10 @@ def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
         case "shared":
             shared = message.shared
             return UnitsShared(node, RunKey(shared.namespace, shared.run), shared.place, tuple(shared.units))
+        case "damaged":
+            told = message.damaged
+            run = RunKey(told.namespace, told.run)
+            return UnitsDamaged(node, run, tuple(told.units), told.digest, told.size, told.why)
         case "pushed":
             pushed = message.pushed
             run = RunKey(pushed.unit.namespace, pushed.unit.run)

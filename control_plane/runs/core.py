@@ -191,11 +191,28 @@ def _progress(run: m.Run, event: Progress) -> list[Action]:
 def _output(run: m.Run, event: OutputMade) -> list[Action]:
     status = event.status
     kept = run.fragments.get(status.cluster)
-    if run.state in ENDED or kept is None or kept.epoch != status.epoch or kept.state in FRAGMENT_ENDED:
+    if kept is None or kept.epoch != status.epoch or not status.outputs:
         return []
-    if not status.outputs:
+    if kept.state in FRAGMENT_ENDED:
+        return _moved_or_lost(run, event)
+    if run.state in ENDED:
         return []
     return [StoreOutputs(status.cluster, status.epoch, event.number, tuple(status.outputs))]
+
+
+def _moved_or_lost(run: m.Run, event: OutputMade) -> list[Action]:
+    """A cluster that is through says that outputs of its lie elsewhere now, or nowhere any more."""
+    status = event.status
+    told = {(output.name, output.unit.id): output for output in status.outputs}
+    stored = [StoreOutputs(status.cluster, status.epoch, event.number, tuple(told.values()))]
+    if run.state not in ENDED:
+        return [*stored]
+    fresh = copy_of(run)
+    for output in fresh.outputs:
+        output.CopyFrom(told.get((output.name, output.unit.id), output))
+    if fresh != run:
+        return [*stored, StoreRun(fresh)]
+    return [*stored] if run.outputs_left_out else []
 
 
 def _fragment_ended(run: m.Run, event: FragmentEnded) -> list[Action]:

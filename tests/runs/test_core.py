@@ -91,6 +91,31 @@ def test_many_outputs_are_counted_and_only_some_stand_in_the_run() -> None:
     assert (len(store.run.outputs), store.run.outputs_left_out) == (100, 150)
 
 
+def test_an_output_that_was_lost_or_lies_elsewhere_is_shown_as_that_also_when_the_run_is_over() -> None:
+    store = running(["cloud"])
+    ended(store, "cloud", m.FRAGMENT_STATE_SUCCEEDED, outputs=[output("rows", 1), output("rows", 2), output("sum", 3)])
+    lost, moved, unknown = output("rows", 2), output("sum", 3), output("other", 4)
+    lost.lost, moved.node = "its disk", "n2"
+    store.give(messages.OutputMade(status("cloud", m.FRAGMENT_STATE_RUNNING, outputs=[lost, moved, unknown]), 100))
+    assert store.run is not None
+    assert list(store.run.outputs) == [output("rows", 1), lost, moved]
+    assert store.run.state == m.RUN_STATE_SUCCEEDED
+    assert lost in forms.published(store.all_outputs())
+
+
+def test_an_output_that_is_lost_before_the_run_is_over_is_lost_afterwards() -> None:
+    store = running()
+    ended(store, "cloud", m.FRAGMENT_STATE_SUCCEEDED, outputs=[output("rows", 1)])
+    lost = output("rows", 1)
+    lost.lost = "its disk"
+    store.give(messages.OutputMade(status("cloud", m.FRAGMENT_STATE_RUNNING, outputs=[lost]), 100))
+    for cluster in CLUSTERS:
+        if cluster != "cloud":
+            ended(store, cluster, m.FRAGMENT_STATE_SUCCEEDED)
+    assert store.run is not None
+    assert list(store.run.outputs) == [lost]
+
+
 def test_one_failed_fragment_cancels_the_others_and_fails_the_run_when_all_have_ended() -> None:
     store = running()
     failure = m.Failure(step="join", cluster="edge1", node="n1", attempt=3, kind="exit", message="code 2")

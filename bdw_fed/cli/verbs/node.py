@@ -67,6 +67,15 @@ def command(
             "SIZE",
         ),
     ] = "",
+    scrub: Annotated[
+        str,
+        Option(
+            ("--scrub",),
+            "In which time all that is stored is read again; 0: never. Default: as the topology says, else 7d.",
+            "DURATION",
+        ),
+    ] = "",
+    scrub_rate: Annotated[str, Option(("--scrub-rate",), "What is read for that in a second, at most.", "SIZE")] = "8M",
     topology: Annotated[
         Path | None,
         Option(("--topology",), "YAML file with the topology: the cluster's storage is taken from it.", "FILE"),
@@ -115,6 +124,7 @@ def command(
     import os
 
     from bdw_fed.cli.service import say_ready
+    from bdw_fed.cli.verbs.token_create import seconds_from
     from cluster_agent.data.shared.declared import shared_config
     from cluster_agent.node.daemon import NodeConfig, serve
     from wire.identity import Identity, Role
@@ -157,6 +167,8 @@ def command(
         disk=bytes_from("--disk", disk),
         memory_directory=Path(memory_directory) if memory_directory else None,
         memory_tier=bytes_from("--memory-tier", memory_tier) if memory_tier else storage.memory,
+        scrub_period=seconds_from("--scrub", scrub) if scrub else storage.scrub,
+        scrub_most=rate_from("--scrub-rate", scrub_rate),
         storage=shared_config(storage, storage_credentials or directory / "storage-credentials"),
         secrets=secrets,
         kubernetes=kubernetes,
@@ -174,6 +186,14 @@ def storage_of(file: Path | None, cluster: str) -> Storage:
         return declared(file, cluster).storage if file is not None else Storage()
     except ManifestError as error:
         raise RefusedError(str(error)) from error
+
+
+def rate_from(flag: str, text: str) -> int:
+    """Bytes a second, more than none. UsageError names the flag."""
+    rate = bytes_from(flag, text)
+    if not rate:
+        raise UsageError(f"{flag}: nothing would ever be read: expected more than 0, or --scrub 0 in its place")
+    return rate
 
 
 def part_from(flag: str, part: float) -> float:

@@ -28,6 +28,7 @@ def command(
     """List the results of a run, or save them.
 
     The bytes come straight from the nodes that have them, are checked, and continue where an earlier try broke off.
+    What a node has found damaged since the run ended is lost; all else is saved.
     """
     with connect(state, namespace) as client:
         if to is not None:
@@ -49,6 +50,10 @@ def command(
             found = item.output
             digest = found.unit.digest.hex()
             shown = digest if output is Format.WIDE else digest[:12]
-            row = [found.name, found.file, size(found.unit.size), found.cluster, found.node, shown]
+            node = "lost" if found.lost else found.node
+            row = [found.name, found.file, size(found.unit.size), found.cluster, node, shown]
             rows.append([*row, kept(item.kept_until, wall_clock())] if timed else row)
         show_table(columns, rows)
+        for item in located:
+            if item.output.lost:
+                print(f"{item.output.file} is lost: {item.output.lost}; resubmit the run to have it made again")

@@ -48,7 +48,7 @@ class AwayTier:
         disk: Shelf,
         in_thread: Callable[[Callable[[Path], object], Path], Awaitable[object]],
         check_space: Callable[[int], None],
-        drop: Callable[[Content], None],
+        drop: Callable[[Content, str], None],
     ) -> None:
         self.used = 0
         self._place, self._directory = place
@@ -104,6 +104,9 @@ class AwayTier:
         try:
             await self._place.put(name, content.file)
             if await self._place.digest(name) != content.digest:
+                if await self._in_thread(content_digest, content.file) != content.digest:
+                    self._drop(content, "its bytes are not those of its digest")
+                    raise ContentChangedError(f"{content.path} is damaged, and does not go to {self._place.place}")
                 raise SharedStoreError(f"{self._place.place} does not give {name} back as it was put there")
             references = [self._disk.fresh(content.digest) for _ in names]
             try:
@@ -156,7 +159,7 @@ class AwayTier:
             self._disk.exchange(moved, content)
             self.forget(name)
         except (MissingError, ContentChangedError) as error:
-            self._drop(content)
+            self._drop(content, str(error))
             raise UnitMissingError(f"a unit is lost: {error}") from error
         finally:
             fresh.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ class Moving:
         *,
         free_bytes: Callable[[], int],
         check_space: Callable[[int], None],
-        drop: Callable[[Content], None],
+        drop: Callable[[Content, str], None],
         moved: Callable[[], None],
     ) -> None:
         """`drop` forgets content that is damaged or lost; `moved` hears that some has moved; the others are about the

@@ -16,6 +16,7 @@ import errno
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -68,7 +69,7 @@ class Shelf:
         path = self._free_path(digest)
         file.chmod(0o444)
         _move(file, path)
-        content = Content(digest, size, path, path.stat().st_mtime_ns)
+        content = Content(digest, size, path, path.stat().st_mtime_ns, proven=time.monotonic())
         self._has(content)
         self._touched(path, path.parent)
         return content
@@ -126,6 +127,7 @@ class Shelf:
         """`content`, whose file elsewhere is gone, is what `moved` was, which is forgotten."""
         del self.contents[moved]
         content.path, content.stamp, content.shelf, content.away = moved.path, moved.stamp, self, ""
+        content.proven = moved.proven
         self.contents[content] = None
 
     def remove(self, file: Path, size: int) -> None:
@@ -178,6 +180,29 @@ def link(content: Content, target: Path) -> Path | None:
             raise
         shutil.copyfile(content.file, target)
     return None
+
+
+def write(target: Path, data: bytes) -> None:
+    """A file of our own of these bytes, read-only like those of the store."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def stamp_of(file: Path) -> tuple[int, int]:
+    """What changes when a file is written to: its size, and when that was."""
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def own_copy(file: Path) -> Path:
+    """The same bytes under a name that nobody else has; the file goes. Blocks."""
+    copy = file.with_name(f".{file.name}.copy")
+    shutil.copyfile(file, copy)
+    file.unlink()
+    return copy
 
 
 def _move(file: Path, target: Path) -> None:

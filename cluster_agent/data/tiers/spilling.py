@@ -35,7 +35,7 @@ class Spilling:
         disk: Shelf,
         in_thread: Callable[[Callable[[Path], object], Path], Awaitable[object]],
         check_space: Callable[[int], None],
-        drop: Callable[[Content], None],
+        drop: Callable[[Content, str], None],
         lowered: Callable[[Content], None],
         moved: Callable[[], None],
     ) -> None:
@@ -96,11 +96,11 @@ class Spilling:
                 return
             check(content)  # it was not written to while it was copied
             self._exchange(content, copy)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if content in source.contents:
-                self._drop(content)
-        except ContentChangedError:
-            self._drop(content)
+                self._drop(content, f"{error.filename} is gone")
+        except ContentChangedError as error:
+            self._drop(content, str(error))
         finally:
             copy.unlink(missing_ok=True)
 
