@@ -40,7 +40,7 @@ from cluster_agent.membership.renewal import Renewal
 from cluster_agent.node import revoked, rows
 from cluster_agent.node.bundles import Bundles
 from cluster_agent.node.core import NodeCore
-from cluster_agent.node.damage import scrub_status, tell_damage
+from cluster_agent.node.damage import Damages, scrub_status
 from cluster_agent.node.data import DataWork
 from cluster_agent.node.directory import Directories
 from cluster_agent.node.link import AgentLink
@@ -231,7 +231,8 @@ class NodeDaemon:
         )
         period = PERIOD_SECONDS if config.scrub_period is None else config.scrub_period
         self._scrubber = Scrubber(store, period, config.scrub_most, self._link.nudge)
-        store.on_damage = lambda damage: tell_damage(damage, self._tell)
+        self._damages = Damages(self._tell, self._outbox, store.holds)
+        store.on_damage = self._damages.found
         self._renewal = Renewal(config.credentials, self._link.certify, self._renewed)
         self._outbox.wake = self._link.wake
         store.on_moved = self._link.nudge
@@ -308,6 +309,7 @@ class NodeDaemon:
     def _hello(self) -> node_pb2.NodeMessage:
         """All that the coordinator must know to go on with this node; the results that it may not have follow."""
         self._tasks.begin()
+        self._damages.begin()
         self._tasks.stir_pools()
         self._sharing.others_reach(())  # until the coordinator says so
         self._told = self._status()
@@ -372,6 +374,7 @@ class NodeDaemon:
                 case Orders():
                     self._tasks.start(order)
                 case Acks():
+                    self._damages.acked(order.namespace, order.run, order.tasks)
                     self._tasks.ack(order)
                 case Frees():
                     await self._data.free([UnitKey(order.namespace, order.run, unit) for unit in order.units])

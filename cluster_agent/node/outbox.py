@@ -44,6 +44,11 @@ class Outbox:
         """Of the results that are not acknowledged."""
         return self._results.keys()
 
+    def outputs(self, key: TaskKey) -> Sequence[Output]:
+        """Of a result that is not acknowledged."""
+        result = self._results.get(key)
+        return result.outputs if result is not None else ()
+
     def keep(self, key: TaskKey, result: Result) -> None:
         """A result that an earlier daemon left: for the hello."""
         self._results[key] = result

@@ -55,8 +55,7 @@ class Bulk:
         """Pull a unit; from nowhere: look whether it is here."""
         key = _key(order.key)
         if not order.addresses:
-            here = self.journal.units.get(key)
-            sound = here is not None and here[0] == order.unit.digest
+            sound = self.journal.read(key) and self.journal.units[key][0] == order.unit.digest
             self._finished(order.key, "" if sound else "its bytes are not in the store")
             return
         here = self.journal.units.get(key)
@@ -133,7 +132,7 @@ class Bulk:
     async def _push(self, order: node_pb2.PushUnit) -> None:
         key = _key(order.key)
         target, error = await self._reached(order.address)
-        here = self.journal.units.get(key)
+        here = self.journal.units[key] if self.journal.read(key) else None
         gone = False
         if here is None:
             error, gone = "it is not here", True

@@ -14,6 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from cluster_agent.data.base import Damage
+from cluster_agent.data.base import UnitKey as NamedKey
 from cluster_agent.log import Batch, CoordinatorLog, LogFullError
 from cluster_agent.log.batch import Sent
 from cluster_agent.log.schema import prepare
@@ -75,6 +77,7 @@ class Log(CoordinatorLog):
 
 
 Entry = tuple[str, Any, Any]
+_ROTTEN = b"rotten "
 
 
 class Journal:
@@ -88,6 +91,7 @@ class Journal:
         self.durability = "process"
         self.full = False
         self.units: dict[UnitKey, tuple[bytes, int]] = {}  # digest, size
+        self.on_damage: Callable[[Damage], None] = lambda _: None
         self._results: dict[ResultKey, Result] = {}
         self._random = random
         self._entries: list[Entry] = []
@@ -103,6 +107,30 @@ class Journal:
         for key in keys:
             if key in self.units:
                 self._do(("free", key, None))
+
+    def rot(self, share: float, random: Random) -> None:
+        """The bytes of such a share of the units are others from now on, and nobody knows."""
+        for key in random.sample(list(self.units), round(len(self.units) * share)):
+            if not self.is_rotten(key):
+                digest, size = self.units[key]
+                self._do(("put", key, (_ROTTEN + digest, size)))
+
+    def is_rotten(self, key: UnitKey) -> bool:
+        """Whether whoever reads a unit here would find other bytes than it had."""
+        return key in self.units and self.units[key][0].startswith(_ROTTEN)
+
+    def read(self, key: UnitKey) -> bool:
+        """Whether a unit is here and right; what is rotten is found by that, dropped and told."""
+        if self.is_rotten(key):
+            digest, size = self.units[key]
+            self.free([key])
+            self.on_damage(Damage((NamedKey(*key),), digest.removeprefix(_ROTTEN), size, "its bytes are others"))
+        return key in self.units
+
+    def scrub(self) -> None:
+        """Read all that is here."""
+        for key in list(self.units):
+            self.read(key)
 
     def result(self, namespace: str, run: str, result: Result) -> None:
         """A result that is to be told."""

@@ -18,6 +18,7 @@ _LONG = (0.2, 1.0, 2.0, 3.0)  # where a cluster is to be lost in the middle of a
 _REPLACING = 0.5  # how often a run that reserves nothing may begin again
 _DEAF = 0.4  # how often another cluster does not hear at first that one was replaced
 _STOPPING = 0.15  # and how often a cluster stops its part
+_ROT = 0.3  # how often bytes on a disk are others than they were
 _REVOKED = 0.08  # how often a cluster is cut off for good
 
 
@@ -62,6 +63,7 @@ def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
         if len(clusters) > 1 and random.random() < _REVOKED:
             at = round(random.uniform(0.2, _DURING), 3)
             wrong.append(Fault("revoke", at, 0.0, f"cluster/{random.choice(list(clusters))}"))
+        wrong += _rot(Random(f"rot of {seed}"), list(places_of(scenario).nodes))
         scenario = replace(scenario, faults=tuple(sorted(wrong, key=lambda fault: fault.at)))
     return replace(scenario, expected=_ends(scenario))
 
@@ -166,6 +168,15 @@ def _losses(random: Random, clusters: list[str], hubs: list[str], lost_after: fl
             Fault("partition", deaf_from, round(random.uniform(1.0, 8.0), 3), f"agent/{other} {hub}", "both")
             for hub in hubs
         ]
+    return found
+
+
+def _rot(random: Random, nodes: list[str]) -> list[Fault]:
+    """Of its own, so that all else of a seed stays what it was."""
+    found = []
+    while random.random() < _ROT:
+        at, seconds = round(random.uniform(0.5, 12.0), 3), round(random.choice((0.05, 1.0, 8.0)), 3)
+        found.append(Fault("rot", at, seconds, random.choice(nodes), amount=random.choice((0.2, 0.5, 1.0))))
     return found
 
 

@@ -59,6 +59,8 @@ def _kept(world: World, run: m.Run) -> list[str]:
     problems = []
     wanted: dict[str, set[bytes]] = {}
     for output in run.outputs:
+        if output.lost:
+            continue
         wanted.setdefault(output.cluster, set()).add(output.unit.id)
     for cluster in sorted(wanted.keys() - run.fragments.keys()):
         problems.append(f"{run.name} has outputs of {cluster}, which has no part in it")
@@ -76,8 +78,8 @@ def _kept(world: World, run: m.Run) -> list[str]:
         kept = wanted.get(cluster, set())
         if more := units - kept:
             problems.append(f"{cluster} keeps {len(more)} units of {run.name}, which has ended")
-        if (gone := kept - units) and not world.scenario.loses_disks:
-            problems.append(f"{len(gone)} outputs of {run.name} are not on {cluster}")
+        if gone := kept - units:
+            problems.append(f"{len(gone)} outputs of {run.name} are not on {cluster}, and nobody was told")
     return problems
 
 

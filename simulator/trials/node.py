@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
 from cluster_agent.node.core import NodeCore
+from cluster_agent.node.damage import Damages
 from cluster_agent.node.link import AgentLink
 from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.tasks import task_key
@@ -59,6 +60,8 @@ class Daemon:
         self._incarnation = incarnation
         self._bulk = bulk
         bulk.tell = self._tell
+        self._damages = Damages(self._tell, self.outbox, lambda key: key in journal.units)
+        journal.on_damage = self._damages.found
         self._link = _Link(
             process, network, cluster, self._hello, self.outbox.take, self._news, self._handle, self._ordered
         )
@@ -77,6 +80,7 @@ class Daemon:
 
     def _hello(self) -> node_pb2.NodeMessage:
         self._tasks.begin()
+        self._damages.begin()
         self._tasks.stir_pools()
         unfinished = [*self._tasks.unfinished(), *self.outbox.keys()]
         hello = node_pb2.NodeHello(
@@ -140,6 +144,7 @@ class Daemon:
             case Orders():
                 self._tasks.start(order)
             case Acks():
+                self._damages.acked(order.namespace, order.run, order.tasks)
                 self._tasks.ack(order)
             case Frees():
                 self._bulk.free([(order.namespace, order.run, unit) for unit in order.units])

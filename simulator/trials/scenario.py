@@ -77,7 +77,7 @@ class Scenario:
     @property
     def loses_disks(self) -> bool:
         """Whether what is stored may be gone at the end."""
-        return any(fault.kind == "disk-lost" for fault in self.faults)
+        return any(fault.kind in ("disk-lost", "rot") for fault in self.faults)
 
     @property
     def revoked(self) -> set[str]:

@@ -17,6 +17,8 @@ from simulator.trials.node import node_name
 if TYPE_CHECKING:
     from simulator.trials.world import World
 
+_SCRUB_AGAIN_SECONDS = 0.5
+
 
 class Striking:
     """The faults of a trial."""
@@ -93,6 +95,9 @@ class Striking:
                 process = world.processes[fault.on]
                 process.skew += fault.amount
                 later(fault.seconds, self._set_right, process)
+            case "rot":
+                world.journals[fault.on].rot(fault.amount, self._random)
+                later(fault.seconds, self._scrub, fault.on)
             case "slow-node":
                 world.paces[fault.on].slow = fault.amount
                 later(fault.seconds, setattr, world.paces[fault.on], "slow", 1.0)
@@ -102,6 +107,13 @@ class Striking:
                 later(fault.seconds, setattr, pace, "dies", lambda _task, _attempt: False)
             case kind:
                 raise AssertionError(f"{kind} is a fault that nobody can do")
+
+    def _scrub(self, node: str) -> None:
+        """The node's scrubber passes by, or will once there is a daemon."""
+        if self._world.processes[node].alive:
+            self._world.journals[node].scrub()
+        else:
+            self._loop.call_later(_SCRUB_AGAIN_SECONDS, self._scrub, node)
 
     def _set_right(self, process: Process) -> None:
         process.skew = 0.0

@@ -137,6 +137,9 @@ class PlayedTasks(Tasks):
             self._told(number, task, failed, usable=False)
             return
         self._go_on(number, worker)
+        if (unread := self._without_input(task)) is not None:
+            self._told(number, task, unread)
+            return
         result = Result(
             given.key.task,
             given.key.attempt,
@@ -180,6 +183,9 @@ class PlayedTasks(Tasks):
         """A built-in task: some of its units are told while it runs."""
         del self._splits[key]
         task = self._assignments[key]
+        if (failed := self._without_input(task)) is not None:
+            self._told(None, task, failed)
+            return
         units = self._made(task)
         if len(units) > 1:
             with contextlib.suppress(OSError):
@@ -194,6 +200,13 @@ class PlayedTasks(Tasks):
         self._handle(messages.TasksEnded(number, (task.key,), usable, result.seconds, small))
         if wanted:
             self._finishing.done([Done(task, result)])
+
+    def _without_input(self, task: Assignment) -> Result | None:
+        """A failure where an input is rotten, or was and is not here any more."""
+        run = (task.key.namespace, task.key.run)
+        if all(self._journal.read((*run, unit.id)) for units in task.order.inputs for unit in units):
+            return None
+        return Result(task.key.task, task.key.attempt, failure=Failure("data", "an input has not its bytes"))
 
     def _made(self, task: Assignment) -> tuple[Output, ...]:
         execution = task.work.execution

@@ -27,6 +27,7 @@ class DataServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
     content = CONTENT
     breaks = 0
+    doubted = False  # somebody has asked to look at it first
 
     def __init__(self, hub: FakeHub, directory: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -48,6 +49,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         asked = self.headers.get("Range", "")
+        self.server.doubted |= self.headers.get("Cache-Control", "") == "no-cache"
         self.server.asked.append((self.path, asked))
         start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
         part = self.server.content[start:]
@@ -115,6 +117,30 @@ def test_wrong_bytes_never_get_the_name(client: SyncClient, data: DataServer, tm
     assert list(tmp_path.glob("*.csv")) == []
     data.content = CONTENT
     assert client.download(RUN, tmp_path)[0].path.read_bytes() == CONTENT
+
+
+def test_whoever_got_wrong_bytes_has_the_node_look_before_it_gives_them_out_again(
+    client: SyncClient, data: DataServer, tmp_path: Path
+) -> None:
+    data.content = CONTENT[:-1] + b"!"
+    with pytest.raises(DownloadFailed):
+        client.download(RUN, tmp_path, patience=0.0)
+    assert not data.doubted
+    with pytest.raises(DownloadFailed):
+        client.download(RUN, tmp_path, patience=0.2)
+    assert data.doubted
+
+
+def test_an_output_that_is_lost_is_named_and_all_others_are_saved(
+    client: SyncClient, hub: FakeHub, data: DataServer, tmp_path: Path
+) -> None:
+    lost, there = located(data, "lost", b"other"), hub.located[0]
+    lost.output.lost, lost.output.node, lost.output.file = "its bytes were damaged", "", "lost.csv"
+    del lost.addresses[:]
+    hub.located = [lost, there]
+    with pytest.raises(DownloadFailed, match="output lost is lost: its bytes were damaged; resubmit the run to have"):
+        client.download(RUN, tmp_path, patience=20.0)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".csv"] == ["table.csv"]
 
 
 def test_a_server_that_is_another_node_is_not_believed(

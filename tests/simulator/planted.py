@@ -30,6 +30,7 @@ from cluster_agent.coordinator.last_words import LastWords
 from cluster_agent.coordinator.messages import RunKey, SendPeer
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
+from cluster_agent.node.damage import Damages
 from cluster_agent.peer.core import Heard, Peering
 from cluster_agent.peer.peers import Peers
 from control_plane.federation.agents import Agents
@@ -311,6 +312,11 @@ def last_words_that_are_lost(stack: ExitStack) -> None:
     _method(stack, LastWords, "of_end", lambda _, message: message)
 
 
+def damage_that_is_not_told(stack: ExitStack) -> None:
+    """A node drops what it finds damaged, and leaves it to whoever will miss it."""
+    _method(stack, Damages, "found", lambda *_: None)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -340,6 +346,7 @@ PLANTED: Mapping[str, Plant] = {
         part_of_a_write_is_taken_for_all,
         hub_writes_over_what_another_has_written,
         last_words_that_are_lost,
+        damage_that_is_not_told,
     )
 }
 

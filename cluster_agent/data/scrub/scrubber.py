@@ -92,14 +92,14 @@ class Scrubber:
             self._keep(self.progress)
 
     def _list(self) -> list[File]:
-        found: dict[File, Content | tuple[Segment, int]] = {}
+        found: list[tuple[File, Content | tuple[Segment, int]]] = []
         for segment in self._store.journal.segments():
-            found[File(_JOURNAL + segment.number.to_bytes(8, "big"), segment.size)] = segment, segment.size
+            found.append((File(_JOURNAL + segment.number.to_bytes(8, "big"), segment.size), (segment, segment.size)))
         for content in self._store.files():
-            found[File(_CONTENT + content.digest + str(content.path).encode(), content.size)] = content
-        files = sorted(found)
-        self._listed = [found[file] for file in files]
-        return files
+            found.append((File(_CONTENT + content.digest, content.size), content))
+        found.sort(key=lambda each: each[0])
+        self._listed = [stored for _, stored in found]
+        return [file for file, _ in found]
 
     async def _read(self, action: Read) -> PieceRead | FileEnded:
         wanted = self._listed[action.file]

@@ -228,7 +228,7 @@ class DataServer:
         Who has got wrong ones asks again with `no-cache`: then all of them are read before.
         """
         doubted = "no-cache" in request.headers.get("cache-control", "")
-        if found is None or not (doubted or caller is None):
+        if found is None or not (doubted or caller is None or caller.role is Role.USER):
             return
         try:
             self._on_loop(self._store.assure([key], anew=doubted))
