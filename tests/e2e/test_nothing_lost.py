@@ -15,6 +15,8 @@ from federation import HERE, Federation, lay_out
 from killing import descendants, stopped
 from leftovers import await_nothing_more, held
 
+from wire.digests import bytes_digest
+
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
 PATIENCE = 90.0
@@ -121,6 +123,28 @@ def test_a_transfer_of_what_is_not_there(broken: Federation, tmp_path: Path, har
             else:
                 content.unlink()
     check(broken, run, 3, tmp_path)
+
+
+def test_what_a_disk_has_spoilt_is_made_again_before_anybody_asks_for_it(broken: Federation, tmp_path: Path) -> None:
+    """A daemon that starts has proven nothing of what it finds: its scrubber reads it."""
+    with stopped(daemon(broken, "node-cloud1.n1")):
+        run = broken.submit("heavy", pieces=3)
+        until(lambda: done(broken, run, "make") == 1, "the units are made")
+        for content in stored(broken, "edge1", "content"):
+            spoil(content)
+        for node in ("edge1.n1", "edge1.n2"):
+            os.kill(daemon(broken, f"node-{node}"), signal.SIGKILL)
+        until(lambda: sound(broken, "edge1") == 3, "all bytes are what they were")
+    check(broken, run, 3, tmp_path)
+
+
+def sound(federation: Federation, cluster: str) -> int:
+    """How many contents lie on a cluster, if each has its bytes; else none."""
+    contents = stored(federation, cluster, "content")
+    try:
+        return len(contents) if all(bytes_digest(path.read_bytes()).hex() == path.name for path in contents) else 0
+    except FileNotFoundError:  # it goes just now
+        return 0
 
 
 def spoil(content: Path) -> None:
