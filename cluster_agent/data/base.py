@@ -59,6 +59,12 @@ class Content(msgspec.Struct, eq=False, gc=False):
         """It is in no journal."""
         return self.path is not None or bool(self.away)
 
+    def add_name(self, key: UnitKey) -> None:
+        """One more unit names it."""
+        if self.names is None:
+            self.names = set()
+        self.names.add(key)
+
     @property
     def file(self) -> Path:
         """The file of a large content."""
@@ -80,7 +86,8 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def find(self, key: UnitKey) -> Content:
-        """The content of a unit; UnitMissingError, which is UnitDamagedError if its file shows that it was changed."""
+        """The content of a unit; UnitMissingError, which is UnitDamagedError if its file shows that it was changed;
+        ContentChangedError if that is a dataset's."""
 
     @abc.abstractmethod
     def has(self, digest: bytes) -> bool:
@@ -106,7 +113,7 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def assure(self, keys: Collection[UnitKey], *, anew: bool = False) -> None:
         """Have units' bytes on this node and right: what has lain for long is read before it is used; `anew`: all that
-        is large is. Same errors as `bring`."""
+        is large is. Same errors as `bring`; OSError: nobody knows."""
 
     @abc.abstractmethod
     def link(self, key: UnitKey, target: Path, held: list[Path] | None = None) -> Content:

@@ -33,9 +33,7 @@ def take_inventory(root: Path, runs: Runs) -> list[Content]:
         if named is None or key.unit in units:  # it was moved, when a crash came between: the earlier inventory counts
             path.unlink()
             continue
-        if named.names is None:
-            named.names = set()
-        named.names.add(key)
+        named.add_name(key)
         units[key.unit] = named
     for content in by_inode.values():
         if not content.names:

@@ -8,8 +8,10 @@ is read from the disk once all the same. It is read, not mapped: an unreadable s
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -18,18 +20,16 @@ from wire.digests import ContentHasher
 
 PROVEN_SECONDS: Final = 3600.0
 _PIECE_BYTES: Final = 4 << 20
+_THREADS: Final = 2
+_DISKS_FAULT: Final = (errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA, errno.ENOENT)
 
 
 class Proving:
-    """`in_thread` calls a function of a path in a thread; `drop` forgets content for the reason given."""
+    """`drop` forgets content for the reason given. Has threads of its own, so that who writes does not wait for it."""
 
-    def __init__(
-        self,
-        in_thread: Callable[[Callable[[Path], bytes], Path], Awaitable[bytes]],
-        drop: Callable[[Content, str], None],
-    ) -> None:
-        self._in_thread = in_thread
+    def __init__(self, drop: Callable[[Content, str], None]) -> None:
         self._drop = drop
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="prove")
         self._under_way: dict[Content, asyncio.Task[bool | None]] = {}
 
     def due(self, content: Content) -> bool:
@@ -39,7 +39,7 @@ class Proving:
     async def prove(self, content: Content) -> bool | None:
         """Whether a file has the bytes of its digest; where not, it is dropped. None: it was freed, or has moved.
 
-        Whoever asks meanwhile gets the same answer.
+        Whoever asks meanwhile gets the same answer. OSError: nobody knows, and the disk is not to blame.
         """
         task = self._under_way.get(content)
         if task is None:
@@ -50,14 +50,17 @@ class Proving:
     async def close(self) -> None:
         """Return when nothing is being read."""
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        self._executor.shutdown()
 
     async def _prove(self, content: Content) -> bool | None:
         path, began = content.path, time.monotonic()
         if path is None:
             return None
         try:
-            digest = await self._in_thread(digest_of, path)
+            digest = await asyncio.get_running_loop().run_in_executor(self._executor, digest_of, path)
         except OSError as error:
+            if error.errno not in _DISKS_FAULT:
+                raise
             why = f"its bytes can't be read: {error.strerror or error}"
         else:
             if digest == content.digest:

@@ -87,7 +87,7 @@ class DiskStore(Store):
         self._executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="store")
         self.journal = Journal(root / "journal")
         self._small: dict[bytes, Content] = {}  # by digest, the newest of each
-        self.proving = Proving(self._in_thread, self.damaged)
+        self.proving = Proving(self.damaged)
         self._sync = GroupSync(root, self._executor, self.journal)
         self._small_bytes = 0
         self._disk = Shelf(root, self._executor, self._sync.touched)
@@ -139,6 +139,8 @@ class DiskStore(Store):
             try:
                 check(content)
             except ContentChangedError as error:
+                if content.foreign:
+                    raise  # a dataset's owner has changed it
                 self.damaged(content, str(error))
                 raise UnitDamagedError(f"unit {key.unit.hex()} of run {key.run} is damaged: {error}") from error
             if content.shelf is not None:
@@ -154,9 +156,12 @@ class DiskStore(Store):
         try:
             await self.assure([key], anew=True)
             content = self.find(key)
-        except SharedStoreError:  # nobody knows, so it is not lost
+        except (SharedStoreError, OSError):  # nobody knows, so it is not lost
             return self._named(key).digest == digest
         except UnitMissingError:
+            return False
+        except ContentChangedError as error:
+            self.damaged(self._named(key), str(error))
             return False
         return content.digest == digest and (content.data is None or bytes_digest(content.data) == digest)
 
@@ -429,7 +434,7 @@ class DiskStore(Store):
         former = self._runs.get(key[:2], {}).get(key.unit)
         if former is content:
             return
-        _add_name(content, key)  # before the former goes, which may be the same bytes
+        content.add_name(key)  # before the former goes, which may be the same bytes
         if former is not None:
             self._forget(key)
         assert content.shelf is not None
@@ -441,7 +446,7 @@ class DiskStore(Store):
                 raise
             shelf = content.shelf
             content = self._contents[content.digest] = shelf.copy(content)  # serves all further units
-            _add_name(content, key)
+            content.add_name(key)
             shelf.name(key, content)
         self._runs.setdefault(key[:2], {})[key.unit] = content
 
@@ -466,7 +471,7 @@ class DiskStore(Store):
         fresh.write_text(reference_text(content))
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh.rename(reference)
-        _add_name(content, key)
+        content.add_name(key)
         self._runs.setdefault(key[:2], {})[key.unit] = content
         self._sync.touched(reference, path.parent)
         return content
@@ -492,9 +497,3 @@ class DiskStore(Store):
         if not units:
             for shelf in self._tiers.shelves:
                 shelf.tidy(key)
-
-
-def _add_name(content: Content, key: UnitKey) -> None:
-    if content.names is None:
-        content.names = set()
-    content.names.add(key)

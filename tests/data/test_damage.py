@@ -119,13 +119,11 @@ async def test_a_file_that_is_not_there_as_it_was_is_damage(
     elif harm == "gone":
         content.file.unlink()
     else:
-        bad = content.file
+        rot(content.file)
 
-        def fails(path: Path) -> bytes:
-            assert path == bad
+        def fails(_: Path) -> bytes:
             raise OSError(5, "Input/output error")
 
-        rot(content.file)
         monkeypatch.setattr(proving, "digest_of", fails)
     await stored.scrub()
     assert (stored.units(), len(stored.damage)) == ([], 1)
@@ -277,6 +275,34 @@ async def test_a_small_unit_whose_bytes_are_damaged_is_forgotten_and_can_come_ag
     assert (stored.units(), [damage.units for damage in stored.damage]) == ([], [(key(1),)])
     stored.store.put(key(1), data(1, 100))
     assert stored.store.read(key(1)) == data(1, 100)
+
+
+async def test_what_was_written_to_is_damage_and_not_a_fault_of_who_reads(stored: Stored) -> None:
+    content = await stored.put(1)
+    content.file.chmod(0o644)
+    content.file.write_bytes(b"somebody has written to it")
+    with pytest.raises(UnitDamagedError, match="was changed after its digest was made"):
+        stored.store.find(key(1))
+    assert (stored.units(), len(stored.damage)) == ([], 1)
+
+
+@pytest.mark.parametrize("who", ["the scrubber", "somebody who doubts"])
+async def test_what_can_not_be_read_for_another_reason_is_not_lost(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """No descriptor is free, say: a disk that is sound must not be emptied because of that."""
+    content = await stored.put(1)
+    rot(content.file)  # so that the scrubber has the store look itself
+
+    def fails(_: Path) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(proving, "digest_of", fails)
+    if who == "the scrubber":
+        await stored.scrub()
+    else:
+        assert await stored.store.verify(key(1), content.digest)
+    assert (stored.units(), stored.damage) == ([1], [])
 
 
 async def test_a_further_name_is_not_given_to_damaged_small_content(stored: Stored) -> None:

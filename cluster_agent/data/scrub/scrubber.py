@@ -130,7 +130,11 @@ class Scrubber:
         if hasher.digest() == content.digest:
             content.proven = self._began
             return FileEnded(count)
-        return FileEnded(max(1, count), damaged=await self._store.proving.prove(content) is False)
+        try:
+            return FileEnded(max(1, count), damaged=await self._store.proving.prove(content) is False)
+        except OSError as error:  # no descriptors, say; the next pass reads it
+            _log.warning("a content can't be read", path=str(path), error=str(error))
+            return FileEnded(max(1, count))
 
     async def _read_segment(self, segment: Segment, size: int, action: Read) -> PieceRead | FileEnded:
         if not action.offset:

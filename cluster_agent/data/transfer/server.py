@@ -29,7 +29,7 @@ from urllib.parse import unquote
 import structlog
 
 from cluster_agent.data.base import Content, Store, UnitKey
-from cluster_agent.data.errors import DataError
+from cluster_agent.data.errors import DataError, UnitMissingError
 from cluster_agent.data.shared.errors import SharedStoreError
 from cluster_agent.data.transfer import many
 from cluster_agent.data.transfer.arrivals import Arrivals, PushRefusedError
@@ -232,10 +232,10 @@ class DataServer:
             return
         try:
             self._on_loop(self._store.assure([key], anew=doubted))
-        except DataError as error:
+        except (DataError, OSError) as error:
             if found[1] >= 0:
                 os.close(found[1])
-            raise _AnswerError(503 if isinstance(error, SharedStoreError) else 404, str(error)) from error
+            raise _AnswerError(404 if isinstance(error, UnitMissingError) else 503, str(error)) from error
 
     def _put(self, request: _Request, key: UnitKey) -> None:
         caller = self._caller(request)
