@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cluster_agent.data.base import Content, UnitKey
+from cluster_agent.data.proving import DISKS_FAULT, digest_of
 from cluster_agent.data.references import REFERENCE, read_reference
-from wire.digests import DIGEST_BYTES, ID_BYTES, content_digest
+from wire.digests import DIGEST_BYTES, ID_BYTES
 
 Runs = dict[tuple[str, str], dict[bytes, Content]]
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -59,14 +61,25 @@ def _contents(root: Path) -> dict[int, Content]:
 
 
 def _damaged(contents: dict[int, Content]) -> list[int]:
-    """The inodes of those that are not what their digest says."""
+    """The inodes of those that are not what their digest says; the others are proven."""
+    damaged = []
     with ThreadPoolExecutor(thread_name_prefix="check") as threads:
-        digests = threads.map(lambda content: content_digest(content.file), contents.values())
-        return [
-            inode
-            for (inode, content), digest in zip(contents.items(), digests, strict=True)
-            if digest != content.digest
-        ]
+        digests = threads.map(_digest, contents.values())
+        for (inode, content), digest in zip(contents.items(), digests, strict=True):
+            if digest == content.digest:
+                content.proven = time.monotonic()
+            else:
+                damaged.append(inode)
+    return damaged
+
+
+def _digest(content: Content) -> bytes:
+    try:
+        return digest_of(content.file)
+    except OSError as error:
+        if error.errno in DISKS_FAULT:
+            return b""
+        raise
 
 
 def _machine_was_restarted(root: Path) -> bool:

@@ -21,7 +21,7 @@ from wire.digests import ContentHasher
 PROVEN_SECONDS: Final = 3600.0
 _PIECE_BYTES: Final = 4 << 20
 _THREADS: Final = 2
-_DISKS_FAULT: Final = (errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA, errno.ENOENT)
+DISKS_FAULT: Final = (errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA, errno.ENOENT)
 
 
 class Proving:
@@ -59,7 +59,7 @@ class Proving:
         try:
             digest = await asyncio.get_running_loop().run_in_executor(self._executor, digest_of, path)
         except OSError as error:
-            if error.errno not in _DISKS_FAULT:
+            if error.errno not in DISKS_FAULT:
                 raise
             why = f"its bytes can't be read: {error.strerror or error}"
         else:

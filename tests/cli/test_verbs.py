@@ -17,6 +17,7 @@ from fake_hub import RUN, FakeHub, a_run
 from bdw_fed.cli.__main__ import run
 from bdw_fed.cli.files import read_documents, split_documents
 from bdw_fed.v1 import access_pb2
+from bdw_fed.v1 import control_plane_pb2 as pb
 from bdw_fed.v1 import model_pb2 as model
 from wire.digests import bytes_digest
 
@@ -273,3 +274,15 @@ def test_a_wrong_topology_is_told_with_its_own_line_although_sizes_are_added(
     file.write_text(topology.replace("tier: edge", "tier: sky"))
     assert run(["apply", "-f", str(file), "--state", str(tmp_path)]) == 2
     assert f"{file}:4: spec.zones[0].tier: " in capsys.readouterr().err
+
+
+def test_an_output_that_is_lost_is_said_to_be_lost_with_what_to_do(
+    hub: FakeHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = a_run(model.RUN_STATE_SUCCEEDED, 3).outputs[0]
+    output.lost, output.node = "its bytes were damaged where they lay", ""
+    hub.located = [pb.OutputsResponse.Located(output=output)]
+    assert run(["outputs", RUN]) == 0
+    told = capsys.readouterr().out
+    assert "cloud    lost" in told
+    assert "report.csv is lost: its bytes were damaged where they lay; resubmit the run to have it made again" in told

@@ -497,9 +497,11 @@ class FakeHub(services.ControlPlaneServiceServicer):
                 pb.StorageTier(name="objects", used=5 << 30, place="s3://federation/bdw-fed@s3.example.org:443"),
                 pb.StorageTier(name="shared", place="redis://redis.example.org:6379/0/bdw-fed"),
             ]
-            node = pb.NodeStatus(name=name, ready=ready, cpus=2, memory=2 << 30, running=1, pid=4711, workers=2)
-            node.tiers.extend(tiers)
-            return node
+            told = pb.NodeStatus(name=name, ready=ready, cpus=2, memory=2 << 30, running=1, pid=4711, workers=2)
+            told.tiers.extend(tiers)
+            if name == "n2":
+                told.scrub.ended, told.scrub.damaged = SUBMITTED - 86400, 3
+            return told
 
         edge = pb.ClusterStatus(
             name="edge-jfk",
