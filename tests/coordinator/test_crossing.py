@@ -196,6 +196,22 @@ def test_bytes_cross_once_however_many_steps_want_them() -> None:
     assert len(desk.fetched(offer(desk).unit.id).starts) == 2
 
 
+def test_what_is_damaged_here_is_fetched_again_from_whoever_granted_it() -> None:
+    """It is kept there until we release it."""
+    desk = receiver()
+    message = offer(desk)
+    desk.peer(THERE, offer=message)
+    desk.peer(THERE, grant=peer_pb2.Grant(**word(message)))  # type: ignore[arg-type]
+    (task,) = desk.fetched(message.unit.id).starts
+    said = desk.do(messages.UnitsDamaged("n1", RUN, (message.unit.id,)))
+    ((_, fetch),) = said.to_nodes("fetch")
+    assert isinstance(fetch, node_pb2.FetchUnit)
+    assert list(fetch.addresses) == ["n9:1"]
+    desk.failed(task, kind="data")
+    desk.fetched(message.unit.id)
+    assert [each.key.task for each in desk.at(desk.now + 10).starts] == [task.key.task]
+
+
 def test_units_of_the_same_content_go_to_the_same_node_one_after_the_other() -> None:
     desk = receiver(nodes=["n1", "n2"])
     first, second = offer(desk, index=0), offer(desk, index=1)

@@ -7,10 +7,14 @@ import json
 import pytest
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import caching, messages, records
 from cluster_agent.coordinator.messages import RunKey, UnitsDamaged
+from cluster_agent.coordinator.state import Cached
+from cluster_agent.orders.messages import Output, UnitInfo
 from tests.coordinator.desk import RUN, Desk, Said, outputs, unit_ids
 from tests.coordinator.workflows import EACH, Use, output, source
+from wire.digests import content_name
+from wire.lines import CACHE
 
 FLIGHTS = source("flights", ["edge1"])
 CLEAN = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)})
@@ -145,3 +149,14 @@ def test_the_node_is_not_asked_to_look_for_what_it_said_is_gone() -> None:
     desk.do(damaged(*unit_ids(clean, "rows")))
     said = desk.failed(clean, kind="data")
     assert not [command for _, command in said.to_nodes("fetch") if isinstance(command, node_pb2.FetchUnit)]
+
+
+def test_a_cached_result_of_which_anything_is_damaged_is_in_the_cache_no_more() -> None:
+    desk = Desk(STEPS, PARTS)
+    book = desk.core._book
+    first, second = ((Output("rows", 0, UnitInfo(b"", digest * 32, 10)),) for digest in (b"a", b"b"))
+    for key, node, contents in ((b"1", "n1", first), (b"2", "n1", second), (b"3", "n2", first)):
+        caching.put(book, key, Cached("default", "clean@1", node, 0.0, list(contents)))
+    said = desk.do(damaged(content_name(b"a" * 32), run=RunKey("default", CACHE)))
+    assert said.recorded(records.CacheDropped) == [records.CacheDropped((b"1",))]
+    assert set(book.state.cached) == {b"2", b"3"}

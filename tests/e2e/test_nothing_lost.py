@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from federation import HERE, Federation, lay_out
 from killing import descendants, stopped
 from leftovers import await_nothing_more, held
@@ -26,7 +27,11 @@ PATIENCE = 90.0
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """A federation to be broken, warm: what it opens once is open."""
     directory = tmp_path_factory.mktemp("lost")
-    started = Federation.start(directory, lay_out(directory))
+    topology = lay_out(directory)
+    content = yaml.safe_load(topology.read_text())
+    content["spec"]["clusters"][0]["storage"] = {"scrub": "2s"}  # edge1's nodes are always reading what they store
+    topology.write_text(yaml.safe_dump(content, sort_keys=False))
+    started = Federation.start(directory, topology)
     try:
         started.apply(HERE / "federation" / "lost" / "workflow.yaml")
         for workflow in ("heavy", "at-home"):
