@@ -29,7 +29,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     directory = tmp_path_factory.mktemp("lost")
     topology = lay_out(directory)
     content = yaml.safe_load(topology.read_text())
-    content["spec"]["clusters"][0]["storage"] = {"scrub": "2s"}  # edge1's nodes are always reading what they store
+    # edge1's nodes keep all on their disks, where the tests can harm it, and are always reading what they store.
+    content["spec"]["clusters"][0]["storage"] = {"memory": 0, "scrub": "2s"}
     topology.write_text(yaml.safe_dump(content, sort_keys=False))
     started = Federation.start(directory, topology)
     try:
@@ -122,7 +123,9 @@ def test_a_transfer_of_what_is_not_there(broken: Federation, tmp_path: Path, har
     with stopped(receiver):
         run = broken.submit("heavy", pieces=3)
         until(lambda: done(broken, run, "make") == 1, "the units are made")
-        for content in stored(broken, "edge1", "content"):
+        contents = stored(broken, "edge1", "content")
+        assert len(contents) == 3
+        for content in contents:
             if harm == "a wrong digest":
                 spoil(content)
             else:
@@ -135,7 +138,9 @@ def test_what_a_disk_has_spoilt_is_made_again_before_anybody_asks_for_it(broken:
     with stopped(daemon(broken, "node-cloud1.n1")):
         run = broken.submit("heavy", pieces=3)
         until(lambda: done(broken, run, "make") == 1, "the units are made")
-        for content in stored(broken, "edge1", "content"):
+        contents = stored(broken, "edge1", "content")
+        assert len(contents) == 3
+        for content in contents:
             spoil(content)
         for node in ("edge1.n1", "edge1.n2"):
             os.kill(daemon(broken, f"node-{node}"), signal.SIGKILL)
