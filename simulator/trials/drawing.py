@@ -23,16 +23,17 @@ _REVOKED = 0.08  # how often a cluster is cut off for good
 
 
 def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
-    """What a seed stands for."""
+    """What a seed stands for. What came later is drawn by itself, so that a federation stays what it was."""
     random = Random(seed)
     clusters = _clusters(random)
     reserve = random.choice(("none", "none", "none", "hold", "lend"))
     documents = [{}, _step("work", 1.0), _step("light", 0.5)]
     disconnect = _disconnect(random) if reserve == "none" else {}
+    _keep(Random(f"lines of {seed}"), disconnect)
     lost_after = float(str(disconnect.get("lost_after", "0s")).rstrip("s"))
     replaces = lost_after > 0 and len(clusters) > 1
     workflow = _workflow(random, list(clusters), reserve, disconnect)
-    _merge(Random(f"merges of {seed}"), workflow)  # of its own, so that a seed's federation stays what it was
+    _merge(Random(f"merges of {seed}"), workflow)
     documents.append(workflow)
     documents[0] = _topology(random, clusters, copies=0.7 if replaces else 0.3)
     submissions = []
@@ -188,6 +189,12 @@ def _disconnect(random: Random) -> dict[str, object]:
     if random.random() < _STOPPING:
         found["stop_after"] = f"{random.choice((1, 4, 10))}s"
     return found
+
+
+def _keep(random: Random, disconnect: dict[str, object]) -> None:
+    """Which line of a run that began again counts, if it isn't the new one."""
+    if "replace" in disconnect and random.random() < 0.5:
+        disconnect["keep"] = random.choice(("original", "furthest"))
 
 
 def _workflow(random: Random, clusters: list[str], reserve: str, disconnect: dict[str, object]) -> dict[str, object]:

@@ -36,6 +36,7 @@ def test_whatever_can_go_wrong_is_drawn() -> None:
     assert any(scenario.hubs > 1 for scenario in drawn)
     assert any(scenario.relays for scenario in drawn)
     assert any("replace: true" in scenario.objects for scenario in drawn)
+    assert all(any(f"keep: {line}" in scenario.objects for scenario in drawn) for line in ("original", "furthest"))
 
 
 @pytest.mark.slow
