@@ -12,6 +12,8 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import peer_pb2 as p
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
+from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
+from control_plane.federation import service
 from control_plane.kinds import Kinds
 from control_plane.store.base import Deleted
 from control_plane.store.etcd.client import Client, Config
@@ -21,6 +23,7 @@ from tests.hub.agent import FakeAgent
 from tests.hub.hub import SECONDS, RunningHub, apply
 from tests.hub.objects import ALL, TOPOLOGY
 from tests.hub.test_runs import output, submit, until
+from wire.identity import Role
 
 
 async def cluster_states(person: ControlPlaneServiceStub) -> dict[str, str]:
@@ -68,6 +71,16 @@ async def test_a_gap_ends_the_session(hub: RunningHub) -> None:
     async with FakeAgent(hub, "edge") as edge:
         await edge.say_soft(seq=5, accepted=f.FragmentAccepted(namespace="default", run="r"))
         await edge.until(lambda: edge.ended is not None, "for the end")
+
+
+async def test_who_opens_a_session_and_says_nothing_is_turned_away(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_HELLO_SECONDS", 0.05)
+    async with hub.members.channel(hub.address, Role.AGENT, "edge1") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await asyncio.wait_for(FederationServiceStub(channel).Session(wait_for_ready=True).read(), SECONDS)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_newer_session_takes_the_place_of_the_one_before(hub: RunningHub) -> None:
