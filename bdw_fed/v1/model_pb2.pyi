@@ -1496,6 +1496,7 @@ class StepProgress(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     LENT_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     SKIPPED_FIELD_NUMBER: _builtins.int
     GIVEN_UP_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
@@ -1519,6 +1520,8 @@ class StepProgress(_message.Message):
     """of these, by the run's own tasks"""
     lent: _builtins.int
     """of these, by tasks of other runs"""
+    waits_for: _builtins.str
+    """what its waiting tasks lack, in words; empty = nothing but their turn"""
     skipped: _builtins.int
     """tasks without attempts left whose step says skip: they have made nothing"""
     given_up: _builtins.int
@@ -1541,13 +1544,14 @@ class StepProgress(_message.Message):
         held: _builtins.int = ...,
         used: _builtins.int = ...,
         lent: _builtins.int = ...,
+        waits_for: _builtins.str = ...,
         skipped: _builtins.int = ...,
         given_up: _builtins.int = ...,
         cached: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cached", b"cached", "closed", b"closed", "done", b"done", "failed", b"failed", "given_up", b"given_up", "held", b"held", "lent", b"lent", "running", b"running", "skipped", b"skipped", "step", b"step", "used", b"used", "waiting", b"waiting", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cached", b"cached", "closed", b"closed", "done", b"done", "failed", b"failed", "given_up", b"given_up", "held", b"held", "lent", b"lent", "running", b"running", "skipped", b"skipped", "step", b"step", "used", b"used", "waiting", b"waiting", "waits_for", b"waits_for", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1704,7 +1708,9 @@ class Failure(_message.Message):
     node: _builtins.str
     attempt: _builtins.int
     kind: _builtins.str
-    """exit, exception, timeout, memory, disk, lost, output, start, room, data, content, internal, stopped, replaced, value"""
+    """exit, exception, timeout, memory, disk, full, lost, output, start, room, data, content, internal, stopped, replaced,
+    value
+    """
     message: _builtins.str
     """one line"""
     detail: _builtins.str

@@ -28,7 +28,6 @@ from cluster_agent.data.base import Content, Damage, Store, UnitKey
 from cluster_agent.data.datasets import DatasetDigests
 from cluster_agent.data.errors import (
     ContentChangedError,
-    NoSpaceError,
     NotAFileError,
     UnitAwayError,
     UnitDamagedError,
@@ -39,6 +38,7 @@ from cluster_agent.data.journal import Journal
 from cluster_agent.data.proving import Proving
 from cluster_agent.data.references import REFERENCE, reference_text
 from cluster_agent.data.shared.errors import SharedStoreError
+from cluster_agent.data.space import Space
 from cluster_agent.data.sync import GroupSync
 from cluster_agent.data.tiers.away import AwayTier
 from cluster_agent.data.tiers.memory import MemoryTier
@@ -50,7 +50,6 @@ from wire.digests import bytes_digest, content_digest
 _HASH_INLINE_BYTES = 128 << 10
 _FREE_AT_ONCE = 256
 TRANSFER = re.compile(r"([0-9a-f]{64})(?:\.done)?")  # the names of what is arriving, by digest
-_RESERVE_BYTES = 64 << 20  # kept free for tasks, which free space by getting on
 
 _DISK_ONLY = Places()
 
@@ -76,10 +75,9 @@ class DiskStore(Store):
         self.root = root
         self.durability = durability
         self.small = small
-        self.on_full: Callable[[int], None] = lambda _: None  # so many bytes are needed; whoever can spare some
         self.on_moved: Callable[[], None] = lambda: None  # contents are in other tiers than before
         self.on_damage: Callable[[Damage], None] = lambda _: None
-        self._capacity = capacity
+        self.space = Space(root, capacity, lambda: self.stored_bytes)
         self._contents: dict[bytes, Content] = {}
         self._datasets = DatasetDigests(self._hash)
         self._copying = asyncio.Lock()
@@ -90,7 +88,7 @@ class DiskStore(Store):
         self.proving = Proving(self.damaged)
         self._sync = GroupSync(root, self._executor, self.journal)
         self._small_bytes = 0
-        self._disk = Shelf(root, self._executor, self._sync.touched)
+        self._disk = Shelf(root, self._executor, self._sync.touched, self.space.grew)
         for path in self.partial.iterdir():
             if not TRANSFER.fullmatch(path.name):  # what was in the middle of being made here: it is begun anew
                 path.unlink()
@@ -98,8 +96,8 @@ class DiskStore(Store):
             self._disk,
             places,
             self._executor,
-            free_bytes=self.free_bytes,
-            check_space=self.check_space,
+            free_bytes=self.space.free,
+            check_space=self.space.check,
             drop=self.damaged,
             moved=self._moved,
         )
@@ -186,21 +184,6 @@ class DiskStore(Store):
         """What lies in files of ours on this node."""
         return [content for shelf in self._tiers.shelves for content in shelf.contents if not content.foreign]
 
-    def free_bytes(self) -> int:
-        """What may still be stored, in bytes."""
-        disk = os.statvfs(self.root)
-        available = disk.f_bavail * disk.f_frsize - _RESERVE_BYTES
-        if self._capacity:
-            available = min(available, self._capacity - self.stored_bytes)
-        return max(0, available)
-
-    def check_space(self, size: int) -> None:
-        """NoSpaceError unless `size` more bytes fit."""
-        free = self.free_bytes()
-        if size > free:
-            self.on_full(size - free)
-            raise NoSpaceError(f"{size} bytes don't fit: {free} bytes of this node's disk may still be used")
-
     # ---------------------------------------------------------------------------------------------------- bytes in
 
     def put(self, key: UnitKey, data: bytes, digest: bytes | None = None) -> Content:
@@ -259,7 +242,7 @@ class DiskStore(Store):
 
     async def _copy(self, key: UnitKey, content: Content) -> None:
         """Place a copy of a dataset's file, under the name of its unit."""
-        self.check_space(content.size)
+        self.space.check(content.size)
         copy = self._disk.fresh(content.digest)
         try:
             await self._in_thread(partial(shutil.copyfile, content.file), copy)
@@ -338,6 +321,7 @@ class DiskStore(Store):
             if count % _FREE_AT_ONCE == 0:
                 self._flush_frees()
                 await asyncio.sleep(0)
+        self.space.grew()
 
     async def end_run(self, namespace: str, run: str, keep: Collection[bytes], away: Collection[bytes] = ()) -> None:
         kept = frozenset(keep)
@@ -351,6 +335,7 @@ class DiskStore(Store):
         """A full disk must not keep anybody from freeing; what is not written now is written by the next flush."""
         with contextlib.suppress(OSError):
             self.flush()
+        self.space.grew()
 
     async def close(self) -> None:
         """Finish removing and syncing; what is in memory goes to the disk, as far as there is room."""
@@ -424,6 +409,8 @@ class DiskStore(Store):
         if content is not None:
             shelf.remove(file, size)
         else:
+            if shelf is self._disk:
+                self.space.check_capacity(size)
             content = self._contents[digest] = shelf.place(file, digest, size)
         self._name(key, content)
         self._tiers.stir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -12,11 +13,13 @@ _AT_ONCE_BYTES = 1 << 20  # larger files take the disk a while
 
 
 class Trash:
-    """A directory on the file system of what it takes, emptied at the start. Use from the event loop; `close` it."""
+    """A directory on the file system of what it takes, emptied at the start. `removed` is called after each
+    time. Use from the event loop; `close` it."""
 
-    def __init__(self, directory: Path, executor: Executor) -> None:
+    def __init__(self, directory: Path, executor: Executor, removed: Callable[[], None] = lambda: None) -> None:
         self._directory = directory
         self._executor = executor
+        self._removed = removed
         self._numbers = itertools.count()
         self._removing: asyncio.Task[None] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -44,7 +47,7 @@ class Trash:
         loop = asyncio.get_running_loop()
         try:
             while await loop.run_in_executor(self._executor, empty, self._directory):
-                pass
+                self._removed()
         finally:
             self._removing = None
 

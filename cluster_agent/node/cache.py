@@ -34,7 +34,7 @@ class Cache:
         self._order = {key: None for key in store.units() if key.run == CACHE}  # used longest ago first
         self._relieving: asyncio.Task[None] | None = None
         self._short = 0  # bytes that are to be given up
-        store.on_full = self.relieve
+        store.space.on_full, store.space.spare = self.relieve, self._bytes
 
     async def keep(self, order: node_pb2.KeepContents) -> None:
         """Keep the contents of these units, as far as they are here and there is room."""
@@ -42,7 +42,7 @@ class Cache:
             with contextlib.suppress(DataError, OSError):
                 content = self._store.find(UnitKey(order.namespace, order.run, unit))
                 key = _key(order.namespace, content.digest)
-                if content.size * _PART <= self._store.free_bytes() and self._name(key, content):
+                if content.size * _PART <= self._store.space.free() and self._name(key, content):
                     self._use(key)
             if count % _AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -74,6 +74,11 @@ class Cache:
         """Finish giving up."""
         if self._relieving is not None:
             await self._relieving
+
+    def _bytes(self) -> int:
+        """What giving up all of it would leave: contents that no run has."""
+        found = {content.digest: content for key in self._order if (content := self._held(key)) is not None}
+        return sum(content.size for content in found.values() if len(content.names or ()) <= 1 and not content.foreign)
 
     def _name(self, key: UnitKey, content: Content) -> bool:
         """Give a content one more name, if it is sound."""

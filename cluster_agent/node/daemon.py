@@ -16,7 +16,7 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from cluster_agent.data.scrub.scrubber import MOST_BYTES, PERIOD_SECONDS, Scrubb
 from cluster_agent.data.shared.config import SharedConfig
 from cluster_agent.data.shared.giving import Giving
 from cluster_agent.data.shared.places import SharedPlaces
+from cluster_agent.data.space import coarse
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.tiers.away import AwayPlace
 from cluster_agent.data.tiers.memory import SHARED_MEMORY, MemoryPlace, default_budget, memory_place
@@ -236,6 +237,7 @@ class NodeDaemon:
         self._renewal = Renewal(config.credentials, self._link.certify, self._renewed)
         self._outbox.wake = self._link.wake
         store.on_moved = self._link.nudge
+        store.space.listeners.append(self._link.nudge)
         self._bundles = Bundles(config.state / "bundles", self._link.bundle, self._bundles_in_use)
         self._room = runtime.room or Room(config.cpus, config.memory)
         self._tasks = Tasks(
@@ -262,8 +264,7 @@ class NodeDaemon:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve the agent until `stop` is set."""
-        parts = (self._link.run(), self._renewal.run(), self._scrubber.run(), stop.wait())
-        tasks = [asyncio.create_task(part) for part in parts]
+        tasks = [asyncio.create_task(part) for part in self._parts(stop)]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -273,6 +274,9 @@ class NodeDaemon:
         for error in ended:
             if isinstance(error, Exception):
                 raise error
+
+    def _parts(self, stop: asyncio.Event) -> list[Coroutine[None, None, object]]:
+        return [self._link.run(), self._renewal.run(), self._scrubber.run(), self._store.space.watch(), stop.wait()]
 
     async def close(self) -> None:
         """Stop all parts, the outermost first."""
@@ -347,7 +351,8 @@ class NodeDaemon:
             cpus=self._room.cpus,
             memory=self._room.memory,
             cordoned=self._room.cordoned,
-            disk_free=self._store.free_bytes(),
+            disk_free=self._store.space.to_be_had(),
+            disk_size=self._store.space.size(),
             workers=self._tasks.workers,
             running=self._tasks.running,
             stored_bytes=self._store.stored_bytes,
@@ -470,7 +475,8 @@ def _shown(status: control_plane_pb2.NodeStatus) -> tuple[object, ...]:
     """What of a status is news when it has changed."""
     room = (status.cpus, status.memory, status.cordoned)
     scrubbed = (int(status.scrub.ended), status.scrub.damaged)
-    return (*room, status.workers, status.running, *news_of(status.tiers), *scrubbed)
+    disk = (coarse(status.disk_free), status.disk_size)
+    return (*room, status.workers, status.running, *news_of(status.tiers), *disk, *scrubbed)
 
 
 def _proto_task(key: tuple[str, str, bytes, int]) -> node_pb2.TaskKey:

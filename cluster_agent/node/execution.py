@@ -14,7 +14,7 @@ import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster_agent.data.base import UnitKey
@@ -35,6 +35,8 @@ from wire.digests import unit_id
 _DISK_CHECK_SECONDS = 1.0
 _MOST_OUTPUTS = 60_000  # that a result can tell of: a message has at most 16 MiB
 _MEGABYTE = 1 << 20
+_NOT_OF_DISK = frozenset(("timeout", "memory", "lost", "data"))
+FULL = "full"  # the kind of failure of who meets a full disk: it has done nothing wrong, and waits for room
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Execution:
         try:
             directory = self._directories.make(self.assignment.key)
         except (DataError, OSError) as error:
-            return Outcome("disk", f"the task's directory could not be made: {error}")
+            outcome = outcome_of(error)
+            return replace(outcome, message=f"the task's directory could not be made: {error}")
         try:
             return await self._within(directory)
         finally:
@@ -102,7 +105,7 @@ class Execution:
                 await unpack_input(packed, self._around.store, self.assignment.key)
             if self.worker is None:
                 return await self._built_in(directory)
-            outcome = await self._work(self.worker, directory)
+            outcome = self._judged(await self._work(self.worker, directory))
             if not outcome.kind:
                 await self._collect(directory)
         except (DataError, OSError) as error:
@@ -110,6 +113,16 @@ class Execution:
         finally:
             if directory.writing is not None:
                 directory.writing.end()
+        return outcome
+
+    def _judged(self, outcome: Outcome) -> Outcome:
+        """A task that failed for want of disk and has no limit of its own met a full disk, whoever filled that."""
+        if not outcome.kind or outcome.kind in _NOT_OF_DISK:
+            return outcome
+        limited = self.assignment.work.resources.disk > 0
+        if (outcome.kind == "disk" and not limited) or self._around.store.space.is_crammed():
+            free = self._around.store.space.free()
+            return replace(outcome, kind=FULL, message=f"{outcome.message} ({free} bytes of its node's disk were left)")
         return outcome
 
     # ----------------------------------------------------------------------------------------------------- workers
@@ -217,10 +230,15 @@ def outcome_of(error: DataError | OSError) -> Outcome:
     if isinstance(error, WrongContentError):
         return Outcome("content", str(error))
     if isinstance(error, NoSpaceError):
-        return Outcome("disk", str(error))
+        return Outcome(FULL, str(error))
     if isinstance(error, DataError):
         return Outcome("data", str(error))
-    return Outcome("disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal", str(error))
+    return Outcome(FULL if is_full(error) else "internal", str(error))
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the node's disk has no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def result_of(assignment: Assignment, given: Given, outcome: Outcome, outputs: Sequence[Output]) -> Result:

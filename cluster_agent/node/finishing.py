@@ -17,6 +17,7 @@ import msgspec
 
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node.core import NodeCore
+from cluster_agent.node.execution import FULL, is_full
 from cluster_agent.node.messages import TaskKey
 from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.sharing import Sharing
@@ -153,6 +154,7 @@ class Finishing:
 def _unsaved(ending: _Ending, error: OSError) -> _Ending:
     """The disk has not taken what a task made."""
     task, result, _ = ending.done
-    failure = result.failure or Failure("disk", f"the store could not be synced: {error}")
+    kind = FULL if is_full(error) else "disk"
+    failure = result.failure or Failure(kind, f"the store could not be synced: {error}")
     failed = msgspec.structs.replace(result, outputs=(), failure=failure, bytes_out=0, followed=False)
     return _Ending(Done(task, failed), [])

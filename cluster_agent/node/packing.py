@@ -52,7 +52,7 @@ async def packed_output(made: Made, store: DiskStore, task: TaskKey) -> AsyncIte
 
 async def keep_part(directory: Path, store: DiskStore, key: UnitKey) -> Content:
     """Make a directory of a dataset a unit in the store. NoDirectoryError if it can't be one; DataError, OSError."""
-    store.check_space(await asyncio.to_thread(bytes_below, directory))
+    store.space.check(await asyncio.to_thread(bytes_below, directory))
     try:
         async with _packed(directory, store, f"{key.unit.hex()}.part") as archive:
             return await store.commit(archive, key)

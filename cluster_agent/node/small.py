@@ -344,14 +344,16 @@ class SmallTasks:
         path = made.path
         size = path.stat().st_size
         if size > SMALL:
-            self._store.check_space(size)
+            self._store.space.check(size)
             path = self._store.partial / f"{unit.hex()}.{key.attempt}"
             try:
                 await asyncio.to_thread(shutil.copyfile, made.path, path)
-            except OSError:
+                content = await self._store.commit(path, UnitKey(key.namespace, key.run, unit))
+            except (DataError, OSError):
                 path.unlink(missing_ok=True)
                 raise
-        content = await self._store.commit(path, UnitKey(key.namespace, key.run, unit))
+        else:
+            content = await self._store.commit(path, UnitKey(key.namespace, key.run, unit))
         return Output(made.port, made.index, UnitInfo(unit, content.digest, content.size, name=made.name))
 
     async def _kill(self, busy: Busy, key: TaskKey) -> None:

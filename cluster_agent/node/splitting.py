@@ -2,14 +2,15 @@
 
 What the thread has made meanwhile is taken together: small parts go into the journal with one write, all are synced
 with one wait where that is asked for, and told with one call. The thread is at most `_AHEAD` lists of parts ahead of
-the store, so that a large input does not fill the disk twice.
+the store, so that a large input does not fill the disk twice. And it waits in the middle while less of the disk is free
+than the order says: what reads the parts makes room for more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +27,7 @@ from workflow.formats import HEADED, TEXTUAL, plain_name, split_format
 
 PORT = "out"
 _AHEAD = 16
+_LOOK_SECONDS = 0.5  # a thread that waits for space notices that it is stopped
 _PART_BYTES = 8 << 20  # of a part whose size nobody has told
 
 
@@ -47,13 +49,17 @@ async def split(
         enter = _Entering(key, port, len(made), unit.name, store)
         try:
             spec = spec_of(assignment, unit)
-            cutting = _Cutting(place, spec, _folder(directory, spec, unit.size), store.small, executor)
+            cutting = _Cutting(place, spec, _folder(directory, spec, unit.size), store, order.leave, executor)
             try:
                 async for parts in cutting.lists():
-                    outputs = [await enter.part(part) for part in parts]
-                    await store.durable()
-                    made += outputs
-                    tell(outputs)
+                    while parts:
+                        outputs = [await enter.part(part) for part in _that_fit(parts, store, order.leave)]
+                        await store.durable()
+                        made += outputs
+                        if outputs:
+                            tell(outputs)
+                        if parts:  # those that were told are read, and freed, meanwhile
+                            await store.space.wait_for(order.leave)
             finally:
                 await cutting.end()
         except WrongContentError as error:
@@ -61,6 +67,12 @@ async def split(
             raise WrongContentError(f"{unit.name or unit.id.hex()}: {error}") from error
         store.find(source)  # or it was written to while it was cut
     return made
+
+
+def _that_fit(parts: list[Part], store: DiskStore, leave: int) -> Iterator[Part]:
+    """Take those from the front for which the store has room, one after the other."""
+    while parts and (not leave or store.space.free() >= leave):
+        yield parts.pop(0)
 
 
 def _folder(directory: TaskDirectory, spec: SplitSpec, size: int) -> Callable[[], Path]:
@@ -100,12 +112,19 @@ class _Cutting:
     """A file that a thread cuts. Iterate `lists`, then `end` it in any case."""
 
     def __init__(
-        self, source: Path, spec: SplitSpec, folder: Callable[[], Path], small: int, executor: Executor
+        self,
+        source: Path,
+        spec: SplitSpec,
+        folder: Callable[[], Path],
+        store: DiskStore,
+        leave: int,
+        executor: Executor,
     ) -> None:
         self._source = source
         self._spec = spec
         self._folder = folder
-        self._small = small
+        self._store = store
+        self._leave = leave
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
         self._room = threading.Semaphore(_AHEAD)
@@ -140,13 +159,27 @@ class _Cutting:
 
     def _cut(self) -> None:
         try:
-            for parts in make_parts(self._source, self._spec, self._folder, self._stopped.is_set, self._small):
+            for parts in make_parts(self._source, self._spec, self._folder, self._stopped.is_set, self._store.small):
                 self._room.acquire()
                 if self._stopped.is_set():
                     return
                 self._loop.call_soon_threadsafe(self._made.put_nowait, parts)
+                self._wait_for_space()
         finally:
             self._loop.call_soon_threadsafe(self._made.put_nowait, None)
+
+    def _wait_for_space(self) -> None:
+        """Go on when the disk has as much left as it must."""
+        if not self._leave or self._store.space.free() >= self._leave:
+            return
+        waiting = asyncio.run_coroutine_threadsafe(self._store.space.wait_for(self._leave), self._loop)
+        while not self._stopped.is_set():
+            try:
+                waiting.result(_LOOK_SECONDS)
+                return
+            except TimeoutError:
+                continue
+        waiting.cancel()
 
 
 class _Entering:

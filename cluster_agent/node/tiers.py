@@ -18,7 +18,7 @@ def tiers_of(store: DiskStore, places: SharedPlaces) -> list[StorageTier]:
     found = []
     if store.memory is not None:
         found.append(StorageTier(name="memory", used=store.memory.shelf.used, budget=store.memory.budget))
-    found.append(StorageTier(name="disk", used=store.stored_bytes, budget=store.stored_bytes + store.free_bytes()))
+    found.append(StorageTier(name="disk", used=store.stored_bytes, budget=store.stored_bytes + store.space.free()))
     if store.away is not None:
         found.append(StorageTier(name="objects", used=store.away.used, place=store.away.place))
     found += [StorageTier(name="shared", place=place) for place in sorted(places.names())]

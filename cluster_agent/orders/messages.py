@@ -89,13 +89,15 @@ class Work(Message, frozen=True):
 class Order(Struct, frozen=True):
     """Execute a task: for each input of its work, the units, all of which are in the node's store.
 
-    `parts`: how many a split makes that is to make one for each slot.
+    `parts`: how many a split makes that is to make one for each slot. `leave`: bytes of the disk that a split leaves
+    free, waiting where they are less; 0 = it need not.
     """
 
     task: bytes
     attempt: int
     inputs: tuple[tuple[UnitInfo, ...], ...]
     parts: int = 0
+    leave: int = 0
 
 
 class Orders(Message, frozen=True):

@@ -298,10 +298,10 @@ async def test_many_at_once_are_synced_as_one(store: DiskStore, tmp_path: Path) 
 
 async def test_a_full_disk_is_told_before_bytes_cross(tmp_path: Path) -> None:
     store = file_store(tmp_path / "small", capacity=100)
-    store.check_space(100)
+    store.space.check(100)
     await store.commit(file(tmp_path, bytes(60)), key(1))
     with pytest.raises(NoSpaceError, match="41 bytes don't fit: 40"):
-        store.check_space(41)
+        store.space.check(41)
     await store.close()
 
 

@@ -123,9 +123,9 @@ async def test_the_cache_gives_way_when_the_disk_is_needed_what_was_used_longest
     assert before == 8 * 2_000
     wanted = CAPACITY - before + 3_000
     with pytest.raises(NoSpaceError):
-        kept.store.check_space(wanted)
+        kept.store.space.check(wanted)
     await kept.cache.close()
-    kept.store.check_space(wanted)
+    kept.store.space.check(wanted)
     assert await kept.take(digests[0])
     assert not await kept.take(digests[1])
     await kept.close()

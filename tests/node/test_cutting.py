@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import os
 
+import msgspec
 import pytest
 
+from cluster_agent.orders.messages import Frees
+from tests.fixtures import words
 from tests.node.cluster import Cluster, Node, content, given, merger, order, source, splitter
 
 TABLE = b'id,text\n1,"a\nb"\n2,c\n3,"d, ""e"""\n'
@@ -113,3 +116,25 @@ async def test_a_unit_that_the_disk_has_damaged_is_not_taken_for_a_wrong_file(ed
     failure = (await edge.agent.result(task.key)).failure
     assert failure is not None
     assert failure.kind == "data", failure
+
+
+async def test_a_split_waits_in_the_middle_while_its_disk_is_short_and_goes_on_as_parts_go(
+    edge: Cluster,
+) -> None:
+    """The file is several times as large as the store: whoever reads the parts frees them."""
+    await edge.start(disk=200_000)
+    unit = await source(edge, "large.bin", os.urandom(1_000_000))
+    task = order("s", splitter(size=50_000, format="bytes"), inputs=[given("in", unit, kind="")], outputs=["out"])
+    split = words.Task(task.start, msgspec.structs.replace(task.order, leave=60_000))
+    edge.agent.start(split)
+    freed = heard = 0
+    while freed < 20:
+        produced = await edge.agent.hear("produced", after=heard)
+        heard += 1
+        freed += len(produced.outputs)
+        edge.agent.order([Frees("default", "run1", tuple(output.unit.id for output in produced.outputs))])
+    result = await edge.agent.result(split.key)
+    assert result.failure is None
+    assert len(result.outputs) == freed == 20
+    fullest = max(status.stored_bytes for status in edge.agent.all("status"))
+    assert fullest <= 150_000, "what must be left was left"

@@ -137,6 +137,23 @@ async def test_a_command_that_writes_a_file_too_large_is_told_as_that(edge: Clus
     assert (await failure_of(edge, task)).kind == "disk"
 
 
+async def test_an_output_that_finds_no_room_is_not_the_tasks_fault(edge: Cluster) -> None:
+    node = await edge.start(disk=50_000)
+    task = order("dd", command("dd", "if=/dev/zero", "of={out.x}", "bs=100k", "count=1"), outputs=["x"])
+    failure = await failure_of(edge, task)
+    assert failure.kind == "full"
+    assert "the store may take 50000 more" in failure.message
+    await wait_until(lambda: not list((node.state / "tasks").glob("run1/*")))
+
+
+async def test_a_program_that_says_that_the_disk_is_full_has_met_a_full_disk(edge: Cluster) -> None:
+    await edge.start()
+    task = order("says", command("sh", "-c", "echo 'sort: write failed: No space left on device' >&2; exit 2"))
+    failure = await failure_of(edge, task)
+    assert failure.kind == "full"
+    assert "bytes of its node's disk were left" in failure.message
+
+
 async def test_a_worker_killed_from_outside_is_lost_and_the_next_task_gets_another(
     edge: Cluster, tmp_path: Path
 ) -> None:

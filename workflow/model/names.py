@@ -24,7 +24,7 @@ _STEP_USE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})@([A-Za-z0-9][A-Za-z0-9._-]{0,
 _WHOLE_PARAMETER = re.compile(r"param\.([A-Za-z_][A-Za-z0-9_]{0,62})")
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 _FORMAT = re.compile(r"(?=.{1,32}$)[A-Za-z0-9]+(\.[A-Za-z0-9]+)*")
-_MISHAP = re.compile(r"exit(:[0-9]{1,3})?|exception|timeout|memory|disk|output|start|lost|data")
+_MISHAP = re.compile(r"exit(:[0-9]{1,3})?|exception|timeout|memory|disk|output|start|lost|data|full")
 _SECRET = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,253}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LARGEST_INTEGER = 2**63
@@ -78,7 +78,8 @@ _A_PARAMETER = Takes("a parameter of the workflow", "param.NAME")
 _A_FUNCTION = Takes("a Python function", "module:function")
 _A_FORMAT = Takes("a format", "csv")
 _A_MISHAP = Takes(
-    "a kind of failure (exit, exit:CODE, exception, timeout, memory, disk, output, start, lost or data)", "exit:75"
+    "a kind of failure (exit, exit:CODE, exception, timeout, memory, disk, output, start, lost, data or full)",
+    "exit:75",
 )
 _A_SECRET = Takes("the key of a secret", "password")
 _A_VARIABLE = Takes("a variable's name", "MY_NAME")

@@ -151,7 +151,7 @@ class Taking:
             if len(data) <= self._store.small:
                 self._store.put(wanted.key, data, wanted.digest)
                 return True
-            self._store.check_space(len(data))
+            self._store.space.check(len(data))
             await asyncio.to_thread(path.write_bytes, data)
             return await self._committed(wanted, path)
         except (DataError, OSError) as error:
@@ -164,7 +164,7 @@ class Taking:
         path = self._path(wanted)
         try:
             async with self._slots:
-                self._store.check_space(wanted.size)
+                self._store.space.check(wanted.size)
                 began = time.monotonic()
                 await wanted.store.get(wanted.name, path)
                 if await asyncio.to_thread(content_digest, path) != wanted.digest:

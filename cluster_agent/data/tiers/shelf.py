@@ -28,16 +28,23 @@ from cluster_agent.data.trash import Trash, empty
 
 
 class Shelf:
-    """The files below `root`; `touched` is told what a power failure could take. Used from the event loop only."""
+    """The files below `root`; `touched` is told what a power failure could take, `grew` when
+    room was made. Used from the event loop only."""
 
-    def __init__(self, root: Path, executor: Executor, touched: Callable[[Path, Path], None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        executor: Executor,
+        touched: Callable[[Path, Path], None],
+        grew: Callable[[], None] = lambda: None,
+    ) -> None:
         self.root = root
         self.partial = root / "partial"
         self.used = 0  # bytes that are ours
         self.contents: dict[Content, None] = {}  # what was not used for longest first
         self._touched = touched
         self._numbers = itertools.count()
-        self._trash = Trash(root / "trash", executor)
+        self._trash = Trash(root / "trash", executor, grew)
         for name in ("content", "units", "partial", "held"):
             (root / name).mkdir(parents=True, exist_ok=True)
         empty(root / "held")

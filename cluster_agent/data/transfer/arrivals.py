@@ -205,7 +205,7 @@ class Arrivals:
         arrival = self._by_digest.get(digest)
         if arrival is None:
             try:
-                self._store.check_space(size)
+                self._store.space.check(size)
             except DataError as error:
                 self._arrived(Arrived(key, error=str(error)))
                 return None

@@ -34,7 +34,7 @@ def kind_of_end(exited: Exit, said: str, spec: WorkerSpec) -> str:
     """The kind of failure of a program that has ended otherwise than well, having said this at last."""
     if exited.signal == signal.SIGKILL:
         return "lost"
-    if exited.signal == signal.SIGXFSZ or (spec.disk and _NO_SPACE.search(said)):
+    if exited.signal == signal.SIGXFSZ or _NO_SPACE.search(said):
         return "disk"
     if spec.memory and (_NO_MEMORY.search(said) or exited.peak_memory >= spec.memory):
         return "memory"
