@@ -99,9 +99,12 @@ def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[st
     caches = any(progress.cached for fragment in run.fragments.values() for progress in fragment.steps)
     if caches:
         columns.append(">CACHED")
+    waits = any(progress.waits_for for fragment in run.fragments.values() for progress in fragment.steps)
+    if waits:
+        columns.append("WAITS FOR")
     rows = []
     for step, cluster, progress in progress_of(run, (step.step for step in plan.steps)):
-        if is_built_in(step):
+        if is_built_in(step) and not progress.waits_for:
             continue
         state = "closed" if progress.closed else "open"
         row = [step, cluster, str(progress.waiting), str(progress.running), str(progress.done), str(progress.failed)]
@@ -112,6 +115,8 @@ def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[st
             row.append(str(progress.skipped + progress.given_up))
         if caches:
             row.append(str(progress.cached))
+        if waits:
+            row.append(progress.waits_for or "-")
         rows.append(row)
     return columns, rows
 

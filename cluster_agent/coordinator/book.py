@@ -50,6 +50,7 @@ class Policy(msgspec.Struct, frozen=True):
     ahead_seconds: float = 0.05  # a node is given work for so long ahead of its room
     ahead_most: int = 256  # but at most so many times its room
     lacking_after: float = 10.0  # a step that no node can hold fails its run after so long
+    stuck_after: float = 60.0  # a run that waits for disk fails when nothing was done for so long, and nothing can be
     no_node_after: float = 60.0  # a run on a cluster that never had a node fails after so long
     lost_bound: int = 20  # attempts that ended without the step's fault
     source_attempts: int = 3
@@ -99,6 +100,8 @@ class Book:
         self.actions: list[Action] = []
         self.due: dict[RunKey, LiveRun] = {}  # runs to be settled at the end of the batch
         self.hungry: dict[RunKey, LiveRun] = {}  # runs with tasks that wait for a node
+        self.awaited: dict[tuple[RunKey, bytes], int] = {}  # unit that was accepted and has no node yet -> bytes
+        self.asked: dict[RunKey, LiveRun] = {}  # runs of which units are offered that have no place here yet
         self.frees: dict[str, dict[RunKey, list[bytes]]] = {}  # node -> units
         self.unshares: dict[tuple[str, RunKey], list[bytes]] = {}  # shared place, run -> units
         self.acks: dict[str, dict[RunKey, list[tuple[bytes, int]]]] = {}  # node -> (task, attempt)
@@ -238,6 +241,8 @@ class Book:
         self.due.clear()
         self.stirred.clear()
         self.hungry.clear()
+        self.asked.clear()
+        self.awaited.clear()
         self._changed.clear()
         for live in self.lives.values():
             live.released.clear()

@@ -116,6 +116,7 @@ def apply_committed(book: Book, record: records.Committed) -> None:
     elif task.id in live.requeued:
         live.unready(task)
     task.state = DONE
+    live.needs.pop(task.id, None)
     if live.run.known:
         remembering.executed(book, live, task.id, record.node)
     made = make(

@@ -57,6 +57,7 @@ from cluster_agent.coordinator import (
     sharing,
     sources,
     state,
+    stuck,
     surrendering,
     tainting,
     telling,
@@ -73,6 +74,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.DesiredChanged: ending.on_desired,
     messages.NodeJoined: nodes.on_joined,
     messages.NodeChanged: nodes.on_changed,
+    messages.DiskTold: nodes.on_disk,
     messages.NodeLost: nodes.on_lost,
     messages.NodeSaid: results.on_said,
     messages.PoolTold: pooling.on_told,
@@ -108,6 +110,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "node": nodes.on_lost_due,
     "lacking": placement.on_lacking,
     "no-node": placement.on_no_node,
+    "stuck": stuck.on_due,
     "pool": pooling.on_due,
     "look": foreseeing.on_due,
     "load": telling.on_due,
@@ -153,6 +156,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.OutReleased: offering.apply_out_released,
     records.OfferTaken: receiving.apply_offer_taken,
     records.OfferDropped: receiving.apply_offer_dropped,
+    records.OfferHeld: receiving.apply_offer_held,
     records.GrantTaken: receiving.apply_grant_taken,
     records.FetchPlaced: fetching.apply_fetch_placed,
     records.Fetched: fetching.apply_fetched,
@@ -221,7 +225,9 @@ class Coordinator:
             retaining.watch(book, live)
             expiring.resume(book, live)
             offering.resume(book, live)
+            receiving.resume(book, live)
             placement.expect_nodes(book, live)
+            stuck.resume(book, live)
             book.touch(live)
         for name in {**book.nodes, **book.state.incarnations}:
             book.nodes[name].lost_at = now
@@ -245,11 +251,13 @@ class Coordinator:
                 ending.end_if_due(book, live)
             if live.waiting:
                 book.hungry[key] = live
+        receiving.answer_all(book)
         reserving.say_freed(book)
         nodes.tell_gathered(book)
         sharing.tell_gathered(book)
         placement.dispatch(book)
         deadlines.watch_queues(book)
+        stuck.watch(book)
         pooling.look_after(book)
         ordering.say_all(book)
         telling.look_after(book)

@@ -237,6 +237,10 @@ def stop_work(book: Book, live: LiveRun) -> None:
         waiting.clear()
     for sought in (live.formed, live.sought, live.sought_units):
         sought.clear()
+    for lacking in (live.short, live.needs, live.unanswered):
+        lacking.clear()
+    for coming in [coming for coming in book.awaited if coming[0] == live.key]:
+        del book.awaited[coming]
     live.batches.clear()
     live.pending_parts.clear()
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import commands, loads, mending, ordering, records, remembering, sharing
+from cluster_agent.coordinator import commands, disks, loads, mending, ordering, records, remembering, sharing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.grouping import deliver
@@ -47,7 +47,7 @@ def cross(book: Book, live: LiveRun, unit: Unit) -> None:
         node = (live.run.incoming[twin].node if twin in live.run.incoming else "") if twin else ""
         if twin and not node:
             node = live.run.units[twin].copies[0]
-        node = node or emptiest(book)
+        node = node or emptiest(book, unit.size)
         if not node:
             return  # the first node that joins gets it
         book.commit(records.FetchPlaced(live.key, unit.id, node))
@@ -110,13 +110,21 @@ def _twin(live: LiveRun, unit: Unit) -> bytes:
     return first
 
 
-def emptiest(book: Book) -> str:
-    """The connected node with the least work and the fewest bytes on their way; none that is cordoned, if it can be."""
+def emptiest(book: Book, size: int) -> str:
+    """The connected node with the least work and the fewest bytes on their way; none that is cordoned or whose disk is
+    full, if it can be."""
     here = [node for node in book.nodes.values() if node.connected]
     if not here:
         return ""
     return min(
-        here, key=lambda node: (node.cordoned, node.used_cpus / (node.cpus or 1.0), node.fetching, node.name)
+        here,
+        key=lambda node: (
+            node.cordoned,
+            node.disk_size > 0 and disks.left(book, node) < size,
+            node.used_cpus / (node.cpus or 1.0),
+            node.fetching,
+            node.name,
+        ),
     ).name
 
 
@@ -273,6 +281,15 @@ def _try_again(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> None
     book.wake(book.now + book.policy.wait(fetch.tries), "fetch", live.key, event.unit, event.node)
 
 
+def disk_grew(book: Book, node: str) -> None:
+    """A node's disk has more room: what it did not take for want of that is brought again."""
+    for live in book.lives.going.values():
+        for fetch in [
+            fetch for fetch in live.fetches.values() if fetch.node == node and fetch.tries and not fetch.said
+        ]:
+            say(book, live, fetch)
+
+
 def on_due(book: Book, run: RunKey, unit: bytes, node: str) -> None:
     """A fetch that failed is to be tried again."""
     live = book.lives.get(run)
@@ -285,7 +302,10 @@ def on_due(book: Book, run: RunKey, unit: bytes, node: str) -> None:
 
 def apply_fetch_placed(book: Book, record: records.FetchPlaced) -> None:
     """See records."""
-    book.lives[record.run].run.incoming[record.unit].node = record.node
+    live = book.lives[record.run]
+    live.run.incoming[record.unit].node = record.node
+    if record.node:
+        book.awaited.pop((live.key, record.unit), None)
 
 
 def apply_fetched(book: Book, record: records.Fetched) -> None:

@@ -23,6 +23,7 @@ def end_use(book: Book, live: LiveRun, edge: Edge, unit: Unit) -> None:
         del incoming.edges[edge.index]
         if not incoming.edges:
             del live.run.incoming[unit.id]
+            book.awaited.pop((live.key, unit.id), None)
         unit.released += (edge.index,)
         live.released.append((incoming.sender(edge.index), edge.index, unit.id))
     drop_use(book, live, unit)

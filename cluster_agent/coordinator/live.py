@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import model_pb2, peer_pb2
+from cluster_agent.coordinator import footprint
 from cluster_agent.coordinator.claims import Hold
+from cluster_agent.coordinator.footprint import Need
 from cluster_agent.coordinator.fragment import CROSS, Graph, Step
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import (
@@ -44,10 +46,14 @@ class Node:
     cpus: float = 0.0
     memory: int = 0
     cordoned: bool = False
+    disk_free: int = 0  # bytes, as it said last
+    disk_size: int = 0  # 0 = not told
+    promised: int = 0  # bytes that the tasks which it was given are expected to take
+    full: bool = False  # a task that makes it fuller was held back
     place: Place = field(default_factory=lambda: Place("", ""))
     used_cpus: float = 0.0
     used_memory: int = 0
-    tasks: dict[tuple[RunKey, bytes], None] = field(default_factory=dict)
+    tasks: dict[tuple[RunKey, bytes], int] = field(default_factory=dict)  # -> bytes that it was promised
     running: dict[str, int] = field(default_factory=dict)  # definition -> tasks that it was given
     works: set[int] = field(default_factory=set)  # numbers of the works that it was told since it joined
     fetching: int = 0  # bytes that were sent for
@@ -138,10 +144,12 @@ class LiveRun:
         "header",
         "key",
         "lacking",
+        "leaves",
         "look_asked",
         "looks_until",
         "measured",
         "missing",
+        "needs",
         "offered",
         "owed",
         "parked",
@@ -158,6 +166,7 @@ class LiveRun:
         "run",
         "sent",
         "serving",
+        "short",
         "sides",
         "silent",
         "sought",
@@ -167,7 +176,9 @@ class LiveRun:
         "starved",
         "stock",
         "strays",
+        "stuck_at",
         "twins",
+        "unanswered",
         "unclosed",
         "waiting",
         "watched",
@@ -221,6 +232,11 @@ class LiveRun:
         self.spurned: set[bytes] = set()  # units that were fetched for tasks that are executed all the same
         self.serving: dict[bytes, Serving] = {}  # tasks of other clusters whose result is looked for on a node
         self.lacking: set[int] = set()  # steps that no node can hold
+        self.short: dict[int, tuple[str, ...]] = {}  # step whose tasks wait for disk -> nodes that have none for them
+        self.leaves: dict[tuple[int, str], int] = {}  # (split, node) -> bytes of the disk that it was told to leave
+        self.needs: dict[bytes, Need] = {}  # of tasks that have met a full disk
+        self.unanswered: dict[tuple[int, bytes], None] = {}  # (edge, unit) that are offered, and wait for disk here
+        self.stuck_at: tuple[int, ...] | None = None  # what had been done when it was seen to stand still, see stuck
         self.twins: dict[bytes, list[bytes]] = {}  # unit on its way here -> others of the same content
         self.contents: dict[bytes, bytes] = {}  # digest -> first unit of that content that came from elsewhere
         self.works: dict[tuple[int, bool], int] = {}  # (step, may the node go on by itself) -> number of the work
@@ -416,14 +432,16 @@ def take_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     hold = node.holds.get(live.key)
     if hold is not None:
         hold.used.add(step.cpus, step.memory)
-    node.tasks[live.key, task.id] = None
+    promised = footprint.promised(live, task, node.name)
+    node.promised += promised
+    node.tasks[live.key, task.id] = promised
 
 
 def give_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     """The task is not on its node any more."""
     node = nodes[task.node]
     step = live.graph.steps[task.step]
-    del node.tasks[live.key, task.id]
+    node.promised -= node.tasks.pop((live.key, task.id))
     node.running[step.definition] -= 1
     hold = node.holds.get(live.key)
     if hold is not None:

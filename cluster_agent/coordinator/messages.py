@@ -88,6 +88,8 @@ class NodeJoined(Struct, frozen=True):
     cordoned: bool = False  # it takes no new tasks
     places: tuple[str, ...] = ()  # shared ones that it reaches
     shared: tuple[RunKey, ...] = ()  # runs of which it has put something into one, and not swept it since
+    disk_free: int = 0
+    disk_size: int = 0  # 0 = it has not told
 
 
 class NodeChanged(Struct, frozen=True):
@@ -97,6 +99,14 @@ class NodeChanged(Struct, frozen=True):
     cpus: float
     memory: int
     cordoned: bool
+
+
+class DiskTold(Struct, frozen=True):
+    """A node's store may take so many bytes more, of so many in all."""
+
+    node: str
+    free: int
+    size: int
 
 
 class NodeLost(Struct, frozen=True):
@@ -262,6 +272,7 @@ Event = (
     | DesiredChanged
     | NodeJoined
     | NodeChanged
+    | DiskTold
     | NodeLost
     | NodeSaid
     | PoolTold

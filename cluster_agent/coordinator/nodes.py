@@ -30,7 +30,7 @@ from cluster_agent.coordinator import (
 )
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun, Node
-from cluster_agent.coordinator.messages import NodeChanged, NodeJoined, NodeLost, RunKey
+from cluster_agent.coordinator.messages import DiskTold, NodeChanged, NodeJoined, NodeLost, RunKey
 from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING, Unit
 from cluster_agent.orders.messages import Acks, Failure, Frees
 from wire.lines import CACHE
@@ -50,6 +50,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     node.incarnation = event.incarnation
     node.stream = event.stream
     node.cpus, node.memory, node.cordoned = event.cpus, event.memory or NO_LIMIT, event.cordoned
+    node.disk_free, node.disk_size = event.disk_free, event.disk_size
     node.place = event.place
     sharing.joined(node, event.places)
     sharing.tell_places(book)
@@ -116,6 +117,16 @@ def on_changed(book: Book, event: NodeChanged) -> None:
         pooling.resize(book, definition)
     for live in book.lives.going.values():
         book.touch(live)
+
+
+def on_disk(book: Book, event: DiskTold) -> None:
+    """A node's disk has other room than before."""
+    node = book.nodes[event.node]
+    if node.connected:
+        grew = event.free > node.disk_free
+        node.disk_free, node.disk_size = event.free, event.size
+        if grew:
+            fetching.disk_grew(book, event.node)
 
 
 def _reconcile_ended(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:

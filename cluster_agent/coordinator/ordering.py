@@ -5,9 +5,9 @@ What all tasks of a step have in common is its *work*. A node is told it once a 
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import commands, following
+from cluster_agent.coordinator import commands, disks, following
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import Step
+from cluster_agent.coordinator.fragment import SPLIT, Step
 from cluster_agent.coordinator.live import LiveRun, Node, unit_info
 from cluster_agent.coordinator.state import Task
 from cluster_agent.orders.messages import Order, Work
@@ -20,7 +20,7 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
         return
     if step.start_timeout:
         book.wake(book.now + step.start_timeout, "start", live.key, task.id, task.attempt)
-    number = name_work(book, live, step, node, follow=following.may_follow(live, task, node))
+    number = name_work(book, live, step, node, follow=following.may_follow(book, live, task, node))
     by_work = book.orders.get(task.node)
     if by_work is None:
         by_work = book.orders[task.node] = {}
@@ -29,7 +29,10 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
         orders = by_work[number] = []
     units = live.run.units
     inputs = tuple([tuple([unit_info(units[unit]) for unit in ids]) for ids in live.inputs(task)])
-    orders.append(Order(task.id, task.attempt, inputs, task.parts))
+    leave = 0
+    if step.kind == SPLIT:
+        leave = live.leaves[step.index, node.name] = disks.leaves(book, live, step, node)
+    orders.append(Order(task.id, task.attempt, inputs, task.parts, leave))
 
 
 def name_work(book: Book, live: LiveRun, step: Step, node: Node, *, follow: bool) -> int:

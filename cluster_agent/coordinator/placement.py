@@ -14,6 +14,7 @@ from typing import Final
 
 from cluster_agent.coordinator import (
     attempts,
+    disks,
     fetching,
     holding,
     ordering,
@@ -22,11 +23,12 @@ from cluster_agent.coordinator import (
     pressure,
     records,
     sharing,
+    stuck,
     tainting,
 )
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
-from cluster_agent.coordinator.fragment import Step
+from cluster_agent.coordinator.fragment import SPLIT, Step
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import Task
@@ -106,11 +108,16 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
         task = live.run.tasks[queue[0]]
         if held_back and not task.remake:
             break
-        node = _choose(book, live, step, task, nodes)
+        able = disks.able(book, live, step, task, nodes)
+        if not able:
+            break
+        node = _choose(book, live, step, task, able)
         if node is None:
             live.unready(task)
             continue
         book.commit(records.Assigned(live.key, task.id, node.name, parting.parts(book, live, step, task)))
+        if step.kind == SPLIT and node.disk_size:
+            stuck.look_after(book, live)  # it may wait in the middle
         if node.holds:
             preempting.make_way(book, live, node)
         send(book, live, step, task)
@@ -123,6 +130,7 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
             nodes.remove(node)
     if not queue:
         live.starved.pop(step.index, None)
+        live.short.pop(step.index, None)
     return served
 
 
@@ -163,7 +171,7 @@ def begins_at_once(book: Book, live: LiveRun, step: Step, node: Node, before: in
     """Whether a task of the step would begin on the node at once, and nowhere sooner, behind so many others."""
     if pressure.holds_back(book, live, step) or (book.no_execute and not tainting.begins(book, step)):
         return False
-    if (node.holds or step.pool_max) and (before or book.claims):
+    if disks.is_short(book, node) or ((node.holds or step.pool_max) and (before or book.claims)):
         return False
     if step.pool_max and sum(each.running.get(step.definition, 0) for each in book.nodes.values()) >= step.pool_max:
         return False

@@ -4,13 +4,17 @@ From the offer on the unit is known and held, so that its bytes come once for al
 sender may take it back. While a link is cut a unit may come to be offered by two clusters: by one that has given it to
 another since, and by that one. Which of the two is late nobody can tell before one is taken back, or granted; so both
 are kept, and each is answered. Each word leaves with the record that makes it true, and is understood when heard twice.
+What no disk here has room for is accepted when one has, and stays with its sender until then (see `disks`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import broadcasting, fetching, mending, records, remembering
+from cluster_agent.coordinator import broadcasting, disks, fetching, mending, records, remembering
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.freeing import drop_use
 from cluster_agent.coordinator.live import LiveRun, info_of
 from cluster_agent.coordinator.messages import Place
@@ -42,11 +46,11 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
     others = known is not None and known.digest != info.digest
     placed = incoming is not None and not incoming.place.known and place.known
     book.commit(records.OfferTaken(live.key, edge.index, info, cluster, place, message.forwarded, _made(message)))
-    if state is None or state == ACCEPTED:
-        reply = peer_pb2.PeerMessage.FromString(live.header)
-        reply.accept.edge = message.edge
-        reply.accept.unit = unit.id
-        book.say(live, cluster, reply.SerializeToString())
+    if state is None and not (_next(live, edge) and _has_place(book, live, edge, live.run.units[unit.id])):
+        book.commit(records.OfferHeld(live.key, edge.index, unit.id, held=True))
+    elif state is None or state == ACCEPTED:
+        if edge.index not in live.run.incoming[unit.id].held:
+            _accept(book, live, edge, live.run.units[unit.id], [cluster])
     elif state == OURS or not live.run.units[unit.id].copies:
         mending.found_again(book, live, live.run.units[unit.id], anew=others or placed)
 
@@ -56,6 +60,65 @@ def _made(message: peer_pb2.Offer) -> records.Made | None:
         return None
     outputs = tuple(Output(each.port, each.index, info_of(each.unit)) for each in message.made.outputs)
     return records.Made(message.made.contents, outputs)
+
+
+def _next(live: LiveRun, edge: Edge) -> bool:
+    """Nothing that was offered before waits; but what is read beside others overtakes those: they wait for it."""
+    return edge.side or not live.unanswered
+
+
+def _has_place(book: Book, live: LiveRun, edge: Edge, unit: Unit) -> bool:
+    if unit.copies or (live.key, unit.id) in book.awaited or live.run.incoming[unit.id].node:
+        return True  # its bytes are here, or come for another edge
+    return disks.takes_in(book, live, edge, unit.size)
+
+
+def _accept(book: Book, live: LiveRun, edge: Edge, unit: Unit, clusters: Sequence[str]) -> None:
+    """Tell these clusters, which offer a unit, that it may come."""
+    incoming = live.run.incoming[unit.id]
+    if not incoming.node and not unit.copies:
+        book.awaited[live.key, unit.id] = unit.size
+    reply = peer_pb2.PeerMessage.FromString(live.header)
+    reply.accept.edge = edge.id
+    reply.accept.unit = unit.id
+    for cluster in clusters:
+        book.say(live, cluster, reply.SerializeToString())
+
+
+def answer_all(book: Book) -> None:
+    """At the end of a batch: accept what has a place now."""
+    for key, live in list(book.asked.items()):
+        _answer(book, live)
+        if not live.unanswered:
+            del book.asked[key]
+
+
+def _answer(book: Book, live: LiveRun) -> None:
+    """Accept what is offered and was not answered, as far as disks have room for it now; in the order of the offers."""
+    blocked = False
+    for index, unit_id in list(live.unanswered):
+        edge = live.graph.edges[index]
+        if (edge.side or not blocked) and _has_place(book, live, edge, live.run.units[unit_id]):
+            book.commit(records.OfferHeld(live.key, index, unit_id, held=False))
+            incoming = live.run.incoming[unit_id]
+            offering = [incoming.sender(index), *incoming.rivals.get(index, ())]
+            _accept(book, live, edge, live.run.units[unit_id], offering)
+        elif not edge.side:
+            blocked = True
+
+
+def resume(book: Book, live: LiveRun) -> None:
+    """After a restart: what waits for an answer does so still, and what was accepted may come."""
+    for unit, incoming in live.run.incoming.items() if live.going else ():
+        for edge in incoming.held:
+            _note_held(book, live, edge, unit)
+        if len(incoming.held) < len(incoming.edges) and not (incoming.node or live.run.units[unit].copies):
+            book.awaited[live.key, unit] = live.run.units[unit].size
+
+
+def _note_held(book: Book, live: LiveRun, edge: int, unit: bytes) -> None:
+    live.unanswered[edge, unit] = None
+    book.asked[live.key] = live
 
 
 def on_grant(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Grant) -> None:
@@ -136,6 +199,18 @@ def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
     book.touch(live)
 
 
+def apply_offer_held(book: Book, record: records.OfferHeld) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    held = live.run.incoming[record.unit].held
+    if record.held:
+        held.append(record.edge)
+        _note_held(book, live, record.edge, record.unit)
+    else:
+        held.remove(record.edge)
+        live.unanswered.pop((record.edge, record.unit), None)
+
+
 def apply_offer_dropped(book: Book, record: records.OfferDropped) -> None:
     """See records."""
     live = book.lives[record.run]
@@ -148,8 +223,12 @@ def apply_offer_dropped(book: Book, record: records.OfferDropped) -> None:
         incoming.turn_to(record.edge, next(iter(rivals)))
         return
     del incoming.edges[record.edge]
+    if record.edge in incoming.held:
+        incoming.held.remove(record.edge)
+        live.unanswered.pop((record.edge, record.unit), None)
     if not incoming.edges:
         del live.run.incoming[record.unit]
+        book.awaited.pop((live.key, record.unit), None)
     drop_use(book, live, live.run.units[record.unit])
     book.touch(live)
 

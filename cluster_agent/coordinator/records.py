@@ -173,7 +173,8 @@ class Committed(Record, frozen=True):
 
 
 class AttemptEnded(Record, frozen=True):
-    """An attempt failed. `counts` = 0: it was never made, 1: not the step's fault, 2: it uses up an attempt."""
+    """An attempt failed. `counts` = 0: it was never made, 1: not the step's fault, 2: it uses up an attempt,
+    3: its node's disk was full, and it waits for room."""
 
     run: RunKey
     task: bytes
@@ -322,6 +323,15 @@ class OfferDropped(Record, frozen=True):
     edge: int
     unit: bytes
     cluster: str = ""
+
+
+class OfferHeld(Record, frozen=True):
+    """No disk here has room for what is offered, and it is not answered; or is now (not `held`)."""
+
+    run: RunKey
+    edge: int
+    unit: bytes
+    held: bool
 
 
 class GrantTaken(Record, frozen=True):
@@ -514,6 +524,7 @@ AnyRecord = (
     | OutReleased
     | OfferTaken
     | OfferDropped
+    | OfferHeld
     | GrantTaken
     | FetchPlaced
     | Fetched

@@ -4,15 +4,15 @@ What the step itself did wrong uses up its attempts, with a wait that grows as t
 be started, since who wrote it waits for that word. A parameter that another step has made, and that is none that the
 step takes, is a reason to stop at once, and so is a file that a splitter or a merger can't read. What happened to it (a
 node or a worker lost, bytes that did not come) does not, up to a bound, so that a broken node can't spin for ever. An
-attempt that a node has given back, because it has no place for it, was never made. The wait is not logged: after a
-restart it begins anew.
+attempt that a node has given back, because it has no place for it, was never made. One that met a full disk waits for
+room there, as long as it takes (see `disks`, `stuck`). The wait is not logged: after a restart it begins anew.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import attempts, mending, records
+from cluster_agent.coordinator import attempts, disks, mending, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.committing import publish_started
 from cluster_agent.coordinator.ending import fail, keep_mishap
@@ -30,6 +30,9 @@ GIVEN_BACK: Final = "room"
 NEVER_MADE: Final = 0
 BLAMELESS: Final = 1
 COUNTED: Final = 2
+WAITED: Final = 3  # for room on a disk: it is shown, and uses up nothing
+
+FULL: Final = "full"  # the node's disk
 
 
 def on_failed(book: Book, live: LiveRun, task: Task, result: Result, failure: Failure) -> None:
@@ -39,6 +42,9 @@ def on_failed(book: Book, live: LiveRun, task: Task, result: Result, failure: Fa
     counts = BLAMELESS if failure.kind in NOT_THE_STEPS_FAULT else COUNTED
     if failure.kind == GIVEN_BACK:
         counts = NEVER_MADE
+    elif failure.kind == FULL:
+        counts = WAITED if book.nodes[task.node].disk_size else BLAMELESS
+        disks.fell_short(live, task, book.nodes[task.node])
     end_attempt(book, live, task, failure, counts)
     if failure.kind == "data":
         mending.distrust(book, live, task)
@@ -78,6 +84,8 @@ def wait_before_next(book: Book, live: LiveRun, task: Task, counts: int) -> floa
     """Seconds until the task may be tried again."""
     if counts == NEVER_MADE:
         return book.policy.settle_after_join
+    if counts == WAITED:
+        return book.policy.first_backoff
     if counts == COUNTED:
         return wait_after(live.graph.steps[task.step], task.id, task.failed)
     return book.policy.wait(task.lost)
@@ -114,6 +122,7 @@ def apply_attempt_ended(book: Book, record: records.AttemptEnded) -> None:
     task.state = RETRYING
     if record.counts != NEVER_MADE:
         task.failure = record.failure
+    if record.counts in (BLAMELESS, COUNTED):
         live.run.steps[task.step].failed += 1
         keep_mishap(book, live, Mishap(step.name, task.id, task.node, record.attempt, record.failure))
         if record.counts == COUNTED:

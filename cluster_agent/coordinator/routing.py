@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from cluster_agent.coordinator import loads, meeting, records, remembering, tainting
+from cluster_agent.coordinator import disks, loads, meeting, records, remembering, tainting
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.expected import FINISH, Expected, preferred
 from cluster_agent.coordinator.fragment import EACH, Edge, Step
@@ -114,7 +114,7 @@ def estimate(book: Book, live: LiveRun, step: Step, cluster: str, size: int, mor
 def _here(book: Book, live: LiveRun, step: Step, size: int) -> Expected:
     ours = loads.here(book)
     fit = loads.expected_of(book, step)
-    open_here = tainting.begins(book, step)
+    open_here = tainting.begins(book, step) and not disks.all_full(book)
     slots = loads.slots(book, live, step) if open_here else 0.0
     waiting = ours.queued.get(step.definition, 0) + ours.busy.get(step.definition, 0)
     queue = max(

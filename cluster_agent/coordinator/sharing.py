@@ -59,7 +59,7 @@ def bring_back(book: Book, live: LiveRun, unit: Unit) -> None:
         return
     fetch = next((fetch for fetch in under_way if book.nodes[fetch.node].connected), None)
     if fetch is None:
-        node = fetching.emptiest(book)
+        node = fetching.emptiest(book, unit.size)
         fetch = live.fetches[unit.id, node] = Fetch(unit.id, node)
     fetch.unshared = False  # it lies there anew
     fetching.say(book, live, fetch)

@@ -147,6 +147,7 @@ class Incoming(Stored):
     senders: dict[int, str] = {}  # of edges that were offered by another cluster than `cluster`
     forwarded: list[int] = []  # edges that were offered by a cluster that had the unit from another
     rivals: dict[int, dict[str, Rival]] = {}  # edge -> cluster that offers the unit as well
+    held: list[int] = []  # edges that are ACCEPTED, but for want of disk nobody was told so
 
     def sender(self, edge: int) -> str:
         """Who offered the unit on an edge."""

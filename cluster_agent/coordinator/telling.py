@@ -13,6 +13,7 @@ from typing import Final
 
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.disks import all_full
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.loads import Here, Telling, figures, here, link_from, slots
@@ -82,7 +83,7 @@ def _load(book: Book, cluster: str, ours: Here, steps: dict[str, tuple[LiveRun, 
     for definition, (live, step) in steps.items():
         load.steps.add(
             definition=definition,
-            slots=slots(book, live, step) if begins(book, step) else 0.0,
+            slots=slots(book, live, step) if begins(book, step) and not all_full(book) else 0.0,
             queued=ours.queued.get(definition, 0),
             busy=ours.busy.get(definition, 0),
             warm=book.pools.workers(definition),

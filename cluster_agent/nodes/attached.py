@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
+from cluster_agent.coordinator.messages import DiskTold
 from cluster_agent.orders import messages
 from cluster_agent.orders.messages import Downward
 
@@ -31,6 +32,7 @@ class Attached:
         self.data_address = hello.data_address
         self.closed = asyncio.Event()
         self._status = hello.status
+        self.disk = DiskTold(hello.node, hello.status.disk_free, hello.status.disk_size)  # as the coordinator knows it
         self._waiting: deque[bytes | Downward] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()

@@ -27,7 +27,7 @@ from cluster_agent.membership.errors import JoinError, NotNowError
 from cluster_agent.membership.revoked import Revoked
 from cluster_agent.nodes.attached import Attached
 from cluster_agent.nodes.logs import LogReaders
-from cluster_agent.nodes.translate import changed, event_of, joined, pool_told
+from cluster_agent.nodes.translate import changed, disk_told, event_of, joined, pool_told
 from cluster_agent.orders.messages import VERSION, Downward, Results, Upward, decode_upward
 from wire.identity import Role, refuse, require
 
@@ -254,6 +254,10 @@ class NodeDoor(NodeServiceServicer):
             case "status":
                 change = changed(attached.node, attached.status, message.status)
                 attached.status = message.status
+                disk = disk_told(attached.node, attached.disk, message.status)
+                if disk is not None:
+                    attached.disk = disk
+                    self._intake.submit(disk)
                 if change is not None:
                     self._intake.submit(change)
                     self._changed()

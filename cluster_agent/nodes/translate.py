@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2, node_pb2
 from cluster_agent.coordinator.messages import (
     ContentsTaken,
+    DiskTold,
     Event,
     FetchEnded,
     NodeChanged,
@@ -20,6 +22,8 @@ from cluster_agent.coordinator.messages import (
     UnitsShared,
 )
 from cluster_agent.orders.messages import Output, UnitInfo
+
+_DISK_STEPS: Final = 16
 
 
 def joined(hello: node_pb2.NodeHello, stream: int) -> NodeJoined:
@@ -38,6 +42,8 @@ def joined(hello: node_pb2.NodeHello, stream: int) -> NodeJoined:
         cordoned=hello.status.cordoned,
         places=tuple(hello.places),
         shared=tuple(RunKey(each.namespace, each.run) for each in hello.shared),
+        disk_free=hello.status.disk_free,
+        disk_size=hello.status.disk_size,
     )
 
 
@@ -59,6 +65,12 @@ def changed(node: str, before: control_plane_pb2.NodeStatus, now: control_plane_
     """What matters of a node's new status; None if that is as it was."""
     room = (now.cpus, now.memory, now.cordoned)
     return NodeChanged(node, *room) if room != (before.cpus, before.memory, before.cordoned) else None
+
+
+def disk_told(node: str, before: DiskTold, now: control_plane_pb2.NodeStatus) -> DiskTold | None:
+    """The room on a node's disk, where it differs from what the coordinator was told by more than a sixteenth."""
+    differs = abs(now.disk_free - before.free) * _DISK_STEPS >= max(1, min(now.disk_free, before.free))
+    return DiskTold(node, now.disk_free, now.disk_size) if differs or now.disk_size != before.size else None
 
 
 def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:

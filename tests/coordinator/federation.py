@@ -65,6 +65,10 @@ class FakeNode:
         self.said: deque[messages.Event] = deque()
         self.stream = 0
         self.store: dict[tuple[RunKey, bytes], bytes] = {}  # unit -> digest
+        self.disk = 0  # bytes that its store takes; 0: whatever comes
+        self.weight: dict[tuple[RunKey, bytes], int] = {}  # unit -> bytes; files of datasets have none
+        self.fullest = 0
+        self.refused = 0  # times that something met a full disk
         self.boot()
 
     def boot(self, *, journal: bool = False) -> None:
@@ -81,6 +85,28 @@ class FakeNode:
         self.ears = words.Ears()
         self.connected = False
         self.pools: dict[str, int] = {}
+        self.cut_so_far: dict[tuple[RunKey, bytes, int], list[Output]] = {}  # of splits that wait in the middle
+
+    @property
+    def free(self) -> int:
+        """Bytes that its store takes still."""
+        return self.disk - sum(self.weight.get(key, 0) for key in self.store)
+
+    def take_in(self, run: RunKey, unit: UnitInfo) -> bool:
+        """Store a unit, if there is room for it."""
+        if self.disk and (run, unit.id) not in self.store:
+            if unit.size > self.free:
+                self.refused += 1
+                return False
+            self.weight[run, unit.id] = unit.size
+        self.store[run, unit.id] = unit.digest
+        self.tell_disk()
+        return True
+
+    def tell_disk(self) -> None:
+        if self.disk:
+            self.fullest = max(self.fullest, self.disk - self.free)
+            self.say(messages.DiskTold(self.name, self.free, self.disk))
 
     @property
     def address(self) -> str:
@@ -108,6 +134,8 @@ class FakeNode:
                 units=tuple(self.store),
                 fetching=tuple(fetching),
                 stream=self.stream,
+                disk_free=self.free if self.disk else 0,
+                disk_size=self.disk,
             )
         )
 
@@ -146,7 +174,7 @@ class FakeNode:
             found.append(self.fetch_one)
         if self.pushes:
             found.append(self.push_one)
-        if self.running:
+        if self.with_workers():
             found.append(self.finish_one)
         return found
 
@@ -163,6 +191,7 @@ class FakeNode:
             self.unacked.pop((key_of(command), command.task, command.attempt), None)
         elif kind == "free":
             self.store.pop((key_of(command), command.unit), None)
+            self.tell_disk()
         elif kind == "fetch":
             key = (key_of(command.key), command.key.unit)
             if self.store.get(key) != command.unit.digest:
@@ -224,6 +253,7 @@ class FakeNode:
         self.fetches = deque(fetch for fetch in self.fetches if key_of(fetch.key) != run)
         self.opens = deque((o, follow) for o, follow in self.opens if RunKey(o.namespace, o.run) != run)
         self.expected = {key: digest for key, digest in self.expected.items() if key[0] != run}
+        self.tell_disk()
 
     def open(self, command: node_pb2.OpenSource) -> None:
         """Once at a time; one that is under way goes on as it was told."""
@@ -262,8 +292,9 @@ class FakeNode:
             self.say(messages.FetchEnded(self.name, *key, error="cannot connect"))
         elif source.store.get(key) != fetch.unit.digest:
             self.say(messages.FetchEnded(self.name, *key, error="not found", gone=True))
+        elif not self.take_in(key[0], words.info(fetch.unit)):
+            self.say(messages.FetchEnded(self.name, *key, error="no room on the disk"))
         else:
-            self.store[key] = fetch.unit.digest
             if source.agent is not self.agent:
                 self.federation.crossed[fetch.unit.digest, self.agent.cluster] += 1
             self.say(messages.FetchEnded(self.name, *key, bytes=fetch.unit.size, seconds=0.01))
@@ -277,24 +308,51 @@ class FakeNode:
             self.say(messages.PushEnded(self.name, *key, push.address, error="it is not here", gone=True))
         elif target is None or not target.alive or digest not in (target.expected.get(key), target.store.get(key)):
             self.say(messages.PushEnded(self.name, *key, push.address, error="it is not expected"))
+        elif target.store.get(key) != digest and not target.take_in(key[0], words.info(push.unit)):
+            target.expected.pop(key)
+            target.say(messages.FetchEnded(target.name, *key, error="no room on the disk"))
+            self.say(messages.PushEnded(self.name, *key, push.address, error="no room on its disk"))
         else:
-            if target.store.get(key) != digest:
-                target.store[key] = digest
+            if key in target.expected:
                 target.expected.pop(key)
                 self.federation.crossed[push.unit.digest, target.agent.cluster] += 1
                 target.say(messages.FetchEnded(target.name, *key, bytes=push.unit.size, seconds=0.01))
             self.say(messages.PushEnded(self.name, *key, push.address))
 
-    def finish_one(self) -> None:
-        room = self.cpus  # the first tasks that fit are with workers; any of these may end
-        with_workers = []
+    def with_workers(self) -> list[tuple[tuple[RunKey, bytes, int], words.Task]]:
+        """The first tasks that fit are with workers; any of these may end, but for splits that wait for their disk."""
+        room = self.cpus
+        found = []
         for key, task in self.running.items():
             room -= task.start.resources.cpus or 0.1
-            if room < -1e-9 and with_workers:
+            if room < -1e-9 and found:
                 break
-            with_workers.append((key, task))
+            found.append((key, task))
+        return [each for each in found if not (self.disk and each[1].order.leave > self.free)]
+
+    def cut_one(self, key: tuple[RunKey, bytes, int], task: words.Task) -> None:
+        """A split makes its next part, and tells it."""
+        so_far = self.cut_so_far.setdefault(key, [])
+        outputs = self.federation.outputs_of(task)
+        if len(so_far) < len(outputs):
+            part = outputs[len(so_far)]
+            if self.take_in(key[0], part.unit):
+                so_far.append(part)
+                self.say(messages.NodeSaid(self.name, words.produced(*key, (part,))))
+                return
+            result = words.failed(*key, Failure("full", "no room on the disk"))
+        else:
+            result = words.done(*key, outputs, 0.01, 1000)
+        del self.running[key], self.cut_so_far[key]
+        self.end(result)
+
+    def finish_one(self) -> None:
+        with_workers = self.with_workers()
         key, task = self.federation.random.choice(with_workers)
         run, task_id, attempt = key
+        if self.disk and task.start.execution.WhichOneof("kind") == "split":
+            self.cut_one(key, task)
+            return
         self.say(messages.NodeSaid(self.name, words.started(run, task_id, attempt)))
         del self.running[key]
         if self.federation.chance(self.federation.faults.attempt_fails) or task.step in self.federation.broken_steps:
@@ -302,8 +360,12 @@ class FakeNode:
             self.end(words.failed(run, task_id, attempt, failure, 0.01))
             return
         outputs = self.federation.outputs_of(task)
+        if self.disk and sum(output.unit.size for output in outputs) > self.free:
+            self.refused += 1
+            self.end(words.failed(run, task_id, attempt, Failure("full", "no room on the disk")))
+            return
         for output in outputs:
-            self.store[run, output.unit.id] = output.unit.digest
+            self.take_in(run, output.unit)
             if task.start.execution.WhichOneof("kind") == "split" and self.federation.random.random() < 0.5:
                 self.say(messages.NodeSaid(self.name, words.produced(run, task_id, attempt, (output,))))
         size = sum(unit.size for port in task.inputs for unit in port.units)
@@ -499,6 +561,8 @@ class Federation:
         self.unreadable: set[str] = set()
         self.broken_steps: set[str] = set()
         self.units_per_split = 3
+        self.sizes: dict[str, int] = {}  # of what a step makes, where it differs
+        self.units_in: dict[str, int] = {}  # that a split makes, where that is not left to chance
         self.misfortunes = 0
         self.followed = 0
         self.replaced = False
@@ -529,9 +593,11 @@ class Federation:
     def outputs_of(self, task: words.Task) -> tuple[Output, ...]:
         count = 1
         if task.start.execution.WhichOneof("kind") == "split":
-            count = task.order.parts or task.key.task[0] % (self.units_per_split + 1)
+            count = task.order.parts or self.units_in.get(task.step) or task.key.task[0] % (self.units_per_split + 1)
         return tuple(
-            made(task.key.task, port.name, index, self.size) for port in task.start.outputs for index in range(count)
+            made(task.key.task, port.name, index, self.sizes.get(task.step, self.size))
+            for port in task.start.outputs
+            for index in range(count)
         )
 
     def seconds(self, task: words.Task) -> float:

@@ -57,6 +57,7 @@ def test_what_a_peer_said_before_the_fragment_came_is_heard_when_it_comes() -> N
     offer = peer_pb2.Offer(edge="clean.rows", unit=model_pb2.Unit(id=unit.id, digest=unit.digest, size=1000))
     assert desk.peer("edge2", offer=offer).peers == []
     desk.restart()
+    desk.join()
     desk.steps, desk.parts = [flights, clean, output(clean)], {"inputs.flights": {"edge2": 1}}
     said = desk.assign()
     assert [cluster for cluster, _ in said.to_peers("accept")] == ["edge2"]

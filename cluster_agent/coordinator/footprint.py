@@ -1,0 +1,116 @@
+"""How many bytes of disk tasks take: measured in this run, else guessed from what they read. Pure questions.
+
+A task takes its outputs, and inputs that are brought to its node for it. It gives back the inputs that nothing else
+needs, once it is done. So whether a task makes the store fuller or emptier is known before it begins; `ahead` is what a
+unit that comes out of it needs on its way on, so that it never gets stuck half way for want of the space for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cluster_agent.coordinator.fragment import SPLIT, Step
+
+if TYPE_CHECKING:
+    from cluster_agent.coordinator.live import LiveRun
+    from cluster_agent.coordinator.state import Task, Unit
+
+_PARTS: Final = 16  # that a split is taken to make, before it has made any
+_DOUBT: Final = 16  # a task may make so many times as much as it reads
+
+
+class Need(NamedTuple):
+    """What is known of a task that has met a full disk: what it is to have next, and how often it was alone there."""
+
+    size: int
+    alone: int
+
+
+def promised(live: LiveRun, task: Task, node: str) -> int:
+    """What is set aside on a node for a task that it is given: more than a guess, so that few begin before one ends."""
+    return writes(live, task) * (_DOUBT if is_guess(live, task) else 1) + brought(live, task, node)
+
+
+def takes(live: LiveRun, task: Task, node: str) -> int:
+    """What a task is expected to take of a node's disk until it is done."""
+    return writes(live, task) + brought(live, task, node)
+
+
+def writes(live: LiveRun, task: Task) -> int:
+    """Bytes that the task is expected to write. A split takes none at once: it waits while its disk is short."""
+    step = live.graph.steps[task.step]
+    if step.kind == SPLIT:
+        return 0
+    state = live.run.steps[step.index]
+    expected = state.bytes_out // state.done if state.done else sum(unit.size for unit in _inputs(live, task))
+    need = live.needs.get(task.id) if live.needs else None
+    return max(expected, need.size) if need is not None else expected
+
+
+def is_guess(live: LiveRun, task: Task) -> bool:
+    """No task of the step has been done yet, and this one has not met a full disk."""
+    return not live.run.steps[task.step].done and task.id not in live.needs
+
+
+def brought(live: LiveRun, task: Task, node: str) -> int:
+    """Bytes of the task's inputs that are not on the node yet."""
+    return sum(unit.size for unit in _inputs(live, task) if node not in unit.copies)
+
+
+def gives_back(live: LiveRun, task: Task) -> int:
+    """Bytes of the task's inputs that go when it is done. The files of datasets are not ours to remove."""
+    step = live.graph.steps[task.step]
+    units = live.run.units
+    found = 0
+    for edge, ids in zip(step.inputs, task.inputs, strict=True):
+        if not edge.side and step.crosses is None:
+            found += sum(units[unit].size for unit in ids if units[unit].uses == 1 and units[unit].part < 0)
+    return found
+
+
+def _inputs(live: LiveRun, task: Task) -> Iterator[Unit]:
+    units = live.run.units
+    for ids in live.inputs(task):
+        for unit in ids:
+            yield units[unit]
+
+
+def ahead(live: LiveRun, step: Step) -> int:
+    """Bytes that one unit needs behind this step: what a task of each of those that are executed here writes."""
+    typical: dict[int, int] = {}
+    found = 0
+    seen = {step.index}
+    stack = [step]
+    while stack:
+        for consumer in stack.pop().consumers:
+            if consumer.index not in seen:
+                seen.add(consumer.index)
+                stack.append(consumer)
+                if consumer.placed and consumer.here:  # of a split's parts the next are made when there is room
+                    of = _unit if consumer.kind == SPLIT else _typical
+                    found += of(live, consumer, typical)
+    return found
+
+
+def _typical(live: LiveRun, step: Step, known: dict[int, int]) -> int:
+    """What a task of the step writes; of one that was never executed: what it reads of each port."""
+    found = known.get(step.index)
+    if found is not None:
+        return found
+    state = live.run.steps[step.index]
+    if state.done:
+        found = state.bytes_out // state.done
+    else:
+        found = max((_unit(live, producer, known) for producer in step.producers), default=0)
+    known[step.index] = found
+    return found
+
+
+def _unit(live: LiveRun, step: Step, known: dict[int, int]) -> int:
+    """What a unit that the step makes has."""
+    state = live.run.steps[step.index]
+    made = sum(each.count for each in state.produced.values())
+    if made:
+        return state.bytes_out // made
+    return _typical(live, step, known) // (_PARTS if step.kind == SPLIT else 1)

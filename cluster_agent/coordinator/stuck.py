@@ -1,0 +1,179 @@
+"""A run that waits for disk and can't move any more is found out, and fails in words that say what it lacks.
+
+    something waits for disk ─▶ a look every so often ─▶ nothing was done since the last, and nothing is under way
+                                                         └▶ the run fails: which node, how much it has, who holds it
+
+That waiting is in vain must be certain. So nothing fails as long as anything of the run is under way or might begin, as
+long as another cluster has a part in what is open, or another run that holds some of the space moves. Of several runs
+that wait for each other's space the one that matters least fails, and makes room for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from cluster_agent.coordinator import disks, footprint, pressure
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.ending import fail
+from cluster_agent.coordinator.fragment import SPLIT, Step
+from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.messages import RunKey
+from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENED, RETRYING, Task
+from cluster_agent.orders.messages import Failure
+
+_NAMED: Final = 4  # runs, of those that hold the space
+
+
+def watch(book: Book) -> None:
+    """At the end of a batch: what waits for disk is looked after."""
+    for live in (*book.hungry.values(), *book.asked.values()):
+        if live.short or live.unanswered:
+            look_after(book, live)
+
+
+def look_after(book: Book, live: LiveRun) -> None:
+    """The run waits for disk, or may come to: look at it from time to time."""
+    if live.stuck_at is None:
+        live.stuck_at = _done(live)
+        book.wake(book.now + book.policy.stuck_after, "stuck", live.key)
+
+
+def on_due(book: Book, run: RunKey) -> None:
+    """It is time for a look."""
+    live = book.lives.get(run)
+    if live is None or not live.going or live.stuck_at is None:
+        return
+    before = live.stuck_at
+    live.stuck_at = None
+    if not _waits(live):
+        return
+    look_after(book, live)
+    if before == _done(live) and _is_stuck(book, live) and _goes_first(book, live):
+        step, message = _words(book, live)
+        fail(book, live, Failure("full", message), step=step)
+
+
+def resume(book: Book, live: LiveRun) -> None:
+    """After a restart: the time begins anew."""
+    if live.going and _waits(live):
+        look_after(book, live)
+
+
+def _done(live: LiveRun) -> tuple[int, ...]:
+    """What differs when anything was done."""
+    run = live.run
+    return (
+        sum(state.done for state in run.steps),
+        sum(each.count for state in run.steps for each in state.produced.values()),
+        sum(traffic.units for traffic in run.traffic.values()),
+        len(run.incoming),
+        live.owed,
+    )
+
+
+def _waits(live: LiveRun) -> bool:
+    return bool(live.short or live.unanswered) or any(
+        live.assigned[step.index] for step in live.graph.steps if step.kind == SPLIT
+    )
+
+
+def _is_stuck(book: Book, live: LiveRun) -> bool:
+    return not (_open_elsewhere(live) or _moves(book, live) or any(_room_comes(book, live)))
+
+
+def _open_elsewhere(live: LiveRun) -> bool:
+    """Something that is not done yet is another cluster's to do, or may be."""
+    cluster = live.graph.cluster
+    return any(
+        not live.run.steps[step.index].closed and any(other != cluster for other in step.executors)
+        for step in live.graph.steps
+    )
+
+
+def _moves(book: Book, live: LiveRun) -> bool:
+    """Something of the run is under way, or waits for something else than disk."""
+    run = live.run
+    if not live.dispatching or live.parked or live.owed:
+        return True
+    if any(part.state != OPENED for part in run.parts) or any(fetch.said for fetch in live.fetches.values()):
+        return True
+    for incoming in run.incoming.values():
+        if any(state == ACCEPTED and edge not in incoming.held for edge, state in incoming.edges.items()):
+            return True
+    if any(waiting.due for waiting in live.batches.values()):
+        return True
+    for step in live.graph.steps:
+        if live.ready[step.index] and step.index not in live.short and not pressure.holds_back(book, live, step):
+            return True
+    return any(_goes_on(book, live, task) for task in run.tasks.values())
+
+
+def _goes_on(book: Book, live: LiveRun, task: Task) -> bool:
+    """Whether a task is being executed, or will be tried again by itself."""
+    if task.state == RETRYING:
+        return task.id not in live.requeued
+    if task.state != ASSIGNED:
+        return False
+    step, node = live.graph.steps[task.step], book.nodes[task.node]
+    return not (step.kind == SPLIT and disks.pauses(live, step, node))
+
+
+def _room_comes(book: Book, live: LiveRun) -> Iterator[bool]:
+    """Whether somebody who holds space on the cluster's nodes is about to give some back; or a node may come back."""
+    yield any(not node.connected and not node.written_off for node in book.nodes.values())
+    for other in book.lives.going.values():
+        yield other is not live and other.run.units != {} and other.dispatching and _moves(book, other)
+
+
+def _goes_first(book: Book, live: LiveRun) -> bool:
+    """Of all that are stuck, the run that fails: of the lowest priority, the newest."""
+    stuck = [each for each in book.lives.going.values() if each is live or (_waits(each) and _is_stuck(book, each))]
+    lowest = min(each.graph.priority for each in stuck)
+    return [each for each in stuck if each.graph.priority == lowest][-1] is live
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+
+def _words(book: Book, live: LiveRun) -> tuple[str, str]:
+    """The step that waits, and what it lacks."""
+    step, lacks = _lack(live)
+    nodes = [book.nodes[name] for name in live.short.get(step.index, ())] if step is not None else []
+    nodes = nodes or [node for node in book.nodes.values() if node.connected]
+    name = step.name if step is not None else ""
+    where = "; ".join(_holders(book, node) for node in nodes)
+    return name, (
+        f"the run can't go on for want of disk on {book.cluster}: {lacks}. {where}. "
+        "Delete runs whose outputs lie there, give the node more disk, or let the steps make less"
+    )
+
+
+def _lack(live: LiveRun) -> tuple[Step | None, str]:
+    for index in sorted(live.short, reverse=True):
+        step = live.graph.steps[index]
+        if live.ready[index]:
+            task = live.run.tasks[live.ready[index][0]]
+            writes = disks.megabytes(footprint.writes(live, task))
+            return (
+                step,
+                f"{len(live.ready[index])} tasks of step {step.name} wait, and one would write {writes}",
+            )
+    for step in live.graph.steps:
+        if step.kind == SPLIT and live.assigned[step.index]:
+            return step, f"{step.name} waits in the middle of a file"
+    units = [live.run.units[unit].size for _, unit in live.unanswered]
+    return None, f"{len(units)} units of other clusters, of {disks.megabytes(sum(units))}, have no place"
+
+
+def _holders(book: Book, node: Node) -> str:
+    held: dict[RunKey, int] = {}
+    for key, live in book.lives.items():
+        units = live.run.units.values()
+        size = sum(unit.size for unit in units if node.name in unit.copies and unit.part < 0)  # files of datasets stay
+        if size:
+            held[key] = size
+    most = sorted(held.items(), key=lambda each: -each[1])[:_NAMED]
+    told = ", ".join(f"run {key.run} holds {disks.megabytes(size)}" for key, size in most) or "no run holds anything"
+    free, whole = disks.megabytes(node.disk_free), disks.megabytes(node.disk_size)
+    return f"Node {node.name} has {free} of {whole} free; {told}"

@@ -1,0 +1,95 @@
+"""A run that needs many times the disk that there is ends all the same, if each of its units finds room on its way."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster_agent.coordinator.book import Policy
+from simulator.audit import audit
+from tests.coordinator.federation import Faults, Federation
+from tests.coordinator.workflows import EACH, GATHER, Use, output, source, split
+
+few = settings(max_examples=max(5, (settings.default or settings()).max_examples // 8))
+PATIENT = Policy(stuck_after=1e9)  # time jumps ahead of words that are on their way, so it proves nothing
+SMALL, LARGE = 100, 1_500
+GUESSED = 4  # tasks that begin before what such a task writes was measured
+FULL_OF_FAULTS = Faults(attempt_fails=0.05, crash=0.02, node_restart=0.01, stream_breaks=0.01, repeats=0.1, cut=0.01)
+
+
+def fan_out(
+    seed: int,
+    clusters: dict[str, dict[str, float]],
+    places: list[str],
+    disk: int,
+    *,
+    faults: Faults | None = None,
+    policy: Policy = PATIENT,
+) -> Federation:
+    """A file is split; each unit is made fifteen times as large, then another, small again; all are gathered."""
+    federation = Federation(Random(seed), clusters, faults or Faults(), policy=policy)
+    federation.size = SMALL
+    federation.sizes = {"grow": LARGE, "turn": LARGE}
+    where = [[places[0]], [places[1]], [places[2]], [places[3]]]
+    data = source("data", where[0])
+    cut = split(data)
+    grow = Use("grow", where[1], {"rows": (f"{cut.name}.out", EACH)})
+    turn = Use("turn", where[2], {"rows": ("grow.out", EACH)})
+    shrink = Use("shrink", where[2], {"rows": ("turn.out", EACH)})
+    report = Use("report", where[3], {"parts": ("shrink.out", GATHER)})
+    for step in (grow, turn, shrink, report):
+        step.attempts = 20 if faults else 1
+    federation.units_in = {cut.name: 24}
+    for agent in federation.agents.values():
+        for node in agent.nodes.values():
+            node.disk = disk
+    federation.introduce()
+    federation.submit([data, cut, grow, turn, shrink, report, output(report)], {data.name: {places[0]: 1}})
+    return federation
+
+
+def check(federation: Federation) -> None:
+    federation.run(most=100_000)
+    federation.check_succeeded()
+    federation.check_freed()
+    for agent in federation.agents.values():
+        audit(agent.core)
+        for node in agent.nodes.values():
+            assert node.fullest <= node.disk
+            assert node.refused <= GUESSED or federation.misfortunes, "what is expected to find no room does not begin"
+
+
+@few
+@given(st.integers(0, 2**32), st.sampled_from([8_000, 10_000, 15_000]))
+def test_a_run_that_needs_ten_times_the_disk_ends_on_one_node(seed: int, disk: int) -> None:
+    check(fan_out(seed, {"edge1": {"n1": 2.0}}, ["edge1"] * 4, disk))
+
+
+@few
+@given(st.integers(0, 2**32))
+def test_what_goes_wrong_meanwhile_loses_nothing(seed: int) -> None:
+    check(fan_out(seed, {"edge1": {"n1": 2.0, "n2": 2.0}}, ["edge1"] * 4, 10_000, faults=FULL_OF_FAULTS))
+
+
+@few
+@given(st.integers(0, 2**32), st.sampled_from([1, 2, 3]), st.booleans())
+def test_a_full_disk_holds_back_those_who_send_to_it(seed: int, crossing: int, faulty: bool) -> None:
+    clusters = {"edge1": {"n1": 2.0}, "cloud": {"n1": 2.0}}
+    places = ["edge1" if step < crossing else "cloud" for step in range(4)]
+    check(fan_out(seed, clusters, places, 10_000, faults=FULL_OF_FAULTS if faulty else None))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_can_never_find_room_fails_its_run_and_says_what_it_lacks(seed: int) -> None:
+    federation = fan_out(seed, {"edge1": {"n1": 2.0}}, ["edge1"] * 4, 8_000, policy=Policy(stuck_after=60.0))
+    federation.sizes["shrink"] = LARGE
+    federation.run(most=100_000)
+    federation.check_failed()
+    (failure,) = federation.failures
+    assert failure.kind == "full"
+    assert "want of disk on edge1" in failure.message
+    assert "run run-1 holds" in failure.message
+    assert "of 0.008 MB free" in failure.message
