@@ -172,8 +172,8 @@ def _serves(book: Book, step: Step, task: Task, sought: Sought, cluster: str, me
 
 def _fetch(book: Book, live: LiveRun, step: Step, task: Task, sought: Sought) -> bool:
     """Have a node of ours fetch all outputs from where they are. False without a node, or where they can't be."""
-    node = fetching.emptiest(book)
     outputs = sought.outputs or ()
+    node = fetching.emptiest(book, sum(output.unit.size for output in outputs))
     peers = [book.peers.get(place.cluster) for place in sought.places.values()]
     if not node or not all(peer is not None and (peer.can_dial or peer.relays) for peer in peers):
         return False

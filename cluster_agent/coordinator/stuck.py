@@ -94,7 +94,7 @@ def _open_elsewhere(live: LiveRun) -> bool:
 def _moves(book: Book, live: LiveRun) -> bool:
     """Something of the run is under way, or waits for something else than disk."""
     run = live.run
-    if not live.dispatching or live.parked or live.owed:
+    if not live.dispatching or live.parked or live.owed or live.sought:
         return True
     if any(part.state != OPENED for part in run.parts) or any(fetch.said for fetch in live.fetches.values()):
         return True
