@@ -49,10 +49,12 @@ def publish_started(book: Book, live: LiveRun, task: Task, *, ago: float = 0.0) 
 
 def on_produced(book: Book, node: str, said: Produced) -> None:
     """A task that still runs has made units: they move on at once."""
-    live = book.lives.get(RunKey(said.namespace, said.run))
+    run = RunKey(said.namespace, said.run)
+    live = book.lives.get(run)
     task = current(live, node, said.task, said.attempt)
     if live is None or task is None:
-        return  # its end will be told, and all of its units with it
+        free_late(book, node, run, said.task, said.outputs)  # it is stopped in the middle, and never tells its end
+        return
     step = live.graph.steps[task.step]
     chosen = routing.routes(book, live, step, said.outputs, tracing.of_task(live, step, task))
     book.commit(records.Produced(live.key, task.id, node, said.outputs, chosen))

@@ -22,6 +22,7 @@ from cluster_agent.coordinator import (
     reserving,
     retaining,
     timing,
+    underway,
 )
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.freeing import drop_use, let_go_if_due
@@ -233,7 +234,8 @@ def stop_work(book: Book, live: LiveRun) -> None:
     for queue in live.ready:
         queue.clear()
     live.waiting = 0
-    for waiting in (live.requeued, live.fetches, live.parked, live.queued, live.offered, live.check, live.started):
+    underway.end_all(book, live)
+    for waiting in (live.requeued, live.parked, live.queued, live.offered, live.check, live.started):
         waiting.clear()
     for sought in (live.formed, live.sought, live.sought_units):
         sought.clear()

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import commands, disks, loads, mending, ordering, records, remembering, sharing
+from cluster_agent.coordinator import commands, disks, loads, mending, ordering, records, remembering, sharing, underway
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.grouping import deliver
@@ -55,9 +55,7 @@ def cross(book: Book, live: LiveRun, unit: Unit) -> None:
     fetch = live.fetches.get(key)
     if fetch is None or fetch.checks:
         fetch = live.fetches[key] = Fetch(unit.id, incoming.node)
-    if not fetch.crossing:  # it may have been wanted from a node that has lost it since
-        fetch.crossing = True
-        book.nodes[incoming.node].fetching += unit.size
+    underway.begin(book, fetch, unit.size)  # it may have been wanted from a node that has lost it since
     if fetch.said:
         return
     twin = _twin(live, unit)
@@ -132,7 +130,7 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
     """Tell the node to fetch, as far as it and the other end are there; else whoever joins brings it up again."""
     unit = live.run.units[fetch.unit]
     if _needless(live, unit, fetch):
-        del live.fetches[fetch.unit, fetch.node]
+        underway.end(book, live, fetch.unit, fetch.node)
         return
     if not book.nodes[fetch.node].connected:
         return
@@ -217,10 +215,8 @@ def on_ended(book: Book, event: FetchEnded) -> None:
 
 def arrived(book: Book, live: LiveRun, unit: Unit, node: str, size: int, seconds: float) -> None:
     """The bytes of a unit are on a node; what waited for them goes on."""
-    fetch = live.fetches.pop((unit.id, node), None)
+    fetch = underway.end(book, live, unit.id, node)
     incoming = live.run.incoming.get(unit.id)
-    if fetch is not None and fetch.crossing:
-        book.nodes[node].fetching -= unit.size
     if node not in unit.copies:
         crossed = incoming is not None and incoming.node == node and (fetch is None or fetch.crossing)
         cluster = incoming.cluster if crossed and incoming is not None else ""
@@ -269,7 +265,7 @@ def _try_again(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> None
     if fetch is None or not fetch.said:
         return
     if _needless(live, unit, fetch):
-        del live.fetches[event.unit, event.node]
+        underway.end(book, live, event.unit, event.node)
         return
     fetch.said = False
     if event.unshared and not fetch.source and not (fetch.crossing and event.gone):

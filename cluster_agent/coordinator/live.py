@@ -77,6 +77,7 @@ class Fetch:
     node: str
     tasks: list[bytes] = field(default_factory=list)  # assigned to the node, waiting for the bytes
     crossing: bool = False
+    set_aside: int = 0  # bytes of the node's disk, see underway
     source: str = ""  # the node of ours that they come from
     tries: int = 0
     checks: bool = False  # it is there, as we believe; the node looks

@@ -27,6 +27,7 @@ from cluster_agent.coordinator import (
     seeking,
     sharing,
     sources,
+    underway,
 )
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun, Node
@@ -54,7 +55,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     node.place = event.place
     sharing.joined(node, event.places)
     sharing.tell_places(book)
-    node.fetching = 0
+    underway.recount(book, node.name)
     node.works.clear()
     book.slots_known.clear()
     going = [live.graph for live in book.lives.values() if not live.run.swept]
@@ -203,8 +204,6 @@ def _reconcile_fetches(book: Book, live: LiveRun, node: Node, here: set[bytes], 
                 del live.fetches[fetch.unit, fetch.node]  # its list of units has said it
         elif fetch.node == node.name:
             unit = live.run.units[fetch.unit]
-            if fetch.crossing:
-                node.fetching += unit.size
             if fetch.unit in here:
                 fetching.arrived(book, live, unit, node.name, unit.size, 0.0)
             else:
@@ -283,7 +282,7 @@ def _refetch_elsewhere(book: Book, live: LiveRun, name: str) -> None:
             del live.fetches[key]
     for unit_id, incoming in list(live.run.incoming.items()):
         if incoming.node == name and not live.run.units[unit_id].copies:
-            live.fetches.pop((unit_id, name), None)
+            underway.end(book, live, unit_id, name)
             book.commit(records.FetchPlaced(live.key, unit_id, ""))
             fetching.cross(book, live, live.run.units[unit_id])
 
