@@ -18,14 +18,14 @@ from typing import Final
 from cluster_agent.coordinator import footprint
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.footprint import Need
-from cluster_agent.coordinator.fragment import OUTPUT, SPLIT, Edge, Step
+from cluster_agent.coordinator.fragment import GATHER_ALL, OUTPUT, SPLIT, Edge, Step
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.state import DONE, Task
 
 _KEPT: Final = 4  # halvings: this part of a disk is for tasks that free space
 _SURE: Final = 3  # times
 _STALE: Final = 16  # a node tells of its disk what differs by more than such a part
-_AMPLE: Final = 2  # and with so much of it left, nobody needs to count
+_AMPLE: Final = 2  # with so much of it left a node may go on by itself; with no more of it taken, nobody needs to count
 
 
 def left(book: Book, node: Node) -> int:
@@ -50,7 +50,7 @@ def admits(book: Book, live: LiveRun, step: Step, task: Task, node: Node) -> boo
         return True
     free = left(book, node)
     takes = footprint.takes(live, task, node.name)
-    if footprint.promised(live, task, node.name) + (node.disk_size >> _AMPLE) <= free:
+    if footprint.promised(live, task, node.name) + node.disk_size - (node.disk_size >> _AMPLE) <= free:
         node.full = False
         return True
     fills = takes > footprint.gives_back(live, task) and not task.remake
@@ -89,14 +89,31 @@ def pauses(live: LiveRun, step: Step, node: Node) -> bool:
 
 def _may_be_tried(live: LiveRun, task: Task, node: Node, *, fills: bool) -> bool:
     """Nothing else is done on the node, and nothing behind this waits for room: the figures may be wrong."""
-    if node.tasks or (fills and (node.fetching or _waits_behind(live, task))):
+    if not _is_alone(live, task, node) or (
+        fills and (node.fetching or _is_away(live, task) or _waits_behind(live, task))
+    ):
         return False
     need = live.needs.get(task.id)
     if footprint.is_guess(live, task) or (need is not None and need.alone < _SURE):
         certain = 0
     else:
         certain = footprint.writes(live, task)
-    return certain + footprint.brought(live, task, node.name) <= node.disk_free
+    most = node.disk_free + node.disk_free // _STALE
+    return certain + footprint.brought(live, task, node.name) <= most
+
+
+def _is_alone(live: LiveRun, task: Task, node: Node) -> bool:
+    """Nothing else is done on the node that takes of its disk; splits take none that they must not."""
+    return not any(promised for key, promised in node.tasks.items() if key != (live.key, task.id))
+
+
+def _is_away(live: LiveRun, task: Task) -> bool:
+    """Whether others work on units of ours, which then go, or have units for what comes after this and frees space."""
+    edges = live.graph.edges
+    if any(edges[edge].consumer.index > task.step for edge, _ in live.unanswered):
+        return True
+    consumers = {edge: edges[edge].consumer for edge, _, _ in live.ways_out()} if live.owed else {}
+    return any(read.pairing != GATHER_ALL for consumer in consumers.values() for read in consumer.inputs)
 
 
 def _waits_behind(live: LiveRun, task: Task) -> bool:
@@ -118,6 +135,14 @@ def all_full(book: Book) -> bool:
     return bool(nodes) and all(node.full for node in nodes)
 
 
+def stays_alone(live: LiveRun, task: Task, node: Node) -> None:
+    """The node is not to go on by itself after the task: what was set aside for that is given back."""
+    key = live.key, task.id
+    promised = footprint.promised(live, task, node.name)
+    node.promised += promised - node.tasks[key]
+    node.tasks[key] = promised
+
+
 def fell_short(live: LiveRun, task: Task, node: Node) -> None:
     """A task met a full disk. Said before it leaves its node.
 
@@ -125,7 +150,7 @@ def fell_short(live: LiveRun, task: Task, node: Node) -> None:
     what was told may be old, so it is believed that it needs more when this was so several times.
     """
     before = live.needs.get(task.id)
-    alone = len(node.tasks) == 1
+    alone = _is_alone(live, task, node)
     size = node.disk_free + 1 if alone else min(2 * footprint.writes(live, task), node.disk_free)
     live.needs[task.id] = Need(max(size, 1), (before.alone if before is not None else 0) + alone)
 
@@ -133,7 +158,8 @@ def fell_short(live: LiveRun, task: Task, node: Node) -> None:
 def takes_in(book: Book, live: LiveRun, edge: Edge, size: int) -> bool:
     """Whether a unit of another cluster has a place on some node's disk, and what it needs here afterwards has too.
 
-    What units wait for that are here may have what is kept: they get on by it.
+    What units wait for that are here may have what is kept: they get on by it. Where nothing is done and nothing waits,
+    a unit that fits is taken in, whatever is expected to come of it: nothing else would make more room for it.
     """
     nodes = [node for node in book.nodes.values() if node.connected]
     if not nodes:
@@ -146,7 +172,14 @@ def takes_in(book: Book, live: LiveRun, edge: Edge, size: int) -> bool:
             kept += footprint.ahead(live, edge.consumer) + max(size, _mean(live, edge.consumer))
         if size + kept <= left(book, node):
             return True
-    return False
+    return all(_is_idle(book, node) for node in nodes) and any(size <= node.disk_free for node in nodes)
+
+
+def _is_idle(book: Book, node: Node) -> bool:
+    """Nothing is done on the node, comes to it, or waits for it."""
+    if node.tasks or node.fetching or book.awaited or any(live.waiting for live in book.lives.going.values()):
+        return False
+    return all(task.state == DONE for live in book.lives.going.values() for task in live.run.tasks.values())
 
 
 def _mean(live: LiveRun, step: Step) -> int:

@@ -32,6 +32,19 @@ def promised(live: LiveRun, task: Task, node: str) -> int:
     return writes(live, task) * (_DOUBT if is_guess(live, task) else 1) + brought(live, task, node)
 
 
+def follows(live: LiveRun, step: Step) -> int:
+    """What a node is expected to write that goes on by itself after a task of the step, as far as it may."""
+    if not step.follow:
+        return 0
+    state = live.run.steps[step.index]
+    units = -(-sum(each.count for each in state.produced.values()) // state.done) if state.done else 1
+    found = 0
+    for edge in step.follow.values():
+        guessed = not live.run.steps[edge.consumer.index].done
+        found += _typical(live, edge.consumer, {}) * (_DOUBT if guessed else 1) + follows(live, edge.consumer)
+    return found * units
+
+
 def takes(live: LiveRun, task: Task, node: str) -> int:
     """What a task is expected to take of a node's disk until it is done."""
     return writes(live, task) + brought(live, task, node)
@@ -77,7 +90,8 @@ def _inputs(live: LiveRun, task: Task) -> Iterator[Unit]:
 
 
 def ahead(live: LiveRun, step: Step) -> int:
-    """Bytes that one unit needs behind this step: what a task of each of those that are executed here writes."""
+    """Bytes that one unit needs behind this step: what a task of each of those that are executed here writes, and what
+    comes back for it from other clusters."""
     typical: dict[int, int] = {}
     found = 0
     seen = {step.index}
@@ -90,6 +104,8 @@ def ahead(live: LiveRun, step: Step) -> int:
                 if consumer.placed and consumer.here:  # of a split's parts the next are made when there is room
                     of = _unit if consumer.kind == SPLIT else _typical
                     found += of(live, consumer, typical)
+                    away = [each for each in consumer.producers if not each.here]
+                    found += max((_unit(live, each, typical) for each in away), default=0)
     return found
 
 

@@ -434,6 +434,8 @@ def take_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     if hold is not None:
         hold.used.add(step.cpus, step.memory)
     promised = footprint.promised(live, task, node.name)
+    if task.attempt == 1:  # it may go on by itself; where it is told not to, that is given back
+        promised += footprint.follows(live, step)
     node.promised += promised
     node.tasks[live.key, task.id] = promised
 

@@ -20,7 +20,10 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
         return
     if step.start_timeout:
         book.wake(book.now + step.start_timeout, "start", live.key, task.id, task.attempt)
-    number = name_work(book, live, step, node, follow=following.may_follow(book, live, task, node))
+    follow = following.may_follow(book, live, task, node)
+    if step.follow and not follow:
+        disks.stays_alone(live, task, node)
+    number = name_work(book, live, step, node, follow=follow)
     by_work = book.orders.get(task.node)
     if by_work is None:
         by_work = book.orders[task.node] = {}

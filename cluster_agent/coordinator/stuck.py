@@ -4,8 +4,10 @@
                                                          └▶ the run fails: which node, how much it has, who holds it
 
 That waiting is in vain must be certain. So nothing fails as long as anything of the run is under way or might begin, as
-long as another cluster has a part in what is open, or another run that holds some of the space moves. Of several runs
-that wait for each other's space the one that matters least fails, and makes room for the others.
+long as what other clusters send could free space here, or another run that holds some of the space moves. A unit that
+comes from elsewhere and is a task alone frees no more than it has brought. Only with others that lie here already, in a
+group or beside them, can it free those: unless that group waits for what is stuck here as well. Of several runs that
+wait for each other's space the one that matters least fails, and makes room for the others.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Final
 from cluster_agent.coordinator import disks, footprint, pressure
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
-from cluster_agent.coordinator.fragment import SPLIT, Step
+from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, OUTPUT, SPLIT, Edge, Step
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENED, RETRYING, Task
@@ -79,22 +81,67 @@ def _waits(live: LiveRun) -> bool:
 
 
 def _is_stuck(book: Book, live: LiveRun) -> bool:
-    return not (_open_elsewhere(live) or _moves(book, live) or any(_room_comes(book, live)))
+    return not (_others_may_help(book, live) or _moves(book, live) or any(_room_comes(book, live)))
 
 
-def _open_elsewhere(live: LiveRun) -> bool:
-    """Something that is not done yet is another cluster's to do, or may be."""
-    cluster = live.graph.cluster
+def _others_may_help(book: Book, live: LiveRun) -> bool:
+    """Whether another cluster may take over what waits here, or send what frees more than it brings."""
+    states = live.run.steps
+    away = [step for step in live.graph.steps if not states[step.index].closed and not _only_here(live, step)]
+    stuck = list(_blocked(book, live))
+    if not all(_only_here(live, step) for step in stuck):
+        return True
+    in_vain = _behind(stuck)
     return any(
-        not live.run.steps[step.index].closed and any(other != cluster for other in step.executors)
-        for step in live.graph.steps
+        step.here and not states[step.index].closed and not _waits_in_vain(step, in_vain) and _takes_several(step)
+        for step in _behind(away).values()
     )
+
+
+def _only_here(live: LiveRun, step: Step) -> bool:
+    return all(cluster == live.graph.cluster for cluster in step.executors)
+
+
+def _blocked(book: Book, live: LiveRun) -> Iterator[Step]:
+    """Steps some of whose units are here, or offered, and wait for disk."""
+    for step in live.graph.steps:
+        paused = step.kind == SPLIT and any(disks.pauses(live, step, node) for node in book.nodes.values())
+        if paused or (step.index in live.short and live.ready[step.index]):
+            yield step
+    for edge, _ in live.unanswered:
+        yield live.graph.edges[edge].consumer
+
+
+def _behind(steps: list[Step]) -> dict[int, Step]:
+    """All that follows from these steps."""
+    found: dict[int, Step] = {}
+    stack = list(steps)
+    while stack:
+        for consumer in stack.pop().consumers:
+            if consumer.index not in found:
+                found[consumer.index] = consumer
+                stack.append(consumer)
+    return found
+
+
+def _takes_several(step: Step) -> bool:
+    """Whether a unit may become a task with others, that were here before it."""
+    return step.kind != OUTPUT and not all(_is_alone(edge) for edge in step.inputs)
+
+
+def _is_alone(edge: Edge) -> bool:
+    return edge.pairing == EACH and edge.batch is None
+
+
+def _waits_in_vain(step: Step, in_vain: dict[int, Step]) -> bool:
+    """Whether the step makes no task before all of what is stuck here has come to it."""
+    return step.index in in_vain and all(edge.pairing == GATHER_ALL for edge in step.inputs)
 
 
 def _moves(book: Book, live: LiveRun) -> bool:
     """Something of the run is under way, or waits for something else than disk."""
     run = live.run
-    if not live.dispatching or live.parked or live.owed or live.sought:
+    if not live.dispatching or live.parked or live.sought or _is_owed(book, live):
         return True
     if any(part.state != OPENED for part in run.parts) or any(fetch.said for fetch in live.fetches.values()):
         return True
@@ -107,6 +154,14 @@ def _moves(book: Book, live: LiveRun) -> bool:
         if live.ready[step.index] and step.index not in live.short and not pressure.holds_back(book, live, step):
             return True
     return any(_goes_on(book, live, task) for task in run.tasks.values())
+
+
+def _is_owed(book: Book, live: LiveRun) -> bool:
+    """Whether another cluster may be done with units of ours, which then go."""
+    if not live.owed:
+        return False
+    in_vain = _behind([step for step in _blocked(book, live) if _only_here(live, step)])
+    return not all(_waits_in_vain(live.graph.edges[edge].consumer, in_vain) for edge, _, _ in live.ways_out())
 
 
 def _goes_on(book: Book, live: LiveRun, task: Task) -> bool:

@@ -52,6 +52,10 @@ class Space:
         """What may be stored in all, about, as far as others leave it."""
         return coarse(self.free() + self._stored())
 
+    def is_tight(self) -> bool:
+        """Whether less is left than is stored."""
+        return self.free() < self._stored()
+
     def check(self, size: int) -> None:
         """NoSpaceError unless `size` more bytes fit."""
         free = self.free()

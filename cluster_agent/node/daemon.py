@@ -229,6 +229,7 @@ class NodeDaemon:
             ordered=self._ordered,
             lost=self._queries.lost,
             generation=self._identity.generation,
+            hurried=store.space.is_tight,  # else what a task has written would seem to be free for a moment
         )
         period = PERIOD_SECONDS if config.scrub_period is None else config.scrub_period
         self._scrubber = Scrubber(store, period, config.scrub_most, self._link.nudge)

@@ -36,9 +36,9 @@ class AgentLink:
     """The connection to the agent at `address`.
 
     `hello` gives a stream's first message, `of_tasks` what is to be said of tasks since it was asked; `news` is asked
-    for more once in a while when there is any, so that what changes often is told seldom. `handle` takes commands,
-    `ordered` what comes of tasks, `lost` hears that the stream has ended. The agent's certificate must be at least of
-    `generation`.
+    for more once in a while when there is any, so that what changes often is told seldom; while `hurried` says so it is
+    told before whatever comes of tasks. `handle` takes commands, `ordered` what comes of tasks, `lost` hears that the
+    stream has ended. The agent's certificate must be at least of `generation`.
     """
 
     def __init__(
@@ -53,10 +53,12 @@ class AgentLink:
         ordered: Callable[[Downward], Awaitable[None]],
         lost: Callable[[], None],
         generation: int = 0,
+        hurried: Callable[[], bool] = lambda: False,
     ) -> None:
         self._hello = hello
         self._of_tasks = of_tasks
         self._news = news
+        self._hurried = hurried
         self._handle = handle
         self._ordered = ordered
         self._lost = lost
@@ -196,6 +198,8 @@ class AgentLink:
 
     def _request(self) -> node_pb2.AttachRequest | None:
         """The next message; None if there is nothing to say."""
+        if self._hurried():
+            self._waiting.extend(self._news())
         request = node_pb2.AttachRequest()
         size = 0
         while self._waiting and size < _REQUEST_BYTES:

@@ -85,7 +85,7 @@ class Bulk:
         identifier = unit_id(task, PORT, 0)
         opened = node_pb2.SourceOpened(namespace=order.namespace, run=order.run, step=order.step, index=order.index)
         try:
-            self.journal.put((order.namespace, order.run, identifier), bytes_digest(identifier), UNIT_BYTES)
+            self.journal.put((order.namespace, order.run, identifier), bytes_digest(identifier), 0)
             await self.journal.durable()
             unit = model_pb2.Unit(id=identifier, digest=bytes_digest(identifier), size=UNIT_BYTES, name="part")
             opened.units.add(port=PORT, index=0, unit=unit)
@@ -151,6 +151,8 @@ class Bulk:
         return error
 
     async def _keep(self, key: UnitKey, digest: bytes) -> str:
+        if not self.journal.has_room([(key, UNIT_BYTES)]):
+            return "there is no room for it"
         self.journal.put(key, digest, UNIT_BYTES)
         try:
             await self.journal.durable()

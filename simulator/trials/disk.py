@@ -78,18 +78,23 @@ class Log(CoordinatorLog):
 
 Entry = tuple[str, Any, Any]
 _ROTTEN = b"rotten "
+NODE_BYTES = 1_000_000  # what a node's disk takes: more than any trial has
 
 
 class Journal:
     """A node's disk: units and results that are told to it, in the order in which they came.
 
-    Serves as the store that `Finishing` writes to: `journal` is itself. `durability` is process or power.
+    Serves as the store that `Finishing` writes to: `journal` is itself. `durability` is process or power. It takes
+    `size` bytes of units; `changed` hears when there is other room for them.
     """
 
     def __init__(self, random: Random) -> None:
         self.journal = self
         self.durability = "process"
         self.full = False
+        self.size = NODE_BYTES
+        self.stored = 0
+        self.changed: Callable[[], None] = lambda: None
         self.units: dict[UnitKey, tuple[bytes, int]] = {}  # digest, size
         self.on_damage: Callable[[Damage], None] = lambda _: None
         self._results: dict[ResultKey, Result] = {}
@@ -98,15 +103,31 @@ class Journal:
         self._flushed = 0
         self._synced = 0
 
+    @property
+    def free_bytes(self) -> int:
+        """What it takes still."""
+        return max(0, self.size - self.stored)
+
+    def resize(self, size: int) -> None:
+        """Others leave more or less of the disk."""
+        self.size = size
+        self.changed()
+
+    def has_room(self, units: Iterable[tuple[UnitKey, int]]) -> bool:
+        """Whether these fit, as far as they are not here already."""
+        return sum(size for key, size in units if key not in self.units) <= self.free_bytes
+
     def put(self, key: UnitKey, digest: bytes, size: int) -> None:
         """A unit is here."""
         self._do(("put", key, (digest, size)))
+        self.changed()
 
     def free(self, keys: Iterable[UnitKey]) -> None:
         """These are not needed any more."""
         for key in keys:
             if key in self.units:
                 self._do(("free", key, None))
+        self.changed()
 
     def rot(self, share: float, random: Random) -> None:
         """The bytes of such a share of the units are others from now on, and nobody knows."""
@@ -163,23 +184,24 @@ class Journal:
         """The process is gone, or the power was."""
         left = self._random.randint(self._synced, self._flushed) if power else self._flushed
         entries = self._entries[:left]
-        self._entries, self.units, self._results = [], {}, {}
+        self._entries, self.units, self._results, self.stored = [], {}, {}, 0
         for entry in entries:
             self._do(entry)
         self._flushed = self._synced = len(self._entries)
 
     def lose(self) -> None:
         """The disk was replaced: nothing is there."""
-        self._entries, self.units, self._results = [], {}, {}
+        self._entries, self.units, self._results, self.stored = [], {}, {}, 0
         self._flushed = self._synced = 0
 
     def _do(self, entry: Entry) -> None:
         self._entries.append(entry)
         match entry:
             case ("put", key, content):
+                self.stored += content[1] - self.units.get(key, (b"", 0))[1]
                 self.units[key] = content
             case ("free", key, _):
-                self.units.pop(key, None)
+                self.stored -= self.units.pop(key, (b"", 0))[1]
             case ("result", key, result):
                 self._results[key] = result
             case ("acked", key, _):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
 
+from simulator.trials.bulk import UNIT_BYTES
 from simulator.trials.faults import Fault, drawn
 from simulator.trials.scenario import Scenario, Submission, dumped
 from simulator.trials.world import places_of
@@ -20,6 +22,7 @@ _DEAF = 0.4  # how often another cluster does not hear at first that one was rep
 _STOPPING = 0.15  # and how often a cluster stops its part
 _ROT = 0.3  # how often bytes on a disk are others than they were
 _REVOKED = 0.08  # how often a cluster is cut off for good
+_SMALL_DISKS = 0.25  # how often disks are too small for a while
 
 
 def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
@@ -65,6 +68,7 @@ def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
             at = round(random.uniform(0.2, _DURING), 3)
             wrong.append(Fault("revoke", at, 0.0, f"cluster/{random.choice(list(clusters))}"))
         wrong += _rot(Random(f"rot of {seed}"), list(places_of(scenario).nodes))
+        wrong += _small_disks(Random(f"disks of {seed}"), places_of(scenario).nodes)
         scenario = replace(scenario, faults=tuple(sorted(wrong, key=lambda fault: fault.at)))
     return replace(scenario, expected=_ends(scenario))
 
@@ -178,6 +182,17 @@ def _rot(random: Random, nodes: list[str]) -> list[Fault]:
     while random.random() < _ROT:
         at, seconds = round(random.uniform(0.5, 12.0), 3), round(random.choice((0.05, 1.0, 8.0)), 3)
         found.append(Fault("rot", at, seconds, random.choice(nodes), amount=random.choice((0.2, 0.5, 1.0))))
+    return found
+
+
+def _small_disks(random: Random, nodes: Sequence[str]) -> list[Fault]:
+    """For a while others leave nodes room for a few units only: many at once, so that nothing goes elsewhere."""
+    if random.random() >= _SMALL_DISKS:
+        return []
+    found = []
+    for node in random.sample(nodes, random.randint(1, len(nodes))):
+        at, seconds = round(random.uniform(0.2, _DURING), 3), round(random.uniform(0.5, 30.0), 3)
+        found.append(Fault("disk-small", at, seconds, node, amount=float(random.randint(0, 8) * UNIT_BYTES)))
     return found
 
 

@@ -38,6 +38,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "taint": Kind("cluster", ("NoSchedule", "PreferNoSchedule", "NoExecute"), weight=0.7),
     "revoke": Kind("cluster", weight=0.0),
     "disk-full": Kind("disk", weight=1.0),
+    "disk-small": Kind("node", weight=0.0),
     "clock-jump": Kind("process", weight=0.7),
     "slow-node": Kind("node", weight=0.7),
     "workers-die": Kind("node", weight=1.0),
@@ -45,15 +46,16 @@ KINDS: Final[Mapping[str, Kind]] = {
     "rot": Kind("node", weight=0.0),
 }
 """By name. `power` takes a whole cluster down, with what was not synced; it is drawn only where durability is power.
-`cordon`, `drain` and `taint` are taken back at their end; `revoke` is for good, and drawn apart from the others, as is
-`rot`: bytes on a disk are others than they were, and at its end the node's scrubber has been there."""
+`cordon`, `drain` and `taint` are taken back at their end; `revoke` is for good, and drawn apart from the others, as are
+`disk-small`, and `rot`: bytes on a disk are others than they were, and at its end the node's scrubber has been there."""
 
 
 @dataclass(frozen=True)
 class Fault:
     """One thing that goes wrong. `on`: a place such as hub, agent/edge1, node/edge1/n1; of a link both, "a b".
 
-    `amount`: how much of it; of a drain its deadline in seconds, of rot the share of units.
+    `amount`: how much of it; of a drain its deadline in seconds, of a small disk the bytes that its store may have, of
+    rot the share of units.
     """
 
     kind: str

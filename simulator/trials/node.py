@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from bdw_fed.v1 import control_plane_pb2, node_pb2
+from cluster_agent.data.space import coarse
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.damage import Damages
 from cluster_agent.node.link import AgentLink
@@ -63,8 +64,18 @@ class Daemon:
         self._damages = Damages(self._tell, self.outbox, lambda key: key in journal.units)
         journal.on_damage = self._damages.found
         self._link = _Link(
-            process, network, cluster, self._hello, self.outbox.take, self._news, self._handle, self._ordered
+            process,
+            network,
+            cluster,
+            self._hello,
+            self.outbox.take,
+            self._news,
+            self._handle,
+            self._ordered,
+            lambda: journal.free_bytes < journal.stored,
         )
+        self._told = (0, 0)
+        journal.changed = self._link.nudge
         self.outbox.wake = self._link.wake
         self._tasks = PlayedTasks(self.core, journal, self.outbox, pace, process, self._link.nudge)
 
@@ -98,7 +109,16 @@ class Daemon:
         return node_pb2.NodeMessage(hello=hello)
 
     def _news(self) -> list[node_pb2.NodeMessage]:
-        return self._tasks.news_of_pools()
+        news = self._tasks.news_of_pools()
+        disk = self._disk()
+        if disk != self._told:
+            self._told = disk
+            news.append(node_pb2.NodeMessage(status=self._status()))
+        return news
+
+    def _disk(self) -> tuple[int, int]:
+        """The room on its disk, as far as that is news."""
+        return coarse(self.journal.free_bytes), self.journal.size
 
     def _status(self) -> control_plane_pb2.NodeStatus:
         return control_plane_pb2.NodeStatus(
@@ -109,6 +129,8 @@ class Daemon:
             workers=self._tasks.workers,
             running=self._tasks.running,
             data_address=node_name(self.cluster, self.node),
+            disk_free=self.journal.free_bytes,
+            disk_size=self.journal.size,
         )
 
     async def _handle(self, command: node_pb2.NodeCommand) -> None:
@@ -167,11 +189,21 @@ class _Link(AgentLink):
         news: Callable[[], list[node_pb2.NodeMessage]],
         handle: Callable[[node_pb2.NodeCommand], Awaitable[None]],
         ordered: Callable[[Downward], Awaitable[None]],
+        hurried: Callable[[], bool],
     ) -> None:
         self._process = process
         self._network = network
         super().__init__(
-            agent_name(cluster), cluster, CREDENTIALS, hello, of_tasks, news, handle, ordered, lambda: None
+            agent_name(cluster),
+            cluster,
+            CREDENTIALS,
+            hello,
+            of_tasks,
+            news,
+            handle,
+            ordered,
+            lambda: None,
+            hurried=hurried,
         )
 
     def _open(self) -> None:

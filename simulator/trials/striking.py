@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
+from simulator.trials.disk import NODE_BYTES
 from simulator.trials.faults import Fault
 from simulator.trials.loop import Process
 from simulator.trials.network import Link
@@ -91,6 +92,10 @@ class Striking:
                 disk = world.disks.get(fault.on) or world.journals[fault.on]
                 disk.full = True
                 later(fault.seconds, setattr, disk, "full", False)
+            case "disk-small":
+                journal = world.journals[fault.on]
+                journal.resize(int(fault.amount))
+                later(fault.seconds, journal.resize, NODE_BYTES)
             case "clock-jump":
                 process = world.processes[fault.on]
                 process.skew += fault.amount

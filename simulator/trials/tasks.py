@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +31,8 @@ from simulator.trials.bulk import UNIT_BYTES
 from simulator.trials.disk import Journal
 from simulator.trials.loop import Process
 from wire.digests import bytes_digest, unit_id
+
+_LOOK_SECONDS = 0.2  # a split that waits looks whether there is room
 
 
 @dataclass
@@ -87,6 +89,7 @@ class PlayedTasks(Tasks):
         self._journal = journal
         self._pace = pace
         self._splits: dict[TaskKey, asyncio.TimerHandle] = {}
+        self._cut: dict[TaskKey, int] = {}  # of splits that wait in the middle: their units so far
         super().__init__(
             core,
             cast(Runtime, _PlayedRuntime(pace)),
@@ -140,10 +143,14 @@ class PlayedTasks(Tasks):
         if (unread := self._without_input(task)) is not None:
             self._told(number, task, unread)
             return
+        made = self._made(task)
+        if not self._enter(task, made):
+            self._told(number, task, _no_room(given.key))
+            return
         result = Result(
             given.key.task,
             given.key.attempt,
-            self._made(task),
+            made,
             seconds=self._seconds(given.key),
             queued=given.queued_seconds,
             starting=given.start_seconds,
@@ -162,6 +169,7 @@ class PlayedTasks(Tasks):
         """What is being done is killed with its worker, what waits behind it is returned."""
         if (timer := self._splits.pop(key, None)) is not None:
             timer.cancel()
+            self._cut.pop(key, None)
             self._handle(messages.TasksEnded(None, (key,)))
             return
         for number in self._workers:
@@ -180,17 +188,28 @@ class PlayedTasks(Tasks):
             return
 
     def _split(self, key: TaskKey) -> None:
-        """A built-in task: some of its units are told while it runs."""
+        """A built-in task: some of its units are told while it runs. It waits in the middle while its disk is short."""
         del self._splits[key]
         task = self._assignments[key]
         if (failed := self._without_input(task)) is not None:
             self._told(None, task, failed)
             return
         units = self._made(task)
-        if len(units) > 1:
+        first = at = self._cut.pop(key, 0)
+        while at < len(units) and self._journal.free_bytes >= task.order.leave:
+            if not self._enter(task, units[at : at + 1]):
+                self._told(None, task, _no_room(key))
+                return
+            at += 1
+        waits = at < len(units)
+        if new := units[first : at if waits else max(first, len(units) // 2)]:
             with contextlib.suppress(OSError):
                 self._journal.flush()
-                self._outbox.produced(key, units[: len(units) // 2])
+                self._outbox.produced(key, new)
+        if waits:
+            self._cut[key] = at
+            self._splits[key] = self._later(_LOOK_SECONDS, self._split, key)
+            return
         self._told(None, task, Result(key.task, key.attempt, units, bytes_in=task.bytes_in))
 
     def _told(
@@ -216,10 +235,18 @@ class PlayedTasks(Tasks):
             for index in range(count):
                 identifier = unit_id(task.key.task, port.name, index)
                 digest = bytes_digest(identifier)
-                self._journal.put((task.key.namespace, task.key.run, identifier), digest, UNIT_BYTES)
                 unit = UnitInfo(identifier, digest, UNIT_BYTES, task=task.key.task, name="unit")
                 made.append(Output(port.name, index, unit))
         return tuple(made)
+
+    def _enter(self, task: Assignment, made: Sequence[Output]) -> bool:
+        """Put units into the store, if they fit."""
+        units = [((task.key.namespace, task.key.run, output.unit.id), output.unit) for output in made]
+        if not self._journal.has_room((key, unit.size) for key, unit in units):
+            return False
+        for key, unit in units:
+            self._journal.put(key, unit.digest, unit.size)
+        return True
 
     def _seconds(self, key: TaskKey) -> float:
         return self._pace.seconds(self._assignments[key].work.step, key.task) * self._pace.slow
@@ -230,3 +257,7 @@ class PlayedTasks(Tasks):
                 call(*arguments)
 
         return asyncio.get_running_loop().call_later(max(0.0, seconds), due)
+
+
+def _no_room(key: TaskKey) -> Result:
+    return Result(key.task, key.attempt, failure=Failure("full", "what it made does not fit on the disk"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from bdw_fed.v1 import node_pb2
+from bdw_fed.v1 import control_plane_pb2, node_pb2
 from cluster_agent.node.link import AgentLink
 from cluster_agent.orders.messages import Downward, Result, Results, Upward, decode_upward
 from tests.node.cluster import CLUSTER, Members
@@ -52,13 +52,63 @@ async def test_what_ends_after_the_hello_is_not_told_with_it(tmp_path: Path, mon
         taken, said[:] = list(said), []
         return taken
 
+    link = _link(tmp_path, hello, of_tasks, list)
+    told = await _told(link, monkeypatch)
+    assert told[0].messages[0].HasField("hello")
+    results = [[what.results[0].task for what in decode_upward(each.results)] for each in told]  # type: ignore[union-attr]
+    assert results == [[b"before"], [b"after"]]
+
+
+async def test_how_full_a_tight_disk_is_is_told_before_the_results_that_made_it_so(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Else the agent takes for free what they have filled."""
+    said: list[Upward] = []
+
+    def hello() -> node_pb2.NodeMessage:
+        asyncio.get_running_loop().call_soon(end_one)
+        return node_pb2.NodeMessage(hello=node_pb2.NodeHello())
+
+    def end_one() -> None:
+        said.append(Results("default", "run1", (Result(b"one", 1),)))
+        link.wake()
+
+    def of_tasks() -> list[Upward]:
+        taken, said[:] = list(said), []
+        return taken
+
+    def news() -> list[node_pb2.NodeMessage]:
+        return [node_pb2.NodeMessage(status=control_plane_pb2.NodeStatus(disk_free=7))] if said else []
+
+    link = _link(tmp_path, hello, of_tasks, news, hurried=lambda: True)
+    told = await _told(link, monkeypatch)
+    assert told[1].messages[0].status.disk_free == 7
+    assert decode_upward(told[1].results)
+
+
+def _link(
+    tmp_path: Path, hello: Any, of_tasks: Any, news: Any, hurried: Callable[[], bool] = lambda: False
+) -> AgentLink:
     async def ignored(_: node_pb2.NodeCommand | Downward) -> None:
         return
 
     credentials = Members(tmp_path).credentials(Role.NODE, f"{CLUSTER}/n1")
-    link = AgentLink(
-        "127.0.0.1:1", CLUSTER, credentials, hello, of_tasks, list, handle=ignored, ordered=ignored, lost=lambda: None
+    return AgentLink(
+        "127.0.0.1:1",
+        CLUSTER,
+        credentials,
+        hello,
+        of_tasks,
+        news,
+        handle=ignored,
+        ordered=ignored,
+        lost=lambda: None,
+        hurried=hurried,
     )
+
+
+async def _told(link: AgentLink, monkeypatch: Any) -> list[node_pb2.AttachRequest]:
+    """What the link writes first: two requests."""
     call = Call()
     monkeypatch.setattr(link, "_stub", type("Stub", (), {"Attach": lambda _: call})())
     running = asyncio.create_task(link.run())
@@ -66,6 +116,4 @@ async def test_what_ends_after_the_hello_is_not_told_with_it(tmp_path: Path, mon
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await link.close()
-    told = [[what.results[0].task for what in decode_upward(each.results)] for each in call.written[:2]]  # type: ignore[union-attr]
-    assert call.written[0].messages[0].HasField("hello")
-    assert told == [[b"before"], [b"after"]]
+    return call.written[:2]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.disks import megabytes
 from simulator.audit import audit
 from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source, split
@@ -16,6 +17,11 @@ from tests.coordinator.workflows import EACH, GATHER, Use, output, source, split
 few = settings(max_examples=max(5, (settings.default or settings()).max_examples // 8))
 PATIENT = Policy(stuck_after=1e9)  # time jumps ahead of words that are on their way, so it proves nothing
 SMALL, LARGE = 100, 1_500
+UNITS = 24
+CHAIN = LARGE + LARGE + SMALL  # what one unit of the split becomes on its way: grown, turned, small again
+# What must be there at the same time: all that is gathered, one unit on its way and the place for another that grows or
+# comes. Tasks leave a sixteenth of a disk to those behind them, those that have been held back another one.
+LEAST = -(-(UNITS * SMALL + CHAIN + LARGE + LARGE) * 8 // 7)
 GUESSED = 4  # tasks that begin before what such a task writes was measured
 FULL_OF_FAULTS = Faults(attempt_fails=0.05, crash=0.02, node_restart=0.01, stream_breaks=0.01, repeats=0.1, cut=0.01)
 
@@ -28,8 +34,12 @@ def fan_out(
     *,
     faults: Faults | None = None,
     policy: Policy = PATIENT,
+    back: str = "",
 ) -> Federation:
-    """A file is split; each unit is made fifteen times as large, then another, small again; all are gathered."""
+    """A file is split; each unit is made fifteen times as large, then another, small again; all are gathered.
+
+    `places`: of the file, and of these steps; `back`: where units become small again, if not where they were turned.
+    """
     federation = Federation(Random(seed), clusters, faults or Faults(), policy=policy)
     federation.size = SMALL
     federation.sizes = {"grow": LARGE, "turn": LARGE}
@@ -38,11 +48,11 @@ def fan_out(
     cut = split(data)
     grow = Use("grow", where[1], {"rows": (f"{cut.name}.out", EACH)})
     turn = Use("turn", where[2], {"rows": ("grow.out", EACH)})
-    shrink = Use("shrink", where[2], {"rows": ("turn.out", EACH)})
+    shrink = Use("shrink", [back] if back else where[2], {"rows": ("turn.out", EACH)})
     report = Use("report", where[3], {"parts": ("shrink.out", GATHER)})
     for step in (grow, turn, shrink, report):
         step.attempts = 20 if faults else 1
-    federation.units_in = {cut.name: 24}
+    federation.units_in = {cut.name: UNITS}
     for agent in federation.agents.values():
         for node in agent.nodes.values():
             node.disk = disk
@@ -63,33 +73,44 @@ def check(federation: Federation) -> None:
 
 
 @few
-@given(st.integers(0, 2**32), st.sampled_from([8_000, 10_000, 15_000]))
+@given(st.integers(0, 2**32), st.sampled_from([LEAST, 10_000, 15_000]))
 def test_a_run_that_needs_ten_times_the_disk_ends_on_one_node(seed: int, disk: int) -> None:
     check(fan_out(seed, {"edge1": {"n1": 2.0}}, ["edge1"] * 4, disk))
 
 
 @few
-@given(st.integers(0, 2**32))
-def test_what_goes_wrong_meanwhile_loses_nothing(seed: int) -> None:
-    check(fan_out(seed, {"edge1": {"n1": 2.0, "n2": 2.0}}, ["edge1"] * 4, 10_000, faults=FULL_OF_FAULTS))
+@given(st.integers(0, 2**32), st.sampled_from([LEAST, 10_000]))
+def test_what_goes_wrong_meanwhile_loses_nothing(seed: int, disk: int) -> None:
+    check(fan_out(seed, {"edge1": {"n1": 2.0, "n2": 2.0}}, ["edge1"] * 4, disk, faults=FULL_OF_FAULTS))
 
 
 @few
-@given(st.integers(0, 2**32), st.sampled_from([1, 2, 3]), st.booleans())
-def test_a_full_disk_holds_back_those_who_send_to_it(seed: int, crossing: int, faulty: bool) -> None:
+@given(st.integers(0, 2**32), st.sampled_from([1, 2, 3]), st.booleans(), st.sampled_from([LEAST, 10_000]))
+def test_a_full_disk_holds_back_those_who_send_to_it(seed: int, crossing: int, faulty: bool, disk: int) -> None:
     clusters = {"edge1": {"n1": 2.0}, "cloud": {"n1": 2.0}}
     places = ["edge1" if step < crossing else "cloud" for step in range(4)]
-    check(fan_out(seed, clusters, places, 10_000, faults=FULL_OF_FAULTS if faulty else None))
+    check(fan_out(seed, clusters, places, disk, faults=FULL_OF_FAULTS if faulty else None))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_what_can_never_find_room_fails_its_run_and_says_what_it_lacks(seed: int) -> None:
-    federation = fan_out(seed, {"edge1": {"n1": 2.0}}, ["edge1"] * 4, 8_000, policy=Policy(stuck_after=60.0))
+@few
+@given(st.integers(0, 2**32), st.booleans())
+def test_clusters_that_send_units_to_and_fro_do_not_fill_each_other(seed: int, faulty: bool) -> None:
+    clusters = {"edge1": {"n1": 2.0}, "cloud": {"n1": 2.0}}
+    places = ["edge1", "edge1", "cloud", "edge1"]
+    check(fan_out(seed, clusters, places, LEAST + LARGE, faults=FULL_OF_FAULTS if faulty else None, back="edge1"))
+
+
+@pytest.mark.parametrize("crossing", range(1, 5))
+def test_what_can_never_find_room_fails_its_run_and_says_what_it_lacks(crossing: int) -> None:
+    """Also where another cluster has more units for the one that is full, which could free nothing there."""
+    clusters = {"edge1": {"n1": 2.0}, "cloud": {"n1": 2.0}} if crossing < 4 else {"edge1": {"n1": 2.0}}
+    places = ["edge1" if step < crossing else "cloud" for step in range(4)]
+    federation = fan_out(crossing, clusters, places, LEAST, policy=Policy(stuck_after=2.0))
     federation.sizes["shrink"] = LARGE
     federation.run(most=100_000)
     federation.check_failed()
     (failure,) = federation.failures
     assert failure.kind == "full"
-    assert "want of disk on edge1" in failure.message
+    assert f"want of disk on {places[2]}" in failure.message
     assert "run run-1 holds" in failure.message
-    assert "of 0.008 MB free" in failure.message
+    assert f"of {megabytes(LEAST)} free" in failure.message

@@ -31,6 +31,7 @@ from cluster_agent.coordinator.messages import RunKey, SendPeer
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
 from cluster_agent.node.damage import Damages
+from cluster_agent.nodes import door
 from cluster_agent.peer.core import Heard, Peering
 from cluster_agent.peer.peers import Peers
 from control_plane.federation.agents import Agents
@@ -317,6 +318,16 @@ def damage_that_is_not_told(stack: ExitStack) -> None:
     _method(stack, Damages, "found", lambda *_: None)
 
 
+def room_that_is_not_told_again(stack: ExitStack) -> None:
+    """The agent hears that a node's disk has less room, and never that it has more."""
+    told = door.disk_told
+
+    def gloomy(node: str, before: Any, now: Any) -> Any:
+        return told(node, before, now) if now.disk_free < before.free else None
+
+    stack.enter_context(mock.patch.object(door, "disk_told", gloomy))
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -347,6 +358,7 @@ PLANTED: Mapping[str, Plant] = {
         hub_writes_over_what_another_has_written,
         last_words_that_are_lost,
         damage_that_is_not_told,
+        room_that_is_not_told_again,
     )
 }
 

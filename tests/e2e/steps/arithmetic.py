@@ -1,6 +1,7 @@
 """Steps whose answers a test can work out by itself."""
 
 import csv
+import time
 from pathlib import Path
 
 
@@ -115,3 +116,20 @@ def records(rows: Path, out: dict[str, Path]) -> None:
     """How many records one file has."""
     with rows.open(newline="") as file:
         out["count"].write_text(f"{sum(1 for _ in csv.DictReader(file))} notes in one file\n")
+
+
+def pad(rows: Path, mebibytes: int, out: dict[str, Path]) -> None:
+    """The same numbers, and behind them an empty line and so many MiB that nobody reads."""
+    with out["rows"].open("wb") as file:
+        file.write(rows.read_bytes().rstrip() + b"\n\n")
+        for _ in range(mebibytes):
+            file.write(bytes(1 << 20))
+
+
+def subtotal_of_padded(rows: Path, seconds: float, out: dict[str, Path]) -> None:
+    """The sum and the count of the numbers of one padded unit."""
+    time.sleep(seconds)  # the work that this step stands for: more than it takes to bring a unit here
+    with rows.open("rb") as file:
+        lines = [line.strip() for line in iter(file.readline, b"\n")]
+    numbers = [int(line) for line in lines[1:]]
+    out["sum"].write_text(f"{sum(numbers)} {len(numbers)}\n")
