@@ -47,7 +47,8 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 """By name. `power` takes a whole cluster down, with what was not synced; it is drawn only where durability is power.
 `cordon`, `drain` and `taint` are taken back at their end; `revoke` is for good, and drawn apart from the others, as are
-`disk-small`, and `rot`: bytes on a disk are others than they were, and at its end the node's scrubber has been there."""
+`disk-small` and `rot`: bytes on a disk are others than they were, and at its end the node's scrubber has been there.
+"""
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,6 @@ def test_a_cancelled_run_stops_its_tasks_and_says_so() -> None:
 
 
 def test_an_end_is_told_once_also_over_a_restart() -> None:
-    desk, _ = finished()
+    desk, result = finished()
     assert desk.restart().hub == []
-    assert desk.join().hub == []
+    assert desk.join(units=[result]).hub == []
