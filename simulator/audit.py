@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.bounds import stored_by
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.fragment import EACH, GATHER_ALL
 from cluster_agent.coordinator.live import LiveRun, Lives
@@ -24,6 +25,7 @@ def audit(core: Coordinator) -> None:
             audit_ways_out(live)
     audit_room(book)
     audit_lives(book.lives)
+    audit_stored(book.lives)
 
 
 def audit_lives(lives: Lives) -> None:
@@ -126,6 +128,9 @@ def audit_room(book: Book) -> None:
         for task in live.run.tasks.values():
             if task.state == ASSIGNED:
                 given.setdefault(task.node, []).append((live, task))
+    for live in book.lives.values():
+        promised = sum(size for node in book.nodes.values() for (run, _), size in node.tasks.items() if run == live.key)
+        assert live.promised == promised, f"{live.key.run}: {promised} bytes are promised to its tasks"
     for name in {*book.nodes, *given}:
         node = book.nodes[name]
         tasks = given.get(name, [])
@@ -137,3 +142,16 @@ def audit_room(book: Book) -> None:
         assert node.used_memory == sum(step.memory for step in steps), f"{name}: memory leaked"
         running = {definition: count for definition, count in node.running.items() if count}
         assert running == dict(Counter(step.definition for step in steps)), f"{name}: workers are counted wrong"
+
+
+def audit_stored(lives: Lives) -> None:
+    """What runs and namespaces have stored is what the copies of their units take."""
+    by_namespace: Counter[str] = Counter()
+    for live in lives.values():
+        stored = stored_by(live.run)
+        assert live.stored == stored, f"{live.key.run}: {stored} bytes are stored, {live.stored} are counted"
+        by_namespace[live.key.namespace] += stored
+        for task, window in live.windows.items():
+            parts = sum(unit.size * len(unit.copies) for unit in live.run.units.values() if unit.task == task)
+            assert window.stored == parts, f"{parts} bytes of a split's parts are stored, {window.stored} are counted"
+    assert +lives.stored == +by_namespace, "namespaces have other bytes stored than their runs"

@@ -63,7 +63,7 @@ class Object(_message.Message):
     BUNDLE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     kind: _builtins.str
-    """Topology, Step, Workflow, Run, Agent"""
+    """Topology, Step, Workflow, Quota, Run, Agent"""
     name: _builtins.str
     """a step's is NAME@VERSION"""
     revision: _builtins.int
@@ -1664,6 +1664,7 @@ class ClusterStatus(_message.Message):
     TAINTS_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
     CLOCK_AHEAD_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     zone: _builtins.str
     tier: _builtins.str
@@ -1699,6 +1700,10 @@ class ClusterStatus(_message.Message):
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerPath]:
         """with which it has to do"""
 
+    @_builtins.property
+    def stored(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamespaceStored]:
+        """of namespaces that have a quota"""
+
     def __init__(
         self,
         *,
@@ -1719,16 +1724,42 @@ class ClusterStatus(_message.Message):
         taints: _abc.Iterable[Global___ClusterTaint] | None = ...,
         peers: _abc.Iterable[Global___PeerPath] | None = ...,
         clock_ahead: _builtins.float | None = ...,
+        stored: _abc.Iterable[Global___NamespaceStored] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead", b"_clock_ahead", "clock_ahead", b"clock_ahead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead", b"_clock_ahead", "clock_ahead", b"clock_ahead", "gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "peers", b"peers", "pid", b"pid", "pools", b"pools", "runs", b"runs", "state", b"state", "steps", b"steps", "taints", b"taints", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_ahead", b"_clock_ahead", "clock_ahead", b"clock_ahead", "gateway_address", b"gateway_address", "held", b"held", "last_seen", b"last_seen", "links", b"links", "name", b"name", "nodes", b"nodes", "peers", b"peers", "pid", b"pid", "pools", b"pools", "runs", b"runs", "state", b"state", "steps", b"steps", "stored", b"stored", "taints", b"taints", "tier", b"tier", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clock_ahead: _TypeAlias = _typing.Literal["clock_ahead"]  # noqa: Y015
     _WhichOneofArgType__clock_ahead: _TypeAlias = _typing.Literal["_clock_ahead", b"_clock_ahead"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_ahead) -> _WhichOneofReturnType__clock_ahead | None: ...
 
 Global___ClusterStatus: _TypeAlias = ClusterStatus  # noqa: Y015
+
+@_typing.final
+class NamespaceStored(_message.Message):
+    """What the runs of a namespace have stored on a cluster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    bytes: _builtins.int
+    """each copy counted; outputs of ended runs too"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamespaceStored: _TypeAlias = NamespaceStored  # noqa: Y015
 
 @_typing.final
 class PeerPath(_message.Message):

@@ -780,6 +780,7 @@ class PeerDirectory(_message.Message):
     PEOPLE_FIELD_NUMBER: _builtins.int
     NO_EXECUTE_FIELD_NUMBER: _builtins.int
     REVOCATIONS_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
     topology_revision: _builtins.int
     data_root: _builtins.str
     @_builtins.property
@@ -794,6 +795,10 @@ class PeerDirectory(_message.Message):
 
     @_builtins.property
     def revocations(self) -> _membership_pb2.SignedRevocations: ...
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorageQuota]:
+        """of namespaces, for each cluster by itself"""
+
     def __init__(
         self,
         *,
@@ -803,11 +808,37 @@ class PeerDirectory(_message.Message):
         people: _abc.Iterable[_access_pb2.RoleBinding] | None = ...,
         no_execute: _abc.Iterable[_builtins.str] | None = ...,
         revocations: _membership_pb2.SignedRevocations | None = ...,
+        quotas: _abc.Iterable[Global___StorageQuota] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["revocations", b"revocations"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_root", b"data_root", "no_execute", b"no_execute", "peers", b"peers", "people", b"people", "revocations", b"revocations", "topology_revision", b"topology_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_root", b"data_root", "no_execute", b"no_execute", "peers", b"peers", "people", b"people", "quotas", b"quotas", "revocations", b"revocations", "topology_revision", b"topology_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PeerDirectory: _TypeAlias = PeerDirectory  # noqa: Y015
+
+@_typing.final
+class StorageQuota(_message.Message):
+    """What the runs of a namespace may have stored on a cluster at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    STORAGE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    storage: _builtins.int
+    """bytes"""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        storage: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "storage", b"storage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StorageQuota: _TypeAlias = StorageQuota  # noqa: Y015

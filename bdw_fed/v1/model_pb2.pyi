@@ -1240,6 +1240,7 @@ class Policy(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     RETAIN_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
     reserve: _builtins.str
     """none, hold, lend"""
     lost_after: _builtins.float
@@ -1254,6 +1255,8 @@ class Policy(_message.Message):
     """tasks of runs with more of it are given to nodes first"""
     retain: _builtins.float
     """seconds that data of a run is kept that has not succeeded"""
+    quota: _builtins.int
+    """bytes of the run's units that may lie stored on a cluster at once; 0 = no limit"""
     def __init__(
         self,
         *,
@@ -1265,10 +1268,11 @@ class Policy(_message.Message):
         timeout: _builtins.float = ...,
         priority: _builtins.int = ...,
         retain: _builtins.float = ...,
+        quota: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "lost_after", b"lost_after", "priority", b"priority", "replace", b"replace", "reserve", b"reserve", "retain", b"retain", "stop_after", b"stop_after", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "lost_after", b"lost_after", "priority", b"priority", "quota", b"quota", "replace", b"replace", "reserve", b"reserve", "retain", b"retain", "stop_after", b"stop_after", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1801,6 +1805,8 @@ class FragmentStatus(_message.Message):
     FAILURES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     SKIPPED_FIELD_NUMBER: _builtins.int
     GIVEN_UP_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
     UNHEARD_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
@@ -1811,6 +1817,10 @@ class FragmentStatus(_message.Message):
     skipped: _builtins.int
     """of all steps, see StepProgress"""
     given_up: _builtins.int
+    stored: _builtins.int
+    """bytes of its units here, each copy counted"""
+    quota: _builtins.int
+    """as of its policy"""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepProgress]: ...
     @_builtins.property
@@ -1842,11 +1852,13 @@ class FragmentStatus(_message.Message):
         failures_left_out: _builtins.int = ...,
         skipped: _builtins.int = ...,
         given_up: _builtins.int = ...,
+        stored: _builtins.int = ...,
+        quota: _builtins.int = ...,
         unheard: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "failures", b"failures", "failures_left_out", b"failures_left_out", "given_up", b"given_up", "namespace", b"namespace", "outputs", b"outputs", "run", b"run", "skipped", b"skipped", "state", b"state", "steps", b"steps", "traffic", b"traffic", "unheard", b"unheard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "epoch", b"epoch", "failures", b"failures", "failures_left_out", b"failures_left_out", "given_up", b"given_up", "namespace", b"namespace", "outputs", b"outputs", "quota", b"quota", "run", b"run", "skipped", b"skipped", "state", b"state", "steps", b"steps", "stored", b"stored", "traffic", b"traffic", "unheard", b"unheard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

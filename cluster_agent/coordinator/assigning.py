@@ -18,6 +18,7 @@ from cluster_agent.coordinator import (
     loads,
     peers,
     placement,
+    quotas,
     records,
     remembering,
     reserving,
@@ -117,7 +118,10 @@ def _say_ended(book: Book, proto: model_pb2.Fragment, state: model_pb2.FragmentS
 def on_peers(book: Book, event: PeersKnown) -> None:
     """The hub's directory of the other clusters."""
     if event.directory != book.state.directory:
+        before = book.quotas
         book.commit(records.DirectoryLearned(event.directory))
+        if book.quotas != before:
+            quotas.changed(book)
         loads.declared_again(book)
         tainting.noted(book)
         on_taints(book)
@@ -190,3 +194,4 @@ def read_directory(book: Book) -> None:
     directory = federation_pb2.PeerDirectory.FromString(book.state.directory)
     book.peers = {peer.cluster: peer for peer in directory.peers}
     book.no_execute = tuple(directory.no_execute)
+    book.quotas = {quota.namespace: quota.storage for quota in directory.quotas}

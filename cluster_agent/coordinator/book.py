@@ -87,6 +87,7 @@ class Book:
         self.nodes = Nodes()
         self.peers: dict[str, Peer] = {}
         self.no_execute: tuple[str, ...] = ()  # taints of this cluster
+        self.quotas: dict[str, int] = {}  # namespace -> bytes that its runs may have stored here at once
         self.tainted_since: dict[str, float] = {}  # those, and when we heard of each
         self.claims: dict[RunKey, Claim] = {}  # what runs have reserved, in the order in which they did
         self.early_bytes: dict[str, int] = {}  # cluster -> what is kept of it before fragments come

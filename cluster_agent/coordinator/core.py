@@ -43,6 +43,7 @@ from cluster_agent.coordinator import (
     placement,
     pooling,
     pushing,
+    quotas,
     receiving,
     records,
     remembering,
@@ -226,6 +227,7 @@ class Coordinator:
             expiring.resume(book, live)
             offering.resume(book, live)
             receiving.resume(book, live)
+            quotas.resume(book, live)
             placement.expect_nodes(book, live)
             stuck.resume(book, live)
             book.touch(live)
@@ -297,6 +299,10 @@ class Coordinator:
     def cached(self, namespace: str, step: str) -> list[control_plane_pb2.CachedStep]:
         """What the cache has of a namespace, or of one of its steps."""
         return tidying.kept(self._book, namespace, step)
+
+    def stored(self) -> list[control_plane_pb2.NamespaceStored]:
+        """What the runs of each namespace that has a quota have stored here."""
+        return quotas.statuses(self._book)
 
     def pools(self) -> list[control_plane_pb2.PoolStatus]:
         """The pools of warm workers, as they are now."""

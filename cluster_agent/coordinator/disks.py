@@ -140,6 +140,7 @@ def stays_alone(live: LiveRun, task: Task, node: Node) -> None:
     key = live.key, task.id
     promised = footprint.promised(live, task, node.name)
     node.promised += promised - node.tasks[key]
+    live.promised += promised - node.tasks[key]
     node.tasks[key] = promised
 
 

@@ -13,6 +13,7 @@ from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import (
     broadcasting,
     commands,
+    copies,
     early,
     expiring,
     following,
@@ -158,7 +159,7 @@ def apply_desired(book: Book, record: records.DesiredSet) -> None:
     for step in live.graph.steps:
         book.stirred[live, step.index] = None
     if _frees(live, record.desired):
-        _sweep(live, forget_tasks=True)
+        _sweep(book, live, forget_tasks=True)
     book.touch(live)
 
 
@@ -182,7 +183,7 @@ def on_retention_due(book: Book, run: RunKey, epoch: int) -> None:
 def apply_retention_over(book: Book, record: records.RetentionOver) -> None:
     """See records."""
     live = book.lives[record.run]
-    _sweep(live, forget_tasks=True)
+    _sweep(book, live, forget_tasks=True)
     book.touch(live)
 
 
@@ -199,7 +200,7 @@ def apply_ended(book: Book, record: records.Ended) -> None:
         keep_mishap(book, live, Mishap(record.step, record.task, node, attempt, record.failure))
     stop_work(book, live)
     if record.state != SUCCEEDED and not live.graph.retain:
-        _sweep(live, forget_tasks=False)
+        _sweep(book, live, forget_tasks=False)
     book.touch(live)
 
 
@@ -239,7 +240,7 @@ def stop_work(book: Book, live: LiveRun) -> None:
         waiting.clear()
     for sought in (live.formed, live.sought, live.sought_units):
         sought.clear()
-    for lacking in (live.short, live.needs, live.unanswered):
+    for lacking in (live.short, live.needs, live.unanswered, live.bounded):
         lacking.clear()
     for coming in [coming for coming in book.awaited if coming[0] == live.key]:
         del book.awaited[coming]
@@ -257,7 +258,7 @@ def drop(book: Book, live: LiveRun) -> None:
     book.due.pop(live.key, None)
 
 
-def _sweep(live: LiveRun, *, forget_tasks: bool) -> None:
+def _sweep(book: Book, live: LiveRun, *, forget_tasks: bool) -> None:
     run = live.run
     run.swept = True
     run.units = {unit.id: unit for unit in run.units.values() if unit.kept}
@@ -266,6 +267,7 @@ def _sweep(live: LiveRun, *, forget_tasks: bool) -> None:
     run.incoming = {}
     run.pushes = {}
     run.known, run.bare, run.makers = {}, {}, {}
+    copies.recount(book, live)
     for edge in run.edges:
         edge.outs = {}
         edge.held = {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster_agent.coordinator import attempts, commands, disks
+from cluster_agent.coordinator import attempts, commands, disks, quotas
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge, Step
 from cluster_agent.coordinator.grouping import form
@@ -26,7 +26,7 @@ from wire.digests import task_id
 def may_follow(book: Book, live: LiveRun, task: Task, node: Node) -> bool:
     """Whether the node that executes the task may go on by itself: not where another run may want its room back, or
     where its disk is short of it."""
-    if disks.is_short(book, node):
+    if disks.is_short(book, node) or not quotas.goes_by_itself(book, live, live.graph.steps[task.step]):
         return False
     return task.attempt == 1 and live.dispatching and (not node.holds or live.key in node.holds)
 

@@ -109,6 +109,17 @@ def ahead(live: LiveRun, step: Step) -> int:
     return found
 
 
+def part(live: LiveRun, step: Step) -> int:
+    """Bytes of a part that a split makes: as of those that it has made, else of its input."""
+    return max(1, _unit(live, step, {}))
+
+
+def mean(live: LiveRun, step: Step, guess: int) -> int:
+    """Bytes that a task of the step has written in the mean; `guess`, as long as none has ended."""
+    state = live.run.steps[step.index]
+    return state.bytes_out // state.done if state.done else guess
+
+
 def _typical(live: LiveRun, step: Step, known: dict[int, int]) -> int:
     """What a task of the step writes; of one that was never executed: what it reads of each port."""
     found = known.get(step.index)

@@ -151,6 +151,7 @@ class Graph:
     timeout: float  # seconds that the run may go on; 0 = not limited
     priority: int
     retain: float  # seconds that data is kept of a run that has not succeeded
+    quota: int  # bytes that it may have stored on this cluster at once; 0 = not limited
     steps: list[Step]
     edges: list[Edge]
     step_by_name: dict[str, Step]
@@ -187,6 +188,7 @@ def read(serialised: bytes, cluster: str) -> Graph:
         timeout=fragment.policy.timeout,
         priority=fragment.policy.priority,
         retain=fragment.policy.retain,
+        quota=fragment.policy.quota,
         steps=[],
         edges=[],
         step_by_name={},

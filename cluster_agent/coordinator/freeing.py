@@ -9,7 +9,7 @@ uses end when that is done, or with those of its outputs.
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import shared
+from cluster_agent.coordinator import copies, shared
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge, Step
 from cluster_agent.coordinator.live import LiveRun
@@ -75,6 +75,6 @@ def free(book: Book, live: LiveRun, unit: Unit) -> None:
     """Give up all copies of a unit. Part of applying a record."""
     for node in unit.copies:
         book.free(node, live.key, unit.id)
-    unit.copies.clear()
+    copies.clear(book, live, unit)
     if unit.shared:
         shared.drop(book, live, unit)

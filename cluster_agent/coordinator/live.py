@@ -6,12 +6,13 @@ after a restart gives what was there before, but for what only time or a connect
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator import footprint
+from cluster_agent.coordinator.bounds import Quota, Window, stored_by
 from cluster_agent.coordinator.claims import Hold
 from cluster_agent.coordinator.footprint import Need
 from cluster_agent.coordinator.fragment import CROSS, Graph, Step
@@ -135,6 +136,7 @@ class LiveRun:
         "arriving",
         "assigned",
         "batches",
+        "bounded",
         "brings",
         "check",
         "contents",
@@ -155,6 +157,7 @@ class LiveRun:
         "owed",
         "parked",
         "pending_parts",
+        "promised",
         "push_tries",
         "queued",
         "queues_watched",
@@ -176,6 +179,7 @@ class LiveRun:
         "started",
         "starved",
         "stock",
+        "stored",
         "strays",
         "stuck_at",
         "twins",
@@ -183,6 +187,7 @@ class LiveRun:
         "unclosed",
         "waiting",
         "watched",
+        "windows",
         "works",
     )
 
@@ -236,6 +241,10 @@ class LiveRun:
         self.short: dict[int, tuple[str, ...]] = {}  # step whose tasks wait for disk -> nodes that have none for them
         self.leaves: dict[tuple[int, str], int] = {}  # (split, node) -> bytes of the disk that it was told to leave
         self.needs: dict[bytes, Need] = {}  # of tasks that have met a full disk
+        self.stored = stored_by(run)  # bytes of copies of its units, see copies
+        self.promised = 0  # bytes that the tasks which nodes were given are expected to take
+        self.windows: dict[bytes, Window] = {}  # of splits that nodes were given, where there is a quota
+        self.bounded: dict[int, Quota] = {}  # step whose tasks wait, or OFFERS -> the quota that they wait for
         self.unanswered: dict[tuple[int, bytes], None] = {}  # (edge, unit) that are offered, and wait for disk here
         self.stuck_at: tuple[int, ...] | None = None  # what had been done when it was seen to stand still, see stuck
         self.twins: dict[bytes, list[bytes]] = {}  # unit on its way here -> others of the same content
@@ -374,15 +383,23 @@ class Lives(dict[RunKey, LiveRun]):
         super().__init__()
         self.going: dict[RunKey, LiveRun] = {}  # those that have not ended
         self.listeners: dict[str, dict[RunKey, LiveRun]] = {}  # of these: cluster that may send us units -> runs
+        self.stored: Counter[str] = Counter()  # namespace -> bytes, of all runs
 
     def take(self, live: LiveRun) -> None:
         """Put a run in, or another live side in the place of what it had."""
         self.set_aside(live.key)
+        if live.key in self:
+            del self[live.key]
         self[live.key] = live
+        self.stored[live.key.namespace] += live.stored
         if live.going:
             self.going[live.key] = live
             for cluster in live.graph.listeners:
                 self.listeners.setdefault(cluster, {})[live.key] = live
+
+    def __delitem__(self, run: RunKey) -> None:
+        self.stored[run.namespace] -= self[run].stored
+        super().__delitem__(run)
 
     def set_aside(self, run: RunKey) -> None:
         """The run has ended, or is about to be dropped; nothing happens if it had ended before."""
@@ -437,6 +454,7 @@ def take_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     if task.attempt == 1:  # it may go on by itself; where it is told not to, that is given back
         promised += footprint.follows(live, step)
     node.promised += promised
+    live.promised += promised
     node.tasks[live.key, task.id] = promised
 
 
@@ -444,7 +462,11 @@ def give_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     """The task is not on its node any more."""
     node = nodes[task.node]
     step = live.graph.steps[task.step]
-    node.promised -= node.tasks.pop((live.key, task.id))
+    promised = node.tasks.pop((live.key, task.id))
+    node.promised -= promised
+    live.promised -= promised
+    if live.windows:
+        live.windows.pop(task.id, None)
     node.running[step.definition] -= 1
     hold = node.holds.get(live.key)
     if hold is not None:

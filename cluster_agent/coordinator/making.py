@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster_agent.coordinator import broadcasting, following, meeting, shared, tracing
+from cluster_agent.coordinator import broadcasting, copies, following, meeting, shared, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.grouping import add, deliver
@@ -52,8 +52,9 @@ def make(
         if unit is not None:
             _make_again(book, live, unit, output, node)
             continue
-        copies = [node] if node else []
-        unit = Unit(info.id, info.digest, info.size, maker, by.origin, 0, info.name, 0, copies, "", part)
+        unit = Unit(info.id, info.digest, info.size, maker, by.origin, 0, info.name, 0, [], "", part)
+        if node:
+            copies.put(book, live, unit, node)
         if live.graph.zips:
             unit.lineage = tracing.lineage(live, by, output.index)
         if step.ordered:
@@ -83,7 +84,7 @@ def make(
                     deliver(live, edge, unit)
         if not unit.uses and node:
             book.free(node, live.key, unit.id)
-            unit.copies.clear()
+            copies.clear(book, live, unit)
         if output.place:
             shared.put(book, live, unit, output.place)
     return made
@@ -102,14 +103,14 @@ def _make_again(book: Book, live: LiveRun, unit: Unit, output: Output, node: str
     if info.digest != unit.digest:
         if any(name != node for name in unit.copies):
             if node in unit.copies:
-                unit.copies.remove(node)
+                copies.take(book, live, unit, node)
             book.free(node, live.key, unit.id)
             shared.put(book, live, unit, output.place)
             shared.drop(book, live, unit)  # what lies there now, if anything, is what we don't want
             return
+        copies.clear(book, live, unit)
         unit.digest, unit.size = info.digest, info.size
         unit.generation += 1
-        unit.copies.clear()
         shared.drop(book, live, unit)
     arrive(book, live, unit, node)
     if output.place:
@@ -124,5 +125,5 @@ def arrive(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
     if not any(book.nodes[name].connected for name in unit.copies):
         live.relocated.append(unit.id)
     if node not in unit.copies:
-        unit.copies.append(node)
+        copies.put(book, live, unit, node)
     live.unpark(unit.id)

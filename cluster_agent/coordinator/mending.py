@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import fetching, offering, pushing, records, sharing
+from cluster_agent.coordinator import copies, fetching, offering, pushing, records, sharing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.freeing import drop_use, let_go_if_due
@@ -212,10 +212,12 @@ def apply_copies_lost(book: Book, record: records.CopiesLost) -> None:
     live = book.lives[record.run]
     for unit_id in record.units:
         unit = live.run.units.get(unit_id)
-        copies = (unit or live.stock[unit_id]).copies
-        if record.node in copies:
-            copies.remove(record.node)
-        elif unit is not None and unit.shared == record.node:
+        if unit is None:
+            if record.node in live.stock[unit_id].copies:
+                copies.take_known(book, live, live.stock[unit_id], record.node)
+        elif record.node in unit.copies:
+            copies.take(book, live, unit, record.node)
+        elif unit.shared == record.node:
             unit.shared = ""
     book.touch(live)
 

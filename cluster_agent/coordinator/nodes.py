@@ -21,6 +21,7 @@ from cluster_agent.coordinator import (
     mending,
     pooling,
     pushing,
+    quotas,
     records,
     retrying,
     routing,
@@ -93,6 +94,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
         _reconcile_units(book, live, node, here)
         _reconcile_fetches(book, live, node, here, busy.get(live.key, set()))
         _say_again(book, live, node)
+        quotas.say_windows(book, live, node)
         sharing.bring_missing(book, live)
         mending.drop_needless(book, live)
         book.touch(live)

@@ -5,7 +5,7 @@ What all tasks of a step have in common is its *work*. A node is told it once a 
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import commands, disks, following
+from cluster_agent.coordinator import commands, disks, following, quotas
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SPLIT, Step
 from cluster_agent.coordinator.live import LiveRun, Node, unit_info
@@ -32,10 +32,11 @@ def order(book: Book, live: LiveRun, step: Step, task: Task) -> None:
         orders = by_work[number] = []
     units = live.run.units
     inputs = tuple([tuple([unit_info(units[unit]) for unit in ids]) for ids in live.inputs(task)])
-    leave = 0
+    leave = most = 0
     if step.kind == SPLIT:
+        most = quotas.window(book, live, step, task)
         leave = live.leaves[step.index, node.name] = disks.leaves(book, live, step, node)
-    orders.append(Order(task.id, task.attempt, inputs, task.parts, leave))
+    orders.append(Order(task.id, task.attempt, inputs, task.parts, leave, most))
 
 
 def name_work(book: Book, live: LiveRun, step: Step, node: Node, *, follow: bool) -> int:

@@ -21,6 +21,7 @@ from cluster_agent.coordinator import (
     parting,
     preempting,
     pressure,
+    quotas,
     records,
     sharing,
     stuck,
@@ -108,7 +109,7 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
         task = live.run.tasks[queue[0]]
         if held_back and not task.remake:
             break
-        able = disks.able(book, live, step, task, nodes)
+        able = disks.able(book, live, step, task, quotas.able(book, live, step, task, nodes))
         if not able:
             break
         node = _choose(book, live, step, task, able)
@@ -116,7 +117,7 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
             live.unready(task)
             continue
         book.commit(records.Assigned(live.key, task.id, node.name, parting.parts(book, live, step, task)))
-        if step.kind == SPLIT and node.disk_size:
+        if step.kind == SPLIT and (node.disk_size or quotas.of(book, live)):
             stuck.look_after(book, live)  # it may wait in the middle
         if node.holds:
             preempting.make_way(book, live, node)
@@ -170,6 +171,8 @@ def _with_room(book: Book, live: LiveRun, step: Step, depth: int) -> list[Node]:
 def begins_at_once(book: Book, live: LiveRun, step: Step, node: Node, before: int) -> bool:
     """Whether a task of the step would begin on the node at once, and nowhere sooner, behind so many others."""
     if pressure.holds_back(book, live, step) or (book.no_execute and not tainting.begins(book, step)):
+        return False
+    if not quotas.goes_by_itself(book, live, step):
         return False
     if disks.is_short(book, node) or ((node.holds or step.pool_max) and (before or book.claims)):
         return False

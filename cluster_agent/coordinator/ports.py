@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from bdw_fed.v1.control_plane_pb2 import CachedStep, HeldSlots, PoolStatus, TaskInfo
+from bdw_fed.v1.control_plane_pb2 import CachedStep, HeldSlots, NamespaceStored, PoolStatus, TaskInfo
 from bdw_fed.v1.model_pb2 import FragmentStatus, MeasuredLink, MeasuredStep, Run
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
@@ -57,6 +57,9 @@ class Core(Protocol):
 
     def cached(self, namespace: str, step: str) -> list[CachedStep]:
         """What the cache has of a namespace, or of one of its steps."""
+
+    def stored(self) -> list[NamespaceStored]:
+        """What the runs of each namespace that has a quota have stored."""
 
     def pools(self) -> list[PoolStatus]:
         """The pools of warm workers."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import broadcasting, disks, fetching, mending, records, remembering
+from cluster_agent.coordinator import broadcasting, disks, fetching, mending, quotas, records, remembering
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.freeing import drop_use
@@ -70,7 +70,7 @@ def _next(live: LiveRun, edge: Edge) -> bool:
 def _has_place(book: Book, live: LiveRun, edge: Edge, unit: Unit) -> bool:
     if unit.copies or (live.key, unit.id) in book.awaited or live.run.incoming[unit.id].node:
         return True  # its bytes are here, or come for another edge
-    return disks.takes_in(book, live, edge, unit.size)
+    return quotas.takes_in(book, live, edge, unit) and disks.takes_in(book, live, edge, unit.size)
 
 
 def _accept(book: Book, live: LiveRun, edge: Edge, unit: Unit, clusters: Sequence[str]) -> None:

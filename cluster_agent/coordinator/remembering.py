@@ -24,7 +24,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from cluster_agent.coordinator import records, routing, tracing
+from cluster_agent.coordinator import copies, records, routing, tracing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.committing import consume
 from cluster_agent.coordinator.fragment import EACH, TASK, Edge, Graph
@@ -239,7 +239,7 @@ def apply_recalled(book: Book, record: records.Recalled) -> None:
     for each in entry.outputs:
         unit = live.run.units[each.unit.id]
         if unit.uses:
-            unit.copies = each.copies
+            copies.adopt(book, live, unit, each)
         else:
             _free(book, live, each)
     state = live.run.steps[step.index]
@@ -260,7 +260,7 @@ def executed(book: Book, live: LiveRun, task: bytes, node: str) -> None:
     entry = live.run.known.pop(task, None)
     for each in entry.outputs if entry is not None else ():
         if node in each.copies:
-            each.copies.remove(node)  # it has put the new bytes in the place of these
+            copies.take_known(book, live, each, node)  # it has put the new bytes in the place of these
         _free(book, live, each)
 
 
@@ -270,7 +270,7 @@ def offered(book: Book, live: LiveRun, unit: Unit) -> None:
     for each in entry.outputs if entry is not None else ():
         if each.unit.id == unit.id:
             if each.unit.digest == unit.digest:
-                unit.copies, each.copies = each.copies, []
+                copies.adopt(book, live, unit, each)
             else:
                 _free(book, live, each)
 
@@ -278,4 +278,4 @@ def offered(book: Book, live: LiveRun, unit: Unit) -> None:
 def _free(book: Book, live: LiveRun, output: KnownOutput) -> None:
     for node in output.copies:
         book.free(node, live.key, output.unit.id)
-    output.copies = []
+    copies.clear_known(book, live, output)

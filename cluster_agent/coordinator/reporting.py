@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2
-from cluster_agent.coordinator import disks, holding
+from cluster_agent.coordinator import disks, holding, narrow
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import CONTINUE, OUTPUT, SOURCE
 from cluster_agent.coordinator.live import LiveRun, unit_proto
@@ -56,6 +56,7 @@ def fragment_status(
         )
     if only is not None:
         return status
+    status.stored, status.quota = live.stored, live.graph.quota
     for step in live.graph.concerned:
         state = run.steps[step.index]
         progress = status.steps.add(
@@ -80,7 +81,7 @@ def fragment_status(
             progress.running = live.assigned[step.index]
             progress.waiting = max(0, state.open - live.assigned[step.index])
             progress.workers = book.pools.workers(step.definition)
-            progress.waits_for = disks.words(book, live, step)
+            progress.waits_for = narrow.words(book, live, step) or disks.words(book, live, step)
     claim = book.claims.get(live.key)
     if claim is not None and not claim.half:
         by_name = {progress.step: progress for progress in status.steps}

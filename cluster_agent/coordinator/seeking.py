@@ -23,6 +23,7 @@ from cluster_agent.coordinator import (
     fetching,
     loads,
     mending,
+    quotas,
     records,
     remembering,
     routing,
@@ -63,7 +64,8 @@ def recall(book: Book, live: LiveRun) -> None:
 
 def _begin(book: Book, live: LiveRun, step: Step, task: Task) -> bool:
     """Whether the task waits."""
-    key = caching.key_of(live, step, task) if step.cache_key and not step.fresh else b""
+    looks = step.cache_key and not step.fresh and not quotas.is_short(book, live)
+    key = caching.key_of(live, step, task) if looks else b""
     entry = caching.find(book, key, step.cache_age) if key else None
     if entry is None:
         return _ask_peers(book, live, step, task, key)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cluster_agent.coordinator import disks, footprint, pressure
+from cluster_agent.coordinator import disks, footprint, narrow, pressure, quotas
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, OUTPUT, SPLIT, Edge, Step
@@ -30,6 +30,8 @@ _NAMED: Final = 4  # runs, of those that hold the space
 def watch(book: Book) -> None:
     """At the end of a batch: what waits for disk is looked after."""
     for live in (*book.hungry.values(), *book.asked.values()):
+        if live.going and (never := narrow.never_fits(book, live)) is not None:
+            fail(book, live, never[0], step=never[1])
         if live.short or live.unanswered:
             look_after(book, live)
 
@@ -52,6 +54,10 @@ def on_due(book: Book, run: RunKey) -> None:
         return
     look_after(book, live)
     if before == _done(live) and _is_stuck(book, live) and _goes_first(book, live):
+        if (held := narrow.holding(book, live)) is not None:
+            quota, waits = held
+            fail(book, live, narrow.failure(book, live, quota, waits), step=waits.name if waits is not None else "")
+            return
         step, message = _words(book, live)
         fail(book, live, Failure("full", message), step=step)
 
@@ -81,6 +87,10 @@ def _waits(live: LiveRun) -> bool:
 
 
 def _is_stuck(book: Book, live: LiveRun) -> bool:
+    if (held := narrow.holding(book, live)) is not None:
+        away = any(not node.connected and not node.written_off for node in book.nodes.values())
+        others = any(other.dispatching and _moves(book, other) for other in narrow.rivals(book, live, held[0]))
+        return not (away or others or _others_may_help(book, live) or _moves(book, live))
     return not (_others_may_help(book, live) or _moves(book, live) or any(_room_comes(book, live)))
 
 
@@ -103,10 +113,11 @@ def _only_here(live: LiveRun, step: Step) -> bool:
 
 
 def _blocked(book: Book, live: LiveRun) -> Iterator[Step]:
-    """Steps some of whose units are here, or offered, and wait for disk."""
+    """Steps some of whose units are here, or offered, and wait for disk, or a quota."""
+    held = list(narrow.paused(live))
     for step in live.graph.steps:
         paused = step.kind == SPLIT and any(disks.pauses(live, step, node) for node in book.nodes.values())
-        if paused or (step.index in live.short and live.ready[step.index]):
+        if paused or step in held or (step.index in live.short and live.ready[step.index]):
             yield step
     for edge, _ in live.unanswered:
         yield live.graph.edges[edge].consumer
@@ -171,7 +182,7 @@ def _goes_on(book: Book, live: LiveRun, task: Task) -> bool:
     if task.state != ASSIGNED:
         return False
     step, node = live.graph.steps[task.step], book.nodes[task.node]
-    return not (step.kind == SPLIT and disks.pauses(live, step, node))
+    return not (step.kind == SPLIT and (disks.pauses(live, step, node) or quotas.pauses(live, step, task)))
 
 
 def _room_comes(book: Book, live: LiveRun) -> Iterator[bool]:

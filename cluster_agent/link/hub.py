@@ -355,6 +355,7 @@ class HubLink:
                 links=links,
                 steps=steps,
                 peers=self._peers.paths(),
+                stored=self._core.stored(),
             )
             self._out.heartbeat(Heartbeat(status=status, wall_clock=time.time()))
             with suppress(TimeoutError):

@@ -51,7 +51,7 @@ from cluster_agent.node.queries import LogQueries
 from cluster_agent.node.sharing import Sharing
 from cluster_agent.node.tasks import Tasks, task_key
 from cluster_agent.node.tiers import news_of, tiers_of
-from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Work
+from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Window, Work
 from cluster_agent.relay.dialling import Routes, relays_of
 from cluster_agent.relay.standing import Standing
 from cluster_agent.runtimes.base import Room, Runtime
@@ -388,6 +388,8 @@ class NodeDaemon:
                     self._tasks.learn(order)
                 case Hold():
                     self._tasks.hold(order)
+                case Window():
+                    self._tasks.windows.told(order)
         except Exception:  # as above
             _log.exception("an order failed", order=type(order).__name__)
 

@@ -14,7 +14,7 @@ import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cluster_agent.data.base import UnitKey
@@ -26,6 +26,7 @@ from cluster_agent.node.merging import merge_units
 from cluster_agent.node.messages import Given
 from cluster_agent.node.packing import packed_output, unpack_input
 from cluster_agent.node.splitting import split
+from cluster_agent.node.windows import Windows
 from cluster_agent.node.works import Assignment
 from cluster_agent.node.writing import learn_size, writing_to_memory
 from cluster_agent.orders.messages import Failure, Output, Result, UnitInfo
@@ -41,12 +42,13 @@ FULL = "full"  # the kind of failure of who meets a full disk: it has done nothi
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What an execution needs of the daemon; `splitters` are the threads of the built-in kinds."""
+    """What an execution needs of the daemon; `splitters` are the threads of the built-in kinds, `windows` of splits."""
 
     directories: Directories
     store: DiskStore
     logs: Logs
     splitters: Executor
+    windows: Windows = field(default_factory=Windows)
 
 
 class Execution:
@@ -217,7 +219,8 @@ class Execution:
             if self.assignment.work.kind == "merge":
                 self.units.append(await merge_units(self.assignment, directory, store, threads))
             else:
-                await split(self.assignment, directory, store, threads, tell)
+                with self._around.windows.opened(self.assignment.key, self.assignment.order.most, store) as window:
+                    await split(self.assignment, directory, store, threads, tell, window)
         except ValueError as error:
             return Outcome("internal", str(error))
         return Outcome(seconds=loop.time() - began)

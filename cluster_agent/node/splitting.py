@@ -3,7 +3,7 @@
 What the thread has made meanwhile is taken together: small parts go into the journal with one write, all are synced
 with one wait where that is asked for, and told with one call. The thread is at most `_AHEAD` lists of parts ahead of
 the store, so that a large input does not fill the disk twice. And it waits in the middle while less of the disk is free
-than the order says: what reads the parts makes room for more.
+than the order says, or its window is full of parts that are in the store: what reads the parts makes room for more.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cluster_agent.data.split import Part, SplitSpec, make_parts
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node.directory import TaskDirectory
 from cluster_agent.node.messages import TaskKey
+from cluster_agent.node.windows import Window
 from cluster_agent.node.works import Assignment
 from cluster_agent.orders.messages import Output, UnitInfo
 from wire.digests import unit_ids
@@ -37,6 +38,7 @@ async def split(
     store: DiskStore,
     executor: Executor,
     tell: Callable[[list[Output]], None],
+    window: Window,
 ) -> list[Output]:
     """All units that the task makes; they are told as soon as they are in the store. DataError, OSError, ValueError."""
     key, work, order = assignment
@@ -46,20 +48,21 @@ async def split(
         source = UnitKey(key.namespace, key.run, unit.id)
         place = directory.temporary / unit.id.hex()
         store.link(source, place, directory.held)
-        enter = _Entering(key, port, len(made), unit.name, store)
+        enter = _Entering(key, port, len(made), unit.name, store, window)
         try:
             spec = spec_of(assignment, unit)
-            cutting = _Cutting(place, spec, _folder(directory, spec, unit.size), store, order.leave, executor)
+            gate = _Gate(store, order.leave, window)
+            cutting = _Cutting(place, spec, _folder(directory, spec, unit.size), store, gate, executor)
             try:
                 async for parts in cutting.lists():
                     while parts:
-                        outputs = [await enter.part(part) for part in _that_fit(parts, store, order.leave)]
+                        outputs = [await enter.part(part) for part in gate.let_in(parts)]
                         await store.durable()
                         made += outputs
                         if outputs:
                             tell(outputs)
                         if parts:  # those that were told are read, and freed, meanwhile
-                            await store.space.wait_for(order.leave)
+                            await gate.wait_for(parts[0])
             finally:
                 await cutting.end()
         except WrongContentError as error:
@@ -67,12 +70,6 @@ async def split(
             raise WrongContentError(f"{unit.name or unit.id.hex()}: {error}") from error
         store.find(source)  # or it was written to while it was cut
     return made
-
-
-def _that_fit(parts: list[Part], store: DiskStore, leave: int) -> Iterator[Part]:
-    """Take those from the front for which the store has room, one after the other."""
-    while parts and (not leave or store.space.free() >= leave):
-        yield parts.pop(0)
 
 
 def _folder(directory: TaskDirectory, spec: SplitSpec, size: int) -> Callable[[], Path]:
@@ -108,6 +105,34 @@ async def still_sound(store: DiskStore, key: UnitKey, unit: UnitInfo) -> None:
         raise DataError(f"unit {unit.id.hex()} has other bytes in the store than it should have")
 
 
+class _Gate:
+    """What a part waits for before it enters the store: its disk, of which so much is left free, and its window."""
+
+    def __init__(self, store: DiskStore, leave: int, window: Window) -> None:
+        self._space = store.space
+        self._leave = leave
+        self._window = window
+
+    def is_wide(self) -> bool:
+        """Nothing that a thread may ask speaks against another part."""
+        return not self._window.most and (not self._leave or self._space.free() >= self._leave)
+
+    def is_open(self, size: int) -> bool:
+        """Whether a part of that size may enter."""
+        return (not self._leave or self._space.free() >= self._leave) and self._window.takes(size)
+
+    def let_in(self, parts: list[Part]) -> Iterator[Part]:
+        """Take those from the front that may enter, one after the other."""
+        while parts and self.is_open(parts[0].size):
+            yield parts.pop(0)
+
+    async def wait_for(self, part: Part) -> None:
+        """Return when the part may enter."""
+        while not self.is_open(part.size):
+            await self._space.wait_for(self._leave)
+            await self._window.wait_for(part.size)
+
+
 class _Cutting:
     """A file that a thread cuts. Iterate `lists`, then `end` it in any case."""
 
@@ -117,14 +142,14 @@ class _Cutting:
         spec: SplitSpec,
         folder: Callable[[], Path],
         store: DiskStore,
-        leave: int,
+        gate: _Gate,
         executor: Executor,
     ) -> None:
         self._source = source
         self._spec = spec
         self._folder = folder
         self._store = store
-        self._leave = leave
+        self._gate = gate
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
         self._room = threading.Semaphore(_AHEAD)
@@ -163,16 +188,17 @@ class _Cutting:
                 self._room.acquire()
                 if self._stopped.is_set():
                     return
+                last = parts[-1]
                 self._loop.call_soon_threadsafe(self._made.put_nowait, parts)
-                self._wait_for_space()
+                self._wait(last)
         finally:
             self._loop.call_soon_threadsafe(self._made.put_nowait, None)
 
-    def _wait_for_space(self) -> None:
-        """Go on when the disk has as much left as it must."""
-        if not self._leave or self._store.space.free() >= self._leave:
+    def _wait(self, part: Part) -> None:
+        """Go on when another such part might enter."""
+        if self._gate.is_wide():
             return
-        waiting = asyncio.run_coroutine_threadsafe(self._store.space.wait_for(self._leave), self._loop)
+        waiting = asyncio.run_coroutine_threadsafe(self._gate.wait_for(part), self._loop)
         while not self._stopped.is_set():
             try:
                 waiting.result(_LOOK_SECONDS)
@@ -185,13 +211,14 @@ class _Cutting:
 class _Entering:
     """Makes units of the parts of one input."""
 
-    def __init__(self, key: TaskKey, port: str, first: int, name: str, store: DiskStore) -> None:
+    def __init__(self, key: TaskKey, port: str, first: int, name: str, store: DiskStore, window: Window) -> None:
         path = PurePosixPath(plain_name(name) or "part")
         self._key = key
         self._port = port
         self._first = first
         self._stem, self._suffix = path.stem, path.suffix
         self._store = store
+        self._window = window
         self._id = unit_ids(key.task, port)
 
     async def part(self, part: Part) -> Output:
@@ -204,5 +231,6 @@ class _Entering:
         else:
             assert part.path is not None
             await self._store.commit(part.path, key, part.digest)
+        self._window.entered(key, part.size)
         name = part.name or f"{self._stem}-{index:05}{self._suffix}"
         return Output(self._port, index, UnitInfo(unit, part.digest, part.size, name=name))

@@ -76,6 +76,7 @@ class Tasks:
         self._outbox = outbox
         self._splitters = ThreadPoolExecutor(max_workers=2, thread_name_prefix="split")
         self._around = Surroundings(directories, store, logs, self._splitters)
+        self.windows = self._around.windows
         self._works: dict[int, Work] = {}  # as the stream names them
         self._assignments: dict[TaskKey, Assignment] = {}
         self._executions: dict[TaskKey, tuple[Execution, asyncio.Task[None]]] = {}

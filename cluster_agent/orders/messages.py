@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-VERSION: Final = 3
+VERSION: Final = 4
 SMALL: Final = 16 << 10
 """Bytes up to which a unit's content is kept in the node's journal, and has no file of its own."""
 
@@ -90,7 +90,8 @@ class Order(Struct, frozen=True):
     """Execute a task: for each input of its work, the units, all of which are in the node's store.
 
     `parts`: how many a split makes that is to make one for each slot. `leave`: bytes of the disk that a split leaves
-    free, waiting where they are less; 0 = it need not.
+    free, waiting where they are less; 0 = it need not. `most`: bytes of its parts that may lie in the store at once,
+    one part at least; with more it waits; 0 = any number.
     """
 
     task: bytes
@@ -98,6 +99,7 @@ class Order(Struct, frozen=True):
     inputs: tuple[tuple[UnitInfo, ...], ...]
     parts: int = 0
     leave: int = 0
+    most: int = 0
 
 
 class Orders(Message, frozen=True):
@@ -131,7 +133,17 @@ class Hold(Message, frozen=True):
     held: bool
 
 
-Downward = Work | Orders | Acks | Frees | Hold
+class Window(Message, frozen=True):
+    """A split that is under way: from now on it may have so many bytes of its parts in the store; 0 = any number."""
+
+    namespace: str
+    run: str
+    task: bytes
+    attempt: int
+    most: int
+
+
+Downward = Work | Orders | Acks | Frees | Hold | Window
 
 # ------------------------------------------------------------------------------------------- node to coordinator
 

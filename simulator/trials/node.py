@@ -17,7 +17,7 @@ from cluster_agent.node.damage import Damages
 from cluster_agent.node.link import AgentLink
 from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.tasks import task_key
-from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Work
+from cluster_agent.orders.messages import VERSION, Acks, Downward, Frees, Hold, Orders, Window, Work
 from simulator.trials.agent import agent_name
 from simulator.trials.bulk import Bulk
 from simulator.trials.disk import Journal
@@ -174,6 +174,8 @@ class Daemon:
                 self._tasks.learn(order)
             case Hold():
                 self._tasks.hold(order)
+            case Window():
+                self._tasks.windows.told(order)
 
 
 class _Link(AgentLink):

@@ -94,6 +94,9 @@ class NotingCore:
     def cached(self, namespace: str, step: str) -> list[control_plane_pb2.CachedStep]:
         return [control_plane_pb2.CachedStep(step=f"{namespace}/{step}")]
 
+    def stored(self) -> list[control_plane_pb2.NamespaceStored]:
+        return []
+
     def pools(self) -> list[control_plane_pb2.PoolStatus]:
         return []
 

@@ -104,6 +104,9 @@ class ScriptedCore:
     def cached(self, namespace: str, step: str) -> list[control_plane_pb2.CachedStep]:
         return []
 
+    def stored(self) -> list[control_plane_pb2.NamespaceStored]:
+        return []
+
     def pools(self) -> list[control_plane_pb2.PoolStatus]:
         return []
 

@@ -66,6 +66,7 @@ class FakeNode:
         self.stream = 0
         self.store: dict[tuple[RunKey, bytes], bytes] = {}  # unit -> digest
         self.disk = 0  # bytes that its store takes; 0: whatever comes
+        self.cuts = False  # its splits make one part after the other; they do where it has a disk
         self.weight: dict[tuple[RunKey, bytes], int] = {}  # unit -> bytes; files of datasets have none
         self.fullest = 0
         self.refused = 0  # times that something met a full disk
@@ -94,8 +95,8 @@ class FakeNode:
 
     def take_in(self, run: RunKey, unit: UnitInfo) -> bool:
         """Store a unit, if there is room for it."""
-        if self.disk and (run, unit.id) not in self.store:
-            if unit.size > self.free:
+        if (run, unit.id) not in self.store:
+            if self.disk and unit.size > self.free:
                 self.refused += 1
                 return False
             self.weight[run, unit.id] = unit.size
@@ -122,6 +123,9 @@ class FakeNode:
         self.stream += 1
         self.ears = words.Ears()
         self.said.extend(self.unacked.values())
+        cut = [
+            messages.NodeSaid(self.name, words.produced(*key, tuple(so))) for key, so in self.cut_so_far.items() if so
+        ]
         fetching = [(key_of(f.key), f.key.unit) for f in self.fetches] + list(self.expected)
         self.said.append(
             messages.NodeJoined(
@@ -138,6 +142,7 @@ class FakeNode:
                 disk_size=self.disk,
             )
         )
+        self.said.extend(cut)
 
     def disconnect(self) -> None:
         """The stream breaks: what was on its way either way is lost."""
@@ -328,7 +333,19 @@ class FakeNode:
             if room < -1e-9 and found:
                 break
             found.append((key, task))
-        return [each for each in found if not (self.disk and each[1].order.leave > self.free)]
+        return [each for each in found if not self.waits(*each)]
+
+    def waits(self, key: tuple[RunKey, bytes, int], task: words.Task) -> bool:
+        """A split's next part would take more of the disk, or of its window, than it may."""
+        if self.disk and task.order.leave > self.free:
+            return True
+        most = self.ears.windows.get(key, task.order.most)
+        so_far = self.cut_so_far.get(key, [])
+        outputs = self.federation.outputs_of(task) if most else ()
+        if len(so_far) >= len(outputs):
+            return False
+        stored = sum(part.unit.size for part in so_far if (key[0], part.unit.id) in self.store)
+        return stored > 0 and stored + outputs[len(so_far)].unit.size > most
 
     def cut_one(self, key: tuple[RunKey, bytes, int], task: words.Task) -> None:
         """A split makes its next part, and tells it."""
@@ -350,7 +367,7 @@ class FakeNode:
         with_workers = self.with_workers()
         key, task = self.federation.random.choice(with_workers)
         run, task_id, attempt = key
-        if self.disk and task.start.execution.WhichOneof("kind") == "split":
+        if (self.disk or self.cuts) and task.start.execution.WhichOneof("kind") == "split":
             self.cut_one(key, task)
             return
         self.say(messages.NodeSaid(self.name, words.started(run, task_id, attempt)))
@@ -560,6 +577,7 @@ class Federation:
         self.failures: list[model_pb2.Failure] = []
         self.unreadable: set[str] = set()
         self.broken_steps: set[str] = set()
+        self.quotas: dict[str, int] = {}  # namespace -> bytes
         self.units_per_split = 3
         self.sizes: dict[str, int] = {}  # of what a step makes, where it differs
         self.units_in: dict[str, int] = {}  # that a split makes, where that is not left to chance
@@ -612,7 +630,8 @@ class Federation:
 
     def tell_directory(self, cluster: str, *taints: str) -> None:
         """How a cluster reaches the others, and what it must not begin."""
-        directory = federation_pb2.PeerDirectory(no_execute=taints)
+        quotas = [federation_pb2.StorageQuota(namespace=name, storage=size) for name, size in self.quotas.items()]
+        directory = federation_pb2.PeerDirectory(no_execute=taints, quotas=quotas)
         for other in self.agents:
             if other != cluster:
                 directory.peers.add(

@@ -8,7 +8,7 @@ import os
 import msgspec
 import pytest
 
-from cluster_agent.orders.messages import Frees
+from cluster_agent.orders.messages import Frees, Window
 from tests.fixtures import words
 from tests.node.cluster import Cluster, Node, content, given, merger, order, source, splitter
 
@@ -138,3 +138,49 @@ async def test_a_split_waits_in_the_middle_while_its_disk_is_short_and_goes_on_a
     assert len(result.outputs) == freed == 20
     fullest = max(status.stored_bytes for status in edge.agent.all("status"))
     assert fullest <= 150_000, "what must be left was left"
+
+
+async def test_a_split_has_no_more_in_the_store_than_its_window_and_goes_on_as_parts_go_or_it_is_told_more(
+    edge: Cluster,
+) -> None:
+    node = await edge.start()
+    unit = await source(edge, "large.bin", os.urandom(1_000_000))
+    task = order("s", splitter(size=50_000, format="bytes"), inputs=[given("in", unit, kind="")], outputs=["out"])
+    split = words.Task(task.start, msgspec.structs.replace(task.order, most=120_000))
+    edge.agent.start(split)
+    made: list[bytes] = []
+    heard = 0
+
+    async def hear(until: int) -> None:
+        nonlocal heard
+        while len(made) < until:
+            produced = await edge.agent.hear("produced", after=heard)
+            heard += 1
+            made.extend(output.unit.id for output in produced.outputs)
+
+    await hear(2)
+    assert len(made) == 2, "a third part would be too much"
+    for count in range(3, 11):
+        edge.agent.order([Frees("default", "run1", (made[count - 3],))])
+        await hear(count)
+        assert len(made) == count, "each that goes makes room for one"
+    edge.agent.order([Window("default", "run1", split.key.task, 1, 0)])
+    result = await edge.agent.result(split.key)
+    assert [output.unit.id for output in result.outputs[:10]] == made[:10]
+    assert len(result.outputs) == 20
+    assert (
+        b"".join([content(node, output.unit) for output in result.outputs[8:]])
+        == (edge.data_root / "large.bin").read_bytes()[400_000:]
+    )
+
+
+async def test_a_part_that_is_larger_than_its_window_enters_alone(edge: Cluster) -> None:
+    await edge.start()
+    unit = await source(edge, "large.bin", os.urandom(150_000))
+    task = order("s", splitter(size=50_000, format="bytes"), inputs=[given("in", unit, kind="")], outputs=["out"])
+    split = words.Task(task.start, msgspec.structs.replace(task.order, most=1))
+    edge.agent.start(split)
+    for heard in range(3):
+        (output,) = (await edge.agent.hear("produced", after=heard)).outputs
+        edge.agent.order([Frees("default", "run1", (output.unit.id,))])
+    assert len((await edge.agent.result(split.key)).outputs) == 3
