@@ -1,11 +1,13 @@
 """The kinds of values that the hub stores, and how their keys are named.
 
-topologies, steps, workflows    NAMESPACE/NAME            the newest revision of each object; a step's has VERSION too
+topologies, steps, workflows, quotas
+                                NAMESPACE/NAME            the newest revision of each object; a step's has VERSION too
 topology-revisions, …           NAMESPACE/NAME/REVISION   all of them
 generations                     NAMESPACE                 how often a namespace's objects have changed
 runs                            NAMESPACE/RUN
 plans                           NAMESPACE/RUN             the plan of a run, where it is small; else among the blobs
 submissions                     NAMESPACE/DIGEST          idempotency key → run
+admissions                      NAMESPACE                 the runs that were let in, where a quota bounds how many
 outputs                         NAMESPACE/RUN/CLUSTER/EPOCH/FRAME.PIECE
 measured                        NAMESPACE/STEP/VERSION    what runs have shown of a step
 fragments                       CLUSTER/NAMESPACE/RUN     what is wanted of a cluster
@@ -33,7 +35,7 @@ from control_plane.store.repository import EtcdRepository, Look, Store
 from control_plane.store.transaction import Operation
 from wire.digests import bytes_digest
 
-OBJECT_KINDS = ("Topology", "Step", "Workflow")
+OBJECT_KINDS = ("Topology", "Step", "Workflow", "Quota")
 MOST_OPERATIONS = 120  # in one transaction, with room for what the caller adds
 _MOST_BYTES = 900 << 10
 _PLAIN = re.compile(r"(?!x-)[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
@@ -48,15 +50,18 @@ class Kinds:
             "Topology": store.repository("topologies", cp.Object),
             "Step": store.repository("steps", cp.Object),
             "Workflow": store.repository("workflows", cp.Object),
+            "Quota": store.repository("quotas", cp.Object),
         }
         self.revisions: dict[str, EtcdRepository[cp.Object]] = {
             "Topology": store.repository("topology-revisions", cp.Object),
             "Step": store.repository("step-revisions", cp.Object),
             "Workflow": store.repository("workflow-revisions", cp.Object),
+            "Quota": store.repository("quota-revisions", cp.Object),
         }
         self.generations = store.repository("generations", s.Generation)
         self.runs = store.repository("runs", m.Run)
         self.plans = store.repository("plans", m.Plan)
+        self.admissions = store.repository("admissions", s.Admissions)
         self.submissions = store.repository("submissions", s.Submission)
         self.outputs = store.repository("outputs", s.RunOutputs)
         self.measured = store.repository("measured", s.StepMeasured)

@@ -59,6 +59,8 @@ from control_plane.membership.own import OwnCertificate
 from control_plane.membership.service import JoinDoor
 from control_plane.models import models_imported
 from control_plane.patience import persistently
+from control_plane.quotas.admission import Admission
+from control_plane.quotas.limits import Quotas
 from control_plane.reservations.driver import Reservations
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
@@ -188,9 +190,15 @@ class Hub:
         self._joining.relays = self._directories.relays
         self._marks = Marks(kinds)
         self._marks.changed = self._directories.changed
+        self._quotas = Quotas(kinds)
+        self._quotas.changed = self._directories.changed
+        self._directories.quotas = self._quotas.told
         self._agents.taints = self._directories.taints = self._marks.taints
         self._grounds = GroundsReader(kinds)
-        self._submissions = Submissions(kinds, self._grounds, self._runs, self._blobs, self._agents.statuses)
+        admission = Admission(kinds, self._quotas, self._board.live)
+        self._submissions = Submissions(
+            kinds, self._grounds, self._runs, self._blobs, self._agents.statuses, admission
+        )
         self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
         self._hook_runs = HookRuns(self._runs, self._submissions)
         self._board.over = self._hook_runs.ended
@@ -230,7 +238,9 @@ class Hub:
             self._users.load(),
             self._members.load(),
         )
-        agents, marks, grounds = await asyncio.gather(self._agents.load(), self._marks.load(), self._grounds.load())
+        agents, marks, quotas, grounds = await asyncio.gather(
+            self._agents.load(), self._marks.load(), self._quotas.load(), self._grounds.load()
+        )
         for part in (
             self._board.keep(runs),
             self._board.flush(),
@@ -245,6 +255,7 @@ class Hub:
             self._directories.push(),
             self._users.keep(bindings),
             self._marks.keep(marks),
+            self._quotas.keep(quotas),
             self._intake.keep(),
             self._intake.follow(agents),
             self._agents.watch_over(),

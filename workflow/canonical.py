@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping
 
 from topology.model import Topology
-from workflow.model import Step, Workflow
+from workflow.model import Quota, Step, Workflow
 
-AnyObject = Topology | Step | Workflow
-KINDS: Mapping[str, type[AnyObject]] = {"Topology": Topology, "Step": Step, "Workflow": Workflow}
+AnyObject = Topology | Step | Workflow | Quota
+KINDS: Mapping[str, type[AnyObject]] = {"Topology": Topology, "Step": Step, "Workflow": Workflow, "Quota": Quota}
 
 
 def plain(model: AnyObject) -> dict[str, object]:

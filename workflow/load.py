@@ -1,8 +1,8 @@
 """Documents from text or a file: what people apply.
 
-A file holds any number of YAML documents; each is a Topology, a Step or a Workflow. The loader gives the models of
-those that are well formed and a problem for every fault, with its line; it raises nothing. Whether objects make sense
-together is judged by `workflow.checks`.
+A file holds any number of YAML documents; each is a Topology, a Step, a Workflow or a Quota. The loader gives the
+models of those that are well formed and a problem for every fault, with its line; it raises nothing. Whether objects
+make sense together is judged by `workflow.checks`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a call asks for, pure: from its request to the roles that it needs, and where.
 
 A call's own need is stated in the contract (`bdw_fed.v1.calls`). What it needs besides depends on the kinds of the
-objects that it applies or deletes: topologies and agents concern all namespaces, for clusters are shared by them.
+objects that it applies or deletes: topologies, agents and quotas concern all namespaces, for these share the clusters.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ KINDS: Final[Mapping[str, tuple[Role, bool]]] = {
     "Run": (access_pb2.ROLE_EXPERT, False),
     "Step": (access_pb2.ROLE_ENGINEER, False),
     "Topology": (access_pb2.ROLE_OPERATOR, True),
+    "Quota": (access_pb2.ROLE_OPERATOR, True),
     "Agent": (access_pb2.ROLE_OPERATOR, True),
 }
 _TOLD = ("kind", "name", "run", "workflow", "subject", "reason", "cluster", "id", "key")

@@ -133,6 +133,8 @@ def users(target: cp.Object, workflows: Sequence[cp.Object], live: Sequence[m.Ru
     elif target.kind == "Topology":
         names = [run.name for run in here if run.topology == target.name]
         needed = f"run {', '.join(names)} goes on in it"
+    elif target.kind == "Quota":
+        return
     else:
         names = [run.name for run in here if run.workflow == target.name or target.name in run.workflows]
         needed = f"run {', '.join(names)} of it goes on"

@@ -24,6 +24,7 @@ from control_plane.blobs.base import BlobStore
 from control_plane.kinds import Kinds, submission_name, writing
 from control_plane.models import models_imported
 from control_plane.patience import persistently
+from control_plane.quotas.admission import Admission
 from control_plane.runs import hooks, lines, messages, retrying
 from control_plane.runs.driver import Runs
 from control_plane.runs.errors import Refused
@@ -56,12 +57,21 @@ Statuses = Callable[[], Mapping[str, cp.ClusterStatus]]
 class Submissions:
     """Plans and makes runs. `statuses` gives the agents as they are now."""
 
-    def __init__(self, kinds: Kinds, grounds: GroundsReader, runs: Runs, blobs: BlobStore, statuses: Statuses) -> None:
+    def __init__(
+        self,
+        kinds: Kinds,
+        grounds: GroundsReader,
+        runs: Runs,
+        blobs: BlobStore,
+        statuses: Statuses,
+        admission: Admission,
+    ) -> None:
         self._kinds = kinds
         self._grounds = grounds
         self._runs = runs
         self._blobs = blobs
         self._statuses = statuses
+        self._admission = admission
 
     async def submit(self, request: cp.SubmitRequest, by: str) -> cp.SubmitResponse:
         """Make a run and hand it out, or with dry_run only its plan. ProblemError with all that is in the way."""
@@ -84,7 +94,7 @@ class Submissions:
 
         known = self._grounds.remembered(namespace, request.workflow, request.topology)
         if known and not request.run and not request.dry_run:
-            with suppress(Changed, ProblemError, Conflict, EtcdError):  # these are said of what there is now
+            with suppress(Changed, ProblemError, Refused, Conflict, EtcdError):  # these are said of what there is now
                 return await self._made(request, by, key, known)
         return await persistently(attempt)
 
@@ -201,6 +211,8 @@ class Submissions:
         packed = planned.plan.SerializeToString(deterministic=True)
         plan_digest = bytes_digest(packed)
         also = [*grounds.conditions]
+        if not run.hook_of:
+            also += await self._admission.admit(run.namespace, run.name)
         if len(packed) <= _SMALL_PLAN:
             also.append(self._kinds.plans.creating(self._kinds.plans.key(run.namespace, run.name), planned.plan))
         else:
@@ -224,6 +236,8 @@ class Submissions:
             if why := retrying.objection(run):
                 raise Refused(why)
             planned, digest, also = await self.again(run, {}, revision=run.plan_revision + 1)
+            if not run.hook_of:
+                also += await self._admission.admit(namespace, name)
             fragments = tuple(planned.fragments.values())
             line = lines.name_of(run)
             table = sign(namespace, line, planned.plan.revision, fragments[0].epochs)
@@ -306,7 +320,8 @@ class Submissions:
             fresh=told is not None and told.no_cache,
         )
         clusters = _without(self._statuses(), lost)
-        request = replace(request, clusters=clusters, denied=denied or {}, revision=revision)
+        storage = self._admission.storage(namespace)
+        request = replace(request, clusters=clusters, denied=denied or {}, revision=revision, storage=storage)
         return plan(request), json.dumps(parameters, sort_keys=True)
 
 

@@ -36,8 +36,8 @@ _log = structlog.get_logger(__name__)
 class Directories:
     """The topologies by key. `keep` and `push` are run by the hub as long as it lives.
 
-    `taints` gives those that operators have put on a cluster, `people` who has which role; `changed` is told when
-    that is otherwise.
+    `taints` gives those that operators have put on a cluster, `quotas` those of namespaces, `people` who has which
+    role; `changed` is told when that is otherwise.
     """
 
     def __init__(self, kinds: Kinds, agents: Agents, members: Members) -> None:
@@ -48,6 +48,7 @@ class Directories:
         self._told: dict[AgentSession, bytes] = {}
         self._changed = asyncio.Event()
         self.taints: Callable[[str], Sequence[cp.ClusterTaint]] = lambda _: ()
+        self.quotas: Callable[[], Sequence[f.StorageQuota]] = tuple
         self.people: Callable[[], Sequence[access_pb2.RoleBinding]] = tuple
         agents.changed = self._changed.set
 
@@ -112,6 +113,7 @@ class Directories:
 
             found = directory(cluster, self.topologies(), gateways, self._members.signed(), self.taints(cluster))
         found.people.extend(self.people())
+        found.quotas.extend(self.quotas())
         return found
 
     def changed(self) -> None:

@@ -33,7 +33,8 @@ class Request:
     `definitions` are by reference, `parameters` the resolved ones by step name, `measured` by reference. `epoch` is
     that of every fragment, `revision` the plan's. `denied` says why clusters could not reserve their slots just
     now: where there is a choice, the plan does without them. `skipped` tells what the workflow would have had too.
-    `fresh`: nothing is taken from the caches.
+    `fresh`: nothing is taken from the caches. `storage`: bytes that the namespace's runs may have stored on each
+    cluster, 0 = any number.
     """
 
     namespace: str
@@ -49,6 +50,7 @@ class Request:
     denied: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     fresh: bool = False
+    storage: int = 0
 
 
 class World:

@@ -22,6 +22,7 @@ from control_plane.planner.compile import Graph, Vertex, compiled
 from control_plane.planner.estimate import Amounts, Estimate, shipping_all
 from control_plane.planner.filters import Situation, verdicts
 from control_plane.planner.irreplaceable import irreplaceable
+from control_plane.planner.narrow import narrow
 from control_plane.planner.scores import scored
 from control_plane.planner.sources import Data
 from wire.errors import ProblemError
@@ -89,6 +90,7 @@ def plan(request: Request) -> Planned:
     result.expected_cost = estimate.cost
     result.alternatives.extend(shipping_all(estimate, data, graph, world))
     result.warnings.extend(_warnings(graph, data, estimate, executors, world))
+    result.warnings.extend(narrow(request, graph, data, estimate, executors))
     result.warnings.extend(irreplaceable(request.workflow, data, executors, world))
     steps = [vertex.step for vertex in graph]
     fragments = {cluster: _fragment(cluster, request, result, steps, data, world) for cluster in taking_part}
@@ -251,6 +253,7 @@ def _fragment(
             timeout=policy.timeout,
             priority=policy.priority,
             retain=policy.retain,
+            quota=policy.quota,
         ),
         durability=policy.durability,
         workflow=request.workflow.metadata.name,

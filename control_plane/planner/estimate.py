@@ -50,6 +50,13 @@ class Estimate:
         """Whether some transfer is an upper bound only."""
         return any(transfer.upper_bound for transfer in self.transfers)
 
+    def unit_bytes(self, name: str) -> float | None:
+        """What a unit that a vertex makes has, where that rests on more than a bound."""
+        if name in self._bound:
+            return None
+        units = sum(count for count, _ in self._made[name].values())
+        return sum(size for _, size in self._made[name].values()) / units if units else None
+
     def arriving(self, vertex: Vertex) -> Amounts:
         """What is made for this vertex, and where, not counting what it only pairs with."""
         if vertex.kind == "source":

@@ -22,6 +22,7 @@ from tests.hub.objects import ALL, STEP, TOPOLOGY, WORKFLOW
 from wire.identity import Role
 
 METHODS = [method.name for method in SERVICE.methods]
+QUOTA = "kind: Quota\nmetadata: {name: small}\nspec: {runs: 2}\n"
 
 
 def test_every_call_of_the_contract_states_its_role() -> None:
@@ -45,12 +46,14 @@ async def test_a_role_too_low_is_refused_on_every_call_and_the_very_role_is_not(
             assert code not in REFUSALS, (method, code, words)
 
 
-@pytest.mark.parametrize(("kind", "text"), [("Topology", TOPOLOGY), ("Step", STEP), ("Workflow", WORKFLOW)])
+@pytest.mark.parametrize(
+    ("kind", "text"), [("Topology", TOPOLOGY), ("Step", STEP), ("Workflow", WORKFLOW), ("Quota", QUOTA)]
+)
 async def test_applying_and_deleting_need_the_role_of_the_kind(hub: RunningHub, kind: str, text: str) -> None:
     needs, _ = KINDS[kind]
-    name = {"Topology": "pair", "Step": "count@1", "Workflow": "counting"}[kind]
+    name = {"Topology": "pair", "Step": "count@1", "Workflow": "counting", "Quota": "small"}[kind]
     async with everybody(hub) as people:
-        await apply(people[access_pb2.ROLE_ADMIN], ALL)
+        await apply(people[access_pb2.ROLE_ADMIN], ALL + "\n---\n" + QUOTA)
         for dry_run in (False, True):
             request = cp.ApplyRequest(documents=[cp.Document(file="f", line=1, yaml=text)], dry_run=dry_run)
             code, words = await answer_to(people[needs - 1], "Apply", request)

@@ -15,6 +15,7 @@ from workflow.checks.given import check_given, parameters_named
 from workflow.checks.hooks import check_hooks
 from workflow.checks.pairing import check_origins, check_pairing
 from workflow.checks.placing import check_placing
+from workflow.checks.quota import check_quota
 from workflow.checks.uses import check_cycle, check_files, check_names, check_references, check_uses
 from workflow.expressions import compiled
 from workflow.flow.hooks import hooks_of
@@ -51,6 +52,7 @@ def check_workflow(
         *check_origins(workflow, where),
         *check_given(workflow, steps, where),
         *check_files(workflow, where),
+        *check_quota(workflow, where),
         *(check_placing(workflow, topology, where) if topology is not None else ()),
     ]
 

@@ -8,6 +8,7 @@ and `as` is `form`.
 
 from workflow.model.edges import Batch, Binding, Pairing, Split, Store, WorkflowInput, WorkflowOutput
 from workflow.model.names import ParameterType, Scalar, Value, plain_value
+from workflow.model.quota import Quota
 from workflow.model.step import (
     KINDS,
     Caching,
@@ -46,6 +47,7 @@ __all__ = [
     "Place",
     "Policy",
     "Pool",
+    "Quota",
     "Resources",
     "Retry",
     "Scalar",

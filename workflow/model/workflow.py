@@ -8,7 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from topology.errors import WrongValue
 from topology.model import Disconnect, TaintEffect, Tier
-from topology.schema import Duration, Identifier, Labels, Many, Metadata, Model, Name, Takes
+from topology.schema import Duration, Identifier, Labels, Many, Metadata, Model, Name, Size, Takes
 from workflow.model.edges import Binding, WorkflowInput, WorkflowOutput
 from workflow.model.names import LARGEST_INTEGER, HookUse, ParameterValue, Use, WholeParameter
 from workflow.model.step import Caching, CachingPolicy, Limits, Parameter, Pool, Resources, Retry, Timeout
@@ -119,6 +119,7 @@ class Policy(Model):
     priority: int = Field(default=0, ge=-1000, le=1000)  # tasks of runs with more are given to nodes first
     retain: Duration = 0.0  # what has not succeeded keeps its data for so long, to be tried again
     retain_outputs: Duration = 0.0  # outputs are kept for so long after the run's end; 0 = as long as the run
+    quota: Size = 0  # bytes of the run's units that may lie stored on a cluster at once; 0 = not limited
     disconnect: Disconnect = Disconnect()
     durability: Literal["process", "power"] = "process"
 
