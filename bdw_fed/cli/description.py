@@ -43,6 +43,7 @@ def show_run(answer: pb.DescribeRunResponse) -> None:
         print("\nSteps, as executed")
         show_table(*step_rows(run, answer.plan))
         show_skipped(answer.plan)
+        _show_stored(run)
     show_failures(run)
     _show_tasks(answer.tasks)
     if run.outputs:
@@ -74,6 +75,15 @@ def _output_rows(run: model.Run, now: float) -> tuple[list[str], list[list[str]]
 def kept_on(output: model.RunOutput) -> str:
     """The cluster and the node that have an output."""
     return f"{output.cluster}/{output.node or '-'}" if not output.lost else f"{output.cluster}: lost"
+
+
+def _show_stored(run: model.Run) -> None:
+    """What a run with a quota has stored on each cluster."""
+    told = [(cluster, each) for cluster, each in sorted(run.fragments.items()) if each.quota]
+    if told:
+        print("\nStored, within the run's quota")
+        rows = [[cluster, size(each.stored), size(each.quota)] for cluster, each in told]
+        show_table(["CLUSTER", ">STORED", ">LIMIT"], rows)
 
 
 def _show_reservation(told: model.Reservation) -> None:

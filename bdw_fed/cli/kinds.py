@@ -14,6 +14,8 @@ KINDS = {
     "steps": "Step",
     "topology": "Topology",
     "topologies": "Topology",
+    "quota": "Quota",
+    "quotas": "Quota",
     "agent": "Agent",
     "agents": "Agent",
     "cluster": "Agent",
@@ -25,7 +27,7 @@ def kind_of(word: str) -> str:
     """The kind behind what a person typed. UsageError with the possible ones."""
     kind = KINDS.get(word.lower())
     if kind is None:
-        known = "runs, workflows, steps, topologies, clusters, pools"
+        known = "runs, workflows, steps, topologies, quotas, clusters, pools"
         raise UsageError(f"there is no kind {word!r}; expected one of {known}")
     return kind
 

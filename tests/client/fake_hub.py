@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,8 @@ def a_run(state: int = model.RUN_STATE_SUCCEEDED, done: int = 12) -> model.Run:
         fragments={"edge-jfk": edge, "cloud": cloud},
     )
     if state == model.RUN_STATE_FAILED:
+        for fragment, stored in ((edge, 7 << 20), (cloud, 0)):
+            run.fragments[fragment.cluster].quota, run.fragments[fragment.cluster].stored = 10 << 20, stored
         run.message = "step clean failed on edge-jfk after 3 attempts: KeyError: 'dep_delay'"
     if state == model.RUN_STATE_SUCCEEDED:
         unit = model.Unit(id=b"u" * 16, digest=bytes_digest(b"a,b\n1,2\n"), size=8, name="table.csv")
@@ -308,6 +311,19 @@ class FakeHub(services.ControlPlaneServiceServicer):
                 run.name = f"delays-{number}"
                 run.submitted_at -= number * 3600
             return [pb.Object(kind="Run", name=run.name, spec_json=MessageToJson(run)) for run in runs]
+        if kind == "Quota":
+            return [
+                pb.Object(
+                    namespace="default",
+                    kind=kind,
+                    name=name,
+                    revision=1,
+                    spec_json=json.dumps({"kind": "Quota", "metadata": {"name": name}, "spec": spec}),
+                    applied_at=SUBMITTED,
+                    applied_by="user operator",
+                )
+                for name, spec in (("both", {"runs": 20, "storage": "10Gi"}), ("few", {"runs": 5}))
+            ]
         return [
             pb.Object(
                 namespace="default",
@@ -534,6 +550,7 @@ class FakeHub(services.ControlPlaneServiceServicer):
                     reason="1 more: 5 queued",
                 )
             ],
+            stored=[pb.NamespaceStored(namespace="default", bytes=3 << 30)],
             links=[
                 model.MeasuredLink(
                     from_cluster="cloud",

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from topology.model import Topology
 from workflow.documents.words import field_names
 from workflow.load import load
-from workflow.model import Step, Workflow
+from workflow.model import Quota, Step, Workflow
 from workflow.problems import render
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference"
@@ -32,14 +32,14 @@ def models(annotation: object) -> Iterator[type[BaseModel]]:
         yield from models(inner)
 
 
-@pytest.mark.parametrize("page", ["topology", "step", "workflow"])
+@pytest.mark.parametrize("page", ["topology", "step", "workflow", "quota"])
 def test_the_yaml_on_a_page_is_well_formed(page: str) -> None:
     blocks = BLOCK.findall((PAGES / f"{page}.md").read_text())
     assert blocks
     assert "".join(render(load(block, f"{page}.md").problems) for block in blocks) == ""
 
 
-@pytest.mark.parametrize("root", [Topology, Step, Workflow])
+@pytest.mark.parametrize("root", [Topology, Step, Workflow, Quota])
 def test_every_field_is_on_a_page(root: Any) -> None:
     pages = CODE.sub("", "".join(page.read_text() for page in PAGES.glob("*.md")))
     told = re.findall(r"`([^`]+)`", pages) + re.findall(r"^#+ (.*)$", pages, re.MULTILINE)

@@ -46,6 +46,10 @@ def command(
             item = client.get(kind, name)
             if for_program:
                 show_objects(kind, [item], output, one=True)
+            elif kind == "Quota":
+                from bdw_fed.cli.quotas import show_quota
+
+                show_quota(client, item)
             else:
                 description.show_definition(item)
                 if kind == "Topology":

@@ -21,7 +21,7 @@ EXAMPLES = """\
 
 def command(
     kind: Annotated[
-        str, Argument("runs, workflows, steps, topologies, clusters or pools; or KIND/NAME.", "KIND", "kind")
+        str, Argument("runs, workflows, steps, topologies, quotas, clusters or pools; or KIND/NAME.", "KIND", "kind")
     ],
     name: Annotated[str | None, Argument("Only this one.", "NAME")] = None,
     output: Output = Format.TABLE,
@@ -44,7 +44,12 @@ def command(
         if kind == "Agent":
             show_clusters(client, name, output)
             return
-        objects = [client.get(kind, name)] if name else client.list(kind)
+        objects = [client.get(kind, name)] if name else list(client.list(kind))
+        if kind == "Quota" and objects and output in (Format.TABLE, Format.WIDE) and not watch:
+            from bdw_fed.cli.quotas import show_quotas
+
+            show_quotas(client, objects)
+            return
         show_objects(kind, objects, output, one=name is not None)
         if watch:
             for change in client.watch(kind, name=name or ""):
