@@ -196,9 +196,7 @@ class Hub:
         self._agents.taints = self._directories.taints = self._marks.taints
         self._grounds = GroundsReader(kinds)
         admission = Admission(kinds, self._quotas, self._board.live)
-        self._submissions = Submissions(
-            kinds, self._grounds, self._runs, self._blobs, self._agents.statuses, admission
-        )
+        self._submissions = Submissions(kinds, self._grounds, self._runs, self._blobs, self._agents.statuses, admission)
         self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
         self._hook_runs = HookRuns(self._runs, self._submissions)
         self._board.over = self._hook_runs.ended
