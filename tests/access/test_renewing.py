@@ -20,7 +20,7 @@ from control_plane.access.tokens import Issuer
 from tests.access.issuer import CLIENT, LocalIssuer
 from tests.access.people import answer_to, audited
 from tests.access.test_tokens import issuer, with_token
-from tests.fixtures.etcd import free_port
+from tests.fixtures.ports import free_port
 from tests.hub.hub import RunningHub
 from wire.identity import Credentials, Identity, Role
 from wire.identity import requests as asking

@@ -30,7 +30,7 @@ from control_plane.access.errors import IssuerUnavailable, TokenRefused
 from control_plane.access.tokens import Issuer, Tokens
 from tests.access.issuer import CLIENT, LocalIssuer, local_issuer
 from tests.access.people import answer_to, audited
-from tests.fixtures.etcd import free_port
+from tests.fixtures.ports import free_port
 from tests.hub.hub import SECONDS, RunningHub, apply
 from tests.hub.objects import TOPOLOGY
 from wire.identity import Identity, Role, channel_options

@@ -22,6 +22,7 @@ from cluster_agent.log import Batch, CoordinatorLog, LogBusyError, LogFullError,
 from tests.agent.federation import FakeHub, Members, Served, directory, until, within
 from tests.agent.working_node import WorkingNode
 from tests.coordinator.workflows import EACH, Use, fragments, output, source
+from tests.fixtures.ports import free_port
 from wire.identity import Credentials, Role
 
 MAIN = """
@@ -37,12 +38,6 @@ config = AgentConfig(cluster=cluster, state=Path(state), hub=[hub], credentials=
                      listen_nodes=nodes, listen_peers=peers, data_root=Path(state), durability=durability)
 run_service(serve, config, lambda addresses: print("ready", flush=True))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Process:

@@ -16,7 +16,7 @@ from control_plane.access.tokens import Issuer
 from tests.access.issuer import CLIENT, local_issuer
 from tests.access.people import answer_to
 from tests.access.test_tokens import with_token
-from tests.fixtures.etcd import free_port
+from tests.fixtures.ports import free_port
 from tests.hub.hub import RunningHub, apply
 from tests.hub.objects import ALL
 from wire.identity import Role

@@ -17,7 +17,7 @@ import pytest
 from federation import HERE
 
 from control_plane.store.etcd.embedded import Etcd, EtcdConfig
-from tests.fixtures.etcd import free_port
+from tests.fixtures.ports import free_port
 from wire.identity import Identity, Role
 from wire.identity.authority import Authority
 

@@ -19,7 +19,7 @@ from federation import CASES
 from test_services import TOPOLOGY, service
 
 from control_plane.store.etcd.embedded import Etcd, EtcdConfig
-from tests.fixtures.etcd import free_port
+from tests.fixtures.ports import free_port
 from wire.identity import Identity, Role
 from wire.identity.authority import Authority
 

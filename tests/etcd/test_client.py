@@ -9,7 +9,8 @@ import pytest
 from control_plane.store.etcd.client import Client, Config, Tls
 from control_plane.store.etcd.errors import Unavailable, Uncertain
 from control_plane.store.etcd.kv import Kv
-from tests.fixtures.etcd import EtcdServer, Pki, free_port
+from tests.fixtures.etcd import EtcdServer, Pki
+from tests.fixtures.ports import free_port
 from tests.fixtures.proxy import Proxy
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.etcd import free_port
+from tests.fixtures.ports import free_port
 from wire.health import Health
 
 SERVICE = """
