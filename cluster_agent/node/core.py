@@ -143,6 +143,10 @@ class NodeCore:
         """Whether tasks of a pool wait for room here."""
         return pool in self._queued
 
+    def is_large_enough(self, spec: PoolSpec) -> bool:
+        """Whether the node, with nothing else on it, has room for a task."""
+        return spec.cpus <= self._cpus + _ROUNDING and not 0 < self._memory < spec.memory
+
     def is_full(self, pool: str) -> bool:
         """Whether there is no place for another worker of a pool for now."""
         return pool in self._full

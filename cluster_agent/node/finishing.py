@@ -145,7 +145,7 @@ class Finishing:
             after = work.follow.get(output.port)
             if after is None:
                 continue
-            if after.pool is None or self._core.has_queue(after.pool.key):
+            if after.pool is None or self._core.has_queue(after.pool.key) or not self._core.is_large_enough(after.pool):
                 return _Ending(Done(task, result), [])
             following.append(follower(after, output.unit))
         return _Ending(Done(task, msgspec.structs.replace(result, followed=True)), following)

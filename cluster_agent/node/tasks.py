@@ -182,7 +182,8 @@ class Tasks:
             return None
 
         def go_on(unit: UnitInfo) -> bool:
-            if self._finishing.holds(work.namespace, work.run):
+            large = work.pool is not None and not self._core.is_large_enough(work.pool)
+            if large or self._finishing.holds(work.namespace, work.run):
                 return False
             self._want([follower(work, unit)])
             return True

@@ -96,6 +96,25 @@ async def test_a_run_that_is_held_is_not_gone_on_with_until_it_is_let_go(edge: C
     assert [result.followed for result in edge.agent.results] == [False, True, True, False]
 
 
+@pytest.mark.parametrize("resources", [{"cpus": 4}, {"cpus": 1, "memory": 4 << 30}])
+async def test_a_step_that_the_node_is_too_small_for_is_left_to_a_larger_one(
+    edge: Cluster, tmp_path: Path, resources: dict[str, int]
+) -> None:
+    """It has 2 processors and 2 GiB; the coordinator knows which nodes have more."""
+    await edge.start()
+    chain = Chain(edge, tmp_path, await source(edge, "a", b"0"), 3)
+    chain.steps[2].start.resources.CopyFrom(model_pb2.Resources(**resources))
+    chain.begin(edge)
+    await edge.agent.result(chain.key(1))
+    (edge.data_root / "one").write_bytes(b"0")
+    number, said = edge.agent.speaker.work(chain.steps[2])
+    edge.agent.order(said)
+    where = {"namespace": NAMESPACE, "run": "run1", "step": "inputs.x", "index": 7}
+    edge.agent.say(open=node_pb2.OpenSource(**where, path="one", follow=number))
+    assert not (await edge.agent.hear("source", lambda told: told.index == 7)).followed
+    assert [result.followed for result in edge.agent.results] == [True, False]
+
+
 async def test_a_part_of_data_is_gone_on_with_if_it_is_one_unit_and_the_run_is_not_held(
     edge: Cluster, tmp_path: Path
 ) -> None:
