@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 Role = Literal["etcd", "hub", "relay", "agent", "node"]
 FILE = "layout.json"
+STORAGE_CREDENTIALS = "storage-credentials"  # in the state directory; below it a directory for each name
 ORDER_OF_STOPPING: tuple[Role, ...] = ("node", "agent", "relay", "hub", "etcd")
 
 

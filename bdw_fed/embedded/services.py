@@ -17,7 +17,7 @@ import cluster_agent.node.daemon as node_service
 import cluster_agent.relay.service as relay_service
 import control_plane.server as hub_service
 from bdw_fed.embedded.certificates import AUTHORITY, ETCD_CLIENT, USER
-from bdw_fed.embedded.layout import Layout, Process
+from bdw_fed.embedded.layout import STORAGE_CREDENTIALS, Layout, Process
 from bdw_fed.embedded.ports import LOOPBACK
 from cluster_agent.data.shared.declared import shared_config
 from control_plane.store.etcd import embedded as etcd_program
@@ -60,7 +60,6 @@ def etcd_command(process: Process, layout: Layout) -> list[str]:
     return etcd_program.command(config)
 
 
-STORAGE_CREDENTIALS = "storage-credentials"  # in the state directory; below it a directory for each name
 ETCD_DEATH_SIGNAL = signal.SIGTERM  # it may close its files
 
 

@@ -1,7 +1,8 @@
 """What a case is asked for, and what it answers: series of times, each beside its floor and its target.
 
 A series has one sample for each repetition after the warm-up, in milliseconds, divided by what it counts (a step, a
-task); so chains of different lengths can be compared. Its floor was measured in the same run, on the same disk.
+task); so chains of different lengths can be compared. Its floor was measured in the same run, on the same disk. Where a
+sample is the time of so many bytes, it is also told how many of them go by in a second, and how many units.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
+
+from topology.storage import Storage
+
+GIB = 1 << 30
 
 
 class PerfError(Exception):
@@ -39,7 +45,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Series:
-    """Samples of one figure, in ms. `what` says from when to when; `floor` is what its samples are held against."""
+    """Samples of one figure, in ms. `what` says from when to when; `floor` is what its samples are held against.
+
+    `of`: how many bytes each sample is the time of, `unit`: how many a unit of them has; 0 where that says nothing.
+    """
 
     name: str
     what: str
@@ -47,6 +56,8 @@ class Series:
     targets: Sequence[Target] = ()
     floor: Sequence[float] = ()
     floor_what: str = ""
+    of: int = 0
+    unit: int = 0
 
     @property
     def target(self) -> str:
@@ -68,6 +79,16 @@ class Series:
         """How many times the floor the median is; None without a floor."""
         return self.median / statistics.median(self.floor) if self.floor else None
 
+    @property
+    def megabytes(self) -> float | None:
+        """How many MB (10**6 bytes) a second the median is; None if it is not of bytes."""
+        return self.of / 1e6 / (self.median / 1000) if self.of else None
+
+    @property
+    def units(self) -> float | None:
+        """How many units a second; None if it is not of units."""
+        return self.of / self.unit / (self.median / 1000) if self.of and self.unit else None
+
     def percentile(self, part: float) -> float:
         """The smallest sample that `part` (0 to 1) of all samples don't exceed."""
         ranked = sorted(self.samples)
@@ -84,6 +105,7 @@ class Result:
     start_seconds: float  # `up` to ready, of the federation that was measured
     main: Series
     others: Sequence[Series] = field(default_factory=tuple)
+    left_out: Sequence[str] = ()  # what could not be measured, and what it takes
 
     def to_values(self) -> dict[str, Any]:
         """As JSON: what benchmarks read (`case`, `size`, `samples_ms`, `durability`), and all the rest."""
@@ -95,29 +117,29 @@ class Result:
             "start_seconds": round(self.start_seconds, 3),
             "what": self.main.what,
             "floor_ms": _rounded(self.main.floor),
-            "floor": self.main.floor_what,
-            "target": self.main.target,
-            "reached": self.main.reached,
+            **_judged(self.main),
             "others": {
                 series.name: {
                     "what": series.what,
                     "samples_ms": _rounded(series.samples),
                     "floor_ms": _rounded(series.floor),
-                    "target": series.target,
-                    "reached": series.reached,
+                    **_judged(series),
                 }
                 for series in self.others
             },
+            "left_out": list(self.left_out),
         }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for. `size` counts what the case counts."""
+    """What was asked for. `size` counts what the case counts; of `storage` it is the places that nodes share."""
 
     size: int
     repetitions: int
     durability: str = "process"
+    storage: Storage = field(default_factory=Storage)
+    storage_credentials: Path | None = None  # the directory with what `storage` names
 
     @property
     def fewer(self) -> int:
@@ -147,6 +169,15 @@ class Case(ABC):
         if settings.repetitions < 1:
             raise PerfError(f"{self.name}: expected at least 1 repetition, see --repetitions")
         return settings
+
+
+def _judged(series: Series) -> dict[str, Any]:
+    """A series beside its floor and its target, and as rates where it has any."""
+    values: dict[str, Any] = {"floor": series.floor_what, "target": series.target, "reached": series.reached}
+    for name, value in (("ratio", series.ratio), ("mb_s", series.megabytes), ("units_s", series.units)):
+        if value is not None:
+            values[name] = float(f"{value:.4g}")
+    return values
 
 
 def _rounded(samples: Sequence[float]) -> list[float]:

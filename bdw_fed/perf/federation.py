@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bdw_fed.client import Document, SyncClient
 from bdw_fed.embedded import control
+from bdw_fed.embedded.layout import STORAGE_CREDENTIALS
 from bdw_fed.embedded.topologies import choose
 from bdw_fed.perf.base import PerfError
 from bdw_fed.v1 import model_pb2 as model
@@ -105,15 +106,18 @@ class Federation:
     def __init__(self, client: SyncClient, start_seconds: float, bundle: bytes) -> None:
         self.client = client
         self.start_seconds = start_seconds
+        self.runs: list[str] = []  # that were submitted by `run`
         self._bundle = bundle
 
-    def apply(self, step: str, *workflows: str) -> None:
-        """Store a step, whose code is in the bundle that all steps here share, and workflows."""
-        self.client.apply([Document(step, bundle=self._bundle), *map(Document, workflows)])
+    def apply(self, step: str, *others: str) -> None:
+        """Store a step, whose code is in the bundle that all steps here share, and documents that have none."""
+        self.client.apply([Document(step, bundle=self._bundle), *map(Document, others)])
 
     def run(self, workflow: str, parameters: Mapping[str, object] | None = None) -> Ended:
         """Submit, wait until it has succeeded, and take its events. PerfError if it does not succeed."""
-        return self.ended(self.client.submit(workflow, parameters).run.name)
+        name = self.client.submit(workflow, parameters).run.name
+        self.runs.append(name)
+        return self.ended(name)
 
     def ended(self, name: str) -> Ended:
         """A run that was submitted, once it has succeeded. PerfError if it does not."""
@@ -130,15 +134,23 @@ class Federation:
 
 @contextmanager
 def federation(
-    place: Path, content: str | Callable[[Path], None], *, durability: str = "process", topology: str = _TOPOLOGY
+    place: Path,
+    content: str | Callable[[Path], None],
+    *,
+    durability: str = "process",
+    topology: str = _TOPOLOGY,
+    storage_credentials: Path | None = None,
 ) -> Iterator[Federation]:
     """A federation in `place` whose dataset is one file of this content, or what `content` writes into its directory.
 
     StartError, or what `start` raises.
     """
     state, data, code = place / "state", place / "data", place / "code"
-    data.mkdir()
+    data.mkdir(parents=True)
     code.mkdir()
+    if storage_credentials is not None:
+        state.mkdir(mode=0o700)
+        (state / STORAGE_CREDENTIALS).symlink_to(storage_credentials.resolve())
     if callable(content):
         content(data)
     else:
@@ -189,7 +201,7 @@ spec:
 """
 
 
-def copying_step(name: str) -> str:
+def copying_step(name: str, resources: str = "{}") -> str:
     """A step that copies its file with shutil, in a warm interpreter."""
     return f"""\
 kind: Step
@@ -198,5 +210,6 @@ spec:
   run: {{python: "steps:copy", bundle: ./code}}
   inputs: {{rows: {{format: csv}}}}
   outputs: {{rows: {{format: csv}}}}
+  resources: {resources}
   pool: {{idle: 10m}}
 """

@@ -3,7 +3,8 @@
 chain, fanout: an asyncio loop that commits each event to SQLite (WAL) before it acts upon it, and forked Python
 workers behind socket pairs; in a fan-out a turn of the loop commits at once all that has arrived. command: nothing but
 posix_spawn and wait, in as many processes as there are workers. pipeline: cat through pipes to a file. fsync: one write
-and sync. import: a fresh interpreter that imports what the federation's processes run.
+and sync. import: a fresh interpreter that imports what the federation's processes run. What is held against a plain
+read of the same bytes calls `read`, in its own process.
 
 A process of its own, because forking one that has gRPC's threads is not safe, and because it should owe nothing to what
 was measured before it. The last line that it prints is a JSON list of samples in ms per step, task or call.
@@ -27,6 +28,7 @@ from bdw_fed.perf.base import PerfError
 
 WORKERS = 2
 _IN_FLIGHT = 64  # tasks with a worker before its first answer
+_READ_BYTES = 1 << 20
 _MODULE = "bdw_fed.perf.floor"
 _SECONDS = 600.0
 
@@ -233,6 +235,14 @@ def write_csv(file: Path, size: int) -> None:
         for number in range(size):
             csv.write(row % number)
             csv.write(rows)
+
+
+def read(file: Path) -> None:
+    """Read a file from its beginning to its end, and do nothing with it: from the page cache, if it was read before."""
+    buffer = bytearray(_READ_BYTES)
+    with file.open("rb", buffering=0) as source:
+        while source.readinto(buffer):
+            pass
 
 
 def _pipe(place: Path) -> None:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings
+from bdw_fed.perf import floor
+from bdw_fed.perf.base import GIB, Case, PerfError, Result, Series, Settings
 from bdw_fed.perf.federation import scratch
-from bdw_fed.perf.floor import write_csv
 from cluster_agent.data.merge import merge
 from cluster_agent.data.records import thrift
 from cluster_agent.data.records.blocks import BLOCK_BYTES, blocks
@@ -34,6 +34,10 @@ _GROUP = 4 << 20
 _NOTE = b'%d,"a note of ""%d"", in\ntwo lines",0.%d,"%d, and more",2024-01-01\n'
 _QUOTED, _BARE, _TEXT = "csv, much quoted", "csv, no quotes", "text"
 _SCANNED = (_QUOTED, _BARE, _TEXT)
+_UNPACKED = "tar: a part a member"
+_MEMBER = 256 << 10
+_COPY = "the file read, hashed and written, as all of these do besides"
+_FLOOR = "the file as it is read from the page cache, 1 MiB at a time"
 _MERGED = {_QUOTED: "csv", _TEXT: "concat", "tar": "tar", "parquet": "parquet"}
 
 
@@ -51,24 +55,37 @@ class Split(Case):
             files = _files(place, settings.size)
             quoted = files[_QUOTED]
             times = _Times(place, settings.repetitions)
-            read = times.of(quoted, partial(_read, quoted))
+            read = {name: times.of(file, partial(floor.read, file)) for name, file in files.items()}
             copied = times.of(quoted, partial(_copy, quoted, place / "copy"))
             found = {f"{name}: cut": times.of(files[name], partial(_cut, files[name])) for name in _SCANNED}
             made = {
                 f"{name}: split": times.of(file, partial(_split, file, times.parts)) for name, file in files.items()
             }
             unpack = partial(_split, files["tar"], times.parts, members=True)
-            made["tar: a part a member"] = times.of(files["tar"], unpack)
-            merged = {f"{form}: merge": times.merging(files[name], form) for name, form in _MERGED.items()}
+            made[_UNPACKED] = times.of(files["tar"], unpack)
+            merged = {f"{name}: merge": times.merging(files[name], form) for name, form in _MERGED.items()}
         what = f"a file of {settings.size} MiB to parts of {_PART >> 20} MiB, with digests"
-        main = Series(
-            f"{_QUOTED}: split", what, made.pop(f"{_QUOTED}: split"), (), read, "the file read, 1 MiB at a time"
+
+        def series(name: str, what: str, taken: list[float], unit: int = 0) -> Series:
+            return Series(name, what, taken, (), read[name.partition(":")[0]], _FLOOR, of=GIB, unit=unit)
+
+        (first, taken), *others = made.items()
+        return Result(
+            self.name,
+            settings.size,
+            settings.durability,
+            0.0,
+            series(first, what, taken, _PART),
+            [
+                Series("copy", _COPY, copied, (), read[_QUOTED], _FLOOR, of=GIB),
+                *(series(name, "records found, no part made", taken) for name, taken in found.items()),
+                *(series(name, what, taken, _unit(name)) for name, taken in others),
+                *(
+                    series(name, "the parts to one file, with its digest", taken, _PART)
+                    for name, taken in merged.items()
+                ),
+            ],
         )
-        others = [Series("copy", "the file read, hashed and written, as all of these do besides", copied)]
-        others += [Series(name, "records found, no part made", taken) for name, taken in found.items()]
-        others += [Series(name, what, taken) for name, taken in made.items()]
-        others += [Series(name, "the parts to one file, with its digest", taken) for name, taken in merged.items()]
-        return Result(self.name, settings.size, settings.durability, 0.0, main, others)
 
 
 class _Times:
@@ -82,7 +99,7 @@ class _Times:
     def of(self, file: Path, call: Callable[[], None]) -> list[float]:
         """One warm-up, then the samples; parts are removed in between."""
         self._timed(call)
-        scale = (1 << 30) / _content_size(file)
+        scale = GIB / _content_size(file)
         return [self._timed(call) * scale for _ in range(self._repetitions)]
 
     def merging(self, file: Path, form: str) -> list[float]:
@@ -101,6 +118,11 @@ class _Times:
         taken = (time.perf_counter() - began) * 1000
         shutil.rmtree(self.parts, ignore_errors=True)
         return taken
+
+
+def _unit(name: str) -> int:
+    """In bytes; of a part."""
+    return _MEMBER if name == _UNPACKED else _PART
 
 
 def _content_size(file: Path) -> int:
@@ -137,13 +159,6 @@ def _cut(file: Path) -> None:
             pass
 
 
-def _read(file: Path) -> None:
-    buffer = bytearray(BLOCK_BYTES)
-    with file.open("rb", buffering=0) as source:
-        while source.readinto(buffer):
-            pass
-
-
 def _copy(file: Path, target: Path) -> None:
     hasher = ContentHasher()
     with target.open("wb", buffering=0) as copy:
@@ -168,7 +183,7 @@ def _files(place: Path, size: int) -> dict[str, Path]:
         "tar": place / "members.tar",
         "parquet": place / "groups.parquet",
     }
-    write_csv(files[_BARE], size)
+    floor.write_csv(files[_BARE], size)
     os.link(files[_BARE], files[_TEXT])
     _write_quoted(files[_QUOTED], size << 20)
     _compress(files[_BARE], files["csv.gz"], files["csv.zst"])
@@ -198,11 +213,10 @@ def _compress(source: Path, gzip: Path, zstd: Path) -> None:
 
 
 def _write_tar(path: Path, source: Path, size: int) -> None:
-    """Members of 256 KiB."""
     with tarfile.open(path, "w") as archive, source.open("rb") as content:
-        for number in range(size * 4):
+        for number in range((size << 20) // _MEMBER):
             member = tarfile.TarInfo(f"pictures/{number:06}.png")
-            data = content.read(256 << 10)
+            data = content.read(_MEMBER)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
 

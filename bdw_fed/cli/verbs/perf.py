@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from bdw_fed.cli.arguments import Argument, Option
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bdw_fed.perf import Result, Series
+    from topology.storage import Storage
 
 EXAMPLES = """\
   bdw-fed perf                          all cases, and a summary
@@ -20,6 +22,7 @@ EXAMPLES = """\
   bdw-fed perf fanout --size 1000 --repetitions 9
   bdw-fed perf chain --durability power
   bdw-fed perf pipeline transfer --size 256
+  bdw-fed perf pipeline --topology topology.yaml --cluster edge-jfk    with its Redis and its bucket
   bdw-fed perf chain --json             one line of JSON a case
 """
 
@@ -41,12 +44,28 @@ def command(
     durability: Annotated[
         str, Option(("--durability",), "What accepted state survives, as of 'bdw-fed up'.", "process|power")
     ] = "process",
+    topology: Annotated[
+        Path | None,
+        Option(("--topology",), "Of pipeline: YAML file with a topology, for the Redis and the bucket in it.", "FILE"),
+    ] = None,
+    cluster: Annotated[
+        str, Option(("--cluster",), "With --topology: the cluster whose storage is meant.", "NAME")
+    ] = "",
+    storage_credentials: Annotated[
+        Path | None,
+        Option(
+            ("--storage-credentials",),
+            "With --topology: where the credentials are that its storage names, NAME/FILE below it.",
+            "DIRECTORY",
+        ),
+    ] = None,
 ) -> int:
     """Measure the engine on this machine, each case beside its floor: the least that the machine makes unavoidable.
 
     Each case starts a federation of its own in a directory under /var/tmp (or TMPDIR) and removes it. Times are those
     of the coordinator's events; starting this command is never counted. Give the machine nothing else to do meanwhile.
-    A case that can't be measured does not keep the others from it.
+    A case that can't be measured does not keep the others from it. A Redis and a bucket are somebody's: contents go
+    there below a prefix of their own, and are deleted in the end.
     """
     import os
 
@@ -56,6 +75,7 @@ def command(
 
     if durability not in ("process", "power"):
         raise UsageError(f"--durability: expected process or power, not {durability!r}")
+    storage = _storage(topology, cluster)
     chosen = []
     for asked in cases or CASES:
         name, _, own_size = asked.partition(":")
@@ -64,11 +84,21 @@ def command(
         if ":" in asked and not own_size.isdecimal():
             raise UsageError(f"{asked}: expected a number after the colon, for example {name}:{CASES[name].size}")
         case = CASES[name]
-        settings = Settings(int(own_size or 0) or size or case.size, repetitions or case.repetitions, durability)
+        settings = Settings(
+            int(own_size or 0) or size or case.size,
+            repetitions or case.repetitions,
+            durability,
+            storage,
+            storage_credentials,
+        )
         try:
             chosen.append((case, case.checked(settings)))
         except PerfError as error:
             raise RefusedError(str(error)) from error
+    if topology is not None and not any(case.name == "pipeline" for case, _ in chosen):
+        raise UsageError(
+            "--topology: of the cases only pipeline measures what it names, and is not among those asked for"
+        )
     measured: list[tuple[Result, float]] = []
     failed: list[str] = []
     for case, settings in chosen:
@@ -90,6 +120,15 @@ def command(
     return OK
 
 
+def _storage(topology: Path | None, cluster: str) -> Storage:
+    """What may be measured beside disks and memory."""
+    from bdw_fed.cli.verbs.node import storage_of
+
+    if (topology is None) != (not cluster):
+        raise UsageError("--topology and --cluster: expected both, the file and which cluster's storage in it is meant")
+    return storage_of(topology, cluster)
+
+
 def _show(result: Result, load: float, *, as_json: bool) -> None:
     """One case."""
     if as_json:
@@ -98,14 +137,29 @@ def _show(result: Result, load: float, *, as_json: bool) -> None:
         print(json.dumps({**result.to_values(), "load_before": round(load, 2)}), flush=True)
         return
     print(f"{result.case}: size {result.size}, durability {result.durability}, load before {load:.1f}\n")
-    columns = ["", ">MEDIAN", ">MIN", ">MAX", ">P99", ">N", ">FLOOR", ">RATIO", "TO REACH"]
-    show_table(columns, [_row(series) for series in (result.main, *result.others)])
+    columns = ["", ">MEDIAN", ">MIN", ">MAX", ">P99", ">N", ">MB/S", ">UNITS/S", ">FLOOR", ">RATIO", "TO REACH"]
+    rows = [_row(series) for series in (result.main, *result.others)]
+    if all(series.megabytes is None for series in (result.main, *result.others)):
+        columns, *rows = ([*row[:6], *row[8:]] for row in (columns, *rows))
+    show_table(columns, rows)
     print()
     for series in (result.main, *result.others):
         print(f"  {series.name}: {series.what}")
-    if result.main.floor_what:
-        print(f"  floor: {result.main.floor_what}")
+    print()
+    for what, names in _floors(result).items():
+        print(f"  floor of {', '.join(names)}: {what}")
+    for what in result.left_out:
+        print(f"  left out, {what}")
     print(flush=True)
+
+
+def _floors(result: Result) -> dict[str, list[str]]:
+    """What each floor is, and whose."""
+    floors: dict[str, list[str]] = {}
+    for series in (result.main, *result.others):
+        if series.floor_what:
+            floors.setdefault(series.floor_what, []).append(series.name)
+    return floors
 
 
 def _summarize(measured: Sequence[tuple[Result, float]]) -> None:
@@ -132,6 +186,8 @@ def _row(series: Series) -> list[str]:
         _ms(max(series.samples)),
         _ms(series.percentile(0.99)),
         str(len(series.samples)),
+        _rate(series.megabytes),
+        _rate(series.units),
         _floor(series),
         f"{ratio:.1f}" if ratio is not None else "-",
         series.target or "-",
@@ -142,6 +198,11 @@ def _floor(series: Series) -> str:
     import statistics
 
     return _ms(statistics.median(series.floor)) if series.floor else "-"
+
+
+def _rate(value: float | None) -> str:
+    """So many a second."""
+    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _ms(value: float) -> str:
