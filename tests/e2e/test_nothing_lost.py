@@ -30,7 +30,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     topology = lay_out(directory)
     content = yaml.safe_load(topology.read_text())
     # edge1's nodes keep all on their disks, where the tests can harm it, and are always reading what they store.
-    content["spec"]["clusters"][0]["storage"] = {"memory": 0, "scrub": "2s"}
+    clusters = {cluster["name"]: cluster for cluster in content["spec"]["clusters"]}
+    clusters["edge1"]["storage"] = {"memory": 0, "scrub": "2s"}
+    del clusters["cloud1"]["nodes"][0]["disk"]  # what crosses here is as large as it
     topology.write_text(yaml.safe_dump(content, sort_keys=False))
     started = Federation.start(directory, topology)
     try:
