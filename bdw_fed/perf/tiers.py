@@ -6,7 +6,8 @@
 
 A place that nodes share serves whoever has not got the unit, so its rows need a second node, on which the middle step
 runs since it wants more memory than the first has; what crosses between the disks of the two stands beside them. Small
-units are slower by the byte, so less of them is enough: each tier says what part of the size it takes.
+units are slower by the byte, so less of them is enough: each tier says what part of the size it takes. They have a step
+of their own, since the workers of one that has made large units are not given many tasks at once any more.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from workflow.model import Store
 STEPS = ("first", "second", "third")
 PART = 8 << 20
 _CLUSTER = "one"
+_COPY, _COPY_SMALL = "copy", "copy-small"
 _FLOOR = "the same file as it is read from the page cache, 1 MiB at a time"
 
 
@@ -39,6 +41,7 @@ class Tier:
     store: Store
     part: int = PART
     of: int = 1
+    step: str = _COPY
     place: bool = False  # what crosses comes out of a place that both nodes share
 
     @property
@@ -50,7 +53,7 @@ class Tier:
 AUTO = Tier("a GiB", "", "auto")
 ON_ONE_NODE = (
     AUTO,
-    Tier("journal", "units of 15 KiB, which the node keeps in its journal", "auto", 15 << 10, of=16),
+    Tier("journal", "units of 15 KiB, which the node keeps in its journal", "auto", 15 << 10, of=16, step=_COPY_SMALL),
     Tier("memory", "units of 8 MiB, with store: memory on each edge", "memory"),
     Tier("disk", "units of 8 MiB, with store: disk on each edge", "disk"),
 )
@@ -91,7 +94,8 @@ def on_one_node(place: Path, settings: Settings) -> Taken:
     """Measure the tiers of a node."""
     topology = _topology(ON_ONE_NODE, "[{name: n1, cpus: 2, memory: 4Gi}]", Storage())
     with federation(place, _files(ON_ONE_NODE, settings), durability=settings.durability, topology=topology) as one:
-        one.apply(copying_step("copy"), *(_workflow(tier, ("copy",) * 3) for tier in ON_ONE_NODE))
+        one.apply(copying_step(_COPY))
+        one.apply(copying_step(_COPY_SMALL), *(_workflow(tier, (tier.step,) * 3) for tier in ON_ONE_NODE))
         return _taken(one, place, ON_ONE_NODE, settings)
 
 
@@ -108,8 +112,8 @@ def on_two_nodes(place: Path, tiers: Sequence[Tier], settings: Settings) -> Take
         ) as one:
             places.runs = one.runs
             one.apply(copying_step("here", "{cpus: 2}"))
-            one.apply(copying_step("there", "{cpus: 1, memory: 2Gi}"))
-            one.apply(*(_workflow(tier, ("here", "there", "here")) for tier in tiers))
+            workflows = (_workflow(tier, ("here", "there", "here")) for tier in tiers)
+            one.apply(copying_step("there", "{cpus: 1, memory: 2Gi}"), *workflows)
             return _taken(one, place, tiers, settings)
 
 

@@ -22,7 +22,7 @@ from cluster_agent.data.shared.config import RedisConfig, SharedConfig
 from cluster_agent.data.shared.names import of_unit
 from cluster_agent.data.shared.objects import ObjectStore
 from cluster_agent.data.shared.redis import RedisStore
-from tests.fixtures.etcd import free_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.shared import BUCKET, RedisServer, S3Server, redis_server, s3_server
 from topology.storage import Objects, Redis, Storage
 

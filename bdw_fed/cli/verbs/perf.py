@@ -146,8 +146,10 @@ def _show(result: Result, load: float, *, as_json: bool) -> None:
     for series in (result.main, *result.others):
         print(f"  {series.name}: {series.what}")
     print()
-    for what, names in _floors(result).items():
-        print(f"  floor of {', '.join(names)}: {what}")
+    floors = _floors(result)
+    for what, names in floors.items():
+        whose = f" of {', '.join(names)}" if len(floors) > 1 else ""
+        print(f"  floor{whose}: {what}")
     for what in result.left_out:
         print(f"  left out, {what}")
     print(flush=True)
