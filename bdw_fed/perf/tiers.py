@@ -57,14 +57,15 @@ ON_ONE_NODE = (
     Tier("memory", "units of 8 MiB, with store: memory on each edge", "memory"),
     Tier("disk", "units of 8 MiB, with store: disk on each edge", "disk"),
 )
-_DISKS = Tier("between disks", "two nodes, which ask each other for units of 8 MiB", "disk", of=4)
+_DISKS = Tier("disks 8 MiB", "two nodes, which ask each other for units of 8 MiB", "disk", of=4)
+_DISKS_LESS = Tier("disks 256 KiB", "two nodes, which ask each other for units of 256 KiB", "disk", 256 << 10, of=4)
 _REDIS = Tier("redis", "two nodes, units of 256 KiB by way of a Redis", "shared", 256 << 10, of=4, place=True)
 _OBJECTS = Tier("object storage", "two nodes, units of 8 MiB by way of a bucket", "shared", of=4, place=True)
 
 
 def between_nodes(storage: Storage) -> tuple[list[Tier], list[str]]:
     """The rows that take two nodes, and why others are left out."""
-    tiers, left_out = [_DISKS], []
+    tiers, left_out = [_DISKS, _DISKS_LESS], []
     for tier, place, what in ((_REDIS, storage.redis, "a Redis"), (_OBJECTS, storage.objects, "a bucket")):
         if place is None:
             left_out.append(f"{tier.name}: it takes {what} in the storage of a cluster, see --topology and --cluster")

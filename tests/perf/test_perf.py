@@ -70,7 +70,16 @@ def test_a_pipeline_has_a_row_for_each_tier_beside_a_plain_read_and_leaves_nothi
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (said["case"], said["size"], said["left_out"]) == ("pipeline", 9, [])
     rows = {"a GiB": {**said}, **said["others"]}
-    assert list(rows) == ["a GiB", "journal", "memory", "disk", "between disks", "redis", "object storage"]
+    assert list(rows) == [
+        "a GiB",
+        "journal",
+        "memory",
+        "disk",
+        "disks 8 MiB",
+        "disks 256 KiB",
+        "redis",
+        "object storage",
+    ]
     for row in rows.values():
         assert len(row["samples_ms"]) == len(row["floor_ms"]) == 2
         median, read = statistics.median(row["samples_ms"]), statistics.median(row["floor_ms"])
@@ -147,10 +156,10 @@ def test_a_tier_that_takes_a_server_is_left_out_where_none_is_named_and_that_is_
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tiers, left_out = between_nodes(Storage())
-    assert [tier.name for tier in tiers] == ["between disks"]
+    assert [tier.name for tier in tiers] == ["disks 8 MiB", "disks 256 KiB"]
     assert [line.partition(":")[0] for line in left_out] == ["redis", "object storage"]
     tiers, left_out = between_nodes(Storage(objects=Objects(bucket="cold")))
-    assert [tier.name for tier in tiers] == ["between disks", "object storage"]
+    assert [tier.name for tier in tiers] == ["disks 8 MiB", "disks 256 KiB", "object storage"]
     assert len(left_out) == 1
     assert "redis: it takes a Redis in the storage of a cluster, see --topology" in left_out[0]
 
