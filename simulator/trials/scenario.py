@@ -18,6 +18,7 @@ from simulator.trials.faults import KINDS, Fault
 from topology.model import Topology
 from topology.questions import Questions
 from workflow.load import load
+from workflow.model import Workflow
 
 ACTIONS = ("cancel", "suspend", "resume")
 ENDS = ("succeeded", "failed", "cancelled", "refused")
@@ -75,6 +76,11 @@ class Scenario:
         return _relays(self.objects)
 
     @property
+    def gathers_apart(self) -> bool:
+        """Whether it depends on where tasks are executed which units are put together."""
+        return _gathers_apart(self.objects)
+
+    @property
     def loses_disks(self) -> bool:
         """Whether what is stored may be gone at the end."""
         return any(fault.kind in ("disk-lost", "rot") for fault in self.faults)
@@ -96,6 +102,13 @@ def _topology(objects: str) -> Topology:
         if isinstance(document.model, Topology):
             return document.model
     raise ScenarioError("a scenario needs a topology: expected a document of kind Topology after the Scenario")
+
+
+@lru_cache(maxsize=256)
+def _gathers_apart(objects: str) -> bool:
+    workflows = [each.model for each in load(objects, "scenario").documents if isinstance(each.model, Workflow)]
+    bindings = (binding for each in workflows for use in each.spec.steps for binding in use.inputs.values())
+    return any(binding.gather in ("tree", "each-cluster") for binding in bindings)
 
 
 def _clusters(objects: str) -> dict[str, dict[str, float]]:

@@ -43,6 +43,7 @@ class Pace:
     slow: float = 1.0
     dies: Callable[[bytes, int], bool] = lambda _task, _attempt: False
     start_seconds: float = 0.05
+    made_of: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # unit -> those of sources and splits in it
 
 
 @dataclass(eq=False)
@@ -229,11 +230,16 @@ class PlayedTasks(Tasks):
 
     def _made(self, task: Assignment) -> tuple[Output, ...]:
         execution = task.work.execution
-        count = (task.order.parts or execution.split.split.count or 1) if execution.HasField("split") else 1
+        cuts = execution.HasField("split")
+        count = (task.order.parts or execution.split.split.count or 1) if cuts else 1
+        inputs = [unit.id for units in task.order.inputs for unit in units]
+        within = sorted(each for unit in inputs for each in self._pace.made_of.get(unit, (unit,)))
         made = []
         for port in task.work.outputs:
             for index in range(count):
                 identifier = unit_id(task.key.task, port.name, index)
+                if not cuts:
+                    self._pace.made_of[identifier] = tuple(within)
                 digest = bytes_digest(identifier)
                 unit = UnitInfo(identifier, digest, UNIT_BYTES, task=task.key.task, name="unit")
                 made.append(Output(port.name, index, unit))

@@ -29,11 +29,15 @@ REST_SECONDS = 120.0  # after the last end: by then nothing is owed any more
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a trial came out. `digest` is the same whenever the same scenario is lived through."""
+    """How a trial came out. `digest` is the same whenever the same scenario is lived through.
+
+    `outputs`: of each run (output, unit); `contents`: (output, each unit of a source or a split that is in it).
+    """
 
     violations: tuple[str, ...]
     ends: dict[str, str]
     outputs: dict[str, tuple[tuple[str, bytes], ...]]
+    contents: dict[str, tuple[tuple[str, bytes], ...]]
     virtual_seconds: float
     commits: int
     events: int
@@ -52,14 +56,18 @@ def tried(scenario: Scenario, *, note: Note | None = None) -> Verdict:
             why = verdict.messages.get(submission.run, "")
             wrong.append(f"{submission.run} is {end}, expected was {' or '.join(allowed)}: {why}")
     if not verdict.violations and "succeeded" in verdict.ends.values():
-        undisturbed = live(_undisturbed(scenario)).outputs
-        for run, end in verdict.ends.items():
-            if end == "succeeded" and verdict.outputs[run] != undisturbed[run]:
-                here, there = set(verdict.outputs[run]), set(undisturbed[run])
-                wrong.append(
-                    f"{run} has other outputs than without faults: {len(here - there)} more, {len(there - here)} less,"
-                    f" {len(verdict.outputs[run])} instead of {len(undisturbed[run])}"
-                )
+        undisturbed = live(_undisturbed(scenario))
+        compared = [(verdict.contents, undisturbed.contents)]
+        if not scenario.gathers_apart:
+            compared.append((verdict.outputs, undisturbed.outputs))
+        for here, there in compared:
+            for run, end in verdict.ends.items():
+                if end == "succeeded" and here[run] != there[run]:
+                    more, less = len(set(here[run]) - set(there[run])), len(set(there[run]) - set(here[run]))
+                    wrong.append(
+                        f"{run} has other outputs than without faults: {more} more, {less} less,"
+                        f" {len(here[run])} instead of {len(there[run])}"
+                    )
     return replace(verdict, violations=(*verdict.violations, *wrong))
 
 
@@ -91,12 +99,24 @@ def live(scenario: Scenario, *, note: Note | None = None) -> Verdict:
         ends = {name: m.RunState.Name(run.state).removeprefix("RUN_STATE_").lower() for name, run in runs.items()}
         ends |= dict.fromkeys(world.users.refused.keys() - runs.keys(), "refused")
         outputs = {name: tuple(sorted((each.name, each.unit.id) for each in run.outputs)) for name, run in runs.items()}
+        contents = {
+            name: tuple(sorted((each.name, unit) for each in run.outputs for unit in world.within(each.unit.id)))
+            for name, run in runs.items()
+        }
         digest = hashlib.blake2b(digest_size=16)
         for part in (ends, outputs, ledger.commits, world.etcd.revision, round(loop.time(), 6), ledger.violations):
             digest.update(repr(part).encode())
         told = {name: run.message for name, run in runs.items()}
         return Verdict(
-            tuple(ledger.violations), ends, outputs, loop.time(), ledger.commits, loop.events, digest.hexdigest(), told
+            tuple(ledger.violations),
+            ends,
+            outputs,
+            contents,
+            loop.time(),
+            ledger.commits,
+            loop.events,
+            digest.hexdigest(),
+            told,
         )
 
 

@@ -130,7 +130,7 @@ class Users:
 
     @staticmethod
     def _waits_for(run: m.Run, cluster: str) -> bool:
-        if run.state == m.RUN_STATE_QUEUED:
+        if run.state == m.RUN_STATE_QUEUED or cluster in run.stopped:
             return True
         return bool(forms.absence(run, [cluster] if cluster in run.fragments else []))
 

@@ -69,6 +69,7 @@ class World:
         self.disks: dict[str, LogDisk] = {}
         self.journals: dict[str, Journal] = {}
         self.paces: dict[str, Pace] = {}
+        self.made_of: dict[bytes, tuple[bytes, ...]] = {}  # see Pace
         self._lives = 0
         self._state = Path(_blobs().name)
         self.network.watch = Promises(ledger, self.etcd, lambda cluster: self.agents[cluster].log).sent
@@ -90,7 +91,7 @@ class World:
             for node, cpus in nodes.items():
                 name = node_name(cluster, node)
                 self.journals[name] = Journal(Random(f"{scenario.seed}/{name}/journal"))
-                self.paces[name] = Pace(self._seconds)
+                self.paces[name] = Pace(self._seconds, made_of=self.made_of)
                 self._starts[name] = lambda cluster=cluster, node=node, cpus=cpus: self._start_node(  # type: ignore[misc]
                     cluster, node, cpus
                 )
@@ -218,6 +219,10 @@ class World:
         return self.scenario.seconds.get(step, 0.05) * (0.5 + task[0] / 255)
 
     # ------------------------------------------------------------------------------------------------ what is
+
+    def within(self, unit: bytes) -> tuple[bytes, ...]:
+        """The units of sources and splits that a unit was made of."""
+        return self.made_of.get(unit, (unit,))
 
     def runs(self) -> dict[str, m.Run]:
         """The runs as they are stored."""
