@@ -18,7 +18,7 @@ from typing import Final
 from cluster_agent.coordinator import footprint
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.footprint import Need
-from cluster_agent.coordinator.fragment import GATHER_ALL, OUTPUT, SPLIT, Edge, Step
+from cluster_agent.coordinator.fragment import OUTPUT, SPLIT, Edge, Step
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.state import DONE, Task
 
@@ -113,7 +113,7 @@ def _is_away(live: LiveRun, task: Task) -> bool:
     if any(edges[edge].consumer.index > task.step for edge, _ in live.unanswered):
         return True
     consumers = {edge: edges[edge].consumer for edge, _, _ in live.ways_out()} if live.owed else {}
-    return any(read.pairing != GATHER_ALL for consumer in consumers.values() for read in consumer.inputs)
+    return any(all(live.run.steps[each.index].closed for each in step.awaits) for step in consumers.values())
 
 
 def _waits_behind(live: LiveRun, task: Task) -> bool:

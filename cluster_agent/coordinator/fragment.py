@@ -133,6 +133,11 @@ class Step:
         """Its tasks need a node's room; sources and outputs do not."""
         return self.kind in (SPLIT, TASK, MERGE)
 
+    @property
+    def awaits(self) -> list[Step]:
+        """The steps that must have closed before it makes a task."""
+        return [producer for edge in (*self.gathers, *self.meets, *self.sides) for producer in edge.producers]
+
 
 @dataclass(slots=True, eq=False)
 class Graph:

@@ -18,7 +18,7 @@ from typing import Final
 from cluster_agent.coordinator import disks, footprint, narrow, pressure, quotas
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
-from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, OUTPUT, SPLIT, Edge, Step
+from cluster_agent.coordinator.fragment import EACH, OUTPUT, SPLIT, Edge, Step
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENED, RETRYING, Task
@@ -101,9 +101,9 @@ def _others_may_help(book: Book, live: LiveRun) -> bool:
     stuck = list(_blocked(book, live))
     if not all(_only_here(live, step) for step in stuck):
         return True
-    in_vain = _behind(stuck)
+    kept_open = _kept_open(stuck)
     return any(
-        step.here and not states[step.index].closed and not _waits_in_vain(step, in_vain) and _takes_several(step)
+        step.here and not states[step.index].closed and not _waits_in_vain(step, kept_open) and _takes_several(step)
         for step in _behind(away).values()
     )
 
@@ -144,9 +144,14 @@ def _is_alone(edge: Edge) -> bool:
     return edge.pairing == EACH and edge.batch is None
 
 
-def _waits_in_vain(step: Step, in_vain: dict[int, Step]) -> bool:
-    """Whether the step makes no task before all of what is stuck here has come to it."""
-    return step.index in in_vain and all(edge.pairing == GATHER_ALL for edge in step.inputs)
+def _kept_open(stuck: list[Step]) -> set[int]:
+    """The steps that don't close as long as these are stuck."""
+    return {step.index for step in stuck} | _behind(stuck).keys()
+
+
+def _waits_in_vain(step: Step, kept_open: set[int]) -> bool:
+    """Whether the step makes no task before one of these has closed."""
+    return any(each.index in kept_open for each in step.awaits)
 
 
 def _moves(book: Book, live: LiveRun) -> bool:
@@ -171,8 +176,8 @@ def _is_owed(book: Book, live: LiveRun) -> bool:
     """Whether another cluster may be done with units of ours, which then go."""
     if not live.owed:
         return False
-    in_vain = _behind([step for step in _blocked(book, live) if _only_here(live, step)])
-    return not all(_waits_in_vain(live.graph.edges[edge].consumer, in_vain) for edge, _, _ in live.ways_out())
+    kept_open = _kept_open([step for step in _blocked(book, live) if _only_here(live, step)])
+    return not all(_waits_in_vain(live.graph.edges[edge].consumer, kept_open) for edge, _, _ in live.ways_out())
 
 
 def _goes_on(book: Book, live: LiveRun, task: Task) -> bool:

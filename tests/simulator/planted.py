@@ -26,6 +26,7 @@ from cluster_agent.coordinator import (
     records,
     retrying,
 )
+from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.last_words import LastWords
 from cluster_agent.coordinator.messages import RunKey, SendPeer
 from cluster_agent.log import Batch, CoordinatorLog
@@ -328,6 +329,11 @@ def room_that_is_not_told_again(stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(door, "disk_told", gloomy))
 
 
+def room_is_waited_for_in_vain(stack: ExitStack) -> None:
+    """Who has units of ours is taken to free them, though it waits for all of them, and so for us."""
+    stack.enter_context(mock.patch.object(Step, "awaits", ()))
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -359,6 +365,7 @@ PLANTED: Mapping[str, Plant] = {
         last_words_that_are_lost,
         damage_that_is_not_told,
         room_that_is_not_told_again,
+        room_is_waited_for_in_vain,
     )
 }
 

@@ -15,6 +15,7 @@ RARE = {
     "outputs_of_a_replaced_line_count",
     "part_of_a_write_is_taken_for_all",
     "retries_end_with_a_restart",
+    "room_is_waited_for_in_vain",
     "who_comes_late_hears_of_no_line",
 }
 """What needs more of a coincidence than so many seeds have: the scenarios that are named after these find them."""
