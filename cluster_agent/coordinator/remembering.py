@@ -43,7 +43,7 @@ _MOST_TOLD: Final = 16  # units of a task, with each that goes to another cluste
 
 def remembered(old: LiveRun) -> dict[bytes, Known]:
     """The tasks that were done here, those of others whose units came here, and what was known before of others."""
-    known = dict(old.run.known)
+    known = {identifier: _its_own(entry) for identifier, entry in old.run.known.items()}
     for identifier, made in old.run.makers.items():
         known[identifier] = _of_others(old, made)
     for task in old.run.tasks.values():
@@ -52,6 +52,12 @@ def remembered(old: LiveRun) -> dict[bytes, Known]:
             if entry is not None:
                 known[task.id] = entry
     return known
+
+
+def _its_own(entry: Known) -> Known:
+    """The older line may go on beside, and free what it has of it."""
+    outputs = [KnownOutput(each.port, each.index, each.unit, list(each.copies)) for each in entry.outputs]
+    return Known(entry.inputs, outputs, entry.parts)
 
 
 def _entry(old: LiveRun, task: Task) -> Known | None:

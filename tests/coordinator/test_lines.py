@@ -112,3 +112,17 @@ def test_a_line_begins_with_what_the_newest_has_done_where_the_first_counts_no_m
     ((node, adopt),) = said.to_nodes("adopt")
     assert isinstance(adopt, node_pb2.AdoptUnits)
     assert (node, adopt.from_run, adopt.run, list(adopt.units)) == ("n1", LINE.run, third.run, [desk.result_unit])
+
+
+def test_what_a_later_line_does_with_a_result_changes_nothing_of_what_an_earlier_one_knows() -> None:
+    desk = TwoNodes()
+    desk.do(messages.FragmentAssigned(fragments(STEPS, PARTS, ["edge1"], run=LINE.run, epoch=2)["edge1"], RUNNING))
+    desk.come_back(RUN)
+    desk.do(messages.DesiredChanged(RUN, FORGOTTEN))
+    third = RunKey(RUN.namespace, line_name(RUN.run, 3))
+    desk.do(messages.FragmentAssigned(fragments(STEPS, PARTS, ["edge1"], run=third.run, epoch=3)["edge1"], RUNNING))
+    part = made(source_task_id(RUN.namespace, RUN.run, "inputs.flights", 0), "out", 0, 1000)
+    opened = desk.do(messages.SourceRead("n2", third, "inputs.flights", 0, (part,), asked=True))
+    assert len(opened.recorded(records.Recalled)) == 1
+    known = desk.core._book.lives[LINE].run.known
+    assert [each.copies for entry in known.values() for each in entry.outputs] == [["n1"]]
