@@ -101,9 +101,8 @@ def of_original(run: m.Run, event: Event) -> list[Action] | None:
         case FragmentAccepted(cluster, epoch, _) if _is_its(run, cluster, epoch):
             return _accepted(run, cluster)
         case OutputMade(status, number) if _is_its(run, status.cluster, status.epoch):
-            if run.original.fragments[status.cluster].state in FRAGMENT_ENDED or not status.outputs:
-                return []
-            return [StoreOutputs(status.cluster, status.epoch, number, tuple(status.outputs))]
+            told = tuple(status.outputs)  # of one that is through: that they lie elsewhere now, or nowhere any more
+            return [StoreOutputs(status.cluster, status.epoch, number, told)] if told else []
         case FragmentEnded(status, _, _, _) if _is_its(run, status.cluster, status.epoch):
             return _ended(run, event)
         case LogLost(cluster, epoch, _) if _is_its(run, cluster, epoch):

@@ -127,6 +127,19 @@ async def test_the_line_that_ends_first_is_the_result_and_outputs_of_the_other_a
     assert {*(await wanted(kinds, namespace, kept)).values()} == {FORGOTTEN}
 
 
+async def test_an_output_of_the_original_that_was_lost_beside_a_replacement_is_lost_in_the_end(
+    runs: Runs, namespace: str
+) -> None:
+    await outputs_of_both(runs, namespace)
+    lost = m.FragmentStatus(namespace=namespace, run="r", cluster="b", epoch=1, state=SUCCEEDED)
+    (output,) = ended(namespace, "b", 1, 1).status.outputs
+    output.lost = "its disk"
+    lost.outputs.append(output)
+    await runs.happened(namespace, "r", messages.OutputMade(lost, 100))
+    run = await end_with_what_is_stored(runs, namespace, "a", 1, 5)
+    assert [made.lost for made in run.outputs] == ["its disk", "", ""]
+
+
 async def test_of_two_lines_that_end_in_one_moment_one_is_the_result(runs: Runs, namespace: str) -> None:
     await outputs_of_both(runs, namespace)
     first, second = await asyncio.gather(
