@@ -190,7 +190,7 @@ class Hub:
         self._joining.relays = self._directories.relays
         self._marks = Marks(kinds)
         self._marks.changed = self._directories.changed
-        self._quotas = Quotas(kinds)
+        self._quotas = Quotas(kinds.objects["Quota"])
         self._quotas.changed = self._directories.changed
         self._directories.quotas = self._quotas.told
         self._agents.taints = self._directories.taints = self._marks.taints

@@ -9,15 +9,11 @@ Of several quotas in a namespace each holds, so the least counts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import federation_pb2 as f
-from control_plane.kinds import Kinds
-from control_plane.patience import persistently
-from control_plane.store.base import Deleted, Listing, Stored
-from control_plane.store.keys import Key
+from control_plane.mirror import Mirror
 from topology.quantity import parse_size
 
 
@@ -29,17 +25,12 @@ class Limits:
     runs: int | None = None
 
 
-class Quotas:
-    """`keep` is run by the hub as long as it lives; `changed` is called when some have changed."""
-
-    def __init__(self, kinds: Kinds) -> None:
-        self._repository = kinds.objects["Quota"]
-        self._limits: dict[Key, Limits] = {}
-        self.changed: Callable[[], None] = lambda: None
+class Quotas(Mirror[cp.Object]):
+    """The quotas of all namespaces."""
 
     def of(self, namespace: str) -> Limits:
         """What a namespace may have."""
-        found = [limits for key, limits in self._limits.items() if key.names[0] == namespace]
+        found = [limits_of(stored.value) for names, stored in self._stored.items() if names[0] == namespace]
         return Limits(
             storage=min((each.storage for each in found if each.storage is not None), default=None),
             runs=min((each.runs for each in found if each.runs is not None), default=None),
@@ -47,30 +38,9 @@ class Quotas:
 
     def told(self) -> list[f.StorageQuota]:
         """What agents are told: the namespaces whose storage is bounded."""
-        namespaces = sorted({key.names[0] for key in self._limits})
+        namespaces = sorted({names[0] for names in self._stored})
         storage = ((namespace, self.of(namespace).storage) for namespace in namespaces)
         return [f.StorageQuota(namespace=namespace, storage=size) for namespace, size in storage if size is not None]
-
-    async def load(self) -> Listing[cp.Object]:
-        """Read all. Returns what `keep` goes on from."""
-        listing = await persistently(self._repository.list, None)
-        for stored in listing.items:
-            self._take(stored)
-        return listing
-
-    async def keep(self, listing: Listing[cp.Object]) -> None:
-        """Follow the store."""
-        async with self._repository.watch(after=listing) as watch:
-            async for news in watch:
-                for event in news.events:
-                    if isinstance(event, Deleted):
-                        self._limits.pop(event.key, None)
-                    else:
-                        self._take(event)
-                self.changed()
-
-    def _take(self, stored: Stored[cp.Object]) -> None:
-        self._limits[stored.key] = limits_of(stored.value)
 
 
 def limits_of(quota: cp.Object) -> Limits:
