@@ -90,7 +90,8 @@ def pauses(live: LiveRun, step: Step, node: Node) -> bool:
 def _may_be_tried(live: LiveRun, task: Task, node: Node, *, fills: bool) -> bool:
     """Nothing else is done on the node, and nothing behind this waits for room: the figures may be wrong."""
     if not _is_alone(live, task, node) or (
-        fills and (node.fetching or _is_away(live, task) or _waits_behind(live, task))
+        fills
+        and (node.fetching or _is_away(live, task) or footprint.is_at_work(live) or footprint.waits_behind(live, task))
     ):
         return False
     need = live.needs.get(task.id)
@@ -114,14 +115,6 @@ def _is_away(live: LiveRun, task: Task) -> bool:
         return True
     consumers = {edge: edges[edge].consumer for edge, _, _ in live.ways_out()} if live.owed else {}
     return any(all(live.run.steps[each.index].closed for each in step.awaits) for step in consumers.values())
-
-
-def _waits_behind(live: LiveRun, task: Task) -> bool:
-    """Whether anything of the run is being done, or a later task of it is still to be done."""
-    steps = live.graph.steps
-    if any(count and steps[index].kind != SPLIT for index, count in enumerate(live.assigned)):
-        return True
-    return any(other.step > task.step and other.state != DONE for other in live.run.tasks.values())
 
 
 def is_short(book: Book, node: Node) -> bool:
@@ -170,7 +163,7 @@ def takes_in(book: Book, live: LiveRun, edge: Edge, size: int) -> bool:
     for node in nodes:
         kept = 0 if edge.side else node.disk_size >> _KEPT
         if not edge.side and edge.consumer.kind != OUTPUT:
-            kept += footprint.ahead(live, edge.consumer) + max(size, _mean(live, edge.consumer))
+            kept += footprint.ahead(live, edge.consumer) + max(size, footprint.mean(live, edge.consumer, 0))
         if size + kept <= left(book, node):
             return True
     return all(_is_idle(book, node) for node in nodes) and any(size <= node.disk_free for node in nodes)
@@ -181,11 +174,6 @@ def _is_idle(book: Book, node: Node) -> bool:
     if node.tasks or node.fetching or book.awaited or any(live.waiting for live in book.lives.going.values()):
         return False
     return all(task.state == DONE for live in book.lives.going.values() for task in live.run.tasks.values())
-
-
-def _mean(live: LiveRun, step: Step) -> int:
-    state = live.run.steps[step.index]
-    return state.bytes_out // state.done if state.done else 0
 
 
 def words(book: Book, live: LiveRun, step: Step) -> str:

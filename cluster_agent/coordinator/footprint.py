@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cluster_agent.coordinator.fragment import SPLIT, Step
+from cluster_agent.coordinator.state import DONE
 
 if TYPE_CHECKING:
     from cluster_agent.coordinator.live import LiveRun
@@ -107,6 +108,17 @@ def ahead(live: LiveRun, step: Step) -> int:
                     away = [each for each in consumer.producers if not each.here]
                     found += max((_unit(live, each, typical) for each in away), default=0)
     return found
+
+
+def is_at_work(live: LiveRun) -> bool:
+    """Whether anything of the run is being done that may give space back: a split waits where it must."""
+    steps = live.graph.steps
+    return any(count and steps[index].kind != SPLIT for index, count in enumerate(live.assigned))
+
+
+def waits_behind(live: LiveRun, task: Task) -> bool:
+    """Whether a later task of the run is still to be done."""
+    return any(other.step > task.step and other.state != DONE for other in live.run.tasks.values())
 
 
 def part(live: LiveRun, step: Step) -> int:

@@ -25,7 +25,7 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.bounds import OFFERS, Quota, Window
 from cluster_agent.coordinator.fragment import OUTPUT, SPLIT, Edge, Step
 from cluster_agent.coordinator.live import LiveRun, Node
-from cluster_agent.coordinator.state import ASSIGNED, DONE, Task, Unit
+from cluster_agent.coordinator.state import ASSIGNED, Task, Unit
 from cluster_agent.orders import messages as orders
 
 _KEPT: Final = 4  # halvings: this part of a quota is for tasks that free space, as of a disk
@@ -110,7 +110,7 @@ def _admits(book: Book, live: LiveRun, step: Step, task: Task, node: Node, quota
         return False
     if not fills:
         return True
-    if _waits_behind(live, task):
+    if footprint.waits_behind(live, task):
         return False
     certain = 0 if footprint.is_guess(live, task) else footprint.writes(live, task) + part
     return certain + footprint.brought(live, task, node.name) <= quota.limit - stored(book, live, quota)
@@ -124,17 +124,9 @@ def keeps(live: LiveRun, step: Step, quota: Quota) -> int:
 def _is_busy(book: Book, live: LiveRun, quota: Quota, but: bytes = b"") -> bool:
     """Something that the quota bounds is being done, or a unit (not `but`) comes, and may give some of it back."""
     for each in _bounded(book, live, quota):
-        steps = each.graph.steps
-        if any(count and steps[index].kind != SPLIT for index, count in enumerate(each.assigned)):
-            return True
-        if next(_coming(each, but), None) is not None:
+        if footprint.is_at_work(each) or next(_coming(each, but), None) is not None:
             return True
     return False
-
-
-def _waits_behind(live: LiveRun, task: Task) -> bool:
-    """Whether a later task of the run is still to be done."""
-    return any(other.step > task.step and other.state != DONE for other in live.run.tasks.values())
 
 
 def takes_in(book: Book, live: LiveRun, edge: Edge, unit: Unit) -> bool:
