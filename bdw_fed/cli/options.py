@@ -24,6 +24,14 @@ TopologyFile = Annotated[Path | None, Argument("YAML file with a topology. Defau
 Data = Annotated[
     Path | None, Option(("--data",), "What datasets' paths are relative to. Default: the topology's directory.", "DIR")
 ]
+StorageCredentials = Annotated[
+    Path | None,
+    Option(
+        ("--storage-credentials",),
+        "With --topology: where the credentials are that its storage names, NAME/FILE below it.",
+        "DIRECTORY",
+    ),
+]
 Namespace = Annotated[
     str | None, Option(("--namespace", "-n"), "Namespace. Default: the profile's, else 'default'.", "NAME")
 ]

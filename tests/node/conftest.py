@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.shared import redis_server, s3_server
+from cluster_agent.data.shared.config import SharedConfig
+from cluster_agent.data.shared.objects import ObjectStore
+from tests.fixtures.shared import S3Server, redis_server, s3_server
 from tests.node.cluster import Cluster, cluster
 
 __all__ = ["redis_server", "s3_server"]
@@ -18,3 +20,18 @@ async def edge(tmp_path: Path) -> AsyncIterator[Cluster]:
     """A cluster with a fake agent and no nodes yet."""
     async with cluster(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def storage(s3_server: S3Server) -> SharedConfig:
+    """A node's bucket, as it is told of it."""
+    return SharedConfig(objects=s3_server.config())
+
+
+@pytest.fixture
+async def bucket(storage: SharedConfig) -> AsyncIterator[ObjectStore]:
+    """That bucket, as tests look into it."""
+    assert storage.objects is not None
+    made = ObjectStore(storage.objects)
+    yield made
+    await made.close()

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from bdw_fed.v1 import node_pb2
 from cluster_agent.data.shared.config import SharedConfig
 from cluster_agent.data.shared.objects import ObjectStore
 from tests.fixtures import words
-from tests.fixtures.shared import S3Server
 from tests.node.cluster import NAMESPACE, Cluster, command, content, given, order, unit_key, wait_until
 
 SIZE = 100_000
-
-
-@pytest.fixture
-def storage(s3_server: S3Server) -> SharedConfig:
-    return SharedConfig(objects=s3_server.config())
-
-
-@pytest.fixture
-async def bucket(storage: SharedConfig) -> AsyncIterator[ObjectStore]:
-    assert storage.objects is not None
-    made = ObjectStore(storage.objects)
-    yield made
-    await made.close()
 
 
 async def objects(bucket: ObjectStore) -> list[str]:

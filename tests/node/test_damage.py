@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from cluster_agent.data.shared.objects import ObjectStore
 from cluster_agent.orders.messages import UnitInfo
 from tests.fixtures import words
 from tests.fixtures.rot import rot
-from tests.fixtures.shared import S3Server
 from tests.node.cluster import (
     CLUSTER,
     NAMESPACE,
@@ -202,19 +201,6 @@ async def test_a_cached_result_that_is_damaged_is_no_result(edge: Cluster) -> No
     assert not (await edge.agent.hear("taken")).found
     told = await edge.agent.hear("damaged", lambda each: each.run == CACHE)
     assert list(told.units) == [content_name(unit.digest)]
-
-
-@pytest.fixture
-def storage(s3_server: S3Server) -> SharedConfig:
-    return SharedConfig(objects=s3_server.config())
-
-
-@pytest.fixture
-async def bucket(storage: SharedConfig) -> AsyncIterator[ObjectStore]:
-    assert storage.objects is not None
-    opened = ObjectStore(storage.objects)
-    yield opened
-    await opened.close()
 
 
 async def test_an_object_that_is_damaged_does_not_come_back(

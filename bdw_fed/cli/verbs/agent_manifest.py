@@ -7,6 +7,7 @@ from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import OK, RefusedError, UsageError
+from bdw_fed.cli.options import StorageCredentials
 from bdw_fed.cli.quantities import bytes_from
 from bdw_fed.cli.verbs.node import RuntimeName, part_from
 from bdw_fed.cli.verbs.server_manifest import Image, Installation
@@ -62,14 +63,7 @@ def command(
         Path | None,
         Option(("--topology",), "YAML file with the topology: its runtime, namespace and storage are taken.", "FILE"),
     ] = None,
-    storage_credentials: Annotated[
-        Path | None,
-        Option(
-            ("--storage-credentials",),
-            "With --topology: where the credentials are that its storage names, NAME/FILE below it.",
-            "DIRECTORY",
-        ),
-    ] = None,
+    storage_credentials: StorageCredentials = None,
     runtime: Annotated[
         RuntimeName | None,
         Option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import RefusedError, UsageError
+from bdw_fed.cli.options import StorageCredentials
 from bdw_fed.cli.quantities import bytes_from
 from bdw_fed.cli.verbs.agent import OwnCredentials, found_or_joined
 from bdw_fed.cli.verbs.agent_join import CREDENTIALS
@@ -80,14 +81,7 @@ def command(
         Path | None,
         Option(("--topology",), "YAML file with the topology: the cluster's storage is taken from it.", "FILE"),
     ] = None,
-    storage_credentials: Annotated[
-        Path | None,
-        Option(
-            ("--storage-credentials",),
-            "With --topology: where the credentials are that its storage names, NAME/FILE below it.",
-            "DIRECTORY",
-        ),
-    ] = None,
+    storage_credentials: StorageCredentials = None,
     secrets: Annotated[
         Path | None,
         Option(("--secrets",), "Of processes: what steps may ask for, NAMESPACE/NAME/KEY below it.", "DIRECTORY"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from bdw_fed.cli.arguments import Argument, Option
 from bdw_fed.cli.exits import OK, RefusedError, UsageError
+from bdw_fed.cli.options import StorageCredentials
 from bdw_fed.cli.output import show_table
 
 if TYPE_CHECKING:
@@ -51,14 +52,7 @@ def command(
     cluster: Annotated[
         str, Option(("--cluster",), "With --topology: the cluster whose storage is meant.", "NAME")
     ] = "",
-    storage_credentials: Annotated[
-        Path | None,
-        Option(
-            ("--storage-credentials",),
-            "With --topology: where the credentials are that its storage names, NAME/FILE below it.",
-            "DIRECTORY",
-        ),
-    ] = None,
+    storage_credentials: StorageCredentials = None,
 ) -> int:
     """Measure the engine on this machine, each case beside its floor: the least that the machine makes unavoidable.
 
