@@ -64,7 +64,8 @@ class AgentConfig:
     `hub` lists the hub's addresses, of which any will do. `data_root` is the directory against which the paths of
     datasets are resolved on the cluster's nodes. `durability` is process or power. `advertise_peers` is where other
     clusters dial this one, if that differs from where it listens. At `listen_join` nodes without a certificate get one
-    for the node token in `state`; empty: nowhere. `cache`: bytes of tasks' results that are kept for other runs.
+    for the node token in the file `node_token` (default: one in `state`); empty: nowhere. `cache`: bytes of tasks'
+    results that are kept for other runs.
     """
 
     cluster: str
@@ -77,6 +78,7 @@ class AgentConfig:
     durability: str = "process"
     advertise_peers: str = ""
     listen_join: str = ""
+    node_token: Path | None = None
     cache: int = Policy().cache_bytes
 
 
@@ -169,7 +171,7 @@ async def _serve(
 def _join_server(config: AgentConfig, link: HubLink, addresses: dict[str, str]) -> grpc.aio.Server:
     """The door for nodes that have no certificate yet."""
     server = grpc.aio.server(options=join_server_options(), maximum_concurrent_rpcs=_JOINS_AT_A_TIME)
-    token = node_token(config.state / NODE_TOKEN, config.credentials)
+    token = node_token(config.node_token or config.state / NODE_TOKEN, config.credentials)
     door = NodeJoinDoor(config.cluster, token, config.credentials, link.certify)
     add_JoinServiceServicer_to_server(door, server)
     addresses["join"] = _bind(server, config.listen_join, config, grpc_open_credentials(config.credentials))

@@ -147,7 +147,7 @@ def _data(state: State, member: Member) -> str:
 
 def _manifests(installation: Installation, environment: Environment, image: list[str]) -> str:
     try:
-        installation.hub(HubPlace(image=image[0]))
+        installation.hub(HubPlace(image=image[0], join=True))
         if environment.relay:
             installation.relay(RelayPlace(environment.relay, image[0]))
         for member in environment.members:

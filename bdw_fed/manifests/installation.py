@@ -15,9 +15,13 @@ from bdw_fed.embedded.certificates import ETCD_CLIENT, USER_CREDENTIALS, authori
 from bdw_fed.manifests.errors import ManifestError
 from bdw_fed.manifests.overlays import (
     AUTHORITY_FILES,
+    JOIN,
+    NODE_TOKEN,
     STORAGE,
+    TOKEN,
     AgentPlace,
     HubPlace,
+    Joining,
     Kustomization,
     RelayPlace,
     agent_overlay,
@@ -76,16 +80,16 @@ class Installation:
         return _write(overlay, hub_overlay(place, _relative(overlay)), place.namespace)
 
     def agent(self, place: AgentPlace) -> Path:
-        """Make the overlay of a cluster. ManifestError where the hub's has not been made."""
-        authority = self._authority()
+        """Make the overlay of a cluster. ManifestError where the hub's has not been made, unless the cluster joins."""
+        identity = _identity(Role.AGENT, place.cluster, "cluster")  # first of all, since it becomes a path
         overlay = self.directory / "clusters" / place.cluster
-        see_to(authority, Identity(Role.AGENT, place.cluster), overlay / "agent")
-        for node in place.nodes:
-            try:
-                identity = Identity(Role.NODE, f"{place.cluster}/{node}")
-            except ValueError as error:
-                raise ManifestError(f"node {node}: {error}") from error
-            see_to(authority, identity, overlay / "nodes" / node)
+        if place.joining is not None:
+            _tokens(overlay / JOIN, place.joining)
+        else:
+            authority = self._authority()
+            see_to(authority, identity, overlay / "agent")
+            for node in place.nodes:
+                see_to(authority, _identity(Role.NODE, f"{place.cluster}/{node}", "node"), overlay / "nodes" / node)
         if place.storage is not None:
             told = {"topology.yaml": place.storage.topology.encode(), **place.storage.credentials}
             for name, content in told.items():
@@ -97,10 +101,7 @@ class Installation:
     def relay(self, place: RelayPlace) -> Path:
         """Make the overlay of a relay. ManifestError where the hub's has not been made."""
         authority = self._authority()
-        try:
-            identity = Identity(Role.RELAY, place.name)
-        except ValueError as error:
-            raise ManifestError(f"relay {place.name}: {error}") from error
+        identity = _identity(Role.RELAY, place.name, "relay")
         overlay = self.directory / "relays" / place.name
         see_to(authority, identity, overlay / "relay")
         return _write(overlay, relay_overlay(place, _relative(overlay)), place.namespace)
@@ -112,6 +113,27 @@ class Installation:
                 f"bdw-fed server manifest --directory {self.directory}"
             )
         return authority_in(self.directory / "ca")
+
+
+def _identity(role: Role, name: str, kind: str) -> Identity:
+    try:
+        return Identity(role, name)
+    except ValueError as error:
+        raise ManifestError(f"{kind} {name}: {error}") from error
+
+
+def _tokens(directory: Path, joining: Joining) -> None:
+    """The token of the agent, and the one of its nodes: a new one for each of the agent's, since the nodes of a new
+    member have to be let in anew."""
+    from cluster_agent.membership.door import new_node_token
+
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    token, nodes = directory / TOKEN, directory / NODE_TOKEN
+    told = f"{joining.token}\n".encode()
+    if nodes.exists() and token.exists() and token.read_bytes() == told:
+        return
+    replace_whole(nodes, f"{new_node_token(joining.ca_hash)}\n".encode())
+    replace_whole(token, told)
 
 
 def render(overlay: Path) -> str:

@@ -5,7 +5,7 @@ Names of files are those that `credentials` gives: SUBJECT/cert.pem and so on, b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bdw_fed.manifests.storing import Storing
@@ -18,6 +18,8 @@ RELAY_NODE_PORT = 30447
 FILES = ("cert.pem", "key.pem", "ca.pem")
 AUTHORITY_FILES = ("ca.pem", "ca-key.pem")
 STORAGE = "storage"  # a directory of an agent's overlay
+JOIN = "join"  # another
+TOKEN, NODE_TOKEN = "token", "node-token"  # its files
 
 Kustomization = dict[str, Any]
 
@@ -35,8 +37,18 @@ class HubPlace:
 
 
 @dataclass(frozen=True)
+class Joining:
+    """How a cluster becomes a member by itself: where the hub lets clusters join, and the hash of its authority."""
+
+    address: str
+    ca_hash: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class AgentPlace:
-    """What a cluster's overlay is made from. `nodes` are Kubernetes' names of those that get credentials.
+    """What a cluster's overlay is made from. `nodes` are Kubernetes' names of those that work. With `joining` agent and
+    nodes make their own keys and have them certified, and no `nodes` means all; else credentials are made for them.
 
     `advertise_peers` is where other clusters dial this one ("host:port"), empty where none does; `trusted`: they find a
     door without TLS, too, for links that the topology calls so. `data_door`: people can fetch from the nodes what lies
@@ -62,6 +74,7 @@ class AgentPlace:
     allow_root: bool = False
     data_door: bool = True
     storage: Storing | None = None  # what nodes have beside their disks
+    joining: Joining | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,7 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
         "worker-pods": place.pods,
         "root-steps": place.pods and place.allow_root,
         "storage": place.storage,
+        "joining": place.joining,
     }
     if wanted := [f"{bases}/components/{name}" for name, needed in components.items() if needed]:
         content["components"] = wanted
@@ -126,12 +140,10 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
         "STORE": str(place.disk),
         "LOG_LEVEL": place.log_level,
     }
+    if place.joining is not None:
+        agent |= {"JOIN": place.joining.address, "CA_HASH": place.joining.ca_hash}
     content["configMapGenerator"] = [_merged("bdw-fed-agent", agent), _merged("bdw-fed-node", node)]
-    files = {f"{node}.{file}": f"nodes/{node}/{file}" for node in place.nodes for file in FILES}
-    content["secretGenerator"] = [
-        _secret("bdw-fed-agent-credentials", {file: f"agent/{file}" for file in FILES}),
-        _secret("bdw-fed-node-credentials", files),
-    ]
+    content["secretGenerator"] = _agent_secrets(place)
     if place.storage is not None:
         content["configMapGenerator"].append(
             {"name": "bdw-fed-storage", "files": [f"topology.yaml={STORAGE}/topology.yaml"]}
@@ -143,6 +155,17 @@ def agent_overlay(place: AgentPlace, bases: str) -> Kustomization:
     if place.pods:
         content["patches"] += _role_patches(place)
     return content
+
+
+def _agent_secrets(place: AgentPlace) -> list[dict[str, Any]]:
+    if place.joining is not None:
+        tokens = {name: f"{JOIN}/{name}" for name in (TOKEN, NODE_TOKEN)}
+        return [_secret("bdw-fed-join", tokens), _secret("bdw-fed-node-token", {NODE_TOKEN: tokens[NODE_TOKEN]})]
+    files = {f"{node}.{file}": f"nodes/{node}/{file}" for node in place.nodes for file in FILES}
+    return [
+        _secret("bdw-fed-agent-credentials", {file: f"agent/{file}" for file in FILES}),
+        _secret("bdw-fed-node-credentials", files),
+    ]
 
 
 def _key(credential: str) -> str:
@@ -195,17 +218,18 @@ def _secret(name: str, files: dict[str, str]) -> dict[str, Any]:
 
 
 def _node_patch(place: AgentPlace) -> str:
-    """Strategic merge: which files each node's daemon finds, and how much memory its pod may use."""
+    """Strategic merge: on which nodes there are daemons, which files each finds, how much memory its pod has."""
     import yaml
 
-    items = [
-        {"key": f"{node}.{file}", "path": f"{node}/{file}"} for node in place.nodes for file in FILES
-    ]  # one directory a node, of which its pod mounts its own
     container = {
         "name": "node",
         "resources": {"limits": {"memory": str((place.memory or _WORKERS_MEMORY) + _OVERHEAD)}},
     }
-    volumes: list[dict[str, Any]] = [{"name": "credentials", "secret": {"items": items}}]
+    volumes: list[dict[str, Any]] = []
+    if place.joining is None:
+        # One directory a node, of which its pod mounts its own.
+        items = [{"key": f"{node}.{file}", "path": f"{node}/{file}"} for node in place.nodes for file in FILES]
+        volumes.append({"name": "credentials", "secret": {"items": items}})
     if place.storage is not None and place.storage.credentials:
         told = [{"key": _key(name), "path": name} for name in place.storage.credentials]
         volumes.append({"name": "storage-credentials", "secret": {"items": told}})
@@ -213,10 +237,19 @@ def _node_patch(place: AgentPlace) -> str:
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": {"name": "bdw-fed-node"},
-        "spec": {"template": {"spec": {"containers": [container], "volumes": volumes}}},
+        "spec": {"template": {"spec": {"containers": [container], "volumes": volumes, **_only_on(place.nodes)}}},
     }
     text: str = yaml.safe_dump(patch, sort_keys=False)
     return text
+
+
+def _only_on(nodes: tuple[str, ...]) -> dict[str, Any]:
+    """That pods are on these nodes alone, if any are named. A term takes one name, and one of the terms has to hold."""
+    if not nodes:
+        return {}
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]} for node in nodes]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    return {"affinity": {"nodeAffinity": required}}
 
 
 def _role_patches(place: AgentPlace) -> list[Kustomization]:
@@ -224,12 +257,12 @@ def _role_patches(place: AgentPlace) -> list[Kustomization]:
     import yaml
 
     named = {"op": "replace", "path": "/metadata/name", "value": f"bdw-fed-node-{place.namespace}"}
-    only = {"op": "add", "path": "/rules/0/resourceNames", "value": list(place.nodes)}
+    only = [{"op": "add", "path": "/rules/0/resourceNames", "value": list(place.nodes)}] if place.nodes else []
     return [
         {
             "target": {"kind": kind, "name": "bdw-fed-node"},
             "patch": yaml.safe_dump(operations, sort_keys=False),
             "options": {"allowNameChange": True},
         }
-        for kind, operations in (("ClusterRole", [only, named]), ("ClusterRoleBinding", [named]))
+        for kind, operations in (("ClusterRole", [*only, named]), ("ClusterRoleBinding", [named]))
     ]

@@ -36,9 +36,13 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 def node_token(path: Path, credentials: Credentials) -> str:
     """The node token in the file, which is made if there is none."""
     if not path.exists():
-        made = f"{authority_hash(credentials.ca.read_bytes())}.{secrets.token_hex(20)}"
-        write_new(path, f"{made}\n".encode())
+        write_new(path, f"{new_node_token(authority_hash(credentials.ca.read_bytes()))}\n".encode())
     return read_token(path)
+
+
+def new_node_token(authority: str) -> str:
+    """A node token for a cluster of the authority with this hash."""
+    return f"{authority}.{secrets.token_hex(20)}"
 
 
 def read_token(path: Path) -> str:

@@ -65,18 +65,23 @@ class Clusters:
         assert done.returncode == 0, f"kind {' '.join(words)}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def ask_kubectl(self, cluster: str, *words: str, namespace: str = "bdw-fed") -> subprocess.CompletedProcess[str]:
-        """What becomes of `kubectl WORDS` about a cluster."""
+    def ask_kubectl(
+        self, cluster: str, *words: str, namespace: str = "bdw-fed", given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """What becomes of `kubectl WORDS` about a cluster, which reads what is given."""
         config = ("--kubeconfig", str(self.state / "kubeconfig"), "--context", f"kind-{cluster}", "-n", namespace)
-        return subprocess.run(
-            ["kubectl", *config, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
+        return subprocess.run(["kubectl", *config, *words], capture_output=True, text=True, input=given, check=False)
 
     def kubectl(self, cluster: str, *words: str) -> str:
         """What `kubectl WORDS` prints about a cluster."""
         done = self.ask_kubectl(cluster, *words)
         assert done.returncode == 0, f"kubectl {' '.join(words)}:\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()
+
+    def apply(self, cluster: str, manifest: str) -> None:
+        """Apply what was printed on a cluster."""
+        done = self.ask_kubectl(cluster, "apply", "-f", "-", given=manifest)
+        assert done.returncode == 0, f"kubectl apply:\n{done.stderr}"
 
     def pod(self, cluster: str, name: str) -> str:
         """The name of the one pod of a component on a cluster."""

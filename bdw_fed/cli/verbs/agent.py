@@ -50,6 +50,10 @@ def command(
     listen_join: Annotated[
         str, Option(("--listen-join",), "Where nodes without credentials get some, for the node token.", "ADDRESS")
     ] = "",
+    node_token_file: Annotated[
+        Path | None,
+        Option(("--node-token-file",), "With --listen-join: the node token. Default: DIR/node-token, made.", "FILE"),
+    ] = None,
     durability: Annotated[
         str, Option(("--durability",), "What the log survives: power (fsync) or process.", "power|process")
     ] = "power",
@@ -83,6 +87,7 @@ def command(
         durability=durability,
         advertise_peers=advertise_peers,
         listen_join=listen_join,
+        node_token=node_token_file,
         cache=bytes_from("--cache", cache),
     )
     run_service(serve, config, say_ready, listen_health)

@@ -9,12 +9,15 @@ from bdw_fed.cli.arguments import Option
 from bdw_fed.cli.exits import OK, RefusedError, UsageError
 from bdw_fed.cli.options import StorageCredentials
 from bdw_fed.cli.quantities import bytes_from
+from bdw_fed.cli.verbs.agent import text_in
 from bdw_fed.cli.verbs.node import RuntimeName, part_from
 from bdw_fed.cli.verbs.server_manifest import Image, Installation
 
 EXAMPLES = """\
   bdw-fed agent manifest --directory ~/federation --topology topology.yaml --cluster edge1 \\
       --hub hub.example.org:30443 --node worker-1 --node worker-2 | kubectl --context edge1 apply -f -
+  bdw-fed agent manifest --directory ~/edge1 --cluster edge1 --hub hub.example.org:30443 \\
+      --join hub.example.org:30442 --token-file token --ca-hash sha256:5d0c… | kubectl --context edge1 apply -f -
 """
 
 
@@ -22,7 +25,26 @@ def command(
     directory: Installation,
     cluster: Annotated[str, Option(("--cluster",), "Name of the cluster in the topology.", "NAME")],
     hub: Annotated[str, Option(("--hub",), "The hub's address as the cluster sees it, HOST:PORT.", "ADDRESS")],
-    node: Annotated[list[str], Option(("--node",), "A node that is to work, by Kubernetes' name. Repeatable.", "NAME")],
+    node: Annotated[
+        list[str] | None,
+        Option(
+            ("--node",),
+            "A node that is to work, by Kubernetes' name. Repeatable. With --join the default is all of them.",
+            "NAME",
+        ),
+    ] = None,
+    join: Annotated[
+        str,
+        Option(
+            ("--join",),
+            "Where the hub lets clusters join, HOST:PORT: agent and nodes then make their own keys and renew their "
+            "certificates. Needs a token and --ca-hash, as 'bdw-fed token create' prints them.",
+            "ADDRESS",
+        ),
+    ] = "",
+    token: Annotated[str, Option(("--token",), "With --join: the token.", "TOKEN")] = "",
+    token_file: Annotated[Path | None, Option(("--token-file",), "With --join: a file with the token.", "FILE")] = None,
+    ca_hash: Annotated[str, Option(("--ca-hash",), "With --join: hash of the federation's authority.", "HASH")] = "",
     advertise_peers: Annotated[
         str,
         Option(
@@ -79,20 +101,28 @@ def command(
         Option(("--kubernetes-namespace",), "Where our pods are. Default: as the topology says, else bdw-fed.", "NAME"),
     ] = None,
 ) -> int:
-    """Print what makes a cluster one of the federation: apply it there with kubectl. Credentials are in Secrets.
+    """Print what makes a cluster one of the federation: apply it there with kubectl.
+
+    With --join the cluster becomes a member by itself: its keys are made there and never leave it. Else keys and
+    certificates are made here, with the authority in DIR, and are in the Secrets that are printed: run it again for a
+    node that was added, and every two months, for certificates that end.
 
     Nothing outside the cluster needs to reach it, but by those who fetch the outputs that lie there, or where
-    --advertise-peers has other clusters dial it. Run it again for a node that was added, and every two months, for
-    certificates that end.
+    --advertise-peers has other clusters dial it.
     """
     from bdw_fed.manifests.declared import declared
     from bdw_fed.manifests.errors import ManifestError
     from bdw_fed.manifests.installation import Installation as Kept
     from bdw_fed.manifests.installation import default_image, render
-    from bdw_fed.manifests.overlays import NAMESPACE, AgentPlace
+    from bdw_fed.manifests.overlays import NAMESPACE, AgentPlace, Joining
     from bdw_fed.manifests.storing import storing
 
-    if not node:
+    presented = token or (text_in(token_file) if token_file else "")
+    if join and not (presented and ca_hash):
+        raise UsageError("--join: it takes --token or --token-file, and --ca-hash; 'bdw-fed token create' prints both")
+    if (presented or ca_hash) and not join:
+        raise UsageError("--token and --ca-hash are for clusters that join: say where with --join HOST:PORT")
+    if not node and not join:
         raise UsageError("--node: name at least one node, as 'kubectl get nodes' shows it")
     if closed and advertise_peers:
         raise UsageError("--closed: other clusters dial this one, as --advertise-peers says; leave one of them out")
@@ -110,7 +140,7 @@ def command(
     place = AgentPlace(
         cluster=cluster,
         hub=hub,
-        nodes=tuple(sorted(set(node))),
+        nodes=tuple(sorted(set(node or ()))),
         image=image or default_image(),
         namespace=kubernetes_namespace or space,
         advertise_peers=advertise_peers,
@@ -123,6 +153,7 @@ def command(
         allow_root=allow_root,
         data_door=not closed,
         storage=storage,
+        joining=Joining(join, ca_hash, presented) if join else None,
     )
     try:
         print(render(Kept(directory).agent(place)), end="")

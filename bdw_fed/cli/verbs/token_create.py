@@ -46,7 +46,11 @@ def command(
             f"Then let it in, if the key that it shows is the one that waits:\n\n  bdw-fed cluster accept {cluster}\n"
         )
     print("And start it:\n")
-    print(f"  bdw-fed agent --cluster {cluster} --hub {hub} --directory {_DIRECTORY} --data-root DIR")
+    print(f"  bdw-fed agent --cluster {cluster} --hub {hub} --directory {_DIRECTORY} --data-root DIR\n")
+    print("Or, where the cluster is one of Kubernetes, on a machine with its kubectl, in place of both:\n")
+    print(f"  bdw-fed agent manifest --directory {cluster} --cluster {cluster} --hub {hub} --join {address} \\")
+    print(f"      --token {made.token} \\")
+    print(f"      --ca-hash {made.authority_hash} | kubectl apply -f -")
 
 
 def seconds_from(flag: str, text: str) -> float:
