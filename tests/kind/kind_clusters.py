@@ -151,6 +151,14 @@ def done_of(run: model.Run, cluster: str = "") -> Done:
     return sums
 
 
+def under_way(clusters: Clusters) -> str:
+    """A run of the chain that has done some of its first step, at both edges."""
+    run: str = clusters.federation.submit("chain", pace=0.5)
+    seen = clusters.watch_until(run, lambda run: all(done_of(run, edge).get("first", 0) for edge in ("edge1", "edge2")))
+    assert not has_ended(seen), "the run was too quick to be disturbed"
+    return run
+
+
 def lacking() -> str:
     """What the tests need and this machine has not; empty if all is there."""
     for program in ("docker", "kind", "kubectl"):

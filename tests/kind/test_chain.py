@@ -6,11 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kind_clusters import NAMES, Clusters, done_of, until
+from kind_clusters import NAMES, Clusters, under_way, until
 from surroundings import UNITS
 from thesis import check_outputs, told
-
-from bdw_fed.client.runs import has_ended
 
 pytestmark = pytest.mark.kind
 
@@ -26,14 +24,6 @@ def uncordoned(clusters: Clusters) -> Iterator[Clusters]:
         for node in clusters.kubectl(name, "get", "nodes", "-o", "name").split():
             clusters.kubectl(name, "uncordon", node)
     clusters.await_all_ready()
-
-
-def under_way(clusters: Clusters) -> str:
-    """A run of the chain that has done some of its first step, at both edges."""
-    run = clusters.federation.submit("chain", pace=0.5)
-    seen = clusters.watch_until(run, lambda run: all(done_of(run, edge).get("first", 0) for edge in ("edge1", "edge2")))
-    assert not has_ended(seen), "the run was too quick to be disturbed"
-    return run
 
 
 def check(clusters: Clusters, run: str) -> None:

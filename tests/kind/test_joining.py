@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kind_clusters import Clusters, until
+from kind_clusters import Clusters, under_way, until
 from surroundings import UNITS
 from thesis import check_outputs
 
@@ -43,9 +43,9 @@ def test_a_cluster_joins_in_the_middle_of_a_run_and_no_key_of_it_was_ever_outsid
     as_before: Clusters, tmp_path: Path
 ) -> None:
     clusters = as_before
-    run = clusters.federation.submit("chain", pace=0.2)
     printed = manifest(clusters, tmp_path)
     assert "PRIVATE KEY" not in printed
+    run = under_way(clusters)
     clusters.apply("edge2", printed)
     clusters.await_ready("edge2")
     for workload, directory in KEYS.items():
