@@ -9,6 +9,7 @@ takes the times from the coordinator's own events. `CASES` names them.
 from __future__ import annotations
 
 from bdw_fed.perf.base import Case, PerfError, Result, Series, Target
+from bdw_fed.perf.catch_up import CatchUp
 from bdw_fed.perf.chain import Chain
 from bdw_fed.perf.command import Command
 from bdw_fed.perf.dispatch import Dispatch
@@ -21,5 +22,6 @@ from bdw_fed.perf.transfer import Transfer
 __all__ = ["CASES", "Case", "PerfError", "Result", "Series", "Target"]
 
 CASES: dict[str, Case] = {
-    case.name: case for case in (Chain(), Fanout(), Command(), Pipeline(), Split(), Transfer(), Dispatch(), Start())
+    case.name: case
+    for case in (Chain(), Fanout(), Command(), Pipeline(), Split(), Transfer(), Dispatch(), CatchUp(), Start())
 }

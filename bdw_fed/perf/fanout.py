@@ -12,7 +12,7 @@ from bdw_fed.perf.base import Case, PerfError, Result, Series, Settings, Target
 from bdw_fed.perf.federation import DATASET, Federation, federation, python_step, scratch, value_step
 
 FROM_RUN_TO_LAST = "from the run's started_at (the hub has planned it) to the step's last task.done, by tasks"
-_STEP = "each"
+STEP = "each"
 _FILES = "fanout-files"
 
 
@@ -61,7 +61,7 @@ metadata: {{name: {name}}}
 spec:
   inputs: {{numbers: {{dataset: {DATASET}}}}}
   steps:
-    - name: {_STEP}
+    - name: {STEP}
       use: {step}@1
       in: {{unit: {{from: inputs.numbers, split: {{lines: 1}}}}}}
 """
@@ -70,6 +70,6 @@ spec:
 def sample(one: Federation, workflow: str, size: int) -> float:
     """Run it once; ms a task."""
     ended = one.run(workflow)
-    if ended.done(_STEP) != size:
-        raise PerfError(f"run {ended.run.name} has {ended.done(_STEP)} tasks done, expected {size}")
-    return (ended.last("task.done", _STEP) - ended.run.started_at) * 1000 / size
+    if ended.done(STEP) != size:
+        raise PerfError(f"run {ended.run.name} has {ended.done(STEP)} tasks done, expected {size}")
+    return (ended.last("task.done", STEP) - ended.run.started_at) * 1000 / size

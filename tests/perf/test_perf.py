@@ -55,6 +55,19 @@ def test_a_case_prints_what_the_peers_benchmark_reads(
 
 
 @pytest.mark.slow
+def test_what_was_done_while_the_hub_was_away_is_counted_to_the_last_task(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bdw_fed.perf.catch_up._AWAY_SECONDS", 0.0)
+    assert run(["perf", "catch-up", "--json", "--size", "105", "--repetitions", "2"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["size"], len(said["samples_ms"])) == (100, 2), "ten runs of ten"
+    whole = said["others"]["all"]["samples_ms"]
+    assert said["samples_ms"] == [pytest.approx(sample * 100, rel=0.01) for sample in whole]
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_a_pipeline_has_a_row_for_each_tier_beside_a_plain_read_and_leaves_nothing_in_shared_places(
     scratch: Path,
     tmp_path: Path,

@@ -32,7 +32,7 @@ def command(
     cases: Annotated[
         list[str] | None,
         Argument(
-            "Among: chain, fanout, command, pipeline, split, transfer, dispatch, start. Default: all. "
+            "Among: chain, fanout, command, pipeline, split, transfer, dispatch, catch-up, start. Default: all. "
             "With :N, of that size.",
             "CASE",
         ),
@@ -41,7 +41,7 @@ def command(
     repetitions: Annotated[
         int, Option(("--repetitions",), "Samples after the warm-up. Default: what the case has, at least 5.", "N")
     ] = 0,
-    size: Annotated[int, Option(("--size",), "Steps, units, MiB or submissions of a repetition.", "N")] = 0,
+    size: Annotated[int, Option(("--size",), "Steps, units, MiB, submissions or tasks of a repetition.", "N")] = 0,
     durability: Annotated[
         str, Option(("--durability",), "What accepted state survives, as of 'bdw-fed up'.", "process|power")
     ] = "process",
