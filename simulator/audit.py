@@ -83,6 +83,9 @@ def audit_queues(live: LiveRun) -> None:
         task = run.tasks[identifier]
         again = task.state == RETRYING and identifier in live.requeued
         assert task.state == READY or again, f"a task of state {task.state} waits for a node"
+    for queue in live.ready:
+        awaited = [live.is_awaited(run.tasks[identifier]) for identifier in queue]
+        assert awaited == sorted(awaited, reverse=True), "a task that somebody may wait for stands behind one of others"
     assert not live.sought.keys() & set(queued), "a task waits for a node, and for whoever may know its result"
     missing = {task.id for task in run.tasks.values() if task.state == READY} - set(queued) - parked - set(live.sought)
     assert not missing, f"{len(missing)} tasks that are ready wait nowhere"

@@ -15,7 +15,7 @@ from cluster_agent.coordinator import footprint
 from cluster_agent.coordinator.bounds import Quota, Window, stored_by
 from cluster_agent.coordinator.claims import Hold
 from cluster_agent.coordinator.footprint import Need
-from cluster_agent.coordinator.fragment import CROSS, Graph, Step
+from cluster_agent.coordinator.fragment import CROSS, SPLIT, Graph, Step
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import (
     ASSIGNED,
@@ -274,13 +274,28 @@ class LiveRun:
         return stock is not None and node in stock.copies
 
     def make_ready(self, task: Task) -> None:
-        """Put a task at the end of its step's queue.
+        """Put a task into its step's queue.
 
-        What is made again comes first, since somebody waits for it; so does what another cluster has sent here.
+        First comes what somebody may be waiting for, since that begins where all else is held back. Then what another
+        cluster has sent here, and at the end the rest.
         """
         queue = self.ready[task.step]
-        (queue.appendleft if task.remake or self.was_sent(task) else queue.append)(task.id)
+        if self.is_awaited(task):
+            queue.appendleft(task.id)
+        elif self.was_sent(task):
+            queue.insert(self._awaited(queue), task.id)
+        else:
+            queue.append(task.id)
         self.waiting += 1
+
+    def is_awaited(self, task: Task) -> bool:
+        """Units that the task has made may be lost, and waited for: it was done, or is a split that had begun."""
+        return task.remake or (task.attempt > self.run.attempts_before and self.graph.steps[task.step].kind == SPLIT)
+
+    def _awaited(self, queue: deque[bytes]) -> int:
+        """How many tasks there are at the head of a step's queue for which somebody may be waiting."""
+        tasks = self.run.tasks
+        return next((place for place, task in enumerate(queue) if not self.is_awaited(tasks[task])), len(queue))
 
     def was_sent(self, task: Task) -> bool:
         """Another cluster, that had a choice, has sent the task's unit here."""

@@ -107,7 +107,7 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
     held_back = pressure.holds_back(book, live, step)
     while queue and nodes and served < most:
         task = live.run.tasks[queue[0]]
-        if held_back and not task.remake:
+        if held_back and not live.is_awaited(task):
             break
         able = disks.able(book, live, step, task, quotas.able(book, live, step, task, nodes))
         if not able:

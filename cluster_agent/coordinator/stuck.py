@@ -167,7 +167,7 @@ def _moves(book: Book, live: LiveRun) -> bool:
     if any(waiting.due for waiting in live.batches.values()):
         return True
     for step in live.graph.steps:
-        if live.ready[step.index] and step.index not in live.short and not pressure.holds_back(book, live, step):
+        if live.ready[step.index] and step.index not in live.short and not pressure.stands(book, live, step):
             return True
     return any(_goes_on(book, live, task) for task in run.tasks.values())
 
