@@ -16,7 +16,7 @@ its next task is about to come, and to stop and start workers by turns takes lon
 of other pools pass the one that waits, though not for ever. A node that is *cordoned* gives back all that has not
 begun. Built-in tasks need neither worker nor room.
 
-Where a pool's tasks have been short and small so far, further light ones are *given ahead* to its busy workers, as
+Where a pool's tasks have been short and small of late, further light ones are *given ahead* to its busy workers, as
 many as are done within some milliseconds: they need no processor but the one that the worker has. A worker that stops
 half-way returns what it has not begun, which then waits in its old place. One that gets a single light task may do as
 many more in a row behind it, where each is the only thing that follows from the one before: we hear of them when they
@@ -246,7 +246,7 @@ class NodeCore:
         pool = worker.pool
         worker.closed = True
         if event.heavy:
-            pool.small = False
+            pool.was_large()
         for key in reversed(event.keys):
             del worker.tasks[key]
             task = self._tasks[key]
@@ -460,7 +460,7 @@ class NodeCore:
             number, _ = pool.idle.popitem()
             key, task = pool.waiting.popitem(last=False)
             worker = pool.busy[number] = self._workers[number]
-            worker.small = task.light and pool.small is True
+            worker.small = task.light and pool.small
             worker.tasks[key] = task
             task.phase = Phase.GIVEN
             given = Given(key, now - task.since, now - task.admitted)

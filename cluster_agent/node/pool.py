@@ -11,6 +11,7 @@ _AHEAD_SECONDS: Final = 0.008  # of work that a worker has ahead, at most
 _SHORT_SECONDS: Final = 0.005  # a task that takes longer has no other behind it
 _MOST_AHEAD: Final = 64
 _NEWEST: Final = 0.2  # what the newest tasks count in the measured time
+_FORGIVEN: Final = 64  # tasks in a row that made nothing large: what a former one made counts no more
 _UNTOLD: Final = 1 << 30
 _ANY: Final = 1 << 30
 _MOST_STEP: Final = 64
@@ -58,7 +59,7 @@ class Pool:
         "queue",
         "refusals",
         "service",
-        "small",
+        "small_ones",
         "spec",
         "start_seconds",
         "starting",
@@ -85,7 +86,7 @@ class Pool:
         self.busy: dict[int, Worker] = {}
         self.queue: OrderedDict[TaskKey, Task] = OrderedDict()
         self.waiting: OrderedDict[TaskKey, Task] = OrderedDict()  # admitted, without a worker yet
-        self.small: bool | None = None  # whether all that its tasks made has been small; not known at first
+        self.small_ones = _FORGIVEN - 1  # tasks in a row that were small; the first of all tells what the step is like
         self.service = 0.0  # seconds a task took of late
 
     @property
@@ -129,7 +130,16 @@ class Pool:
     def measure(self, seconds: float, small: bool) -> None:
         """A task has taken so long, and all that it made was `small`."""
         self.service += (seconds - self.service) * _NEWEST if self.service else seconds
-        self.small = small and self.small is not False
+        self.small_ones = self.small_ones + 1 if small else 0
+
+    def was_large(self) -> None:
+        """A task that looked light had a unit that is not small."""
+        self.small_ones = 0
+
+    @property
+    def small(self) -> bool:
+        """Whether light tasks go to its workers as small jobs: the step has made nothing large of late."""
+        return self.small_ones >= _FORGIVEN
 
     @property
     def depth(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -438,6 +440,50 @@ def test_a_light_task_that_has_its_worker_alone_may_be_followed_by_as_many_as_ar
     node.handle(messages.TasksReturned(1, [key(5)]), 1)
     assert not list(node.unfinished())
     assert ahead(node.handle(wanted(pool, 6, 7, light=True), 1)) == [0, 0], "others wait, so nothing is in a row"
+
+
+def test_a_step_that_has_made_something_large_is_forgiven_after_many_small_ones() -> None:
+    node = NodeCore(1.0, 0)
+    pool = PoolSpec("s", "s@1")
+    numbers = itertools.count(1)
+
+    def as_small_jobs(*, large: bool) -> bool:
+        """Whether the worker gets the next task as a small job; it makes something large, or does not."""
+        number = next(numbers)
+        (small,) = as_small(node.handle(wanted(pool, number, light=True), number))
+        node.handle(messages.TasksEnded(1, (key(number),), seconds=0.001, small=not large), number)
+        return small
+
+    node.handle(messages.PoolSized(pool, 1), 0)
+    node.handle(messages.WorkerReady(1, 0.1), 0)
+    for _ in range(2):
+        assert not as_small_jobs(large=True)
+        one_by_one = list(
+            itertools.takewhile(lambda small: not small, (as_small_jobs(large=False) for _ in range(200)))
+        )
+        assert 10 < len(one_by_one) < 200, "not at once, and not never"
+        assert as_small_jobs(large=False)
+        assert as_small_jobs(large=True)
+
+
+def as_small(actions: list[messages.Action]) -> list[bool]:
+    return [action.small for action in actions if isinstance(action, messages.Execute)]
+
+
+def test_a_worker_that_can_not_execute_small_jobs_is_seldom_asked_to() -> None:
+    node = NodeCore(1.0, 0)
+    pool = PoolSpec("s", "s@1")
+    node.handle(messages.PoolSized(pool, 1), 0)
+    node.handle(messages.WorkerReady(1, 0.1), 0)
+    asked = 0
+    for number in range(1, 500):
+        actions = node.handle(wanted(pool, number, light=True), number)
+        if as_small(actions) == [True]:
+            asked += 1
+            actions = node.handle(messages.TasksReturned(1, [key(number)], heavy=True), number)
+            assert as_small(actions) == [False]
+        node.handle(messages.TasksEnded(1, (key(number),), seconds=0.001, small=True), number)
+    assert 0 < asked < 20
 
 
 def ahead(actions: list[messages.Action]) -> list[int]:
