@@ -358,15 +358,22 @@ Global___Offer: _TypeAlias = Offer  # noqa: Y015
 @_typing.final
 class Made(_message.Message):
     """Of the task that made an offered unit: all that it has made, and on what. A receiver that survives the sender knows by
-    this what the sender had done. Only where the run may begin again, and of a task that is done and has made few units.
+    this what the sender had done. Only where the run may begin again, and of a task that is done. Of many units some are
+    told with each offer.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTENTS_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     contents: _builtins.bytes
     """what it read, see the coordinator's `remembering`"""
+    first: _builtins.int
+    """how many others were told before these"""
+    count: _builtins.int
+    """all that it has made"""
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___MadeUnit]: ...
     def __init__(
@@ -374,10 +381,12 @@ class Made(_message.Message):
         *,
         contents: _builtins.bytes = ...,
         outputs: _abc.Iterable[Global___MadeUnit] | None = ...,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "outputs", b"outputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "count", b"count", "first", b"first", "outputs", b"outputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

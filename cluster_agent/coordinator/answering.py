@@ -7,7 +7,7 @@ here. What is in the cache is told once its node has made the contents units of 
 from __future__ import annotations
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import caching, commands
+from cluster_agent.coordinator import caching, commands, hearsay
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun, Serving, info_proto
 from cluster_agent.coordinator.messages import ContentsTaken, Place
@@ -35,7 +35,7 @@ def on_sought(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Sought)
 def _say_remembered(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Sought) -> bool:
     """Tell what is remembered of the task, and where its units are, as far as they are here."""
     entry = live.run.known.get(message.task)
-    if entry is None or entry.inputs != message.contents:
+    if entry is None or entry.inputs != message.contents or len(entry.outputs) > hearsay.MOST:
         return False
     reply = peer_pb2.PeerMessage.FromString(live.header)
     reply.found.task, reply.found.known = message.task, True

@@ -238,7 +238,7 @@ def stop_work(book: Book, live: LiveRun) -> None:
     underway.end_all(book, live)
     for waiting in (live.requeued, live.parked, live.queued, live.offered, live.check, live.started):
         waiting.clear()
-    for sought in (live.formed, live.sought, live.sought_units):
+    for sought in (live.formed, live.sought, live.sought_units, live.listings):
         sought.clear()
     for lacking in (live.short, live.needs, live.unanswered, live.bounded):
         lacking.clear()

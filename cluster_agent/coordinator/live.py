@@ -17,6 +17,7 @@ from cluster_agent.coordinator.claims import Hold
 from cluster_agent.coordinator.footprint import Need
 from cluster_agent.coordinator.fragment import CROSS, SPLIT, Graph, Step
 from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.coordinator.records import Made
 from cluster_agent.coordinator.state import (
     ASSIGNED,
     OFFERED,
@@ -103,6 +104,14 @@ class Sought:
 
 
 @dataclass(slots=True)
+class Listing:
+    """A long list of what a task has made: how many of it each cluster was told."""
+
+    made: Made
+    told: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Serving:
     """A result in our cache that other clusters have asked for, and whose contents a node looks for."""
 
@@ -148,6 +157,7 @@ class LiveRun:
         "key",
         "lacking",
         "leaves",
+        "listings",
         "look_asked",
         "looks_until",
         "measured",
@@ -236,6 +246,7 @@ class LiveRun:
         self.sought: dict[bytes, Sought] = {}  # tasks whose result may be known: they wait, see seeking
         self.sought_units: dict[bytes, bytes] = {}  # unit that is fetched for one of them -> that task
         self.spurned: set[bytes] = set()  # units that were fetched for tasks that are executed all the same
+        self.listings: dict[bytes, Listing] = {}  # task whose units go to other clusters -> what those are told of it
         self.serving: dict[bytes, Serving] = {}  # tasks of other clusters whose result is looked for on a node
         self.lacking: set[int] = set()  # steps that no node can hold
         self.short: dict[int, tuple[str, ...]] = {}  # step whose tasks wait for disk -> nodes that have none for them

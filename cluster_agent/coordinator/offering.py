@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import loads, pushing, records, remembering, routing
+from cluster_agent.coordinator import hearsay, loads, pushing, records, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.freeing import end_use
@@ -49,8 +49,8 @@ def say_offer(book: Book, live: LiveRun, cluster: str, edge: int, unit: Unit) ->
     offer.edge = live.graph.edges[edge].id
     offer.unit.CopyFrom(unit_proto(unit))
     offer.forwarded = bool(unit.sender)
-    if (made := remembering.told(live, unit)) is not None:
-        offer.made.contents = made.inputs
+    if (made := hearsay.told(live, unit, cluster)) is not None:
+        offer.made.contents, offer.made.first, offer.made.count = made.contents, made.first, made.count
         for each in made.outputs:
             offer.made.outputs.add(port=each.port, index=each.index, unit=info_proto(each.unit))
     offer.location.cluster = book.cluster

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import broadcasting, disks, fetching, mending, quotas, records, remembering
+from cluster_agent.coordinator import broadcasting, disks, fetching, hearsay, mending, quotas, records, remembering
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.freeing import drop_use
@@ -59,7 +59,7 @@ def _made(message: peer_pb2.Offer) -> records.Made | None:
     if not message.HasField("made"):
         return None
     outputs = tuple(Output(each.port, each.index, info_of(each.unit)) for each in message.made.outputs)
-    return records.Made(message.made.contents, outputs)
+    return records.Made(message.made.contents, outputs, message.made.first, message.made.count)
 
 
 def _next(live: LiveRun, edge: Edge) -> bool:
@@ -181,7 +181,7 @@ def apply_offer_taken(book: Book, record: records.OfferTaken) -> None:
         unit.digest, unit.size, unit.generation = info.digest, info.size, info.generation
     incoming = live.run.incoming.get(info.id)
     if record.made is not None:
-        remembering.heard(live, info.task, record.made)
+        hearsay.heard(live, info.task, record.made)
     if incoming is None:
         incoming = live.run.incoming[info.id] = Incoming(record.cluster, record.place, {})
         unit.sender = record.cluster

@@ -17,10 +17,15 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Made(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """All that a task of another cluster has made, and what it read (see `remembering`)."""
+    """What a task of another cluster has made, and what it read (see `hearsay`).
+
+    `outputs`: all of them, or where there are more than these (`count`) those from `first` on.
+    """
 
     contents: bytes
     outputs: tuple[Output, ...]
+    first: int = 0
+    count: int = 0
 
 
 class FragmentTaken(Record, frozen=True):

@@ -6,8 +6,8 @@ result is remembered, and where the same task forms anew, on the same bytes, it 
 
     newer fragment ─▶ `remembered` of the old one ─▶ Run.known ─▶ a task forms ─▶ Recalled ─▶ its units go on
 
-With a unit that crosses goes all that its task has made (`told`), so that its receiver knows what a cluster has done
-that is lost later (Run.makers). Who forms such a task and does not know it itself asks the others, see `seeking`.
+What a lost cluster had done is known from what it told with its units (Run.makers, see `hearsay`). Who forms such a
+task and does not know it itself asks the others, see `seeking`.
 
 The same holds for a line that begins beside another (`beside`): it has the other's results, and its nodes give the
 units a name in the new line; the other one keeps all it has, and goes on.
@@ -19,8 +19,6 @@ comes from another cluster is taken without its bytes where the result of its ta
 """
 
 from __future__ import annotations
-
-from typing import Final
 
 from blake3 import blake3
 
@@ -36,8 +34,6 @@ from cluster_agent.orders.messages import Output
 from wire.digests import task_id, unit_ids
 from wire.lines import is_second, run_of
 
-_MOST_TOLD: Final = 16  # units of a task, with each that goes to another cluster
-
 # ----------------------------------------------------------------------------------------------- a new beginning
 
 
@@ -45,10 +41,11 @@ def remembered(old: LiveRun) -> dict[bytes, Known]:
     """The tasks that were done here, those of others whose units came here, and what was known before of others."""
     known = {identifier: _its_own(entry) for identifier, entry in old.run.known.items()}
     for identifier, made in old.run.makers.items():
-        known[identifier] = _of_others(old, made)
+        if not made.lacking:
+            known[identifier] = _of_others(old, made)
     for task in old.run.tasks.values():
         if task.state == DONE or task.remake:
-            entry = _entry(old, task)
+            entry = result(old, task)
             if entry is not None:
                 known[task.id] = entry
     return known
@@ -60,8 +57,8 @@ def _its_own(entry: Known) -> Known:
     return Known(entry.inputs, outputs, entry.parts)
 
 
-def _entry(old: LiveRun, task: Task) -> Known | None:
-    """None where the ports of its outputs, or what it read, can't be told any more."""
+def result(old: LiveRun, task: Task) -> Known | None:
+    """What a task that was done has made; None where that, or what it read, can't be told any more."""
     if task.surrendered:
         return None  # it is tried once more
     units = old.run.units
@@ -87,25 +84,6 @@ def outputs_of(live: LiveRun, task: Task) -> list[Output] | None:
             found.append(Output(port, index, unit_info(unit)))
             index += 1
     return found if len(found) == len(made) else None
-
-
-def told(live: LiveRun, unit: Unit) -> Known | None:
-    """What the task that made a unit has made, for whoever gets the unit: by it they know it if we are lost."""
-    if not live.graph.replace:
-        return None
-    if unit.sender:
-        return live.run.makers.get(unit.task)
-    task = live.run.tasks.get(unit.task)
-    if task is None or task.state != DONE or live.graph.steps[task.step].kind != TASK:
-        return None
-    entry = _entry(live, task) if len(task.outputs) <= _MOST_TOLD else None
-    return entry if entry is not None and not any(each.unit.generation for each in entry.outputs) else None
-
-
-def heard(live: LiveRun, task: bytes, made: records.Made) -> None:
-    """Another cluster has told what a task of its has made. Part of applying a record."""
-    if live.graph.replace and task not in live.run.makers:
-        live.run.makers[task] = elsewhere(made)
 
 
 def elsewhere(made: records.Made) -> Known:

@@ -231,11 +231,15 @@ class KnownOutput(Stored):
 
 
 class Known(Stored):
-    """The result of a task before the run began again. It holds for inputs of that content. `parts` as of the task."""
+    """The result of a task before the run began again. It holds for inputs of that content. `parts` as of the task.
+
+    `lacking`: units that the task has made besides, of which its cluster has not told yet.
+    """
 
     inputs: bytes
     outputs: list[KnownOutput]
     parts: int = 0
+    lacking: int = 0
 
 
 class Report(Stored):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from copy import copy
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +15,10 @@ from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages, records
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.state import DONE
-from tests.coordinator.federation import RUN, RUNNING, Agent, Faults, consumed_by
+from cluster_agent.orders.messages import Output
+from tests.coordinator.federation import RUN, RUNNING, Agent, Faults, consumed_by, made
 from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
+from tests.fixtures import words
 from tests.properties.graphs import Parts, random_dag
 from tests.properties.worlds import World
 from tests.settings import few
@@ -111,9 +114,8 @@ class Replacing(World):
         live = lost.core._book.lives.get(RUN)
         if live is None:
             return set()
-        heard = {
-            task for agent in left if RUN in agent.core._book.lives for task in agent.core._book.lives[RUN].run.makers
-        }
+        lives = [agent.core._book.lives[RUN] for agent in left if RUN in agent.core._book.lives]
+        heard = {task for there in lives for task, known in there.run.makers.items() if not known.lacking}
         return {task.id for task in live.run.tasks.values() if task.state == DONE and task.outputs and task.id in heard}
 
     def observe(self, agent: Agent, record: records.Record) -> None:
@@ -215,6 +217,15 @@ class PatientlyChained(Patient):
     chain = True
 
 
+class Widely(PatientlyChained):
+    """The lost cluster's tasks make more units than go with an offer."""
+
+    def outputs_of(self, task: words.Task) -> tuple[Output, ...]:
+        if self.lost and task.step == f"each{len(self.agents) - 1}":
+            return tuple(made(task.key.task, "out", index, self.size) for index in range(40))
+        return super().outputs_of(task)
+
+
 def replaced(
     seed: int,
     moments: Sequence[int],
@@ -269,3 +280,10 @@ def test_what_a_lost_cluster_has_done_is_not_done_again_where_others_have_heard_
     """But for what is made again because its bytes are gone and somebody needs them."""
     assert not replaced(seed, [moment], varying=0.0, kind=Patient).repeated
     assert not replaced(seed, [moment], varying=0.0, kind=PatientlyChained).repeated
+
+
+@pytest.mark.parametrize(("seed", "moment"), [(0, 400), (6, 900)])
+def test_so_it_is_with_tasks_that_have_made_many_units(seed: int, moment: int) -> None:
+    world = replaced(seed, [moment], varying=0.0, kind=Widely)
+    assert world.reached
+    assert not world.repeated
