@@ -7,7 +7,9 @@ which free data, always get on. What is held back so holds back what is before i
 this cluster and on those that would send more (see `receiving`), up to the splits, which wait in the middle.
 
 Figures are expectations. A task that meets a full disk all the same has used up no attempt: it waits for more room than
-it had. And where nothing else is done on a node, what may fit is tried, whatever was expected.
+it had. And where nothing else is done on a node, what may fit is tried, whatever was expected. What is made again
+begins as any other task, since all of it at once would leave no room for what reads it. But as it is waited for,
+it is tried though others wait.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def admits(book: Book, live: LiveRun, step: Step, task: Task, node: Node) -> boo
     if footprint.promised(live, task, node.name) + node.disk_size - (node.disk_size >> _AMPLE) <= free:
         node.full = False
         return True
-    fills = takes > footprint.gives_back(live, task) and not task.remake
+    fills = takes > footprint.gives_back(live, task)
     kept = keeps(live, step, node) if fills else 0
     if fills and node.full:
         kept += node.disk_size >> _KEPT  # so that it does not go to and fro at the mark
@@ -90,8 +92,7 @@ def pauses(live: LiveRun, step: Step, node: Node) -> bool:
 def _may_be_tried(live: LiveRun, task: Task, node: Node, *, fills: bool) -> bool:
     """Nothing else is done on the node, and nothing behind this waits for room: the figures may be wrong."""
     if not _is_alone(live, task, node) or (
-        fills
-        and (node.fetching or _is_away(live, task) or footprint.is_at_work(live) or footprint.waits_behind(live, task))
+        fills and (node.fetching or _is_away(live, task) or footprint.is_at_work(live) or _blocks(live, task))
     ):
         return False
     need = live.needs.get(task.id)
@@ -101,6 +102,11 @@ def _may_be_tried(live: LiveRun, task: Task, node: Node, *, fills: bool) -> bool
         certain = footprint.writes(live, task)
     most = node.disk_free + node.disk_free // _STALE
     return certain + footprint.brought(live, task, node.name) <= most
+
+
+def _blocks(live: LiveRun, task: Task) -> bool:
+    """Whether a task that begins may take the room for which others wait. What is made again is waited for itself."""
+    return not task.remake and footprint.waits_behind(live, task)
 
 
 def _is_alone(live: LiveRun, task: Task, node: Node) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.book import Policy
@@ -82,6 +82,15 @@ def test_a_run_that_needs_ten_times_the_disk_ends_on_one_node(seed: int, disk: i
 @given(st.integers(0, 2**32), st.sampled_from([LEAST, 10_000]))
 def test_what_goes_wrong_meanwhile_loses_nothing(seed: int, disk: int) -> None:
     check(fan_out(seed, {"edge1": {"n1": 2.0, "n2": 2.0}}, ["edge1"] * 4, disk, faults=FULL_OF_FAULTS))
+
+
+@few
+@given(st.integers(0, 2**32), st.sampled_from([LEAST, 10_000]))
+@example(2, 10_000)  # all that was made again began at once, and left no room for what reads it
+def test_what_was_lost_with_its_node_is_made_again_in_the_disk_that_there_is(seed: int, disk: int) -> None:
+    """Not all of it at once: then nothing of it would find room on its way on, and it would be tried for ever."""
+    lost = Faults(node_restart=0.01, node_loses_store=0.5, repeats=0.1, budget=6)
+    check(fan_out(seed, {"edge1": {"n1": 2.0, "n2": 2.0}}, ["edge1"] * 4, disk, faults=lost))
 
 
 @few
