@@ -29,8 +29,24 @@ A first time:
 """
 
 
+_PLAINLY = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "expected a whole number",
+    "Input should be a valid number, unable to parse string as a number": "expected a number",
+}
+
+
 class _Groups(TyperGroup):
-    """Lists the verbs by what they are about."""
+    """Lists the verbs by what they are about, and tells in plain words of values that can't be."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer does it, but for the words of the library that judges values for it."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            for words, plain in _PLAINLY.items():
+                error.message = error.message.replace(words, plain, 1)
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one section for each group of verbs."""

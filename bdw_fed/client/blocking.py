@@ -267,9 +267,9 @@ class SyncClient:
         """See Client.events."""
         return _each(self._runs.events(run, follow=follow))
 
-    def outputs(self, run: str) -> Sequence[pb.OutputsResponse.Located]:
+    def outputs(self, run: str, *, names: Sequence[str] = ()) -> Sequence[pb.OutputsResponse.Located]:
         """See Client.outputs."""
-        return run_now(self._runs.outputs(run))
+        return run_now(self._runs.outputs(run, names=names))
 
     def download(
         self, run: str, to: Path, *, names: Sequence[str] = (), patience: float = PATIENCE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,9 +232,14 @@ class Runs(Membership):
         response: pb.ClearCacheResponse = await self._transport.call("ClearCache", request, CALL_TIMEOUT)
         return response
 
-    async def outputs(self, run: str) -> Sequence[pb.OutputsResponse.Located]:
-        """The run's results and where their bytes lie. Raises Conflict while the run has none yet."""
-        return list((await self._outputs(run)).outputs)
+    async def outputs(self, run: str, *, names: Sequence[str] = ()) -> Sequence[pb.OutputsResponse.Located]:
+        """The run's results (or those in `names`) and where their bytes lie.
+
+        Raises NotFound for a name that it does not have, Conflict while the run has none yet.
+        """
+        located = (await self._outputs(run)).outputs
+        _refuse_unknown(run, located, names)
+        return [item for item in located if not names or item.output.name in names]
 
     async def _outputs(self, run: str) -> pb.OutputsResponse:
         request = pb.OutputsRequest(namespace=self.namespace, run=run)
@@ -259,10 +264,7 @@ class Runs(Membership):
         )
 
         answer = await self._outputs(run)
-        unknown = set(names) - {item.output.name for item in answer.outputs}
-        if unknown:
-            known = ", ".join(sorted({item.output.name for item in answer.outputs})) or "none yet"
-            raise NotFound(f"run {run} has no output {', '.join(sorted(unknown))} (it has: {known})")
+        _refuse_unknown(run, answer.outputs, names)
         refuse_expired(run, answer.outputs, names)
         deadline = time.monotonic() + patience
         while not all(item.addresses or item.output.lost for item in answer.outputs) and time.monotonic() < deadline:
@@ -279,3 +281,10 @@ class Runs(Membership):
             source = Source(item, self.namespace, run, context, permit)
             saved.append(await self._transport.blocking(partial(download, source, path, patience)))
         return saved
+
+
+def _refuse_unknown(run: str, located: Iterable[pb.OutputsResponse.Located], names: Sequence[str]) -> None:
+    known = {item.output.name for item in located}
+    if unknown := set(names) - known:
+        has = ", ".join(sorted(known)) or "none yet"
+        raise NotFound(f"run {run} has no output {', '.join(sorted(unknown))} (it has: {has})")

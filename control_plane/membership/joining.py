@@ -29,6 +29,7 @@ from control_plane.patience import persistently
 from control_plane.store.base import Stored
 from control_plane.store.errors import InvalidName
 from control_plane.store.keys import checked_name
+from topology.quantity import format_duration
 from wire.identity import Identity, Role
 from wire.identity.authority import Authority
 from wire.identity.requests import BadRequestError, request_hash, requested_key
@@ -85,7 +86,8 @@ class Joining:
             raise NoAuthority("this hub lets nobody join: start it with --listen-join ADDRESS")
         checked_name(request.cluster)
         if not 0 < request.time_to_live <= LONGEST_SECONDS:
-            raise BadWish(f"a token lives for more than nothing and at most 30 days, not {request.time_to_live:g} s")
+            asked = format_duration(request.time_to_live)
+            raise BadWish(f"a token lives for more than nothing and at most 30 days, not {asked}")
         now = time.time()
         theirs = [each for each in await self._without_forgotten(now) if each.value.cluster == request.cluster]
         if len(theirs) >= _MOST_TOKENS:

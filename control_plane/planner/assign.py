@@ -57,8 +57,12 @@ def by_score(
     scores: Sequence[m.Score],
     arriving: Mapping[str, tuple[float, float]],
     world: World,
+    filtered: Sequence[m.FilterVerdict] = (),
 ) -> list[m.Share]:
-    """Shares of a step that may move its input. `arriving`: cluster -> (units, bytes) of input made there."""
+    """Shares of a step that may move its input. `arriving`: cluster -> (units, bytes) of input made there.
+
+    ProblemError where it can't be moved to any of the candidates, with what is said in `filtered` of where it is.
+    """
     total = totals(scores)
     ranked = sorted(candidates, key=lambda cluster: (-total[cluster], cluster))
     units = sum(count for count, _ in arriving.values())
@@ -69,7 +73,7 @@ def by_score(
         if not any(world.reachable(source, cluster) for cluster in chosen):
             reached = [cluster for cluster in ranked if world.reachable(source, cluster)]
             if not reached:
-                raise ProblemError([_cut_off(vertex, source, ranked)])
+                raise ProblemError([_cut_off(vertex, source, ranked, filtered)])
             chosen.append(reached[0])
     best = total[ranked[0]]
     slots = {cluster: free_slots(vertex, cluster, world) for cluster in chosen}
@@ -102,10 +106,13 @@ def _shares(weights: Mapping[str, float]) -> list[m.Share]:
     return [m.Share(cluster=cluster, share=weight / whole) for cluster, weight in sorted(weights.items())]
 
 
-def _cut_off(vertex: Vertex, source: str, candidates: Sequence[str]) -> Problem:
+def _cut_off(
+    vertex: Vertex, source: str, candidates: Sequence[str], filtered: Sequence[m.FilterVerdict]
+) -> Problem:
+    itself = "".join(f"; {source} itself {verdict.reason}" for verdict in filtered if source in verdict.clusters)
     return Problem(
         field=f"spec.steps.{vertex.name}",
         message=f"units made on {source} can't get to a cluster that may execute {vertex.name} "
-        f"({', '.join(candidates)}): no link is declared",
-        remedy=f"declare a link between {source}'s zone and one of theirs, or let the step run on {source}",
+        f"({', '.join(candidates)}): no link is declared{itself}",
+        remedy=f"let the step run on {source}, or declare a link between {source}'s zone and one of theirs",
     )

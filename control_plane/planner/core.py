@@ -115,7 +115,7 @@ def _place(vertex: Vertex, situation: Situation, estimate: Estimate, load: dict[
         planned = estimate.settle(vertex, assign.by_data(arriving), stays=True)
     else:
         scores = scored(vertex, left, sizes, load, world)
-        shares = _shared(vertex, left, scores, arriving, situation)
+        shares = _shared(vertex, left, scores, arriving, situation, filtered)
         planned = estimate.settle(vertex, shares, stays=False)
         planned.scores.extend(scores)
     planned.filtered.extend(filtered)
@@ -123,7 +123,12 @@ def _place(vertex: Vertex, situation: Situation, estimate: Estimate, load: dict[
 
 
 def _shared(
-    vertex: Vertex, left: Sequence[str], scores: Sequence[m.Score], arriving: Amounts, situation: Situation
+    vertex: Vertex,
+    left: Sequence[str],
+    scores: Sequence[m.Score],
+    arriving: Amounts,
+    situation: Situation,
+    filtered: Sequence[m.FilterVerdict],
 ) -> Sequence[m.Share]:
     if vertex.stays_apart:
         makers = {port.from_step for port in vertex.step.inputs if port.pairing == m.PAIRING_GATHER_EACH}
@@ -131,7 +136,7 @@ def _shared(
         in_place = assign.in_place(left, made_on, situation.world, arriving)
         if in_place is not None:
             return in_place
-    return assign.by_score(vertex, left, scores, arriving, situation.world)
+    return assign.by_score(vertex, left, scores, arriving, situation.world, filtered)
 
 
 def _known(vertex: Vertex, planned: m.StepPlan, world: World) -> list[m.MeasuredStep]:

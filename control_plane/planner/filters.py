@@ -19,6 +19,8 @@ from topology.model import Taint
 from topology.quantity import format_cpus, format_size
 from workflow.model import Toleration
 
+_MARKS = ("draining", "cordoned")  # as `bdw-fed drain` and `cordon` put them
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -95,7 +97,10 @@ def _data(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
 def _taints(vertex: Vertex, cluster: str, situation: Situation) -> str | None:
     for taint in situation.world.taints(cluster):
         if taint.effect != "PreferNoSchedule" and not tolerated(taint, vertex.place.tolerate):
-            return f"has the taint {taint.key}={taint.value}:{taint.effect}, which the step does not tolerate"
+            if taint.key in _MARKS:
+                return f"is {taint.key}: nothing new is planned there until 'bdw-fed uncordon'"
+            value = f"={taint.value}" if taint.value else ""
+            return f"has the taint {taint.key}{value}:{taint.effect}, which the step does not tolerate"
     return None
 
 

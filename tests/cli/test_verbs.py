@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -286,3 +287,50 @@ def test_an_output_that_is_lost_is_said_to_be_lost_with_what_to_do(
     told = capsys.readouterr().out
     assert "cloud    lost" in told
     assert "report.csv is lost: its bytes were damaged where they lay; resubmit the run to have it made again" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["get", "runs", "-o", "xml"], "'xml' is not one of 'table', 'wide', 'json', 'yaml', 'name'"),
+        (["user", "grant", "eve", "--role", "boss"], "'--role': 'boss' is not one of 'viewer', "),
+        (["audit", "--limit", "some"], "'--limit': expected a whole number"),
+        (["wait", RUN, "--timeout", "long"], "'--timeout': expected a number"),
+        (["describe", RUN], f"of which kind is {RUN}? Say for example run {RUN}; the kinds are runs, "),
+        (["describe", "run"], "which run? Say run NAME or run/NAME"),
+        (["describe", "frobs/one"], "there is no kind 'frobs'; expected one of runs, "),
+    ],
+)
+def test_what_is_typed_wrongly_is_told_in_the_words_of_who_types(
+    hub: FakeHub, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert run(words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert told in said
+    assert "Value error" not in said
+
+
+def test_an_output_that_a_run_does_not_have_is_not_found(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.located = [pb.OutputsResponse.Located(output=a_run(model.RUN_STATE_SUCCEEDED, 3).outputs[0])]
+    assert run(["outputs", RUN, "report"]) == 0
+    capsys.readouterr()
+    assert run(["outputs", RUN, "reprot"]) == 3
+    assert f"run {RUN} has no output reprot (it has: report)" in capsys.readouterr().err
+
+
+def test_services_work_with_directories_that_are_named_relative_to_where_they_are_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured: list[Any] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("wire.service.run_service", lambda _serve, config, *_rest: configured.append(config))
+    monkeypatch.setattr("wire.logging.configure", lambda *_words, **_options: None)
+    monkeypatch.setattr("wire.identity.Credentials.load", lambda place: place)
+    words = ["--cluster", "c", "--directory", "state"]
+    assert run(["node", *words, "--node", "n1", "--agent", "a:1", "--secrets", "secrets"]) == 0
+    assert run(["agent", *words, "--hub", "h:1", "--data-root", "data"]) == 0
+    files = ["--credentials", "files", "--etcd-credentials", "files"]
+    assert run(["server", "--directory", "state", *files, "--etcd", "e:1"]) == 0
+    node, agent, hub = configured
+    assert [each.state for each in configured] == [tmp_path / "state"] * 3
+    assert (node.secrets, agent.data_root) == (tmp_path / "secrets", tmp_path / "data")

@@ -104,6 +104,22 @@ def test_a_service_needs_a_node_with_room_for_its_whole_process_though_a_slot_wo
     assert (one.resources.cpus, one.execution.service.cpus) == (0.5, 2)
 
 
+def test_who_is_cut_off_since_its_own_cluster_is_cordoned_hears_of_the_cordon(case: CaseOf) -> None:
+    text = TOPOLOGY + STEP + workflow("[{name: one, use: s@1, in: {x: inputs.rows}, place: {tier: edge}}]")
+    request = case(text).request()
+    request.clusters["edge-a"].taints.append(cp.ClusterTaint(key="cordoned", effect="NoSchedule"))
+    with pytest.raises(ProblemError) as caught:
+        plan(request)
+    [problem] = caught.value.problems
+    assert problem.message == (
+        "units made on edge-a can't get to a cluster that may execute one (edge-b): no link is declared; "
+        "edge-a itself is cordoned: nothing new is planned there until 'bdw-fed uncordon'"
+    )
+    request.clusters["edge-a"].taints[0].CopyFrom(cp.ClusterTaint(key="broken", effect="NoExecute"))
+    with pytest.raises(ProblemError, match="edge-a itself has the taint broken:NoExecute, which the step does not"):
+        plan(request)
+
+
 def test_a_tolerated_taint_is_no_hindrance(case: CaseOf) -> None:
     tolerant = "place: {tolerate: [{key: gpu}], clusters: [tainted]}"
     planned = plan(

@@ -78,12 +78,12 @@ def command(
     found = found_or_joined(join, Identity(Role.HUB, "hub"), token, ca_hash, place, cluster=cluster)
     config = AgentConfig(
         cluster=cluster,
-        state=directory,
+        state=directory.absolute(),
         hub=hub,
         credentials=found,
         listen_nodes=listen_nodes,
         listen_peers=listen_peers,
-        data_root=data_root,
+        data_root=data_root.absolute(),
         durability=durability,
         advertise_peers=advertise_peers,
         listen_join=listen_join,

@@ -150,7 +150,7 @@ def command(
     config = NodeConfig(
         cluster=cluster,
         node=node,
-        state=directory,
+        state=directory.absolute(),
         agent=agent,
         credentials=found,
         listen_data=listen_data,
@@ -159,12 +159,12 @@ def command(
         cpus=cpus or (0.0 if kubernetes else float(os.cpu_count() or 1)),
         memory=bytes_from("--memory", memory),
         disk=bytes_from("--disk", disk),
-        memory_directory=Path(memory_directory) if memory_directory else None,
+        memory_directory=Path(memory_directory).absolute() if memory_directory else None,
         memory_tier=bytes_from("--memory-tier", memory_tier) if memory_tier else storage.memory,
         scrub_period=seconds_from("--scrub", scrub) if scrub else storage.scrub,
         scrub_most=rate_from("--scrub-rate", scrub_rate),
         storage=shared_config(storage, storage_credentials or directory / "storage-credentials"),
-        secrets=secrets,
+        secrets=secrets.absolute() if secrets else None,
         kubernetes=kubernetes,
     )
     run_service(serve, config, say_ready, listen_health)

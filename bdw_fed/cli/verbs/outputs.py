@@ -35,7 +35,7 @@ def command(
             for saved in client.download(run, to, names=names or []):
                 print(f"{saved.path}  {size(saved.size)}" + ("" if saved.received else "  (was there)"))
             return
-        located = [item for item in client.outputs(run) if not names or item.output.name in names]
+        located = client.outputs(run, names=names or [])
     if not output.for_people and output is not Format.NAME:
         show_values([plain(item) for item in located], output)
     elif output is Format.NAME:

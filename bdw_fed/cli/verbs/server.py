@@ -111,7 +111,7 @@ def command(
             raise UsageError(str(error)) from error
     configure("hub", name, level=log_level)
     config = HubConfig(
-        state=directory,
+        state=directory.absolute(),
         etcd=etcd,
         etcd_credentials=Files.load(etcd_credentials),
         etcd_name=etcd_name,
