@@ -92,14 +92,19 @@ def _code_of(error: Exception) -> int | None:
     return NEGATIVE
 
 
-def print_problems(problems: Iterable[Problem]) -> None:
+def print_problems(problems: Iterable[Problem], kind: str = "") -> None:
     """Each problem as `FILE:LINE: FIELD: MESSAGE`, its remedy on the line below."""
     for problem in problems:
         place = f"{problem.file}:{problem.line}: " if problem.file else ""
         field = f"{problem.field}: " if problem.field else ""
-        _say(f"{place}{field}{problem.message}")
+        _say(f"{kind}{place}{field}{problem.message}")
         if problem.remedy:
             _say(f"  {problem.remedy}")
+
+
+def print_warnings(problems: Iterable[Problem]) -> None:
+    """What is allowed, but was hardly meant, for who reads standard error."""
+    print_problems(problems, "warning: ")
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bdw_fed.cli.exits import UsageError
+from bdw_fed.cli.exits import UsageError, print_warnings
 from bdw_fed.client.objects import Document
 
 _SEPARATOR = re.compile(r"^---(?:\s|$)", re.MULTILINE)
@@ -89,11 +89,12 @@ def _document(
 
 
 def _measured(text: str, file: str, line: int, data_root: Path) -> str:
-    """A topology with its datasets' sizes; checked before, because adding them moves its lines."""
+    """A topology with its datasets' sizes. Who gave it is warned of files that are not there."""
     from bdw_fed.embedded.datasets import with_sizes
-    from bdw_fed.embedded.topologies import check
+    from bdw_fed.embedded.topologies import check, missing
 
-    check(text, file, line)
+    for document in check(text, file, line):
+        print_warnings(missing(document, data_root))
     return with_sizes(text, data_root)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bdw_fed.embedded.datasets import with_sizes
+from bdw_fed.embedded.datasets import absent, with_sizes
 from bdw_fed.embedded.errors import EmbeddedError
 from bdw_fed.embedded.layout import NodeShape
 from bdw_fed.embedded.ports import LOOPBACK
@@ -19,7 +19,8 @@ from topology.problems import Problem as Fault
 from topology.storage import Storage
 from wire.digests import bytes_digest
 from wire.errors import ProblemError
-from workflow.load import load
+from workflow.checks import check_documents, document_warnings
+from workflow.load import Document, load
 
 DEFAULT = Path(__file__).with_name("default.yaml")
 
@@ -36,19 +37,27 @@ class Chosen:
     clusters: tuple[str, ...]
     nodes: tuple[NodeShape, ...]
     relays: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()  # of what is allowed, but was hardly meant
 
 
-def check(text: str, file: str, line: int = 1) -> list[Topology]:
+def check(text: str, file: str, line: int = 1) -> list[Document]:
     """The topologies in a text. ProblemError with all that is wrong with it."""
     loaded = load(text, file, line)
-    faults = [problem for problem in loaded.problems if problem.severity == "error"]
-    if faults:
-        raise ProblemError([_problem(fault) for fault in faults])
-    return [document.model for document in loaded.documents if isinstance(document.model, Topology)]
+    found = [document for document in loaded.documents if isinstance(document.model, Topology)]
+    faults = loaded.problems or [fault for document in found for fault in check_documents([document])]
+    if any(fault.severity == "error" for fault in faults):
+        raise ProblemError([told(fault) for fault in faults])
+    return found
 
 
 def read_one(file: Path, wrong: type[Exception]) -> tuple[str, Topology]:
     """A file's text and the one topology in it. ProblemError, or `wrong` with what was expected."""
+    text, document = _one(file, wrong)
+    assert isinstance(document.model, Topology)
+    return text, document.model
+
+
+def _one(file: Path, wrong: type[Exception]) -> tuple[str, Document]:
     try:
         text = file.read_text()
     except OSError as error:
@@ -59,10 +68,18 @@ def read_one(file: Path, wrong: type[Exception]) -> tuple[str, Topology]:
     return text, found[0]
 
 
+def missing(document: Document, data_root: Path) -> list[Problem]:
+    """Warnings of datasets' parts that are not below `data_root`."""
+    assert isinstance(document.model, Topology)
+    return [told(each) for each in absent(document.model, document.positions, data_root)]
+
+
 def choose(path: Path | None, data_root: Path | None) -> Chosen:
     """The topology in the file `path` (None: the built-in one). ProblemError, EmbeddedError with what to do."""
     file = path or DEFAULT
-    text, topology = read_one(file, EmbeddedError)
+    text, document = _one(file, EmbeddedError)
+    topology = document.model
+    assert isinstance(topology, Topology)
     spec = topology.spec
     _refuse_kubernetes(spec.clusters, str(file))
     root = (data_root or (path.parent if path else Path())).resolve()
@@ -82,6 +99,7 @@ def choose(path: Path | None, data_root: Path | None) -> Chosen:
         clusters=tuple(cluster.name for cluster in spec.clusters),
         nodes=nodes,
         relays=tuple(relay.name for relay in spec.relays),
+        warnings=(*map(told, document_warnings([document])), *missing(document, root)),
     )
 
 
@@ -110,5 +128,6 @@ def with_relays(text: str, ports: Mapping[str, int]) -> str:
     return dumped
 
 
-def _problem(fault: Fault) -> Problem:
+def told(fault: Fault) -> Problem:
+    """A fault as people are told of it."""
     return Problem(file=fault.file, line=fault.line, field=fault.field, message=fault.message, remedy=fault.remedy)

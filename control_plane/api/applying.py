@@ -20,7 +20,7 @@ from topology.model import Topology
 from wire.digests import bytes_digest
 from wire.errors import ProblemError
 from workflow.canonical import AnyObject, canonical_json, from_canonical
-from workflow.checks import check_documents
+from workflow.checks import check_documents, document_warnings
 from workflow.diff import unified
 from workflow.flow.hooks import hooks_of
 from workflow.flow.nested import used_workflows
@@ -102,7 +102,10 @@ def judged(
         elif isinstance(each.model, Topology):
             problems += _topology_problems(each, each.model, live)
     _raise(problems)
-    return [_applied(each, stored.get((each.kind, each.name))) for each in documents]
+    result = [_applied(each, stored.get((each.kind, each.name))) for each in documents]
+    for each, applied in zip(documents, result, strict=True):
+        applied.warnings.extend(told(warning) for warning in document_warnings([each.document]))
+    return result
 
 
 def differences(documents: Sequence[Loaded], stored: StoredObjects) -> list[cp.DiffResponse.Entry]:

@@ -105,8 +105,18 @@ class Objects:
         stored = await repository.get(repository.key(namespace, *names, *more))
         if stored is None:
             of = f" of revision {revision}" if revision else ""
-            raise NotFound(f"there is no {kind} {name}{of} in namespace {namespace}")
+            near = "" if revision else await self._near(kind, namespace, name)
+            raise NotFound(f"there is no {kind.lower()} {name}{of} in namespace {namespace}{near}")
         return stored.value
+
+    async def _near(self, kind: str, namespace: str, name: str) -> str:
+        """Which of the objects that there are may be meant, to be told behind what is not there."""
+        from topology.nearest import did_you_mean
+
+        known = [each.value.name for each in (await self._kinds.objects[kind].list(namespace)).items]
+        versions = sorted(each for each in known if each.partition("@")[0] == name.partition("@")[0])
+        remedy = f"there is {', '.join(versions)}" if versions else did_you_mean(name, sorted(known), "there are")
+        return f": {remedy}" if remedy else ""
 
     async def page(self, request: cp.ListRequest) -> cp.ListResponse:
         """Objects of a kind by name, in pages. The store's revision is that of the whole."""
@@ -167,7 +177,8 @@ class Objects:
             generation = await self._kinds.generations.get(self._kinds.generations.key(namespace))
             stored = await repository.get(repository.key(namespace, *names))
             if stored is None:
-                raise NotFound(f"there is no {kind} {request.name} in namespace {namespace}")
+                near = await self._near(kind, namespace, request.name)
+                raise NotFound(f"there is no {kind.lower()} {request.name} in namespace {namespace}{near}")
             if request.expected_revision not in (0, stored.value.revision):
                 raise Changed(
                     f"{kind} {request.name} is at revision {stored.value.revision}, "
@@ -208,6 +219,10 @@ class Objects:
                     wanted |= {(kind, other) for other in workflows_used(there.value)} - looked
         for topology in (await self._kinds.objects["Topology"].list(namespace)).items:
             stored["Topology", topology.value.name] = topology
+        given = {(document.kind, document.name) for document in documents}
+        if any(kind == "Step" and (kind, name) not in stored for kind, name in looked - given):
+            for step in (await self._kinds.objects["Step"].list(namespace)).items:  # to say which was meant
+                stored.setdefault(("Step", step.value.name), step)
         return stored
 
     async def _clear_remains(self, applied: Sequence[cp.Applied]) -> None:

@@ -106,9 +106,7 @@ def _shares(weights: Mapping[str, float]) -> list[m.Share]:
     return [m.Share(cluster=cluster, share=weight / whole) for cluster, weight in sorted(weights.items())]
 
 
-def _cut_off(
-    vertex: Vertex, source: str, candidates: Sequence[str], filtered: Sequence[m.FilterVerdict]
-) -> Problem:
+def _cut_off(vertex: Vertex, source: str, candidates: Sequence[str], filtered: Sequence[m.FilterVerdict]) -> Problem:
     itself = "".join(f"; {source} itself {verdict.reason}" for verdict in filtered if source in verdict.clusters)
     return Problem(
         field=f"spec.steps.{vertex.name}",

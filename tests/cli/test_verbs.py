@@ -266,15 +266,51 @@ def test_a_wrong_topology_is_told_with_its_own_line_although_sizes_are_added(
     (tmp_path / "a.csv").write_text("12345")
     topology = (
         "kind: Topology\nmetadata: {name: t}\nspec:\n  zones: [{name: z, tier: edge}]\n"
-        "  clusters: [{name: c, zone: z}]\n  datasets: [{name: d, parts: [{at: c, path: a.csv}]}]\n"
+        "  clusters: [{name: c, zone: z, nodes: [{name: n}]}]\n  datasets: [{name: d, parts: [{at: c, path: a.csv}]}]\n"
     )
     file = tmp_path / "t.yaml"
     file.write_text(topology)
     assert run(["apply", "-f", str(file), "--state", str(tmp_path)]) == 0
     assert "size: 5" in hub.asked[-1].documents[0].yaml
-    file.write_text(topology.replace("tier: edge", "tier: sky"))
-    assert run(["apply", "-f", str(file), "--state", str(tmp_path)]) == 2
-    assert f"{file}:4: spec.zones[0].tier: " in capsys.readouterr().err
+    capsys.readouterr()
+    for right, wrong, told in (
+        ("tier: edge", "tier: sky", "4: spec.zones[0].tier: "),
+        ("zone: z,", "zone: y,", "5: spec.clusters[0].zone: there is no zone y"),
+        ("at: c", "at: d", "6: spec.datasets[0].parts[0].at: there is no cluster d"),
+    ):
+        file.write_text(topology.replace(right, wrong))
+        assert run(["apply", "-f", str(file), "--state", str(tmp_path)]) == 2
+        assert f"{file}:{told}" in capsys.readouterr().err
+
+
+def test_who_applies_a_topology_is_warned_of_data_that_is_not_there(
+    hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bdw_fed.client import Profile
+
+    Profile(hub.address, hub.user, data_root=tmp_path).write(tmp_path)
+    file = tmp_path / "t.yaml"
+    file.write_text(
+        "kind: Topology\nmetadata: {name: t}\nspec:\n  zones: [{name: z, tier: edge}]\n"
+        "  clusters: [{name: c, zone: z, nodes: [{name: n}]}]\n"
+        "  datasets:\n  - name: d\n    parts:\n    - at: c\n      path: a.csv\n"
+    )
+    assert run(["apply", "-f", str(file), "--state", str(tmp_path)]) == 0
+    warned = capsys.readouterr().err
+    assert f"warning: {file}:10: spec.datasets[0].parts[0].path: there is no {tmp_path}/a.csv" in warned
+    (tmp_path / "a.csv").write_text("1")
+    assert run(["apply", "-f", str(file), "--state", str(tmp_path)]) == 0
+    assert not capsys.readouterr().err
+
+
+def test_warnings_of_what_is_applied_are_told_beside_it(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    warning = pb.Problem(file="s.yaml", line=5, field="spec.inputs.rows", message="it does not", remedy="leave it out")
+    hub.warnings = [warning]
+    source = str(Path(__file__).parents[2] / "examples" / "flights" / "workflow.yaml")
+    assert run(["apply", "-f", source]) == 0
+    out, told = capsys.readouterr()
+    assert "warning: s.yaml:5: spec.inputs.rows: it does not\n  leave it out\n" in told
+    assert "created" in out
 
 
 def test_an_output_that_is_lost_is_said_to_be_lost_with_what_to_do(
@@ -331,6 +367,6 @@ def test_services_work_with_directories_that_are_named_relative_to_where_they_ar
     assert run(["agent", *words, "--hub", "h:1", "--data-root", "data"]) == 0
     files = ["--credentials", "files", "--etcd-credentials", "files"]
     assert run(["server", "--directory", "state", *files, "--etcd", "e:1"]) == 0
-    node, agent, hub = configured
+    node, agent, _ = configured
     assert [each.state for each in configured] == [tmp_path / "state"] * 3
     assert (node.secrets, agent.data_root) == (tmp_path / "secrets", tmp_path / "data")

@@ -205,6 +205,7 @@ class FakeHub(services.ControlPlaneServiceServicer):
         self.blobs: dict[bytes, bytes] = {}
         self.states = [a_run(model.RUN_STATE_RUNNING, 4), a_run(model.RUN_STATE_SUCCEEDED)]
         self.located: list[pb.OutputsResponse.Located] = []
+        self.warnings: list[pb.Problem] = []
         self.watchers = 0
         self.break_watch_after = 0
         self.stalled = threading.Event()
@@ -252,6 +253,8 @@ class FakeHub(services.ControlPlaneServiceServicer):
             pb.Applied(object=pb.Object(kind="Workflow", name=f"w{number}", revision=1), change=pb.CHANGE_CREATED)
             for number, _ in enumerate(request.documents)
         ]
+        for each in applied:
+            each.warnings.extend(self.warnings)
         return pb.ApplyResponse(applied=applied)
 
     def CreateToken(self, request: membership.CreateTokenRequest, context: Any) -> membership.CreateTokenResponse:

@@ -125,6 +125,44 @@ def test_sizes_are_measured_where_they_are_not_written(tmp_path: Path) -> None:
     assert with_sizes(TOPOLOGY, tmp_path / "elsewhere") == TOPOLOGY
 
 
+def test_adding_sizes_leaves_every_line_where_it_was(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_text("five!")
+    text = """\
+spec:
+  # where it lies
+  datasets:
+  - name: d
+    parts:
+    - at: x
+      path: a   # the first
+
+    - path: b
+      # and the second
+      at: "\N{LATIN SMALL LETTER U WITH DIAERESIS}"
+    - {at: z,
+       path: c}
+  - {name: e, replicas: [{at: x, path: a}, {at: y, path: gone}]}
+  links: []"""
+    sized = with_sizes(text, tmp_path)
+    wanted = yaml.safe_load(text)
+    for part in (*wanted["spec"]["datasets"][0]["parts"], wanted["spec"]["datasets"][1]["replicas"][0]):
+        part["size"] = 5
+    assert yaml.safe_load(sized) == wanted
+    before, after = text.splitlines(), sized.splitlines()
+    assert len(before) == len(after)
+    assert [line for line, other in zip(before, after, strict=True) if line == other and line.strip()] == [
+        "spec:",
+        "  # where it lies",
+        "  datasets:",
+        "  - name: d",
+        "    parts:",
+        "  links: []",
+    ]
+    shared = text.replace("- at: x", "- &p\n      at: x").replace("{at: y, path: gone}", "*p")
+    assert yaml.safe_load(with_sizes(shared, tmp_path))["spec"]["datasets"][1]["replicas"][1]["size"] == 5
+
+
 def test_a_topology_is_chosen_with_its_nodes_and_the_directory_of_its_data(tmp_path: Path) -> None:
     file = tmp_path / "topology.yaml"
     file.write_text(TOPOLOGY)

@@ -205,3 +205,34 @@ async def test_each_role_may_do_its_own_things_only(hub: RunningHub, person: Con
     async with FakeAgent(hub, "edge"):
         listed = await person.List(cp.ListRequest(kind="Agent"))
         assert [each.name for each in listed.objects] == ["edge"]
+
+
+async def test_what_was_meant_is_found_among_all_steps_that_there_are(person: ControlPlaneServiceStub) -> None:
+    other = STEP.replace("name: count", "name: sum")
+    assert other != STEP
+    await apply(person, "\n---\n".join([TOPOLOGY, STEP, other]))
+    for wrong, remedy in (
+        ("coutn@1", "did you mean count@1? The steps are "),
+        ("count@7", "there is count in version 1"),
+    ):
+        request = apply(person, WORKFLOW.replace("use: count@1", f"use: {wrong}", 1))
+        problems = problems_from_error(await refused(request, grpc.StatusCode.INVALID_ARGUMENT))
+        assert remedy in next(each.remedy for each in problems if wrong in each.message)
+    for name, told in (("count", "there is count@1"), ("cuont@1", "did you mean count@1?")):
+        error = await refused(person.Get(cp.GetRequest(kind="Step", name=name)), grpc.StatusCode.NOT_FOUND)
+        assert f"there is no step {name} in namespace default: {told}" in (error.details() or "")
+        error = await refused(person.Delete(cp.DeleteRequest(kind="Step", name=name)), grpc.StatusCode.NOT_FOUND)
+        assert told in (error.details() or "")
+
+
+async def test_what_was_hardly_meant_is_applied_with_a_warning(person: ControlPlaneServiceStub) -> None:
+    await apply(person, TOPOLOGY + "\n---\n" + STEP)
+    [applied] = (await apply(person, WORKFLOW)).applied
+    [warning] = applied.warnings
+    assert (warning.file, warning.field, warning.message, warning.remedy) == (
+        "all.yaml",
+        "spec.parameters.limit",
+        "no step uses parameter limit",
+        "leave it out",
+    )
+    assert warning.line

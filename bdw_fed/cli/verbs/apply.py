@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from bdw_fed.cli.arguments import Option
+from bdw_fed.cli.exits import print_warnings
 from bdw_fed.cli.options import Namespace, Output, State, connect
 from bdw_fed.cli.output import Format, plain, show_values, word
 
@@ -37,6 +38,8 @@ def command(
     with connect(state, namespace) as client:
         documents = read_documents(filename, client.profile.data_root)
         applied = client.apply(documents, dry_run=dry_run)
+    for item in applied:
+        print_warnings(item.warnings)
     if output in (Format.JSON, Format.YAML):
         show_values([plain(item) for item in applied], output)
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from bdw_fed.cli.arguments import Option
-from bdw_fed.cli.exits import CONFLICT, OK, RefusedError
+from bdw_fed.cli.exits import CONFLICT, OK, RefusedError, print_warnings
 from bdw_fed.cli.options import Data, State, TopologyFile
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def command(
     def choose() -> Chosen:
         from bdw_fed.embedded.topologies import choose
 
-        return choose(topology, data)
+        chosen = choose(topology, data)
+        print_warnings(chosen.warnings)
+        return chosen
 
     try:
         started = control.start(place, choose, durability=durability, stay=foreground, settle=control.apply_and_settle)
