@@ -244,6 +244,7 @@ def apply_and_settle(state: Path, chosen: Chosen, deadline: float) -> None:
     """Apply the topology and wait until the hub sees all of its clusters and nodes ready. StartError if it does not."""
     from bdw_fed.client import Document, SyncClient
     from bdw_fed.client.errors import Unavailable
+    from bdw_fed.embedded.former import take_away
 
     with SyncClient(state=state) as client:
         while True:
@@ -254,6 +255,7 @@ def apply_and_settle(state: Path, chosen: Chosen, deadline: float) -> None:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_ASK_AGAIN)
+        take_away(client, state, chosen.name)
         while missing := _missing(client, chosen):
             if time.monotonic() > deadline:
                 raise StartError(f"not ready: {', '.join(missing)}. Their logs are in {state}/logs")

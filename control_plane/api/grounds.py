@@ -216,8 +216,14 @@ class GroundsReader:
         if len(found) == 1:
             return found[0]
         names = ", ".join(each.value.name for each in (await topologies.list(namespace)).items)
-        problem = f"there are several: {names}" if names else "there is none: apply one first"
-        raise Wrong(f"in which topology workflow {workflow} is to run must be said, because {problem}")
+        if not names:
+            raise Wrong(
+                f"there is no topology in namespace {namespace} in which workflow {workflow} can run: apply one"
+            )
+        raise Wrong(
+            f"in which topology workflow {workflow} is to run must be said (--topology NAME), because there are "
+            f"several: {names}"
+        )
 
     def _found(self, look: Look, namespace: str, kind: str, name: str) -> Stored[cp.Object]:
         stored = self._kinds.objects[kind].seen(look, self._key(namespace, kind, name))

@@ -41,7 +41,8 @@ def command(output: Output = Format.TABLE, namespace: Namespace = None, state: S
             clusters = list(client.status(timeout=_TIMEOUT).clusters)
     except (Unavailable, NoProfile) as error:
         trouble = str(error)
-    ready = not trouble and all(item.state == "ready" and all(n.ready for n in item.nodes) for item in clusters)
+    wanted = [item for item in clusters if item.zone]  # the others are in no topology: nothing is planned to them
+    ready = not trouble and all(item.state == "ready" and all(n.ready for n in item.nodes) for item in wanted)
     ready = ready and all(process["state"] == "ready" for process in processes)
     if not output.for_people:
         values = {"ready": ready, "clusters": [plain(item) for item in clusters], "processes": processes}
