@@ -146,9 +146,11 @@ def show_failures(run: model.Run) -> None:
     """What failed, with the worker's own last words."""
     for cluster, fragment in sorted(run.fragments.items()):
         for failure in fragment.failures:
-            where = f"{failure.step} on {failure.cluster or cluster}/{failure.node}"
-            print(f"\nFailed: {where}, attempt {failure.attempt} ({failure.kind}): {failure.message}")
-            print(f"  task {failure.task.hex()}")
+            where = f"{failure.step} on {failure.cluster or cluster}" + (f"/{failure.node}" if failure.node else "")
+            attempt = f", attempt {failure.attempt}" if failure.attempt else ""  # none where an input can't be read
+            print(f"\nFailed: {where}{attempt} ({failure.kind}): {failure.message}")
+            if failure.task:
+                print(f"  task {failure.task.hex()}")
             for line in failure.detail.rstrip().splitlines():
                 print(f"  | {line}")
         if fragment.failures_left_out:

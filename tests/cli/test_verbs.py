@@ -370,3 +370,14 @@ def test_services_work_with_directories_that_are_named_relative_to_where_they_ar
     node, agent, _ = configured
     assert [each.state for each in configured] == [tmp_path / "state"] * 3
     assert (node.secrets, agent.data_root) == (tmp_path / "secrets", tmp_path / "data")
+
+
+def test_a_failure_that_is_of_no_task_names_neither_node_nor_attempt(
+    hub: FakeHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = a_run(model.RUN_STATE_FAILED, 3)
+    failure = model.Failure(step="inputs.rows", cluster="edge-jfk", kind="data", message="there is no rows.csv")
+    failed.fragments["edge-jfk"].failures.append(failure)
+    hub.states = [failed]
+    assert run(["watch", RUN]) == 1
+    assert "Failed: inputs.rows on edge-jfk (data): there is no rows.csv\n" in capsys.readouterr().out
