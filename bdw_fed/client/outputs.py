@@ -100,6 +100,11 @@ def download(source: Source, path: Path, patience: float) -> Downloaded:
         return Downloaded(output.name, path, output.unit.size, 0)
     if output.lost:
         raise DownloadFailed(f"output {output.name} is lost: {output.lost}; resubmit the run to have it made again")
+    if not output.node:
+        raise DownloadFailed(
+            f"output {output.name} lies in the bucket of {output.cluster}, and none of its nodes has taken it over yet "
+            "from the one that was lost; try again once one is attached and the bucket answers"
+        )
     if not source.located.addresses:
         raise DownloadFailed(f"output {output.name}: node {output.cluster}/{output.node} has it, but is not attached")
     partial = path.with_name(f".{path.name}.part")

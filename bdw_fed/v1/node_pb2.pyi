@@ -225,6 +225,7 @@ class NodeMessage(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
+    UNSHARED_FIELD_NUMBER: _builtins.int
     TAKEN_FIELD_NUMBER: _builtins.int
     DAMAGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -246,6 +247,8 @@ class NodeMessage(_message.Message):
     @_builtins.property
     def shared(self) -> Global___UnitsShared: ...
     @_builtins.property
+    def unshared(self) -> Global___UnitsUnshared: ...
+    @_builtins.property
     def taken(self) -> Global___ContentsTaken: ...
     @_builtins.property
     def damaged(self) -> Global___UnitsDamaged: ...
@@ -260,14 +263,15 @@ class NodeMessage(_message.Message):
         log: Global___LogChunk | None = ...,
         workers: Global___WorkersChanged | None = ...,
         shared: Global___UnitsShared | None = ...,
+        unshared: Global___UnitsUnshared | None = ...,
         taken: Global___ContentsTaken | None = ...,
         damaged: Global___UnitsDamaged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "workers", b"workers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "unshared", b"unshared", "workers", b"workers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "fetched", b"fetched", "hello", b"hello", "kind", b"kind", "log", b"log", "pushed", b"pushed", "shared", b"shared", "source", b"source", "status", b"status", "taken", b"taken", "unshared", b"unshared", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "fetched", "pushed", "source", "status", "log", "workers", "shared", "taken", "damaged"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "fetched", "pushed", "source", "status", "log", "workers", "shared", "unshared", "taken", "damaged"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -285,11 +289,14 @@ class UnitsDamaged(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     digest: _builtins.bytes
     size: _builtins.int
     why: _builtins.str
+    shared: _builtins.bool
+    """they lay in the place that the cluster's nodes share, and that has not got them either"""
     @_builtins.property
     def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -301,10 +308,11 @@ class UnitsDamaged(_message.Message):
         digest: _builtins.bytes = ...,
         size: _builtins.int = ...,
         why: _builtins.str = ...,
+        shared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "namespace", b"namespace", "run", b"run", "size", b"size", "units", b"units", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "namespace", b"namespace", "run", b"run", "shared", b"shared", "size", b"size", "units", b"units", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -910,10 +918,13 @@ class FetchUnit(_message.Message):
     SERVER_NAME_FIELD_NUMBER: _builtins.int
     FROM_CLUSTER_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
+    REFER_FIELD_NUMBER: _builtins.int
     server_name: _builtins.str
     from_cluster: _builtins.str
     """whose it is there, or in the place"""
     place: _builtins.str
+    refer: _builtins.bool
+    """it stays in the place: the node looks whether it is there, and counts as having it from then on"""
     @_builtins.property
     def key(self) -> Global___UnitKey: ...
     @_builtins.property
@@ -929,10 +940,11 @@ class FetchUnit(_message.Message):
         server_name: _builtins.str = ...,
         from_cluster: _builtins.str = ...,
         place: _builtins.str = ...,
+        refer: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "from_cluster", b"from_cluster", "key", b"key", "place", b"place", "server_name", b"server_name", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "from_cluster", b"from_cluster", "key", b"key", "place", b"place", "refer", b"refer", "server_name", b"server_name", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1392,9 +1404,15 @@ class UnshareUnits(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     run: _builtins.str
     place: _builtins.str
+    all: _builtins.bool
+    """all of the run that the cluster has put there"""
+    answer: _builtins.bool
+    """say UnitsUnshared when that was tried"""
     @_builtins.property
     def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -1404,14 +1422,54 @@ class UnshareUnits(_message.Message):
         run: _builtins.str = ...,
         place: _builtins.str = ...,
         units: _abc.Iterable[_builtins.bytes] | None = ...,
+        all: _builtins.bool = ...,
+        answer: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "place", b"place", "run", b"run", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "answer", b"answer", "namespace", b"namespace", "place", b"place", "run", b"run", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnshareUnits: _TypeAlias = UnshareUnits  # noqa: Y015
+
+@_typing.final
+class UnitsUnshared(_message.Message):
+    """The answer to UnshareUnits, with what was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    run: _builtins.str
+    place: _builtins.str
+    all: _builtins.bool
+    error: _builtins.str
+    """empty = they are not there any more"""
+    @_builtins.property
+    def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: _builtins.str = ...,
+        place: _builtins.str = ...,
+        units: _abc.Iterable[_builtins.bytes] | None = ...,
+        all: _builtins.bool = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "error", b"error", "namespace", b"namespace", "place", b"place", "run", b"run", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitsUnshared: _TypeAlias = UnitsUnshared  # noqa: Y015
 
 @_typing.final
 class SharedPlaces(_message.Message):

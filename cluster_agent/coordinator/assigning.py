@@ -11,6 +11,7 @@ from typing import Final
 from bdw_fed.v1 import federation_pb2, model_pb2
 from cluster_agent.coordinator import (
     adopting,
+    clearing,
     commands,
     early,
     ending,
@@ -172,6 +173,7 @@ def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     name = ending.run_name(key.namespace, key.run)
     book.state.runs[name] = run
     book.lives.take(live)
+    clearing.begin(book, key)
     reserving.claim(book, live)
     for step in graph.steps:
         book.stirred[live, step.index] = None

@@ -17,7 +17,7 @@ import msgspec
 from bdw_fed.v1 import federation_pb2
 from cluster_agent.coordinator.claims import Claim
 from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.live import LiveRun, Lives, Nodes
+from cluster_agent.coordinator.live import Clearing, LiveRun, Lives, Nodes
 from cluster_agent.coordinator.loads import Loads
 from cluster_agent.coordinator.messages import (
     Action,
@@ -105,6 +105,8 @@ class Book:
         self.asked: dict[RunKey, LiveRun] = {}  # runs of which units are offered that have no place here yet
         self.frees: dict[str, dict[RunKey, list[bytes]]] = {}  # node -> units
         self.unshares: dict[tuple[str, RunKey], list[bytes]] = {}  # shared place, run -> units
+        self.clearing: dict[str, Clearing] = {}  # leftover in a shared place -> who is at it
+        self.to_clear: dict[str, None] = {}  # leftovers that a node is to be told of, if there is one
         self.acks: dict[str, dict[RunKey, list[tuple[bytes, int]]]] = {}  # node -> (task, attempt)
         self.orders: dict[str, dict[int, list[Order]]] = {}  # node -> number of the work -> orders
         self.works = itertools.count(1)
@@ -237,6 +239,7 @@ class Book:
         """Drop what replayed records wanted said: it was said, or whoever missed it asks."""
         self.frees.clear()
         self.unshares.clear()
+        self.to_clear.clear()
         self.acks.clear()
         self.orders.clear()
         self.due.clear()

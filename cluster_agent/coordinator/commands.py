@@ -55,6 +55,17 @@ def fetch(run: RunKey, unit: Unit, place: Place) -> bytes:
     return command.SerializeToString()
 
 
+def refer(run: RunKey, unit: Unit, cluster: str) -> bytes:
+    """Count as having a unit that lies in the bucket of this cluster, and leave it there."""
+    command = node_pb2.NodeCommand()
+    _unit_key(command.fetch.key, run, unit)
+    command.fetch.unit.CopyFrom(unit_proto(unit))
+    command.fetch.from_cluster = cluster
+    command.fetch.place = unit.shared
+    command.fetch.refer = True
+    return command.SerializeToString()
+
+
 def expect(run: RunKey, unit: Unit, cluster: str) -> bytes:
     """A node of another cluster will push a unit."""
     command = node_pb2.NodeCommand()
@@ -114,6 +125,13 @@ def unshare(run: RunKey, place: str, units: Iterable[bytes]) -> bytes:
     command = node_pb2.NodeCommand()
     command.unshare.namespace, command.unshare.run, command.unshare.place = run.namespace, run.run, place
     command.unshare.units.extend(units)
+    return command.SerializeToString()
+
+
+def clear(run: RunKey, place: str, units: Iterable[bytes], *, every: bool) -> bytes:
+    """Delete units in a shared place, or all of the run, and say when that is done."""
+    command = node_pb2.NodeCommand.FromString(unshare(run, place, units))
+    command.unshare.all, command.unshare.answer = every, True
     return command.SerializeToString()
 
 

@@ -21,6 +21,7 @@ from cluster_agent.coordinator import (
     assigning,
     batching,
     caching,
+    clearing,
     closing,
     committing,
     crossing,
@@ -48,6 +49,7 @@ from cluster_agent.coordinator import (
     records,
     remembering,
     reporting,
+    rescuing,
     reserving,
     results,
     retaining,
@@ -85,6 +87,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.ClockRead: caching.on_clock,
     messages.ClearAsked: tidying.on_clear,
     messages.UnitsShared: sharing.on_shared,
+    messages.UnitsUnshared: clearing.on_unshared,
     messages.UnitsDamaged: damage.on_damaged,
     messages.PushEnded: pushing.on_push_ended,
     messages.PeerSaid: peers.on_said,
@@ -101,6 +104,8 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "queue": deadlines.on_queue_due,
     "retained": ending.on_retention_due,
     "expiring": expiring.on_due,
+    "rescue": rescuing.on_due,
+    "clear": clearing.on_due,
     "start": deadlines.on_start_due,
     "part": sources.on_part_due,
     "fetch": fetching.on_due,
@@ -162,6 +167,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.FetchPlaced: fetching.apply_fetch_placed,
     records.Fetched: fetching.apply_fetched,
     records.Shared: shared.apply_shared,
+    records.Cleared: clearing.apply_cleared,
     records.CopiesLost: mending.apply_copies_lost,
     records.PushWanted: pushing.apply_push_wanted,
     records.PushSettled: pushing.apply_push_settled,
@@ -257,6 +263,7 @@ class Coordinator:
         reserving.say_freed(book)
         nodes.tell_gathered(book)
         sharing.tell_gathered(book)
+        clearing.say(book)
         placement.dispatch(book)
         deadlines.watch_queues(book)
         stuck.watch(book)

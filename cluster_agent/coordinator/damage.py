@@ -2,18 +2,18 @@
 
 The node has dropped it by then. While the run goes on, that is a copy that is lost like any other: another one is used,
 or the unit is fetched again, or made again from its lineage (see `mending`). Of a run that has ended only results are
-kept, and nothing is left to make them of: the hub is told where else they lie, or that they are lost.
+kept, and nothing is left to make them of: they are taken from where else they lie (see `rescuing`), or are lost, and
+the hub is told so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from cluster_agent.coordinator import caching, mending, records
+from cluster_agent.coordinator import caching, mending, records, rescuing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import SendHub, UnitsDamaged
-from cluster_agent.coordinator.reporting import fragment_status
+from cluster_agent.coordinator.messages import UnitsDamaged
 from wire.lines import CACHE
 
 
@@ -34,6 +34,8 @@ def on_damaged(book: Book, event: UnitsDamaged) -> None:
     }
     book.publish(live, "unit.damaged", "", b"", data)
     known = live.run.units
+    if event.shared:
+        rescuing.forget(book, live, [known[unit] for unit in event.units if unit in known and known[unit].shared])
     stocked = tuple(unit for unit in event.units if unit not in known and live.stocked(unit, event.node))
     if stocked:
         book.commit(records.CopiesLost(live.key, event.node, stocked))
@@ -47,12 +49,5 @@ def on_damaged(book: Book, event: UnitsDamaged) -> None:
 def lose_results(book: Book, live: LiveRun, node: str, units: Collection[bytes]) -> None:
     """A node has not got these units of a fragment that has ended: tell the hub what that means for its results."""
     book.commit(records.CopiesLost(live.key, node, tuple(units)))
-    results = [(step, unit) for step, unit in live.run.outputs if unit in units]
-    if not results:
-        return
-    status = fragment_status(book, live, only=results)
-    book.actions.append(SendHub("output", status.SerializeToString()))
-    for output in status.outputs:
-        if output.lost:
-            data: dict[str, object] = {"output": output.name, "unit": output.unit.id, "node": node, "why": output.lost}
-            book.publish(live, "output.lost", "", b"", data)
+    rescuing.tell(book, live, units, node)
+    rescuing.bring_missing(book, live)

@@ -12,6 +12,7 @@ from typing import Final
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import (
     broadcasting,
+    clearing,
     commands,
     copies,
     early,
@@ -22,6 +23,7 @@ from cluster_agent.coordinator import (
     records,
     reserving,
     retaining,
+    shared,
     timing,
     underway,
 )
@@ -149,6 +151,7 @@ def apply_desired(book: Book, record: records.DesiredSet) -> None:
         revision = early.forget(book, name).revision
         if live is not None:
             revision = max(revision, live.graph.revision)
+            clearing.leave_all(book, live)
             drop(book, live)
         _remember_forgotten(book.state.forgotten, name, revision)
         return
@@ -263,7 +266,8 @@ def _sweep(book: Book, live: LiveRun, *, forget_tasks: bool) -> None:
     run.swept = True
     run.units = {unit.id: unit for unit in run.units.values() if unit.kept}
     for unit in run.units.values():
-        unit.shared = ""  # the nodes sweep the run's directories
+        if not shared.lasts(unit.shared):
+            unit.shared = ""  # the nodes sweep the run's directories, but for outputs in a bucket
     run.incoming = {}
     run.pushes = {}
     run.known, run.bare, run.makers = {}, {}, {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from cluster_agent.coordinator import freeing, records, retaining
+from cluster_agent.coordinator import clearing, freeing, records, retaining
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
@@ -76,4 +76,7 @@ def apply_expired(book: Book, record: records.OutputsExpired) -> None:
     live.run.outputs = [each for each in live.run.outputs if each not in gone]
     left = {unit for _, unit in live.run.outputs}
     for unit_id in {unit: None for _, unit in record.outputs if unit not in left}:
-        freeing.free(book, live, live.run.units.pop(unit_id))
+        unit = live.run.units.pop(unit_id)
+        live.rescues.pop(unit_id, None)
+        clearing.leave(book, live, unit)
+        freeing.free(book, live, unit)

@@ -13,7 +13,18 @@ from typing import Final
 import msgspec
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import commands, disks, loads, mending, ordering, records, remembering, sharing, underway
+from cluster_agent.coordinator import (
+    commands,
+    disks,
+    loads,
+    mending,
+    ordering,
+    records,
+    remembering,
+    rescuing,
+    sharing,
+    underway,
+)
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.grouping import deliver
@@ -108,10 +119,10 @@ def _twin(live: LiveRun, unit: Unit) -> bytes:
     return first
 
 
-def emptiest(book: Book, size: int) -> str:
+def emptiest(book: Book, size: int, place: str = "") -> str:
     """The connected node with the least work and the fewest bytes on their way; none that is cordoned or whose disk is
-    full, if it can be."""
-    here = [node for node in book.nodes.values() if node.connected]
+    full, if it can be. `place`: of those that reach this shared one."""
+    here = [node for node in book.nodes.values() if node.connected and (not place or place in node.places)]
     if not here:
         return ""
     return min(
@@ -190,6 +201,8 @@ def on_ended(book: Book, event: FetchEnded) -> None:
     live = book.lives.get(event.run)
     unit = live.run.units.get(event.unit) if live is not None else None
     if live is None or unit is None or not live.going:
+        if live is not None and unit is not None and rescuing.ended(book, live, unit, event):
+            return
         stocked = live is not None and unit is None and live.stocked(event.unit, event.node)
         if not event.error and not stocked and (unit is None or event.node not in unit.copies):
             book.free(event.node, event.run, event.unit)

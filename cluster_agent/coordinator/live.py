@@ -87,6 +87,25 @@ class Fetch:
     unshared: bool = False  # a shared place did not give it: it is asked for elsewhere
 
 
+@dataclass(slots=True, eq=False)
+class Rescue:
+    """An output that only a bucket has, and the node that is to take it over. See rescuing."""
+
+    node: str = ""
+    stream: int = -1  # of that node's connections the one on which it was told; -1: it has answered that it can't
+    tries: int = 0
+    asked: set[str] = field(default_factory=set)  # nodes that may have it by now
+
+
+@dataclass(slots=True, eq=False)
+class Clearing:
+    """Who was told to delete a leftover in a shared place; `stream` tells a node's connections apart."""
+
+    node: str = ""
+    stream: int = 0
+    tries: int = 0
+
+
 @dataclass(slots=True)
 class Sought:
     """A task that waits until it is known whether it must be executed. `asked`: the clusters that have not answered."""
@@ -176,6 +195,7 @@ class LiveRun:
         "released",
         "relocated",
         "requeued",
+        "rescues",
         "results",
         "run",
         "sent",
@@ -228,6 +248,7 @@ class LiveRun:
         self.strays: dict[bytes, list[str]] = {}  # unit that we don't know -> nodes that have it all the same
         self.missing: dict[bytes, int] = {}  # assigned task -> inputs that are not on its node yet
         self.fetches: dict[tuple[bytes, str], Fetch] = {}
+        self.rescues: dict[bytes, Rescue] = {}  # outputs, once the fragment has ended
         self.parked: dict[bytes, list[bytes]] = {}  # unit that no connected node has -> tasks that need it
         self.queued: dict[str, deque[tuple[int, bytes]]] = {}  # cluster -> (edge, unit) to be offered
         self.offered: dict[str, dict[tuple[int, bytes], float]] = {}  # not granted yet -> since when

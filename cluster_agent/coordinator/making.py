@@ -122,7 +122,7 @@ def arrive(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
     if not unit.uses:
         book.free(node, live.key, unit.id)
         return
-    if not any(book.nodes[name].connected for name in unit.copies):
+    if live.going and not any(book.nodes[name].connected for name in unit.copies):
         live.relocated.append(unit.id)
     if node not in unit.copies:
         copies.put(book, live, unit, node)

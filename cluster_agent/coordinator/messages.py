@@ -124,7 +124,10 @@ class NodeSaid(Struct, frozen=True):
 
 
 class UnitsDamaged(Struct, frozen=True):
-    """A node has found content damaged, and has it no more; these units of the run had its bytes."""
+    """A node has found content damaged, and has it no more; these units of the run had its bytes.
+
+    `shared`: they lay in the bucket only, and that has not got them either.
+    """
 
     node: str
     run: RunKey
@@ -132,6 +135,7 @@ class UnitsDamaged(Struct, frozen=True):
     digest: bytes = b""
     size: int = 0
     why: str = ""
+    shared: bool = False
 
 
 class PoolTold(Struct, frozen=True):
@@ -191,6 +195,17 @@ class UnitsShared(Struct, frozen=True):
     run: RunKey
     place: str
     units: tuple[bytes, ...]
+
+
+class UnitsUnshared(Struct, frozen=True):
+    """A node was to delete units in a shared place, or `all` of the run, and has; or it could not for now (`error`)."""
+
+    node: str
+    run: RunKey
+    place: str
+    units: tuple[bytes, ...]
+    all: bool
+    error: str = ""
 
 
 class ContentsTaken(Struct, frozen=True):
@@ -279,6 +294,7 @@ Event = (
     | SourceRead
     | FetchEnded
     | UnitsShared
+    | UnitsUnshared
     | UnitsDamaged
     | PushEnded
     | ContentsTaken

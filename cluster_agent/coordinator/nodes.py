@@ -13,6 +13,7 @@ from typing import Final
 from cluster_agent.coordinator import (
     adopting,
     caching,
+    clearing,
     commands,
     damage,
     fetching,
@@ -23,6 +24,7 @@ from cluster_agent.coordinator import (
     pushing,
     quotas,
     records,
+    rescuing,
     retrying,
     routing,
     seeking,
@@ -56,6 +58,7 @@ def on_joined(book: Book, event: NodeJoined) -> None:
     node.place = event.place
     sharing.joined(node, event.places)
     sharing.tell_places(book)
+    clearing.joined(book)
     underway.recount(book, node.name)
     node.works.clear()
     book.slots_known.clear()
@@ -144,6 +147,7 @@ def _check_results(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> N
     lost = [unit.id for unit in live.run.units.values() if node.name in unit.copies and unit.id not in here]
     if lost:
         damage.lose_results(book, live, node.name, lost)
+    rescuing.joined(book, live, node, here)
 
 
 def _reconcile_tasks(book: Book, live: LiveRun, node: Node, running: dict[bytes, int], *, same_process: bool) -> None:
@@ -243,6 +247,7 @@ def on_lost(book: Book, event: NodeLost) -> None:
     node.lost_at = book.now
     book.slots_known.clear()
     sharing.tell_places(book)
+    clearing.lost(book, event)
     pooling.node_changed(book, event.node)
     for live in book.lives.values():
         for fetch in live.fetches.values():
@@ -275,6 +280,9 @@ def on_lost_due(book: Book, name: str, incarnation: bytes) -> None:
         mending.mend_without(book, live, name)
         sharing.bring_missing(book, live)
         book.touch(live)
+    for live in book.lives.values():
+        if not live.going:
+            rescuing.bring_missing(book, live)
 
 
 def _refetch_elsewhere(book: Book, live: LiveRun, name: str) -> None:

@@ -375,6 +375,15 @@ class Shared(Record, frozen=True):
     units: tuple[bytes, ...]
 
 
+class Cleared(Record, frozen=True):
+    """A shared place has these units no more, which were to be deleted there; or nothing of the run (`all`)."""
+
+    run: RunKey
+    place: str
+    units: tuple[bytes, ...]
+    all: bool
+
+
 class CopiesLost(Record, frozen=True):
     """A node, or a shared place, has these units no more."""
 
@@ -534,6 +543,7 @@ AnyRecord = (
     | FetchPlaced
     | Fetched
     | Shared
+    | Cleared
     | CopiesLost
     | PushWanted
     | PushSettled

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2
-from cluster_agent.coordinator import disks, holding, narrow
+from cluster_agent.coordinator import disks, holding, narrow, shared
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import CONTINUE, OUTPUT, SOURCE
 from cluster_agent.coordinator.live import LiveRun, unit_proto
@@ -52,7 +52,7 @@ def fragment_status(
             line=live.key.run if is_second(live.key.run) else "",
             directory=any(edge.format == DIRECTORY for edge in step.inputs),
             retain=step.retain,
-            lost="" if unit.copies or live.going else _LOST,
+            lost="" if unit.copies or live.going or shared.lasts(unit.shared) else _LOST,
         )
     if only is not None:
         return status

@@ -5,10 +5,19 @@ A unit lies in one such place at most: what it was put into last. A copy that no
 
 from __future__ import annotations
 
+from typing import Final
+
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Unit
+
+_LASTING: Final = "s3://"
+
+
+def lasts(place: str) -> bool:
+    """Whether what lies in a place stays there until it is deleted: a bucket keeps it, a Redis need not."""
+    return place.startswith(_LASTING)
 
 
 def put(book: Book, live: LiveRun, unit: Unit, place: str) -> None:

@@ -6,14 +6,15 @@ has lost a unit, or is away, is not asked again for it, and the bytes come in th
 any more, it is brought back from the place instead of being made again.
 
 The copy is deleted when the unit is freed; by whichever node reaches the place. What a crash leaves is swept by all
-nodes when the run is over, in the directory of this cluster.
+nodes when the run is over, in the directory of this cluster. Outputs that lie in a bucket then stay there (see
+`rescuing` and `clearing`).
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from cluster_agent.coordinator import commands, fetching, mending, records
+from cluster_agent.coordinator import commands, fetching, mending, records, shared
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import Fetch, LiveRun, Node
 from cluster_agent.coordinator.messages import FetchEnded, Place, UnitsShared
@@ -23,10 +24,11 @@ from cluster_agent.coordinator.state import Unit
 def on_shared(book: Book, event: UnitsShared) -> None:
     """A node has put units into a place; those that nobody needs any more are deleted there."""
     live = book.lives.get(event.run)
-    units = live.run.units if live is not None and live.going else {}
-    needed = tuple(unit for unit in event.units if unit in units and units[unit].uses)
-    if needed:
-        book.commit(records.Shared(event.run, event.place, needed))
+    units = live.run.units if live is not None and (live.going or shared.lasts(event.place)) else {}
+    needed = {unit for unit in event.units if unit in units and units[unit].uses}
+    new = tuple(unit for unit in event.units if unit in needed and units[unit].shared != event.place)
+    if new:
+        book.commit(records.Shared(event.run, event.place, new))
     for unit in event.units:
         if unit not in needed:
             book.unshare(event.place, event.run, unit)

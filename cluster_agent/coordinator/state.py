@@ -366,6 +366,14 @@ class Early(Stored):
     revision: int = 0  # the newest that was spoken of
 
 
+class Leftover(Stored):
+    """What is to be deleted in a place that nodes share: units of a run; without any all of it."""
+
+    run: RunKey
+    place: str
+    units: list[bytes] = []
+
+
 class State(Stored):
     """Everything."""
 
@@ -379,6 +387,7 @@ class State(Stored):
     denied: bool = False  # somebody was, and the hub was not told yet that there is more room
     alone: float = 0.0  # seconds without the hub, as counted last
     cached: dict[bytes, Cached] = {}  # key -> result, the one that was used last at the end
+    leftovers: dict[str, Leftover] = {}  # "place namespace/run" -> what is to be deleted there
 
 
 def _encode_sum(value: object) -> object:

@@ -47,6 +47,7 @@ class Content(msgspec.Struct, eq=False, gc=False):
     shared: bool = True  # may serve further units of the same digest
     names: set[UnitKey] | None = None  # the units that name it, where it is large
     cold: bool = False  # its run has ended
+    kept: bool = False  # and it is an output of it
     proven: float = float("-inf")  # when its file was last known to have the bytes of the digest; monotonic seconds
     shelf: Shelf | None = None  # where its file lies, which may change; None where it is a dataset's elsewhere
     away: str = ""  # its name in the object store, where it lies only there
@@ -79,6 +80,7 @@ class Damage(NamedTuple):
     digest: bytes
     size: int
     why: str
+    shared: bool = False  # they lay where all nodes of the cluster look for them, and are not there either
 
 
 class Store(abc.ABC):
@@ -151,8 +153,12 @@ class Store(abc.ABC):
         """Forget units; unknown ones are ignored."""
 
     @abc.abstractmethod
-    async def end_run(self, namespace: str, run: str, keep: Collection[bytes], away: Collection[bytes] = ()) -> None:
-        """Forget all units of a run but those in `keep`; those in `away` go to object storage, if there is one."""
+    async def end_run(
+        self, namespace: str, run: str, keep: Collection[bytes], away: Collection[bytes] = (), *, results: bool = True
+    ) -> None:
+        """Forget all units of a run but those in `keep`; those in `away` go to object storage, if there is one.
+
+        `results`: what is kept is the run's outputs."""
 
 
 def path_part(name: str) -> str:

@@ -228,7 +228,7 @@ class DiskStore(Store):
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
                     raise
-                return self._refer(key, Content(digest, size, file, changed, True, False))
+                return self.refer(key, Content(digest, size, file, changed, True, False))
         self._name(key, content)
         return content
 
@@ -323,13 +323,15 @@ class DiskStore(Store):
                 await asyncio.sleep(0)
         self.space.grew()
 
-    async def end_run(self, namespace: str, run: str, keep: Collection[bytes], away: Collection[bytes] = ()) -> None:
+    async def end_run(
+        self, namespace: str, run: str, keep: Collection[bytes], away: Collection[bytes] = (), *, results: bool = True
+    ) -> None:
         kept = frozenset(keep)
         units = self._runs.get((namespace, run), {})
         await self.free([UnitKey(namespace, run, unit) for unit in units if unit not in kept])
         self.journal.end_run(namespace, run)
         self._flush_frees()
-        self._tiers.end_run(namespace, run, self._runs.get((namespace, run), {}), away)
+        self._tiers.end_run(namespace, run, self._runs.get((namespace, run), {}), away, results=results)
 
     def _flush_frees(self) -> None:
         """A full disk must not keep anybody from freeing; what is not written now is written by the next flush."""
@@ -401,7 +403,8 @@ class DiskStore(Store):
         for key in keys:
             self._forget(key)
         if keys:
-            self.on_damage(Damage(keys, content.digest, content.size, why))
+            shared = bool(content.away and self.away is not None and not self.away.is_own(content))
+            self.on_damage(Damage(keys, content.digest, content.size, why, shared))
 
     def _place(self, file: Path, key: UnitKey, digest: bytes, size: int) -> Content:
         shelf = self._tiers.shelf_of(file)
@@ -449,8 +452,8 @@ class DiskStore(Store):
         else:
             self._tiers.forget(content)
 
-    def _refer(self, key: UnitKey, content: Content) -> Content:
-        """Make a unit of bytes that lie elsewhere."""
+    def refer(self, key: UnitKey, content: Content) -> Content:
+        """Make a unit of bytes that lie elsewhere. OSError."""
         self._forget(key)
         path = self._disk.unit_path(key)
         reference = path.with_name(f"{path.name}{REFERENCE}")

@@ -47,6 +47,7 @@ from cluster_agent.node.directory import Directories
 from cluster_agent.node.link import AgentLink
 from cluster_agent.node.logs import Logs
 from cluster_agent.node.outbox import Outbox
+from cluster_agent.node.outputs import SharedOutputs
 from cluster_agent.node.queries import LogQueries
 from cluster_agent.node.sharing import Sharing
 from cluster_agent.node.tasks import Tasks, task_key
@@ -208,6 +209,7 @@ class NodeDaemon:
         self._data = DataWork(store, client, self._tell, self._places)
         self._giving = Giving(store, self._places, config.cluster, config.state / "shared")
         self._sharing = Sharing(self._places, self._giving, self._tell)
+        self._outputs = SharedOutputs(store, self._giving, self._places, config.cluster, self._tell)
         server_context = ssl_server_context(config.credentials)
         self._contexts = (server_context, client_context)
         self._readers = Readers(config.cluster, config.credentials.ca)
@@ -287,6 +289,7 @@ class NodeDaemon:
         await self._server.stop()
         await self._tasks.close()
         await self._sharing.close()
+        await self._outputs.close()
         await self._data.close()
         await self._giving.close()
         await self._places.close()
@@ -383,7 +386,9 @@ class NodeDaemon:
                     self._damages.acked(order.namespace, order.run, order.tasks)
                     self._tasks.ack(order)
                 case Frees():
-                    await self._data.free([UnitKey(order.namespace, order.run, unit) for unit in order.units])
+                    keys = [UnitKey(order.namespace, order.run, unit) for unit in order.units]
+                    await self._outputs.forget(keys)
+                    await self._data.free(keys)
                 case Work():
                     self._tasks.learn(order)
                 case Hold():
@@ -409,7 +414,7 @@ class NodeDaemon:
             case "cancel":
                 self._tasks.cancel(task_key(command.cancel.key))
             case "fetch":
-                self._data.fetch(command.fetch)
+                (self._outputs.refer if command.fetch.refer else self._data.fetch)(command.fetch)
             case "expect":
                 self._data.expect(command.expect)
             case "push":
@@ -419,8 +424,7 @@ class NodeDaemon:
             case "adopt":
                 await self._data.adopt(command.adopt)
             case "unshare":
-                gone = command.unshare
-                self._giving.delete((gone.namespace, gone.run), gone.place, gone.units)
+                self._outputs.unshare(command.unshare)
             case "shared":
                 self._sharing.others_reach(command.shared.places)
             case "keep":
@@ -436,11 +440,13 @@ class NodeDaemon:
             case "end_run":
                 order = command.end_run
                 await self._data.stop_run(order.namespace, order.run)
+                await self._outputs.forget_run(order.namespace, order.run, order.keep)
                 self._readers.run_ended(order.namespace, order.run)
                 await self._tasks.end_run(order.namespace, order.run)
-                await self._data.end_run(order.namespace, order.run, order.keep, order.away)
-                if not order.keep_shared:
-                    self._giving.sweep((order.namespace, order.run), others=order.sweep)
+                over = not order.keep_shared
+                if over:
+                    self._giving.sweep((order.namespace, order.run), others=order.sweep, keep=order.keep)
+                await self._data.end_run(order.namespace, order.run, order.keep, order.away, results=over)
                 await self._logs.end_run(order.namespace, order.run)
                 self._link.nudge()
 

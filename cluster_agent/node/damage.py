@@ -67,7 +67,7 @@ class Damages:
         return [unit for unit in units if not self._holds(UnitKey(key.namespace, key.run, unit))]
 
     def _say(self, told: node_pb2.UnitsDamaged, damage: Damage) -> None:
-        told.digest, told.size, told.why = damage.digest, damage.size, damage.why
+        told.digest, told.size, told.why, told.shared = damage.digest, damage.size, damage.why, damage.shared
         self._tell(node_pb2.NodeMessage(damaged=told))
 
 

@@ -129,13 +129,16 @@ class DataWork:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
 
-    async def end_run(self, namespace: str, run: str, keep: Iterable[bytes], away: Iterable[bytes] = ()) -> None:
-        """Forget all of a run but the units in `keep`; those in `away` go to object storage."""
+    async def end_run(
+        self, namespace: str, run: str, keep: Iterable[bytes], away: Iterable[bytes] = (), *, results: bool = True
+    ) -> None:
+        """Forget all of a run but the units in `keep`; those in `away` go to object storage. `results`: what is kept
+        is the run's outputs."""
         await self.stop_run(namespace, run)
         for key in [key for key in (*self._orders, *self._missed) if key[:2] == (namespace, run)]:
             self._forget_place(key)
         self.arrivals.forget_run(namespace, run)
-        await self._store.end_run(namespace, run, list(keep), frozenset(away))
+        await self._store.end_run(namespace, run, list(keep), frozenset(away), results=results)
 
     async def close(self) -> None:
         """Stop all of it."""

@@ -20,6 +20,7 @@ from cluster_agent.coordinator.messages import (
     SourceRead,
     UnitsDamaged,
     UnitsShared,
+    UnitsUnshared,
 )
 from cluster_agent.orders.messages import Output, UnitInfo
 
@@ -96,7 +97,11 @@ def event_of(node: str, message: node_pb2.NodeMessage) -> Event | None:
         case "damaged":
             told = message.damaged
             run = RunKey(told.namespace, told.run)
-            return UnitsDamaged(node, run, tuple(told.units), told.digest, told.size, told.why)
+            return UnitsDamaged(node, run, tuple(told.units), told.digest, told.size, told.why, told.shared)
+        case "unshared":
+            gone = message.unshared
+            run = RunKey(gone.namespace, gone.run)
+            return UnitsUnshared(node, run, gone.place, tuple(gone.units), gone.all, gone.error)
         case "pushed":
             pushed = message.pushed
             run = RunKey(pushed.unit.namespace, pushed.unit.run)

@@ -4,6 +4,7 @@ a lost node has shared is not made again, and a place that dies in the middle of
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class World:
     ends: Ends
     clusters: dict[str, Cluster]
     fragments: dict[str, m.Fragment] = field(default_factory=dict)
+    said: int = 0
 
     def run(self, steps: Sequence[Use], shared: str) -> None:
         """Begin a run in which that step's units are shared."""
@@ -108,9 +110,14 @@ class World:
         return {cluster: self.ends.of[cluster][0] for cluster in self.clusters}
 
     def finish(self) -> None:
+        self.want(m.DESIRED_STATE_FINISHED)
+
+    def want(self, desired: m.DesiredState.ValueType) -> None:
+        """Say so to all clusters."""
+        self.said += 1
         for cluster, session in self.hub.live.items():
-            told = m.Assignment(fragment=self.fragments[cluster], desired=m.DESIRED_STATE_FINISHED)
-            session.say(seq=session.hello.received + 2, assign=told)
+            told = m.Assignment(fragment=self.fragments[cluster], desired=desired)
+            session.say(seq=session.hello.received + 1 + self.said, assign=told)
 
 
 @asynccontextmanager
@@ -225,6 +232,42 @@ async def test_what_a_lost_node_has_shared_is_not_made_again(
         assert log.read_text() == "x\n" * PARTS
         made.finish()
         await emptied(store, "a")
+
+
+async def test_outputs_that_lie_in_a_bucket_outlive_the_disk_of_the_node_that_put_them_there(
+    members: Members, hub: FakeHub, hub_server: Served, tmp_path: Path, s3_server: S3Server
+) -> None:
+    storage = SharedConfig(objects=s3_server.config())
+    store = ObjectStore(s3_server.config(storage.objects.prefix if storage.objects else ""))
+    async with world(members, hub, hub_server, tmp_path, "a") as made:
+        cluster = made.clusters["a"]
+        await cluster.node("n1", storage)
+        make = making(LARGE, tmp_path / "log")
+        kept = output(make)
+        kept.more.execution.output.store = "shared"
+        made.run([source("rows", ["a"]), make, kept], "make")
+        (end,) = (await made.end()).values()
+        assert len(end.outputs) == PARTS
+        made.want(m.DESIRED_STATE_FINISHED)
+        contents = tmp_path / "a" / "n1" / "store" / "content"
+        await until(lambda: not list(contents.glob("*/*")))  # all of it is in the bucket alone
+        await cluster.end("n1")
+        shutil.rmtree(tmp_path / "a" / "n1")
+        session = hub.live["a"]
+        before = len(session.frames)
+        await cluster.node("n2", storage)
+        await cluster.node("n1", storage)
+
+        def found(_: f.SessionRequest) -> bool:
+            told = [each for frame in session.frames[before:] for each in frame.output.outputs]
+            assert not any(each.lost for each in told)
+            return {each.unit.id for each in told if each.node} == {each.unit.id for each in end.outputs}
+
+        await session.wait_for(found)
+        assert len(list((tmp_path / "a").glob("n*/store/units/default/run-1/*.ref"))) == PARTS
+        made.want(m.DESIRED_STATE_FORGOTTEN)
+        await emptied(store, "a")
+    await store.close()
 
 
 async def test_a_redis_that_dies_in_the_middle_of_a_run_takes_nothing_with_it(

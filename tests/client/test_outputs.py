@@ -143,6 +143,16 @@ def test_an_output_that_is_lost_is_named_and_all_others_are_saved(
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".csv"] == ["table.csv"]
 
 
+@pytest.mark.usefixtures("data")
+def test_an_output_that_only_a_bucket_has_for_now_is_not_called_lost(
+    client: SyncClient, hub: FakeHub, tmp_path: Path
+) -> None:
+    hub.located[0].output.node = ""
+    del hub.located[0].addresses[:]
+    with pytest.raises(DownloadFailed, match=r"lies in the bucket of edge1, and none of its nodes .* try again once"):
+        client.download(RUN, tmp_path, patience=0.0)
+
+
 def test_a_server_that_is_another_node_is_not_believed(
     client: SyncClient, data: DataServer, hub: FakeHub, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ class Desk:
         self.undialled = undialled
         if len(clusters) > 1:
             self.know_peers()
+        self.streams = 0
         self.joined = [self.join(node) for node in nodes]
         self.first = self.assign() if steps else Said()
 
@@ -148,8 +149,10 @@ class Desk:
         running: Sequence[words.Task] = (),
         units: Sequence[bytes] = (),
         fetching: Sequence[bytes] = (),
+        places: Sequence[str] = (),
     ) -> Said:
         self.ears[node] = words.Ears()
+        self.streams += 1
         return self.do(
             messages.NodeJoined(
                 node,
@@ -160,6 +163,8 @@ class Desk:
                 tuple((RUN, task.key.task, task.key.attempt) for task in running),
                 tuple((RUN, unit) for unit in units),
                 tuple((RUN, unit) for unit in fetching),
+                stream=self.streams,
+                places=tuple(places),
             )
         )
 

@@ -78,27 +78,52 @@ class SharingNode(FakeNode):
                 self.said[-1] = msgspec.structs.replace(self.said[-1], unshared=True)
         else:
             self.fetches.popleft()
-            self.say(messages.FetchEnded(self.name, *key, error="the place has not got it", unshared=True))
+            gone = fetch.refer and found != fetch.unit.digest
+            self.say(messages.FetchEnded(self.name, *key, error="the place has not got it", unshared=True, gone=gone))
 
     def obey(self, kind: str, command: Any) -> None:
         if kind == "unshare":
-            contents = self.federation.places.get(command.place, {})
-            for unit in command.units:
-                contents.pop((self.agent.cluster, RunKey(command.namespace, command.run), unit), None)
+            self.delete(command)
         elif kind == "fetch" and command.place:
             self.fetches.append(command)
         else:
             super().obey(kind, command)
 
+    def delete(self, command: node_pb2.UnshareUnits) -> None:
+        contents, run = self.federation.places.get(command.place, {}), RunKey(command.namespace, command.run)
+        error = "it does not answer" if command.answer and self.federation.chance(self.federation.away) else ""
+        for name in [] if error else list(contents):
+            if name[:2] == (self.agent.cluster, run) and (command.all or name[2] in command.units):
+                del contents[name]
+        if command.answer:
+            units = tuple(command.units)
+            self.say(messages.UnitsUnshared(self.name, run, command.place, units, command.all, error))
+
     def end_run(self, end: node_pb2.EndRun) -> None:
         super().end_run(end)
         run = RunKey(end.namespace, end.run)
         self.later = [each for each in self.later if each[0] != run]
-        if not end.keep_shared:
-            for contents in self.federation.places.values():
-                for name in [name for name in contents if name[:2] == (self.agent.cluster, run)]:
+        if end.keep_shared:
+            return
+        left = False
+        for place, contents in self.federation.places.items():
+            for name in [name for name in contents if name[:2] == (self.agent.cluster, run)]:
+                if place == EVERYBODYS and name[2] in end.keep:
+                    left = True
+                else:
                     del contents[name]
+        if not left:
             self.marked.discard(run)
+        if EVERYBODYS in self.places:
+            self.send_outputs(run, [unit for unit in end.keep if (run, unit) in self.store])
+
+    def send_outputs(self, run: RunKey, outputs: list[bytes]) -> None:
+        """What the run has left goes to the bucket, as its outputs ask for."""
+        for unit in outputs:
+            self.marked.add(run)
+            self.federation.places.setdefault(EVERYBODYS, {})[self.agent.cluster, run, unit] = self.store[run, unit]
+        if outputs:
+            self.say(messages.UnitsShared(self.name, run, EVERYBODYS, tuple(outputs)))
 
 
 @dataclass

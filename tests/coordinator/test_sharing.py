@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
-from tests.coordinator.federation import Faults
+from tests.coordinator.federation import RUN, Faults
 from tests.coordinator.shared_places import SharingFederation
 from tests.coordinator.test_federation import finish, prepared
 from tests.settings import few
@@ -65,6 +65,27 @@ def test_a_lost_store_is_made_good_from_places_too(seed: int) -> None:
         federation.check_failed()
     else:
         federation.check_succeeded()
+    over(federation)
+
+
+@few
+@given(st.integers(0, 2**32))
+def test_outputs_in_a_bucket_outlive_the_stores_of_all_nodes(seed: int) -> None:
+    """Nodes lose what they have, one after the other or all at once, while the bucket answers when it likes."""
+    federation = sharing(seed, away=0.2)
+    federation.run()
+    federation.want(model_pb2.DESIRED_STATE_FINISHED)
+    federation.run()
+    for agent in federation.agents.values():
+        for node in agent.nodes.values():
+            node.restart(store=federation.random.random() < 0.3)
+        federation.run()
+    for agent in federation.agents.values():
+        run = agent.core._book.lives[RUN].run
+        for _, unit in run.outputs:
+            holding = {node.name for node in agent.nodes.values() if (RUN, unit) in node.store}
+            assert holding, "some node has it"
+            assert holding == set(run.units[unit].copies), "and it is known which"
     over(federation)
 
 

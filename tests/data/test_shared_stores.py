@@ -95,6 +95,28 @@ async def test_a_run_is_swept_and_no_other_that_begins_like_it(store: SharedStor
     assert len(await listed(store, names.of_run("default", "run-1", "edge2"))) == 1
 
 
+async def test_what_is_to_stay_of_a_run_is_not_swept(store: SharedStore) -> None:
+    other = names.of_unit("default", "run-1", "edge1", OTHER)
+    await store.put(NAME, b"x")
+    await store.put(other, b"y")
+    assert await store.sweep(names.of_run("default", "run-1", "edge1"), {other}), "it is there"
+    assert await listed(store, names.of_run("default", "run-1", "edge1")) == {other}
+    await store.delete([other])
+    assert not await store.sweep(names.of_run("default", "run-1", "edge1"), {other})
+
+
+async def test_a_content_gets_another_name_without_being_brought(store: SharedStore) -> None:
+    await store.put(NAME, b"content")
+    other = names.of_unit("default", "run-2", "edge1", OTHER)
+    await store.copy(NAME, other)
+    await store.delete([NAME])
+    assert (await store.read(other), await store.size(other)) == (b"content", 7)
+    with pytest.raises(MissingError):
+        await store.size(NAME)
+    with pytest.raises(MissingError):
+        await store.copy(NAME, other)
+
+
 async def test_names_are_told_as_they_were_made(store: SharedStore) -> None:
     await store.put(NAME, b"x")
     (found,) = await listed(store, names.of_run("default", "run-1", "edge1"))

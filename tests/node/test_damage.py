@@ -203,15 +203,16 @@ async def test_a_cached_result_that_is_damaged_is_no_result(edge: Cluster) -> No
     assert list(told.units) == [content_name(unit.digest)]
 
 
-async def test_an_object_that_is_damaged_does_not_come_back(
+async def test_an_object_that_is_damaged_does_not_come_back_and_is_told_of_as_gone_from_there_too(
     edge: Cluster, storage: SharedConfig, bucket: ObjectStore, tmp_path: Path
 ) -> None:
+    """Otherwise another node would take it over as it is."""
     node = await edge.start(storage=storage)
     unit = await made(edge)
     keep = node_pb2.EndRun(namespace=NAMESPACE, run="run1", keep=[unit.id], away=[unit.id])
     edge.agent.say(end_run=keep)
     await wait_until(lambda: not list((node.state / "store" / "content").glob("*/*")))
-    (name,) = [name async for name in bucket.names("cold/")]
+    (name,) = [name async for name in bucket.names("units/")]
     (tmp_path / "wrong").write_bytes(b"x" * len(LINES))
     await bucket.put(name, tmp_path / "wrong")
     task = copy(unit)
@@ -222,6 +223,7 @@ async def test_an_object_that_is_damaged_does_not_come_back(
     told = await edge.agent.hear("damaged")
     assert list(told.units) == [unit.id]
     assert "is not what was put there" in told.why
+    assert told.shared
 
 
 async def test_what_is_damaged_is_not_sent_to_object_storage(

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cluster_agent.data.base import UnitKey
+from cluster_agent.data.base import Content, UnitKey
 from cluster_agent.data.errors import UnitMissingError
 from cluster_agent.data.shared.base import SharedStore
 from cluster_agent.data.shared.errors import MissingError, SharedStoreError
@@ -76,17 +76,43 @@ class Bucket(SharedStore):
             raise SharedStoreError("it is away")
 
 
+class Outputs:
+    """Objects of outputs, which are not the node's to delete."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+
+    def name(self, key: UnitKey) -> str:
+        return f"units/{key.run}/{key.unit.hex()}"
+
+    async def put(self, keys: Sequence[UnitKey], content: Content, source: str = "") -> bool:
+        for key in keys:
+            if source:
+                await self.bucket.copy(source, self.name(key))
+            else:
+                await self.bucket.put(self.name(key), content.file)
+        return True
+
+    def copy(self, run: tuple[str, str], units: Collection[bytes]) -> None: ...
+
+    def there(self, run: tuple[str, str], units: Sequence[bytes]) -> None: ...
+
+
 class Tiers(RuleBasedStateMachine):
-    """A store with a little memory, a little disk and a bucket; `known` is what it must have."""
+    """A store with a little memory, a little disk and a bucket; `known` is what it must have.
+
+    `lasting`: outputs of ended runs lie in the bucket for others too, and whoever counts them deletes what is freed.
+    """
 
     keys = Bundle("keys")
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(lasting=st.booleans())
+    def begin(self, lasting: bool) -> None:
         self.loop = asyncio.new_event_loop()
         self.place = Path(tempfile.mkdtemp())
         self.memory = Path(tempfile.mkdtemp(dir=_SHM))
         self.bucket = Bucket()
+        self.outputs = Outputs(self.bucket) if lasting else None
         self.known: dict[UnitKey, bytes] = {}
         self.tasks: list[tuple[Path, list[Path], bytes]] = []
         self.number = 0
@@ -95,7 +121,10 @@ class Tiers(RuleBasedStateMachine):
     def opened(self) -> DiskStore:
         async def make() -> DiskStore:
             places = Places(MemoryPlace(self.memory, _BUDGET), AwayPlace(self.bucket, "cold/edge1/n1/"))
-            return DiskStore(self.place / "store", capacity=_CAPACITY, small=16, places=places)
+            store = DiskStore(self.place / "store", capacity=_CAPACITY, small=16, places=places)
+            assert store.away is not None
+            store.away.kept = self.outputs
+            return store
 
         return self.do(make())
 
@@ -170,7 +199,13 @@ class Tiers(RuleBasedStateMachine):
         self.bucket.meanwhile = None
         self.known = {key: data for key, data in self.known.items() if key.run != name or key.unit in kept}
         assert self.store.memory is not None
+        self.delete_unneeded()
         left = [self.store._named(key) for key in self.known if key.run == name]
+        away, cooling = self.store.away, self.store._tiers._cooling
+        assert away is not None
+        assert cooling is not None
+        if self.outputs is not None and cooling._timer is None:
+            assert not any(content.away and away.is_own(content) for content in left), "others find all that is there"
         assert not self.store.memory.shelf.contents.keys() & set(left), "what a run has left is in memory no more"
 
     @rule(key=keys)
@@ -183,6 +218,7 @@ class Tiers(RuleBasedStateMachine):
     def a_unit_is_freed(self, key: UnitKey) -> None:
         self.do(self.store.free([key]))
         self.known.pop(key, None)
+        self.delete_unneeded()
 
     # ---------------------------------------------------------------------------------------------------- tasks
 
@@ -256,6 +292,13 @@ class Tiers(RuleBasedStateMachine):
         self.store._tiers.stir()
         await self.store._tiers.settled()
 
+    def delete_unneeded(self) -> None:
+        """Objects of outputs that were freed."""
+        if self.outputs is not None:
+            needed = {self.outputs.name(key) for key in self.known}
+            for name in [name for name in self.bucket.objects if name.startswith("units/") and name not in needed]:
+                del self.bucket.objects[name]
+
     def next(self) -> int:
         self.number += 1
         return self.number
@@ -266,7 +309,10 @@ class Tiers(RuleBasedStateMachine):
         for key, data in self.known.items():
             content = self.store._named(key)
             if content.away:
-                assert self.bucket.objects[content.away] == data
+                names = [content.away]
+                if self.outputs is not None and content.away.startswith("units/"):
+                    names += [self.outputs.name(each) for each in content.names or ()]
+                assert data in [self.bucket.objects.get(name) for name in names]
             else:
                 found = self.store.find(key)
                 assert (found.data if found.path is None else found.path.read_bytes()) == data
@@ -299,6 +345,8 @@ class Tiers(RuleBasedStateMachine):
         self.do(self.settle())
         while pending := list(asyncio.all_tasks(self.loop)):
             self.do(asyncio.wait(pending))
+        self.known.clear()
+        self.delete_unneeded()
         assert not self.bucket.objects, "what crashes leave in the bucket goes when the runs end"
         self.do(self.store.close())
         self.end_tasks()

@@ -43,6 +43,14 @@ class SharedStore(abc.ABC):
         """The digest of a content as it is there. MissingError."""
         return bytes_digest(await self.read(name))
 
+    async def size(self, name: str) -> int:
+        """How many bytes a content has. MissingError."""
+        return len(await self.read(name))
+
+    async def copy(self, name: str, target: str) -> None:
+        """Keep a content under another name, too. MissingError."""
+        await self.put(target, await self.read(name))
+
     @abc.abstractmethod
     async def delete(self, names: Collection[str]) -> None:
         """Forget contents; those that are not there are ignored."""
@@ -63,16 +71,21 @@ class SharedStore(abc.ABC):
         """Small contents, None for each that is not there."""
         return list(await asyncio.gather(*(self._read_if_there(name) for name in names)))
 
-    async def sweep(self, prefix: str) -> None:
-        """Delete all of a directory."""
+    async def sweep(self, prefix: str, but: Collection[str] = ()) -> bool:
+        """Delete all of a directory but these names; whether one of them was there."""
         batch: list[str] = []
+        left = False
         async for name in self.names(prefix):
+            if name in but:
+                left = True
+                continue
             batch.append(name)
             if len(batch) == _SWEPT_AT_ONCE:
                 await self.delete(batch)
                 batch = []
         if batch:
             await self.delete(batch)
+        return left
 
     async def _read_if_there(self, name: str) -> bytes | None:
         try:

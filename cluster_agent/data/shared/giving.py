@@ -4,7 +4,8 @@
     sweep, when the run is over ─▶ the directory is emptied in all places ─▶ the mark goes
 
 A mark that is left tells the next life of the daemon, and through it the coordinator, that there may be something of a
-run that is over. A place that is away is tried until it is swept.
+run that is over. A place that is away is tried until it is swept. Outputs that lie in the bucket stay there when their
+run is over, and so does the mark; they go when the coordinator says so, to whichever node (see `clear`).
 """
 
 from __future__ import annotations
@@ -46,18 +47,23 @@ class Giving:
         self._marked: set[Run] = {(path.parent.name, path.name) for path in marks.glob("*/*")}
         self._putting: dict[Run, set[asyncio.Task[set[UnitKey]]]] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self._sweeping: set[Run] = set()
+        self._sweeping: dict[Run, frozenset[bytes]] = {}  # -> outputs that stay in the bucket
         self._slots = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     def marked(self) -> list[Run]:
         """The runs of which something may lie in a place."""
         return list(self._marked)
 
-    async def put(self, run: Run, place: SharedStore, keys: Sequence[UnitKey]) -> set[UnitKey]:
-        """Put units of a run into a place; those that are there then. None once the run is over."""
+    async def put(self, run: Run, place: SharedStore, keys: Sequence[UnitKey], *, source: str = "") -> set[UnitKey]:
+        """Put units of a run into a place; those that are there then. Once the run is over, its outputs alone.
+
+        `source`: what it is that they are copies of there.
+        """
         if run in self._sweeping:
+            keys = [key for key in keys if key.unit in self._sweeping[run] and place is self._places.objects]
+        if not keys:
             return set()
-        task = asyncio.create_task(self._put(run, place, keys))
+        task = asyncio.create_task(self._copy(run, place, keys, source) if source else self._put(run, place, keys))
         self._putting.setdefault(run, set()).add(task)
         try:
             await asyncio.wait([task])
@@ -74,10 +80,23 @@ class Giving:
         if store is not None:
             self._own(self._delete(store, [names.of_unit(*run, self._cluster, unit) for unit in units]))
 
-    def sweep(self, run: Run, *, others: bool) -> None:
-        """The run is over: what we have put there goes; with `others`, even if that was only other nodes."""
-        if self._places and (others or run in self._marked) and run not in self._sweeping:
-            self._sweeping.add(run)
+    async def clear(self, run: Run, place: str, units: Iterable[bytes] | None) -> None:
+        """Delete units, or all that the cluster has put there for a run. SharedStoreError: not now."""
+        store = self._places.get(place)
+        if store is None:
+            raise SharedStoreError(f"this node does not reach {place}")
+        if units is None:
+            await store.sweep(names.of_run(*run, self._cluster))
+        else:
+            await store.delete([names.of_unit(*run, self._cluster, unit) for unit in units])
+
+    def sweep(self, run: Run, *, others: bool, keep: Iterable[bytes] = ()) -> None:
+        """The run is over: what we have put there goes, but for `keep` in the bucket; with `others`, even if that was
+        only other nodes."""
+        if run in self._sweeping:
+            self._sweeping[run] = frozenset(keep)
+        elif self._places and (others or run in self._marked):
+            self._sweeping[run] = frozenset(keep)
             self._own(self._sweep(run))
 
     async def close(self) -> None:
@@ -117,6 +136,16 @@ class Giving:
             _log.warning("units were not put into a shared place", place=place.place, error=str(error))
         return there
 
+    async def _copy(self, run: Run, place: SharedStore, keys: Sequence[UnitKey], source: str) -> set[UnitKey]:
+        try:
+            await self._mark(run)
+            for key in keys:
+                await place.copy(source, self._name(key))
+        except (DataError, OSError) as error:
+            _log.warning("units were not copied in a shared place", place=place.place, error=str(error))
+            return set()
+        return set(keys)
+
     async def _put_batch(self, place: SharedStore, batch: dict[UnitKey, bytes]) -> set[UnitKey]:
         try:
             if batch:
@@ -151,24 +180,34 @@ class Giving:
 
     async def _sweep(self, run: Run) -> None:
         try:
-            while putting := self._putting.get(run):
-                for task in putting:
-                    task.cancel()
-                await asyncio.wait(putting)
-                await asyncio.sleep(0)
-            prefix = names.of_run(*run, self._cluster)
-            for place in self._places:
-                await self._empty(place, prefix)
-            await asyncio.to_thread(self._unmark, run)
+            swept: frozenset[bytes] | None = None
+            left = False
+            while swept is not self._sweeping[run]:
+                swept = self._sweeping[run]  # it may be another meanwhile
+                await self._stop_putting(run)
+                left = False
+                for place in self._places:
+                    left |= await self._empty(run, place, swept if place is self._places.objects else ())
+            if not left:
+                await asyncio.to_thread(self._unmark, run)
         finally:
-            self._sweeping.discard(run)
+            del self._sweeping[run]
 
-    async def _empty(self, place: SharedStore, prefix: str) -> None:
+    async def _stop_putting(self, run: Run) -> None:
+        """What was being put when the run ended; from then on nothing is but what stays."""
+        putting = list(self._putting.get(run, ()))
+        for task in putting:
+            task.cancel()
+        if putting:
+            await asyncio.wait(putting)
+
+    async def _empty(self, run: Run, place: SharedStore, keep: Iterable[bytes]) -> bool:
+        """Delete all of a run there but these units; whether one of them is there."""
+        stay = {names.of_unit(*run, self._cluster, unit) for unit in keep}
         tries = 0
         while True:
             try:
-                await place.sweep(prefix)
-                return
+                return await place.sweep(names.of_run(*run, self._cluster), stay)
             except SharedStoreError as error:
                 wait = _AGAIN_SECONDS[min(tries, len(_AGAIN_SECONDS) - 1)]
                 _log.info("a shared place can't be swept for now", place=place.place, error=str(error), again_in=wait)

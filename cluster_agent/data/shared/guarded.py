@@ -53,6 +53,18 @@ class GuardedStore(SharedStore):
         with self._guard():
             return await self._store.read_many(names)
 
+    async def digest(self, name: str) -> bytes:
+        with self._guard():
+            return await self._store.digest(name)
+
+    async def size(self, name: str) -> int:
+        with self._guard():
+            return await self._store.size(name)
+
+    async def copy(self, name: str, target: str) -> None:
+        with self._guard():
+            await self._store.copy(name, target)
+
     async def delete(self, names: Collection[str]) -> None:
         with self._guard():
             await self._store.delete(names)

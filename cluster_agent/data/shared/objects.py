@@ -77,6 +77,18 @@ class ObjectStore(SharedStore):
                 await asyncio.to_thread(hasher.update, memoryview(piece))
         return hasher.digest()
 
+    async def size(self, name: str) -> int:
+        import obstore
+
+        with self._told(name, reading=True):
+            return (await obstore.head_async(self._store, name))["size"]
+
+    async def copy(self, name: str, target: str) -> None:
+        import obstore
+
+        with self._told(name, reading=True):
+            await obstore.copy_async(self._store, name, target)
+
     async def delete(self, names: Collection[str]) -> None:
         import obstore
 

@@ -3,10 +3,15 @@
     send:   put ─▶ read again, digest right ─▶ in one turn: a reference for each unit, and the file goes
     bring:  get ─▶ digest right ─▶ in one turn: the file has its names, and the references go ─▶ the object is deleted
 
-So a content is in one place or in both, never in none. Objects are the node's own, by run, under names that are not
-used again. What a crash leaves there is swept at the end of its run: which runs have had any is kept on the disk.
+So a content is in one place or in both, never in none. Objects of a run that goes on are the node's own, under names
+that are not used again. What a crash leaves there is swept at the end of its run: which runs have had any is kept on
+the disk.
 
     <root>/away/<namespace>/<run>      an empty file: objects of this run may be there
+
+An output of a run that has ended must outlive this node's disk. So it lies under its unit's name, where other nodes of
+the cluster find it (see `kept`), and is not this node's to delete, neither when it is brought back nor when it is
+freed. What was sent while the run went on is copied there at its end.
 """
 
 from __future__ import annotations
@@ -22,9 +27,10 @@ import structlog
 
 from cluster_agent.data.base import Content, UnitKey, path_part
 from cluster_agent.data.errors import ContentChangedError, DataError, UnitMissingError
-from cluster_agent.data.references import REFERENCE, reference_text
+from cluster_agent.data.references import REFERENCE, new_references
 from cluster_agent.data.shared.base import SharedStore
 from cluster_agent.data.shared.errors import MissingError, SharedStoreError
+from cluster_agent.data.tiers.kept import Kept
 from cluster_agent.data.tiers.shelf import Shelf, check
 from wire.digests import content_digest
 
@@ -51,6 +57,7 @@ class AwayTier:
         drop: Callable[[Content, str], None],
     ) -> None:
         self.used = 0
+        self.kept: Kept | None = None  # where outputs of ended runs lie; set once there is what puts them there
         self._place, self._directory = place
         self._disk = disk
         self._in_thread = in_thread
@@ -92,48 +99,77 @@ class AwayTier:
         except FileNotFoundError:
             return False
 
+    def is_own(self, content: Content) -> bool:
+        """Whether a content that is there is an object of this node alone."""
+        return content.away.startswith(self._directory)
+
+    def misplaced(self, content: Content) -> bool:
+        """Whether a content is an object of this node alone, and an output of a run that has ended."""
+        return bool(content.away and content.kept and content.names and self.kept is not None) and self.is_own(content)
+
     async def send(self, content: Content) -> None:
         """Move a content from the disk there, unless it is wanted meanwhile. DataError or OSError if it stays."""
         names = sorted(content.names or ())
+        if content.kept and self.kept is not None:
+            objects = [self.kept.name(key) for key in names]
+            if not await self.kept.put(names, content):
+                await self._refuse(content, objects[0])
+            await self._exchange(content, names, objects)
+            return
         namespace, run = names[0][:2]
         self._mark(namespace, run)
         name = f"{self._of_run(namespace, run)}{content.digest.hex()}.{self._begun}{next(self._numbers)}"
-        sent = Content(content.digest, content.size, away=name)
         self._sending.add(name)
         gone = False
         try:
             await self._place.put(name, content.file)
             if await self._place.digest(name) != content.digest:
-                if await self._in_thread(content_digest, content.file) != content.digest:
-                    self._drop(content, "its bytes are not those of its digest")
-                    raise ContentChangedError(f"{content.path} is damaged, and does not go to {self._place.place}")
-                raise SharedStoreError(f"{self._place.place} does not give {name} back as it was put there")
-            references = [self._disk.fresh(content.digest) for _ in names]
-            try:
-                for fresh in references:
-                    await self._in_thread(lambda path: _write_synced(path, reference_text(sent)), fresh)
-                gone = self._exchange(content, names, references, name)
-            finally:
-                for fresh in references:
-                    fresh.unlink(missing_ok=True)
+                await self._refuse(content, name)
+            gone = await self._exchange(content, names, [name] * len(names))
         finally:
             self._sending.discard(name)
             if not gone:
-                self.forget(name)
+                self._delete_later(name)
 
-    def _exchange(self, content: Content, names: list[UnitKey], references: list[Path], name: str) -> bool:
+    async def _refuse(self, content: Content, name: str) -> None:
+        """What lies there now has other bytes: either those of the file are wrong, or the place has spoilt them."""
+        if await self._in_thread(content_digest, content.file) != content.digest:
+            self._drop(content, "its bytes are not those of its digest")
+            raise ContentChangedError(f"{content.path} is damaged, and does not go to {self._place.place}")
+        raise SharedStoreError(f"{self._place.place} does not give {name} back as it was put there")
+
+    async def _exchange(self, content: Content, names: list[UnitKey], objects: list[str]) -> bool:
         """From here on it lies there; not if it has another name by now, or none, or is in use."""
-        if sorted(content.names or ()) != names or content.shelf is not self._disk or not self.may_go(content):
-            return False
-        check(content)
-        for key, fresh in zip(names, references, strict=True):
-            path = self._disk.unit_path(key)
-            fresh.rename(path.with_name(f"{path.name}{REFERENCE}"))
-            self._disk.unname(key)
-        self._disk.discard(content)
-        content.path, content.shelf = None, None
-        self._has(content, name)
-        return True
+        async with new_references(self._disk.fresh, self._in_thread, content, objects) as references:
+            if sorted(content.names or ()) != names or content.shelf is not self._disk or not self.may_go(content):
+                return False
+            check(content)
+            for key, fresh in zip(names, references, strict=True):
+                self._refer(key, fresh)
+                self._disk.unname(key)
+            self._disk.discard(content)
+            content.path, content.shelf = None, None
+            self._has(content, objects[0])
+            return True
+
+    async def promote(self, content: Content) -> None:
+        """Have a misplaced content lie where other nodes find it, unless it is wanted meanwhile. As `send`."""
+        assert self.kept is not None
+        names, former = sorted(content.names or ()), content.away
+        objects = [self.kept.name(key) for key in names]
+        if not await self.kept.put(names, content, former):
+            raise SharedStoreError(f"{self._place.place} does not give {objects[0]} back as it was copied there")
+        async with new_references(self._disk.fresh, self._in_thread, content, objects) as references:
+            if sorted(content.names or ()) != names or content.away != former or content in self._bringing:
+                return
+            for key, fresh in zip(names, references, strict=True):
+                self._refer(key, fresh)
+            self.forget(content)
+            self._has(content, objects[0])
+
+    def _refer(self, key: UnitKey, reference: Path) -> None:
+        path = self._disk.unit_path(key)
+        reference.rename(path.with_name(f"{path.name}{REFERENCE}"))
 
     # ------------------------------------------------------------------------------------------------------- back
 
@@ -146,23 +182,39 @@ class AwayTier:
         await asyncio.shield(task)
 
     async def _bring(self, content: Content) -> None:
-        name, fresh = content.away, self._disk.fresh(content.digest)
+        fresh = self._disk.fresh(content.digest)
         try:
             self._check_space(content.size)
-            await self._place.get(name, fresh)
-            if await self._in_thread(content_digest, fresh) != content.digest:
-                raise ContentChangedError(f"{name} in {self._place.place} is not what was put there")
+            await self._get(content, fresh)
             if not content.names:
                 return
             moved = self._disk.place(fresh, content.digest, content.size)
             self._rename(content, moved)
+            self.forget(content)
             self._disk.exchange(moved, content)
-            self.forget(name)
         except (MissingError, ContentChangedError) as error:
             self._drop(content, str(error))
             raise UnitMissingError(f"a unit is lost: {error}") from error
         finally:
             fresh.unlink(missing_ok=True)
+
+    async def _get(self, content: Content, target: Path) -> None:
+        """Write a content to a file. MissingError or ContentChangedError if no object of it is what it should be."""
+        objects = {content.away: None}
+        if self.kept is not None and not self.is_own(content):
+            objects |= dict.fromkeys(self.kept.name(key) for key in sorted(content.names or ()))
+        wrong: DataError | None = None
+        for name in objects:
+            try:
+                await self._place.get(name, target)
+            except MissingError as error:
+                wrong = wrong or error
+                continue
+            if await self._in_thread(content_digest, target) == content.digest:
+                return
+            wrong = ContentChangedError(f"{name} in {self._place.place} is not what was put there")
+        assert wrong is not None
+        raise wrong
 
     def _rename(self, content: Content, moved: Content) -> None:
         """Give the file the names of the units in place of the references. OSError, and all is as it was."""
@@ -181,11 +233,15 @@ class AwayTier:
 
     # ------------------------------------------------------------------------------------------------------ nobody
 
-    def forget(self, name: str) -> None:
-        """Delete an object; if that fails now, the end of its run does it."""
-        content = self._objects.pop(name, None)
-        if content is not None:
-            self.used -= content.size
+    def forget(self, content: Content) -> None:
+        """The object of a content is not this node's any more: if it was its alone, it is deleted."""
+        self._objects.pop(content.away)
+        self.used -= content.size
+        if self.is_own(content):
+            self._delete_later(content.away)
+
+    def _delete_later(self, name: str) -> None:
+        """Delete an object; if that fails, the end of its run does it."""
         self._doomed.append(name)
         if self._deleting is None:
             self._deleting = asyncio.create_task(self._delete())
@@ -249,10 +305,3 @@ class AwayTier:
         mark = self._mark_of(namespace, run)
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

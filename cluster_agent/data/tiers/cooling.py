@@ -1,5 +1,5 @@
 """Moves contents from the disk to object storage: what is asked for at once, and, when the disk is nearly full, what is
-cold: first outputs of runs that have ended, then what was not used for longest.
+cold: first outputs of runs that have ended, then what was not used for longest. And within it, where it lies wrong.
 
 One at a time, so that what tasks read and write has the disk and the line. Where the object store does not answer, all
 stays where it is, and is tried again later.
@@ -73,7 +73,7 @@ class Cooling:
                     later = True
                     break
                 del self._asked[content]
-                if content in self._disk.contents and self._away.takes(content):
+                if self._away.misplaced(content) or (content in self._disk.contents and self._away.takes(content)):
                     left.append(content)
             if self.pressed:
                 later |= not await self._ease()
@@ -95,11 +95,12 @@ class Cooling:
         return False
 
     def _may_go(self, content: Content) -> bool:
-        return content in self._disk.contents and self._away.may_go(content)
+        on_disk = content in self._disk.contents and self._away.may_go(content)
+        return on_disk or self._away.misplaced(content)
 
     async def _send(self, content: Content) -> bool:
         try:
-            await self._away.send(content)
+            await (self._away.promote(content) if content.away else self._away.send(content))
         except FileNotFoundError:
             return True  # freed meanwhile
         except (DataError, OSError) as error:

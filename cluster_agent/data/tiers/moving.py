@@ -97,22 +97,42 @@ class Moving:
     def forget(self, content: Content) -> None:
         """No unit names content that lies elsewhere."""
         if content.away and self.away is not None:
-            self.away.forget(content.away)
+            self.away.forget(content)
 
-    def end_run(self, namespace: str, run: str, left: Mapping[bytes, Content], shared: Collection[bytes]) -> None:
-        """What a run has left is cold, and in memory no longer; of that, `shared` goes to object storage."""
+    def end_run(
+        self, namespace: str, run: str, left: Mapping[bytes, Content], shared: Collection[bytes], *, results: bool
+    ) -> None:
+        """What a run has left is cold, and in memory no longer; of that, `shared` goes to object storage. `results`: it
+        is the run's outputs."""
         for content in left.values():
-            content.cold = True
+            content.cold, content.kept = True, results
         wanted = [left[unit] for unit in shared if unit in left and left[unit].path is not None]
         if self.away is not None:
             self._sending.update(dict.fromkeys(wanted))
             self.away.sweep(namespace, run)
+            if results:
+                self._keep((namespace, run), left, shared)
         if self._spilling is not None and self.memory is not None:
             # the bytes of an output may be those of a unit that was for the next step only
             self._spilling.ask([content for content in left.values() if content in self.memory.shelf.contents])
         for content in wanted:
             if content in self.disk.contents:
                 self._send(content)
+
+    def _keep(self, run: tuple[str, str], left: Mapping[bytes, Content], shared: Collection[bytes]) -> None:
+        """What lies in object storage of a run's outputs shall lie there for all nodes; so shall copies of what is
+        asked for, and can't leave this node: it is small, or the bytes of another run's units too."""
+        assert self.away is not None
+        if self.away.kept is None or self._cooling is None:
+            return
+        away = {unit: content for unit, content in left.items() if content.away}
+        self._cooling.ask(content for content in away.values() if self.away.misplaced(content))
+        there = [unit for unit, content in away.items() if not self.away.is_own(content)]
+        if there:
+            self.away.kept.there(run, there)
+        stays = [unit for unit in shared if unit in left and unit not in away and not _goes(left[unit])]
+        if stays:
+            self.away.kept.copy(run, stays)
 
     def _send(self, content: Content) -> None:
         """A content is on the disk: it goes on to object storage if it was asked to."""
@@ -138,3 +158,8 @@ class Moving:
             await shelf.close()
         if self.memory is not None:
             leave(self.memory.shelf.root)
+
+
+def _goes(content: Content) -> bool:
+    """Whether a content is sent to object storage where that is asked for: it is a file, and of one run."""
+    return content.path is not None and len({key[:2] for key in content.names or ()}) == 1
