@@ -61,7 +61,8 @@ class Content(msgspec.Struct, eq=False, gc=False):
         return self.path is not None or bool(self.away)
 
     def add_name(self, key: UnitKey) -> None:
-        """One more unit names it."""
+        """One more unit names it, perhaps of a run that goes on."""
+        self.kept = False
         if self.names is None:
             self.names = set()
         self.names.add(key)

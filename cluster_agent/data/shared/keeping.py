@@ -93,7 +93,8 @@ class Keeping:
                 raise MissingError(f"{name} in {self._place.place} is not what was put there")
             away = self._store.away
             assert away is not None  # it is the same bucket
-            content = self._store.refer(key, Content(digest, size, away=name, cold=True, kept=True))
+            content = self._store.refer(key, Content(digest, size, away=name))
+            content.cold = content.kept = True
             away.found([content])
         await self._store.durable()
 
