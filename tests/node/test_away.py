@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.fixtures import words
 from tests.fixtures.shared import S3Server, s3_in
 from tests.node.cluster import (
     CLUSTER,
+    DEADLINE,
     NAMESPACE,
     Cluster,
     Node,
@@ -128,6 +130,23 @@ async def test_another_node_takes_over_what_a_lost_one_has_there(
     answer = await edge.agent.hear("unshared")
     assert (list(answer.units), answer.error) == ([unit.id], "")
     assert await objects(bucket) == []
+
+
+async def test_an_output_that_a_full_disk_has_sent_there_before_is_the_clusters_from_the_end_on(
+    edge: Cluster, storage: SharedConfig, bucket: ObjectStore
+) -> None:
+    """Though nobody asks for it to be there: until then it is the node's own."""
+    node = await edge.start(storage=storage, disk=SIZE + SIZE // 10)
+    unit = await made(edge)
+    await wait_until(lambda: not files(node.state))
+    assert (len(await objects(bucket, "cold/")), await objects(bucket)) == (1, [])
+    edge.agent.say(end_run=node_pb2.EndRun(namespace=NAMESPACE, run="run1", keep=[unit.id]))
+    await edge.agent.hear("shared", lambda told: list(told.units) == [unit.id])
+    assert await objects(bucket) == [HERE + unit.id.hex()]
+    async with asyncio.timeout(DEADLINE):
+        while await objects(bucket, "cold/"):  # noqa: ASYNC110 - a bucket tells nobody
+            await asyncio.sleep(0.02)
+    await read(edge, node, unit)
 
 
 async def test_a_small_output_is_there_too(edge: Cluster, storage: SharedConfig, bucket: ObjectStore) -> None:

@@ -40,6 +40,12 @@ class Cooling:
         free = self._free_bytes()
         return free < (free + self._disk.used) // 8
 
+    @property
+    def _eased(self) -> bool:
+        """Whether a quarter of it is left."""
+        free = self._free_bytes()
+        return free >= (free + self._disk.used) // 4
+
     def ask(self, contents: Iterable[Content]) -> None:
         """These shall be sent whatever room there is."""
         self._asked.update(dict.fromkeys(contents))
@@ -87,12 +93,11 @@ class Cooling:
     async def _ease(self) -> bool:
         """Send what is cold until a quarter of the disk is free. Whether that was done."""
         for content in sorted(self._disk.contents, key=lambda content: not content.cold):
-            free = self._free_bytes()
-            if free >= (free + self._disk.used) // 4:
+            if self._eased:
                 return True
             if self._may_go(content) and not await self._send(content):
                 return False
-        return False
+        return self._eased
 
     def _may_go(self, content: Content) -> bool:
         on_disk = content in self._disk.contents and self._away.may_go(content)
