@@ -156,6 +156,14 @@ def test_what_daemons_have_left_in_memory_goes_when_their_state_has_gone(tmp_pat
     assert memory_place(tmp_path, 0, place) is None
 
 
+def test_a_daemon_that_starts_leaves_the_place_of_one_that_is_just_starting(tmp_path: Path, place: Path) -> None:
+    """Neither has a store yet."""
+    first = memory_place(tmp_path / "n1" / "store", 100, place)
+    assert memory_place(tmp_path / "n2" / "store", 100, place) is not None
+    assert first is not None
+    assert first.root.exists()
+
+
 def test_a_place_that_others_can_read_is_not_used(tmp_path: Path, place: Path) -> None:
     made = memory_place(tmp_path, 100, place)
     assert made is not None

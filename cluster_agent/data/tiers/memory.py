@@ -160,6 +160,7 @@ def memory_place(state: Path, budget: int, place: Path = SHARED_MEMORY) -> Memor
     root = place / f"{prefix}{bytes_digest(os.fsencode(own)).hex()[:16]}"
     if not budget and not root.exists():
         return None
+    own.mkdir(parents=True, exist_ok=True)  # before another daemon that starts just now looks whether it is there
     root.mkdir(mode=0o700, exist_ok=True)
     status = root.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
