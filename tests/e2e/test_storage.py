@@ -67,7 +67,11 @@ def lose_disks(federation: Federation) -> None:
     """The nodes of edge1 die, and their disks with them; they are started again."""
     for node in [each for each in federation.supervised()[1] if each["name"].startswith("node-edge1.")]:
         os.kill(node["pid"], signal.SIGSTOP)  # so that nothing is written while it goes
-        shutil.rmtree(federation.state / node["name"] / "store")
+        for path in list((federation.state / node["name"] / "store").iterdir()):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         os.kill(node["pid"], signal.SIGKILL)
 
 
