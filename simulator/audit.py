@@ -10,7 +10,7 @@ from collections import Counter
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.bounds import stored_by
 from cluster_agent.coordinator.core import Coordinator
-from cluster_agent.coordinator.fragment import EACH, GATHER_ALL
+from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, SPLIT
 from cluster_agent.coordinator.live import LiveRun, Lives
 from cluster_agent.coordinator.state import ASSIGNED, DONE, OFFERED, QUEUED, READY, RETRYING, Task
 
@@ -141,7 +141,9 @@ def audit_room(book: Book) -> None:
             f"{name}: other tasks than it was given"
         )
         steps = [live.graph.steps[task.step] for live, task in tasks]
-        assert abs(node.used_cpus - sum(step.cpus for step in steps)) < 1e-6, f"{name}: cpus leaked"
+        for known, counted in ((node.split_cpus, True), (node.used_cpus, False)):
+            given_cpus = sum(step.cpus for step in steps if (step.kind == SPLIT) is counted)
+            assert abs(known - given_cpus) < 1e-6, f"{name}: cpus leaked"
         assert node.used_memory == sum(step.memory for step in steps), f"{name}: memory leaked"
         running = {definition: count for definition, count in node.running.items() if count}
         assert running == dict(Counter(step.definition for step in steps)), f"{name}: workers are counted wrong"

@@ -24,6 +24,7 @@ from cluster_agent.coordinator import (
     remembering,
     reserving,
     routing,
+    stuck,
     tainting,
     timing,
 )
@@ -75,6 +76,7 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
         book.tell(node, commands.members([live.graph]))
     placement.expect_nodes(book, live)
     timing.begin(book, live)
+    stuck.begin(book, live)
     tainting.watch(book, live.graph.steps)
     book.publish(live, "run.started", "", b"", {"workflow": live.graph.workflow, "epoch": live.graph.epoch})
     if (said := book.state.early.get(early.run_name(key))) is not None:

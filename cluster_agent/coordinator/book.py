@@ -103,6 +103,7 @@ class Book:
         self.hungry: dict[RunKey, LiveRun] = {}  # runs with tasks that wait for a node
         self.awaited: dict[tuple[RunKey, bytes], int] = {}  # unit that was accepted and has no node yet -> bytes
         self.asked: dict[RunKey, LiveRun] = {}  # runs of which units are offered that have no place here yet
+        self.resting: dict[RunKey, LiveRun] = {}  # runs of which others were told that nothing moves here
         self.frees: dict[str, dict[RunKey, list[bytes]]] = {}  # node -> units
         self.unshares: dict[tuple[str, RunKey], list[bytes]] = {}  # shared place, run -> units
         self.clearing: dict[str, Clearing] = {}  # leftover in a shared place -> who is at it

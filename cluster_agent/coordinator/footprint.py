@@ -7,7 +7,7 @@ unit that comes out of it needs on its way on, so that it never gets stuck half 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cluster_agent.coordinator.fragment import SPLIT, Step
@@ -26,6 +26,14 @@ class Need(NamedTuple):
 
     size: int
     alone: int
+
+
+class Likely(NamedTuple):
+    """Bytes that a task writes: for certain, as is expected, and at most."""
+
+    certain: int
+    expected: int
+    most: int
 
 
 def promised(live: LiveRun, task: Task, node: str) -> int:
@@ -53,13 +61,9 @@ def takes(live: LiveRun, task: Task, node: str) -> int:
 
 def writes(live: LiveRun, task: Task) -> int:
     """Bytes that the task is expected to write. A split takes none at once: it waits while its disk is short."""
-    step = live.graph.steps[task.step]
-    if step.kind == SPLIT:
-        return 0
-    state = live.run.steps[step.index]
-    expected = state.bytes_out // state.done if state.done else sum(unit.size for unit in _inputs(live, task))
     need = live.needs.get(task.id) if live.needs else None
-    return max(expected, need.size) if need is not None else expected
+    usual = _usual(live, task)
+    return max(usual, need.size) if need is not None else usual
 
 
 def is_guess(live: LiveRun, task: Task) -> bool:
@@ -67,19 +71,37 @@ def is_guess(live: LiveRun, task: Task) -> bool:
     return not live.run.steps[task.step].done and task.id not in live.needs
 
 
+def likely(live: LiveRun, task: Task) -> Likely:
+    """What a task writes, going by others alone: it may have met a full disk for what lay there besides."""
+    usual, seen = _usual(live, task), live.run.steps[task.step].done > 0
+    return Likely(usual if seen else 0, usual, usual if seen else usual * _DOUBT)
+
+
+def _usual(live: LiveRun, task: Task) -> int:
+    step = live.graph.steps[task.step]
+    if step.kind == SPLIT:
+        return 0
+    state = live.run.steps[step.index]
+    return state.bytes_out // state.done if state.done else sum(unit.size for unit in _inputs(live, task))
+
+
 def brought(live: LiveRun, task: Task, node: str) -> int:
     """Bytes of the task's inputs that are not on the node yet."""
     return sum(unit.size for unit in _inputs(live, task) if node not in unit.copies)
 
 
-def gives_back(live: LiveRun, task: Task) -> int:
-    """Bytes of the task's inputs that go when it is done. The files of datasets are not ours to remove."""
+def gives_back(live: LiveRun, task: Task, makers: Container[bytes] = ()) -> int:
+    """Bytes of the task's inputs that go when it is done. The files of datasets are not ours to remove.
+
+    What these `makers` have made is not counted: they make more of it at once.
+    """
     step = live.graph.steps[task.step]
     units = live.run.units
     found = 0
     for edge, ids in zip(step.inputs, task.inputs, strict=True):
         if not edge.side and step.crosses is None:
-            found += sum(units[unit].size for unit in ids if units[unit].uses == 1 and units[unit].part < 0)
+            ours = [unit for each in ids if (unit := units[each]).uses == 1 and unit.part < 0]
+            found += sum(unit.size for unit in ours if unit.task not in makers)
     return found
 
 

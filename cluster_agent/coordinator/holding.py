@@ -16,7 +16,7 @@ from typing import Final
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.claims import Claim, Hold, StepClaim
-from cluster_agent.coordinator.fragment import Step
+from cluster_agent.coordinator.fragment import SPLIT, Step
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import RunKey
 from topology.packing import Room, Taken, Want, take
@@ -112,7 +112,8 @@ def _used(book: Book, node: Node, run: RunKey) -> Room:
         if key == run:
             live = book.lives[run]
             step = live.graph.steps[live.run.tasks[task].step]
-            room.add(step.cpus, step.memory)
+            if step.kind != SPLIT:
+                room.add(step.cpus, step.memory)
     return room
 
 
@@ -149,14 +150,15 @@ def may_use(node: Node, run: RunKey, step: Step, depth: int) -> bool:
     the tasks that the node was given may need `depth` times as much.
     """
     own = node.holds.get(run)
-    if own is not None and own.idle.fits(step.cpus, step.memory):
+    wanted = step.cpus + (node.split_cpus if step.kind == SPLIT else 0.0)
+    if own is not None and own.idle.fits(wanted, step.memory):
         return True
     cpus, memory = node.cpus, float(node.memory)
     for owner, hold in node.holds.items():
         if owner != run and not hold.lend:
             cpus -= hold.idle.cpus
             memory -= hold.idle.memory
-    needed = Room(node.used_cpus + step.cpus, node.used_memory + step.memory if step.memory else 0.0)
+    needed = Room(node.used_cpus + wanted, node.used_memory + step.memory if step.memory else 0.0)
     return Room(cpus * depth, memory * depth).fits(needed.cpus, needed.memory)
 
 

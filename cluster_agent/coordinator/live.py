@@ -54,6 +54,7 @@ class Node:
     full: bool = False  # a task that makes it fuller was held back
     place: Place = field(default_factory=lambda: Place("", ""))
     used_cpus: float = 0.0
+    split_cpus: float = 0.0  # beside: splits may wait for what they are in the way of, so they are in nobody's
     used_memory: int = 0
     tasks: dict[tuple[RunKey, bytes], int] = field(default_factory=dict)  # -> bytes that it was promised
     running: dict[str, int] = field(default_factory=dict)  # definition -> tasks that it was given
@@ -491,12 +492,14 @@ def take_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     """Count a task against the room of the node that it is assigned to."""
     node = nodes[task.node]
     step = live.graph.steps[task.step]
-    node.used_cpus += step.cpus
-    node.used_memory += step.memory
     node.running[step.definition] = node.running.get(step.definition, 0) + 1
-    hold = node.holds.get(live.key)
-    if hold is not None:
-        hold.used.add(step.cpus, step.memory)
+    if step.kind == SPLIT:
+        node.split_cpus += step.cpus
+    else:
+        node.used_cpus += step.cpus
+        node.used_memory += step.memory
+        if (hold := node.holds.get(live.key)) is not None:
+            hold.used.add(step.cpus, step.memory)
     promised = footprint.promised(live, task, node.name)
     if task.attempt == 1:  # it may go on by itself; where it is told not to, that is given back
         promised += footprint.follows(live, step)
@@ -515,14 +518,15 @@ def give_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
     if live.windows:
         live.windows.pop(task.id, None)
     node.running[step.definition] -= 1
-    hold = node.holds.get(live.key)
-    if hold is not None:
-        hold.used.add(-step.cpus, -step.memory)
-    if node.tasks:
+    if step.kind == SPLIT:
+        node.split_cpus -= step.cpus
+    else:
         node.used_cpus -= step.cpus
         node.used_memory -= step.memory
-    else:  # so that rounding does not add up
-        node.used_cpus = 0.0
+        if (hold := node.holds.get(live.key)) is not None:
+            hold.used.add(-step.cpus, -step.memory)
+    if not node.tasks:  # so that rounding does not add up
+        node.used_cpus = node.split_cpus = 0.0
         node.used_memory = 0
     live.started.pop(task.id, None)
     live.missing.pop(task.id, None)

@@ -77,7 +77,7 @@ def failure(book: Book, live: LiveRun, quota: Quota, step: Step | None) -> Failu
         lacks = f"{step.name} waits in the middle of a file"
     elif step is not None:
         task = live.run.tasks[live.ready[step.index][0]]
-        writes = footprint.writes(live, task) or footprint.part(live, step)
+        writes = footprint.likely(live, task).expected or footprint.part(live, step)
         lacks = f"{len(live.ready[step.index])} tasks of step {step.name} wait, and one would write "
         lacks += disks.megabytes(writes)
     else:

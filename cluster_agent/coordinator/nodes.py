@@ -183,7 +183,7 @@ def _reconcile_units(book: Book, live: LiveRun, node: Node, here: set[bytes]) ->
                 lost.append(unit.id)
             else:
                 live.unpark(unit.id)
-        elif unit.id in here and not _being_made(live, node, unit.task):
+        elif unit.id in here and (not unit.uses or not _being_made(live, node, unit.task)):
             if unit.uses and _was_sent_for(live, unit, node):
                 fetching.arrived(book, live, unit, node.name, unit.size, 0.0)  # we missed the word
             else:  # also what an attempt that was given up has left: its bytes may be others

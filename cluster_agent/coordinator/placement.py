@@ -202,7 +202,8 @@ def _has_room(book: Book, live: LiveRun, step: Step, node: Node, depth: int, bef
         return False
     if node.holds:
         return holding.may_use(node, live.key, step, depth)
-    if node.used_cpus + (before + 1) * step.cpus > node.cpus * depth + _EPSILON:
+    used = node.used_cpus + (node.split_cpus if step.kind == SPLIT else 0.0)
+    if used + (before + 1) * step.cpus > node.cpus * depth + _EPSILON:
         return False
     return not step.memory or node.used_memory + (before + 1) * step.memory <= node.memory * depth
 

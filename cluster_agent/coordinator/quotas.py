@@ -7,7 +7,7 @@ A quota is a disk that is as large as the quota, and that all nodes of the clust
 the hub or of others to keep to it. What is stored counts copy by copy (`copies`), also that of outputs of runs that
 have ended. Besides there is what was promised: to tasks that nodes were given, to units that other clusters were told
 to send, and to splits. A split gets a *window*: so many bytes of its parts may lie on its node, which goes on when some
-of them are read, and asks nobody.
+of them are read, and asks nobody. So a task that reads a part gives nothing back: the next part takes its place.
 
 A disk refuses what it has no room for, a quota does not. So what is left when nothing else is done decides: a task that
 gives back what it takes may pass the quota until it is done, and so may one of which nobody knows what it makes. What
@@ -98,13 +98,15 @@ def able(book: Book, live: LiveRun, step: Step, task: Task, nodes: Sequence[Node
 
 def _admits(book: Book, live: LiveRun, step: Step, task: Task, node: Node, quota: Quota, free: int) -> bool:
     part = footprint.part(live, step) if step.kind == SPLIT else 0
-    takes = footprint.promised(live, task, node.name) + part  # of a guess much more: nothing stops those who write more
-    if takes + (quota.limit >> _AMPLE) <= free:
+    writes = footprint.likely(live, task)
+    brought = footprint.brought(live, task, node.name)
+    most = writes.most + brought + part  # of a guess much more: nothing stops those who write more
+    if most + (quota.limit >> _AMPLE) <= free:
         return True
-    expected = footprint.takes(live, task, node.name) + part
-    fills = (part > 0 or expected > footprint.gives_back(live, task)) and not task.remake
+    gives_back = footprint.gives_back(live, task, live.windows)
+    fills = (part > 0 or writes.expected + brought > gives_back) and not task.remake
     kept = keeps(live, step, quota) if fills else 0
-    if takes + kept <= free:
+    if most + kept <= free:
         return True
     if _is_busy(book, live, quota):
         return False
@@ -112,8 +114,12 @@ def _admits(book: Book, live: LiveRun, step: Step, task: Task, node: Node, quota
         return True
     if footprint.waits_behind(live, task):
         return False
-    certain = 0 if footprint.is_guess(live, task) else footprint.writes(live, task) + part
-    return certain + footprint.brought(live, task, node.name) <= quota.limit - stored(book, live, quota)
+    return writes.certain + part + brought <= quota.limit - stored(book, live, quota)
+
+
+def hold_back(live: LiveRun, step: Step) -> bool:
+    """Whether tasks of the step wait here for a quota."""
+    return step.index in live.bounded and bool(live.ready[step.index])
 
 
 def keeps(live: LiveRun, step: Step, quota: Quota) -> int:
@@ -180,8 +186,9 @@ def window(book: Book, live: LiveRun, step: Step, task: Task) -> int:
     most = min(
         min(left(book, live, quota) - keeps(live, step, quota) + parts, quota.limit >> _WINDOW) for quota in bounds
     )
-    live.windows[task.id] = Window(max(1, most), parts)
-    return max(1, most)
+    most = max(most, footprint.part(live, step))  # which it makes whatever it is told, once it has none
+    live.windows[task.id] = Window(most, parts)
+    return most
 
 
 def _parts(live: LiveRun, task: Task) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from cluster_agent.coordinator import disks, loads, meeting, records, remembering, tainting
+from cluster_agent.coordinator import disks, loads, meeting, quotas, records, remembering, tainting
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.expected import FINISH, Expected, preferred
 from cluster_agent.coordinator.fragment import EACH, Edge, Step
@@ -114,7 +114,7 @@ def estimate(book: Book, live: LiveRun, step: Step, cluster: str, size: int, mor
 def _here(book: Book, live: LiveRun, step: Step, size: int) -> Expected:
     ours = loads.here(book)
     fit = loads.expected_of(book, step)
-    open_here = tainting.begins(book, step) and not disks.all_full(book)
+    open_here = tainting.begins(book, step) and not disks.all_full(book) and not quotas.hold_back(live, step)
     slots = loads.slots(book, live, step) if open_here else 0.0
     waiting = ours.queued.get(step.definition, 0) + ours.busy.get(step.definition, 0)
     queue = max(
@@ -269,7 +269,7 @@ def spill(book: Book, live: LiveRun, step: Step) -> None:
         left -= 1
         task = live.run.tasks[queue[left]]
         units = [live.run.units[unit] for unit in task.inputs[step.drives]]
-        if not _may_go(book, live, edge, task, units):
+        if not may_go(book, live, edge, task, units):
             if tainting.begins(book, step):
                 return
             continue
@@ -281,7 +281,26 @@ def spill(book: Book, live: LiveRun, step: Step) -> None:
         book.commit(records.Spilled(live.key, task.id, cluster))
 
 
-def _may_go(book: Book, live: LiveRun, edge: Edge, task: Task, units: Sequence[Unit]) -> bool:
+def spill_bounded(book: Book, live: LiveRun) -> None:
+    """Hand on what waits here for a quota: others have quotas of their own, and nobody may say anything meanwhile."""
+    for step in live.graph.concerned if live.bounded and live.graph.listeners else ():
+        if quotas.hold_back(live, step):
+            spill(book, live, step)
+
+
+def any_may_go(book: Book, live: LiveRun, step: Step) -> bool:
+    """Whether any task of the step that waits here may go elsewhere."""
+    edge = step.driving
+    if edge is None or not step.free or step.crosses is not None:
+        return False
+    for identifier in live.ready[step.index]:
+        task = live.run.tasks[identifier]
+        if may_go(book, live, edge, task, [live.run.units[unit] for unit in task.inputs[step.drives]]):
+            return True
+    return False
+
+
+def may_go(book: Book, live: LiveRun, edge: Edge, task: Task, units: Sequence[Unit]) -> bool:
     """A unit that was sent here goes on only if we may not execute it, and once at most: so it never goes round.
 
     A batch goes on only if none of it was sent here, since each of its units might have come from where it would go.

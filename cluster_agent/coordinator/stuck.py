@@ -5,17 +5,18 @@
 
 That waiting is in vain must be certain. So nothing fails as long as anything of the run is under way or might begin, as
 long as what other clusters send could free space here, or another run that holds some of the space moves. A unit that
-comes from elsewhere and is a task alone frees no more than it has brought. Only with others that lie here already, in a
+comes from elsewhere and is a task alone frees no more than it has brought. Of quotas clusters also tell each other when
+nothing moves of a run (`resting`): who rests helps nobody. Only with others that lie here already, in a
 group or beside them, can it free those: unless that group waits for what is stuck here as well. Of several runs that
 wait for each other's space the one that matters least fails, and makes room for the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
-from cluster_agent.coordinator import disks, footprint, narrow, pressure, quotas
+from cluster_agent.coordinator import disks, footprint, narrow, pressure, quotas, resting, routing
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.ending import fail
 from cluster_agent.coordinator.fragment import EACH, OUTPUT, SPLIT, Edge, Step
@@ -24,6 +25,7 @@ from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENED, RETRYING, Task
 from cluster_agent.orders.messages import Failure
 
+_NOBODY: Final[Collection[str]] = ()
 _NAMED: Final = 4  # runs, of those that hold the space
 
 
@@ -32,8 +34,18 @@ def watch(book: Book) -> None:
     for live in (*book.hungry.values(), *book.asked.values()):
         if live.going and (never := narrow.never_fits(book, live)) is not None:
             fail(book, live, never[0], step=never[1])
+        routing.spill_bounded(book, live)
         if live.short or live.unanswered:
             look_after(book, live)
+    for live in list(book.resting.values()):
+        if not live.going or not _rests(book, live):
+            resting.say(book, live, rests=False)
+
+
+def begin(book: Book, live: LiveRun) -> None:
+    """A fragment was taken. Where there is a quota its other clusters are told when nothing moves of it."""
+    if resting.concerns(book, live):
+        look_after(book, live)
 
 
 def look_after(book: Book, live: LiveRun) -> None:
@@ -50,10 +62,13 @@ def on_due(book: Book, run: RunKey) -> None:
         return
     before = live.stuck_at
     live.stuck_at = None
-    if not _waits(live):
+    concerned = resting.concerns(book, live)
+    if not _waits(live) and not concerned:
         return
     look_after(book, live)
-    if before == _done(live) and _is_stuck(book, live) and _goes_first(book, live):
+    if concerned:
+        resting.say(book, live, rests=before == _done(live) and _rests(book, live))
+    if before == _done(live) and _waits(live) and _is_stuck(book, live) and _goes_first(book, live):
         if (held := narrow.holding(book, live)) is not None:
             quota, waits = held
             fail(book, live, narrow.failure(book, live, quota, waits), step=waits.name if waits is not None else "")
@@ -64,7 +79,7 @@ def on_due(book: Book, run: RunKey) -> None:
 
 def resume(book: Book, live: LiveRun) -> None:
     """After a restart: the time begins anew."""
-    if live.going and _waits(live):
+    if live.going and (_waits(live) or resting.concerns(book, live)):
         look_after(book, live)
 
 
@@ -75,7 +90,7 @@ def _done(live: LiveRun) -> tuple[int, ...]:
         sum(state.done for state in run.steps),
         sum(each.count for state in run.steps for each in state.produced.values()),
         sum(traffic.units for traffic in run.traffic.values()),
-        len(run.incoming),
+        sum(len(incoming.held) < len(incoming.edges) for incoming in run.incoming.values()),  # others come and go
         live.owed,
     )
 
@@ -90,26 +105,55 @@ def _is_stuck(book: Book, live: LiveRun) -> bool:
     if (held := narrow.holding(book, live)) is not None:
         away = any(not node.connected and not node.written_off for node in book.nodes.values())
         others = any(other.dispatching and _moves(book, other) for other in narrow.rivals(book, live, held[0]))
-        return not (away or others or _others_may_help(book, live) or _moves(book, live))
+        rest = resting.others(book, live)
+        return not (away or others or _others_may_help(book, live, rest) or _moves(book, live, rest))
     return not (_others_may_help(book, live) or _moves(book, live) or any(_room_comes(book, live)))
 
 
-def _others_may_help(book: Book, live: LiveRun) -> bool:
-    """Whether another cluster may take over what waits here, or send what frees more than it brings."""
+def _rests(book: Book, live: LiveRun) -> bool:
+    """Nothing of the run is under way here, but for what other clusters may do with units of ours."""
+    away = any(not node.connected and not node.written_off for node in book.nodes.values())
+    return not away and not _moves(book, live, live.graph.epochs)
+
+
+def _others_may_help(book: Book, live: LiveRun, rest: Collection[str] = _NOBODY) -> bool:
+    """Whether another cluster may take over what waits here, or send what frees more than it brings. On those that
+    `rest` nothing moves."""
     states = live.run.steps
-    away = [step for step in live.graph.steps if not states[step.index].closed and not _only_here(live, step)]
+    away = [step for step in live.graph.steps if not states[step.index].closed and not _only_here(live, step, rest)]
     stuck = list(_blocked(book, live))
-    if not all(_only_here(live, step) for step in stuck):
+    if any(not _only_here(live, step, rest) and _goes_elsewhere(book, live, step) for step in stuck):
         return True
     kept_open = _kept_open(stuck)
     return any(
         step.here and not states[step.index].closed and not _waits_in_vain(step, kept_open) and _takes_several(step)
         for step in _behind(away).values()
+        if _may_get_more(live, step)
     )
 
 
-def _only_here(live: LiveRun, step: Step) -> bool:
-    return all(cluster == live.graph.cluster for cluster in step.executors)
+def _may_get_more(live: LiveRun, step: Step) -> bool:
+    """Whether units may come before the step of which nothing is here, nor offered."""
+    for edge in step.inputs:
+        here = len(live.run.edges[edge.index].held) + sum(index == edge.index for index, _ in live.unanswered)
+        for producer in edge.producers:
+            state = live.run.steps[producer.index]
+            here -= sum(each.count for each in state.produced.values())
+            if not state.closed:
+                return True
+        if here < 0:
+            return True
+    return False
+
+
+def _goes_elsewhere(book: Book, live: LiveRun, step: Step) -> bool:
+    """Whether another cluster may do what waits here before the step. What it offers it may do itself."""
+    offered = any(live.graph.edges[edge].consumer is step for edge, _ in live.unanswered)
+    return offered or routing.any_may_go(book, live, step)
+
+
+def _only_here(live: LiveRun, step: Step, rest: Collection[str] = _NOBODY) -> bool:
+    return all(cluster == live.graph.cluster or cluster in rest for cluster in step.executors)
 
 
 def _blocked(book: Book, live: LiveRun) -> Iterator[Step]:
@@ -154,10 +198,10 @@ def _waits_in_vain(step: Step, kept_open: set[int]) -> bool:
     return any(each.index in kept_open for each in step.awaits)
 
 
-def _moves(book: Book, live: LiveRun) -> bool:
-    """Something of the run is under way, or waits for something else than disk."""
+def _moves(book: Book, live: LiveRun, rest: Collection[str] = _NOBODY) -> bool:
+    """Something of the run is under way, or waits for something else than disk. On those that `rest` nothing is."""
     run = live.run
-    if not live.dispatching or live.parked or live.sought or _is_owed(book, live):
+    if not live.dispatching or live.parked or live.sought or _is_owed(book, live, rest):
         return True
     if any(part.state != OPENED for part in run.parts) or any(fetch.said for fetch in live.fetches.values()):
         return True
@@ -172,12 +216,13 @@ def _moves(book: Book, live: LiveRun) -> bool:
     return any(_goes_on(book, live, task) for task in run.tasks.values())
 
 
-def _is_owed(book: Book, live: LiveRun) -> bool:
+def _is_owed(book: Book, live: LiveRun, rest: Collection[str]) -> bool:
     """Whether another cluster may be done with units of ours, which then go."""
     if not live.owed:
         return False
     kept_open = _kept_open([step for step in _blocked(book, live) if _only_here(live, step)])
-    return not all(_waits_in_vain(live.graph.edges[edge].consumer, kept_open) for edge, _, _ in live.ways_out())
+    elsewhere = (edge for edge, _, out in live.ways_out() if out.cluster not in rest)
+    return not all(_waits_in_vain(live.graph.edges[edge].consumer, kept_open) for edge in elsewhere)
 
 
 def _goes_on(book: Book, live: LiveRun, task: Task) -> bool:

@@ -17,7 +17,7 @@ from cluster_agent.coordinator.disks import all_full
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.loads import Here, Telling, figures, here, link_from, slots
-from cluster_agent.coordinator.messages import TellLoad
+from cluster_agent.coordinator.messages import RunKey, TellLoad
 from cluster_agent.coordinator.tainting import begins
 
 _EVERY: Final = 0.2  # seconds, on the mean
@@ -54,6 +54,17 @@ def look_after(book: Book) -> None:
         book.wake(due, "load")
 
 
+def tell(book: Book, cluster: str) -> None:
+    """Our load is news to a cluster, whether it listens or not."""
+    message = _load(book, cluster, here(book), _listened(book, cluster))
+    book.actions.append(TellLoad(cluster, message.SerializeToString()))
+
+
+def resting_name(run: RunKey) -> str:
+    """A run as it is named to peers."""
+    return f"{run.namespace}/{run.run}"
+
+
 def on_due(book: Book) -> None:
     """It may be time to tell somebody; the end of the batch sees to it."""
     book.loads.wake_at = None
@@ -69,7 +80,7 @@ def _listened(book: Book, cluster: str) -> dict[str, tuple[LiveRun, Step]]:
     """The steps of which the cluster may send us units, by definition."""
     return {
         step.definition: (live, step)
-        for live in book.lives.listeners[cluster].values()
+        for live in book.lives.listeners.get(cluster, {}).values()
         for step in live.graph.concerned
         if step.free and step.here
     }
@@ -90,6 +101,7 @@ def _load(book: Book, cluster: str, ours: Here, steps: dict[str, tuple[LiveRun, 
             measured=_step(book, definition),
         )
     load.link.CopyFrom(_link(book, cluster))
+    load.resting.extend(resting_name(key) for key in book.resting)
     return load
 
 
