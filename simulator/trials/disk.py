@@ -84,17 +84,20 @@ NODE_BYTES = 1_000_000  # what a node's disk takes: more than any trial has
 class Journal:
     """A node's disk: units and results that are told to it, in the order in which they came.
 
-    Serves as the store that `Finishing` writes to: `journal` is itself. `durability` is process or power. It takes
-    `size` bytes of units; `changed` hears when there is other room for them.
+    Serves as the store that `Finishing` writes to, and that windows look into: `journal` and `space` are itself.
+    `durability` is process or power. It takes `size` bytes of units; `changed` hears when there is other room for them,
+    `entered` when there is a unit more, `listeners` when some were freed.
     """
 
     def __init__(self, random: Random) -> None:
-        self.journal = self
+        self.journal = self.space = self
         self.durability = "process"
         self.full = False
         self.size = NODE_BYTES
         self.stored = 0
         self.changed: Callable[[], None] = lambda: None
+        self.entered: Callable[[], None] = lambda: None
+        self.listeners: list[Callable[[], None]] = []
         self.units: dict[UnitKey, tuple[bytes, int]] = {}  # digest, size
         self.on_damage: Callable[[Damage], None] = lambda _: None
         self._results: dict[ResultKey, Result] = {}
@@ -121,6 +124,11 @@ class Journal:
         """A unit is here."""
         self._do(("put", key, (digest, size)))
         self.changed()
+        self.entered()
+
+    def holds(self, key: UnitKey) -> bool:
+        """Whether a unit is here."""
+        return key in self.units
 
     def free(self, keys: Iterable[UnitKey]) -> None:
         """These are not needed any more."""
@@ -128,6 +136,8 @@ class Journal:
             if key in self.units:
                 self._do(("free", key, None))
         self.changed()
+        for listener in self.listeners:
+            listener()
 
     def rot(self, share: float, random: Random) -> None:
         """The bytes of such a share of the units are others from now on, and nobody knows."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from simulator.trials.bulk import UNIT_BYTES
 from simulator.trials.faults import Fault, drawn
-from simulator.trials.scenario import Scenario, Submission, dumped
+from simulator.trials.scenario import BY_QUOTA, Scenario, Submission, dumped
 from simulator.trials.world import places_of
 
 _NAMES = ("edge1", "edge2", "edge3", "cloud")
@@ -23,6 +23,7 @@ _STOPPING = 0.15  # and how often a cluster stops its part
 _ROT = 0.3  # how often bytes on a disk are others than they were
 _REVOKED = 0.08  # how often a cluster is cut off for good
 _SMALL_DISKS = 0.25  # how often disks are too small for a while
+_QUOTAS = 0.2  # how often a run has a quota, and how often its namespace has one
 
 
 def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
@@ -38,6 +39,7 @@ def scenario_of(seed: int, *, faults: bool = True) -> Scenario:
     workflow = _workflow(random, list(clusters), reserve, disconnect)
     _merge(Random(f"merges of {seed}"), workflow)
     documents.append(workflow)
+    documents += _quotas(Random(f"quotas of {seed}"), workflow)
     documents[0] = _topology(random, clusters, copies=0.7 if replaces else 0.3)
     submissions = []
     for number in range(random.choice((1, 1, 2, 3))):
@@ -83,6 +85,8 @@ def _ends(scenario: Scenario) -> dict[str, tuple[str, ...]]:
     expected = {}
     for submission in scenario.submissions:
         ends = ["succeeded"]
+        if scenario.is_bounded:
+            ends.append(BY_QUOTA)
         if bad_disk or stops:
             ends.append("failed")
         if scenario.revoked or any(action == "cancel" for action, _ in submission.then):
@@ -250,6 +254,22 @@ def _merge(random: Random, workflow: dict[str, Any]) -> None:
             spec["outputs"][name] = {"from": source, "merge": "concat"}
     if gathers:
         last["gather"] = random.choice(("all", "all", "tree", "each-cluster"))
+
+
+def _quotas(random: Random, workflow: dict[str, Any]) -> list[dict[str, object]]:
+    """Some runs, and some namespaces, may store but so much on each cluster: too little, just enough, or plenty."""
+    documents: list[dict[str, object]] = []
+    if random.random() < _QUOTAS:
+        workflow["spec"]["policy"]["quota"] = _few(random) * UNIT_BYTES
+    if random.random() < _QUOTAS:
+        spec = {"storage": _few(random) * UNIT_BYTES}
+        documents.append({"kind": "Quota", "metadata": {"name": "few"}, "spec": spec})
+    return documents
+
+
+def _few(random: Random) -> int:
+    low, high = random.choice(((1, 4), (5, 12), (13, 40)))
+    return random.randint(low, high)
 
 
 def _use(random: Random, name: str, rows: object, clusters: list[str]) -> dict[str, object]:

@@ -24,7 +24,8 @@ from simulator.trials.disk import Journal
 from simulator.trials.hub import CREDENTIALS
 from simulator.trials.loop import Process
 from simulator.trials.network import End, Network
-from simulator.trials.tasks import Pace, PlayedTasks
+from simulator.trials.pace import Pace
+from simulator.trials.tasks import PlayedTasks
 from wire.identity.revocations import as_mapping
 
 if TYPE_CHECKING:

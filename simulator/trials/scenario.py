@@ -18,10 +18,11 @@ from simulator.trials.faults import KINDS, Fault
 from topology.model import Topology
 from topology.questions import Questions
 from workflow.load import load
-from workflow.model import Workflow
+from workflow.model import Quota, Workflow
 
 ACTIONS = ("cancel", "suspend", "resume")
-ENDS = ("succeeded", "failed", "cancelled", "refused")
+BY_QUOTA = "failed-by-quota"
+ENDS = ("succeeded", "failed", BY_QUOTA, "cancelled", "refused")
 MOST_HUBS = 3
 DURABILITIES = ("process", "power")
 # As a file names a fault's fields: to YAML, `on` is a truth.
@@ -81,6 +82,11 @@ class Scenario:
         return _gathers_apart(self.objects)
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether there is a quota, of runs or of their namespace."""
+        return _is_bounded(self.objects)
+
+    @property
     def loses_disks(self) -> bool:
         """Whether what is stored may be gone at the end."""
         return any(fault.kind in ("disk-lost", "rot") for fault in self.faults)
@@ -109,6 +115,21 @@ def _gathers_apart(objects: str) -> bool:
     workflows = [each.model for each in load(objects, "scenario").documents if isinstance(each.model, Workflow)]
     bindings = (binding for each in workflows for use in each.spec.steps for binding in use.inputs.values())
     return any(binding.gather in ("tree", "each-cluster") for binding in bindings)
+
+
+@lru_cache(maxsize=256)
+def _is_bounded(objects: str) -> bool:
+    models = [each.model for each in load(objects, "scenario").documents]
+    return any(isinstance(each, Quota) or (isinstance(each, Workflow) and each.spec.policy.quota) for each in models)
+
+
+def without_quotas(objects: str) -> str:
+    """The same documents where nothing bounds what is stored."""
+    documents = [each for each in yaml.safe_load_all(objects) if each["kind"] != "Quota"]
+    for each in documents:
+        if each["kind"] == "Workflow":
+            each["spec"].get("policy", {}).pop("quota", None)
+    return dumped(documents)
 
 
 def _clusters(objects: str) -> dict[str, dict[str, float]]:

@@ -104,6 +104,12 @@ def _cut_documents(documents: list[dict[str, Any]]) -> Iterator[tuple[list[str],
     """Each cut, with the clusters and nodes that it removes."""
     for at, document in enumerate(documents):
         spec = document["spec"]
+        if document["kind"] == "Quota":
+            yield [], [*documents[:at], *documents[at + 1 :]]
+        if document["kind"] == "Workflow" and "quota" in spec["policy"]:
+            cut = copy.deepcopy(documents)
+            del cut[at]["spec"]["policy"]["quota"]
+            yield [], cut
         if document["kind"] == "Topology":
             for number, cluster in enumerate(spec["clusters"]):
                 if len(spec["clusters"]) > 1:

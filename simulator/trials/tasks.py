@@ -3,6 +3,7 @@
     commands ─▶ Tasks ─▶ NodeCore ─ Execute ─▶ a timer, as long as a task takes ─▶ Finishing ─▶ Journal, Outbox
 
 A worker takes as long as it is told and makes units whose content follows from their id. It may die over a task.
+Splits keep to the windows that production has of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node import messages
 from cluster_agent.node.bundles import Bundles
@@ -24,26 +26,16 @@ from cluster_agent.node.logs import Logs
 from cluster_agent.node.messages import Given, TaskKey
 from cluster_agent.node.outbox import Outbox
 from cluster_agent.node.tasks import Tasks
+from cluster_agent.node.windows import Window
 from cluster_agent.node.works import Assignment, Done
-from cluster_agent.orders.messages import Failure, Output, Result, UnitInfo
+from cluster_agent.orders.messages import Failure, Output, Result
 from cluster_agent.runtimes.base import Runtime, WorkerSpec
 from simulator.trials.bulk import UNIT_BYTES
 from simulator.trials.disk import Journal
 from simulator.trials.loop import Process
-from wire.digests import bytes_digest, unit_id
+from simulator.trials.pace import Pace, made
 
 _LOOK_SECONDS = 0.2  # a split that waits looks whether there is room
-
-
-@dataclass
-class Pace:
-    """How a node works, whichever daemon it has: seconds of a task by step, and how often a worker dies over one."""
-
-    seconds: Callable[[str, bytes], float]
-    slow: float = 1.0
-    dies: Callable[[bytes, int], bool] = lambda _task, _attempt: False
-    start_seconds: float = 0.05
-    made_of: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)  # unit -> those of sources and splits in it
 
 
 @dataclass(eq=False)
@@ -62,6 +54,21 @@ class _Worker:
         self.alive = False
         if self.timer is not None:
             self.timer.cancel()
+
+
+@dataclass(eq=False)
+class _Split:
+    """A built-in task: what it waits for, how many of its units are in the store, and its window, if it is a split."""
+
+    waiting: asyncio.TimerHandle | asyncio.Task[None]
+    window: Window | None
+    shut: contextlib.ExitStack
+    made: int = 0
+
+    def end(self) -> None:
+        """It is over, or given up."""
+        self.waiting.cancel()
+        self.shut.close()
 
 
 class _PlayedRuntime:
@@ -89,8 +96,7 @@ class PlayedTasks(Tasks):
         self._process = process
         self._journal = journal
         self._pace = pace
-        self._splits: dict[TaskKey, asyncio.TimerHandle] = {}
-        self._cut: dict[TaskKey, int] = {}  # of splits that wait in the middle: their units so far
+        self._splits: dict[TaskKey, _Split] = {}
         super().__init__(
             core,
             cast(Runtime, _PlayedRuntime(pace)),
@@ -105,6 +111,15 @@ class PlayedTasks(Tasks):
 
     def _killed(self) -> None:
         self._closing = True
+        for split in self._splits.values():
+            split.end()
+
+    def begin(self) -> None:
+        """See Tasks. What splits in the middle have made is told again."""
+        super().begin()
+        for key, split in self._splits.items():
+            if split.made and self._is_wanted(key):
+                self._outbox.produced(key, made(self._assignments[key], self._pace)[: split.made])
 
     def _do(self, action: messages.Action) -> None:
         if isinstance(action, messages.Abort):
@@ -115,7 +130,7 @@ class PlayedTasks(Tasks):
     def _execute(self, action: messages.Execute) -> None:
         if action.worker is None:
             (given,) = action.tasks
-            self._splits[given.key] = self._later(self._seconds(given.key), self._split, given.key)
+            self._begin_split(given.key)
             return
         worker = self._played(action.worker)
         worker.small = action.small
@@ -144,14 +159,14 @@ class PlayedTasks(Tasks):
         if (unread := self._without_input(task)) is not None:
             self._told(number, task, unread)
             return
-        made = self._made(task)
-        if not self._enter(task, made):
+        outputs = made(task, self._pace)
+        if not self._enter(task, outputs):
             self._told(number, task, _no_room(given.key))
             return
         result = Result(
             given.key.task,
             given.key.attempt,
-            made,
+            outputs,
             seconds=self._seconds(given.key),
             queued=given.queued_seconds,
             starting=given.start_seconds,
@@ -168,9 +183,8 @@ class PlayedTasks(Tasks):
 
     def _abort(self, key: TaskKey) -> None:
         """What is being done is killed with its worker, what waits behind it is returned."""
-        if (timer := self._splits.pop(key, None)) is not None:
-            timer.cancel()
-            self._cut.pop(key, None)
+        if (split := self._splits.pop(key, None)) is not None:
+            split.end()
             self._handle(messages.TasksEnded(None, (key,)))
             return
         for number in self._workers:
@@ -188,30 +202,63 @@ class PlayedTasks(Tasks):
             self._handle(messages.TasksEnded(number, (key,), usable=False))
             return
 
-    def _split(self, key: TaskKey) -> None:
-        """A built-in task: some of its units are told while it runs. It waits in the middle while its disk is short."""
-        del self._splits[key]
+    def _begin_split(self, key: TaskKey) -> None:
         task = self._assignments[key]
+        shut = contextlib.ExitStack()
+        window = None
+        if task.work.execution.HasField("split"):
+            opened = self.windows.opened(key, task.order.most, cast(DiskStore, self._journal))
+            window = shut.enter_context(opened)
+        self._splits[key] = _Split(self._later(self._seconds(key), self._split, key), window, shut)
+
+    def _split(self, key: TaskKey) -> None:
+        """A built-in task: some of its units are told while it runs. It waits in the middle while its disk is short, or
+        its window is full."""
+        split, task = self._splits[key], self._assignments[key]
         if (failed := self._without_input(task)) is not None:
-            self._told(None, task, failed)
+            self._end_split(task, failed)
             return
-        units = self._made(task)
-        first = at = self._cut.pop(key, 0)
-        while at < len(units) and self._journal.free_bytes >= task.order.leave:
-            if not self._enter(task, units[at : at + 1]):
-                self._told(None, task, _no_room(key))
+        units = made(task, self._pace)
+        first = split.made
+        while split.made < len(units) and self._has_place(task, split):
+            output = units[split.made]
+            if not self._enter(task, (output,)):
+                self._end_split(task, _no_room(key))
                 return
-            at += 1
-        waits = at < len(units)
-        if new := units[first : at if waits else max(first, len(units) // 2)]:
-            with contextlib.suppress(OSError):
+            if split.window is not None:
+                split.window.entered(UnitKey(key.namespace, key.run, output.unit.id), UNIT_BYTES)
+            split.made += 1
+        waits = split.made < len(units)
+        if new := units[first : split.made if waits else max(first, len(units) // 2)]:
+            try:
                 self._journal.flush()
+            except OSError:
+                if waits:  # nobody will read what was not told, and make room by that
+                    self._end_split(task, _no_room(key))
+                    return
+            else:
                 self._outbox.produced(key, new)
-        if waits:
-            self._cut[key] = at
-            self._splits[key] = self._later(_LOOK_SECONDS, self._split, key)
-            return
-        self._told(None, task, Result(key.task, key.attempt, units, bytes_in=task.bytes_in))
+        if not waits:
+            self._end_split(task, Result(key.task, key.attempt, units, bytes_in=task.bytes_in))
+        elif split.window is not None and not split.window.takes(UNIT_BYTES):
+            split.waiting = asyncio.get_running_loop().create_task(self._goes_on(key, split.window))
+        else:
+            split.waiting = self._later(_LOOK_SECONDS, self._split, key)
+
+    def _has_place(self, task: Assignment, split: _Split) -> bool:
+        """Whether another part may enter the store."""
+        if self._journal.free_bytes < task.order.leave:
+            return False
+        return split.window is None or split.window.takes(UNIT_BYTES)
+
+    async def _goes_on(self, key: TaskKey, window: Window) -> None:
+        await window.wait_for(UNIT_BYTES)
+        if self._process.alive:
+            self._split(key)
+
+    def _end_split(self, task: Assignment, result: Result) -> None:
+        self._splits.pop(task.key).shut.close()
+        self._told(None, task, result)
 
     def _told(
         self, number: int | None, task: Assignment, result: Result, *, usable: bool = True, small: bool = False
@@ -228,26 +275,9 @@ class PlayedTasks(Tasks):
             return None
         return Result(task.key.task, task.key.attempt, failure=Failure("data", "an input has not its bytes"))
 
-    def _made(self, task: Assignment) -> tuple[Output, ...]:
-        execution = task.work.execution
-        cuts = execution.HasField("split")
-        count = (task.order.parts or execution.split.split.count or 1) if cuts else 1
-        inputs = [unit.id for units in task.order.inputs for unit in units]
-        within = sorted(each for unit in inputs for each in self._pace.made_of.get(unit, (unit,)))
-        made = []
-        for port in task.work.outputs:
-            for index in range(count):
-                identifier = unit_id(task.key.task, port.name, index)
-                if not cuts:
-                    self._pace.made_of[identifier] = tuple(within)
-                digest = bytes_digest(identifier)
-                unit = UnitInfo(identifier, digest, UNIT_BYTES, task=task.key.task, name="unit")
-                made.append(Output(port.name, index, unit))
-        return tuple(made)
-
-    def _enter(self, task: Assignment, made: Sequence[Output]) -> bool:
+    def _enter(self, task: Assignment, outputs: Sequence[Output]) -> bool:
         """Put units into the store, if they fit."""
-        units = [((task.key.namespace, task.key.run, output.unit.id), output.unit) for output in made]
+        units = [((task.key.namespace, task.key.run, output.unit.id), output.unit) for output in outputs]
         if not self._journal.has_room((key, unit.size) for key, unit in units):
             return False
         for key, unit in units:

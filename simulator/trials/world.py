@@ -19,11 +19,12 @@ from random import Random
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
-from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.book import Book, Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.log import LogError
 from control_plane.runs import forms
 from simulator.trials.agent import SimulatedAgent, agent_name
+from simulator.trials.bounds import Bounds
 from simulator.trials.bulk import Bulk
 from simulator.trials.disk import Journal, LogDisk
 from simulator.trials.etcd import Etcd
@@ -33,12 +34,12 @@ from simulator.trials.ledger import Ledger, WatchedCoordinator
 from simulator.trials.loop import Process, VirtualLoop
 from simulator.trials.network import Network
 from simulator.trials.node import Daemon, node_name
+from simulator.trials.pace import Pace
 from simulator.trials.promises import Promises
 from simulator.trials.relays import SimulatedRelay, relay_name
 from simulator.trials.scenario import Scenario
 from simulator.trials.store import EtcdClient, Reach
 from simulator.trials.striking import Striking
-from simulator.trials.tasks import Pace
 from simulator.trials.users import NAMESPACE, Users
 
 _RESTART_SECONDS = 0.5  # until a supervisor starts again what ended by itself
@@ -74,6 +75,8 @@ class World:
         self._state = Path(_blobs().name)
         self.network.watch = Promises(ledger, self.etcd, lambda cluster: self.agents[cluster].log).sent
         self._make()
+        if scenario.is_bounded:
+            self._bound()
 
     @property
     def places(self) -> Places:
@@ -104,6 +107,23 @@ class World:
         people = self.processes["users"] = Process(self.loop, "users")
         self.users = Users(self, people)
         Striking(self).begin()
+
+    def _bound(self) -> None:
+        """Quotas are looked after whenever something is stored."""
+        journals = {
+            cluster: [(node, self.journals[node_name(cluster, node)]) for node in nodes]
+            for cluster, nodes in self.scenario.clusters.items()
+        }
+        bounds = Bounds(journals, self._book, self.ledger.violated)
+        for cluster, theirs in journals.items():
+            for _, journal in theirs:
+                journal.entered = lambda cluster=cluster: bounds.look(cluster)  # type: ignore[misc]
+
+    def _book(self, cluster: str) -> Book | None:
+        """What a cluster's agent knows, if it is alive."""
+        agent = self.agents.get(cluster)
+        alive = agent is not None and self.processes[agent_name(cluster)].alive and cluster not in self.ledger.out
+        return agent.core._book if agent is not None and alive else None
 
     def close(self) -> None:
         """Kill all that lives; the loop must then see it end."""

@@ -19,12 +19,17 @@ from cluster_agent.coordinator import (
     assigning,
     closing,
     committing,
+    footprint,
     live,
+    nodes,
     offering,
     peers,
+    quotas,
     receiving,
     records,
+    resting,
     retrying,
+    routing,
 )
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.last_words import LastWords
@@ -43,6 +48,7 @@ from control_plane.runs.driver import Runs
 from control_plane.runs.writing import RunWriter
 from control_plane.store import transaction
 from control_plane.store.etcd.errors import Uncertain
+from simulator import audit
 from wire.identity import Identity, Role
 from wire.session.core import Session
 
@@ -334,6 +340,51 @@ def room_is_waited_for_in_vain(stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(Step, "awaits", ()))
 
 
+def splits_are_in_the_way(stack: ExitStack) -> None:
+    """A split that waits for its parts to be read keeps its place on the node from who reads them."""
+    stack.enter_context(mock.patch.object(live, "SPLIT", "none"))
+    stack.enter_context(mock.patch.object(audit, "SPLIT", "none"))
+
+
+def room_of_a_window_is_given_twice(stack: ExitStack) -> None:
+    """What reads a part is taken to give its room back, though the split fills it again."""
+    gives_back = footprint.gives_back
+    stack.enter_context(mock.patch.object(footprint, "gives_back", lambda of, task, *_: gives_back(of, task)))
+
+
+def parts_that_nobody_frees(stack: ExitStack) -> None:
+    """What a running task has made stays on a node that was away when it was to be freed."""
+    reconcile = nodes._reconcile_units
+
+    def trusting(book: Any, of: Any, node: Any, here: set[bytes]) -> None:
+        units = (of.run.units[each] for each in here & of.run.units.keys())
+        kept = {unit.id for unit in units if not unit.uses and nodes._being_made(of, node, unit.task)}
+        reconcile(book, of, node, here - kept)
+
+    _everywhere(stack, reconcile, trusting)
+
+
+def full_disk_is_taken_for_a_large_result(stack: ExitStack) -> None:
+    """A task that has met a full disk is taken to write as much as was free there, also for a quota."""
+
+    def gloomy(of: live.LiveRun, task: Any) -> footprint.Likely:
+        writes = footprint.writes(of, task)
+        return footprint.Likely(0 if footprint.is_guess(of, task) else writes, writes, writes)
+
+    _everywhere(stack, footprint.likely, gloomy)
+
+
+def what_waits_for_a_quota_stays(stack: ExitStack) -> None:
+    """A cluster keeps what it has no room for, though another one has."""
+    _everywhere(stack, routing.spill_bounded, lambda *_: None)
+    _everywhere(stack, quotas.hold_back, lambda *_: False)
+
+
+def nobody_says_that_nothing_moves(stack: ExitStack) -> None:
+    """Each of two clusters that are at their quota waits for the other."""
+    _everywhere(stack, resting.say, lambda *_, rests: None)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -366,6 +417,12 @@ PLANTED: Mapping[str, Plant] = {
         damage_that_is_not_told,
         room_that_is_not_told_again,
         room_is_waited_for_in_vain,
+        splits_are_in_the_way,
+        room_of_a_window_is_given_twice,
+        parts_that_nobody_frees,
+        full_disk_is_taken_for_a_large_result,
+        what_waits_for_a_quota_stays,
+        nobody_says_that_nothing_moves,
     )
 }
 

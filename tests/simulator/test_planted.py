@@ -9,13 +9,18 @@ from tests.simulator.planted import PLANTED, planted
 
 WITHIN = 300
 RARE = {
+    "full_disk_is_taken_for_a_large_result",
     "hub_is_believed_of_who_is_revoked",
     "last_words_that_are_lost",
     "mends_what_is_new",
+    "nobody_says_that_nothing_moves",
     "outputs_of_a_replaced_line_count",
     "part_of_a_write_is_taken_for_all",
+    "parts_that_nobody_frees",
     "retries_end_with_a_restart",
     "room_is_waited_for_in_vain",
+    "room_of_a_window_is_given_twice",
+    "what_waits_for_a_quota_stays",
     "who_comes_late_hears_of_no_line",
 }
 """What needs more of a coincidence than so many seeds have: the scenarios that are named after these find them."""

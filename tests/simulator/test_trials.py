@@ -35,6 +35,8 @@ def test_whatever_can_go_wrong_is_drawn() -> None:
     assert {fault.kind for scenario in drawn for fault in scenario.faults} == set(KINDS)
     assert any(scenario.hubs > 1 for scenario in drawn)
     assert any(scenario.relays for scenario in drawn)
+    assert any("kind: Quota" in scenario.objects for scenario in drawn)
+    assert any("quota: " in scenario.objects for scenario in drawn)
     assert any("replace: true" in scenario.objects for scenario in drawn)
     assert all(any(f"keep: {line}" in scenario.objects for scenario in drawn) for line in ("original", "furthest"))
 
