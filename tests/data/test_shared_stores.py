@@ -218,6 +218,22 @@ async def test_a_bucket_that_can_not_be_used_says_why(tmp_path: Path, s3_server:
     assert not isinstance(caught.value, MissingError)
 
 
+@pytest.mark.parametrize("content", ["rubbish", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_certificates_of_authorities_that_are_none_are_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "ca.pem").write_text(content)
+    with pytest.raises(WrongStorageError, match=r"(?s)^storage\.objects: .*those in .*/ca\.pem: expected PEM"):
+        ObjectStore(ObjectsConfig("b", "https://host", authority=tmp_path / "ca.pem"))
+
+
+def test_a_machine_without_any_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an image of a container is that has nothing but Python."""
+    (tmp_path / "none.pem").touch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    with pytest.raises(WrongStorageError, match="install the package ca-certificates"):
+        ObjectStore(ObjectsConfig("b", "http://host", plain=True))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

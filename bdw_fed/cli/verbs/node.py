@@ -120,6 +120,7 @@ def command(
     from bdw_fed.cli.service import say_ready
     from bdw_fed.cli.verbs.token_create import seconds_from
     from cluster_agent.data.shared.declared import shared_config
+    from cluster_agent.data.shared.errors import WrongStorageError
     from cluster_agent.node.daemon import NodeConfig, serve
     from wire.identity import Identity, Role
     from wire.logging import configure
@@ -167,7 +168,10 @@ def command(
         secrets=secrets.absolute() if secrets else None,
         kubernetes=kubernetes,
     )
-    run_service(serve, config, say_ready, listen_health)
+    try:
+        run_service(serve, config, say_ready, listen_health)
+    except WrongStorageError as error:
+        raise RefusedError(str(error)) from error
 
 
 def storage_of(file: Path | None, cluster: str) -> Storage:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from cluster_agent.data.shared.base import SharedStore
 from cluster_agent.data.shared.config import ObjectsConfig, secret
-from cluster_agent.data.shared.errors import MissingError, SharedStoreError
+from cluster_agent.data.shared.errors import MissingError, SharedStoreError, WrongStorageError
 from wire.digests import ContentHasher
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _STALL_SECONDS: Final = 15.0
 
 
 class ObjectStore(SharedStore):
-    """See the module."""
+    """See the module. WrongStorageError where no connection could ever be made as `config` says."""
 
     most = 4 << 40
 
@@ -123,6 +123,7 @@ class ObjectStore(SharedStore):
 
 
 def _connect(config: ObjectsConfig) -> S3Store:
+    from obstore.exceptions import BaseError
     from obstore.store import S3Store
 
     settings: S3Config = {"region": config.region, "virtual_hosted_style_request": not config.endpoint}
@@ -148,20 +149,34 @@ def _connect(config: ObjectsConfig) -> S3Store:
                 "expires_at": datetime.now(UTC) + timedelta(seconds=_CREDENTIALS_SECONDS),
             }
 
-    return S3Store(
-        config.bucket,
-        prefix=config.prefix.strip("/"),
-        config=settings,
-        client_options=options,
-        retry_config={
-            "max_retries": _ATTEMPTS,
-            "retry_timeout": timedelta(seconds=_GIVE_UP_SECONDS),
-            "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5), "base": 2},
-        },
-        credential_provider=provider,
-    )
+    try:
+        return S3Store(
+            config.bucket,
+            prefix=config.prefix.strip("/"),
+            config=settings,
+            client_options=options,
+            retry_config={
+                "max_retries": _ATTEMPTS,
+                "retry_timeout": timedelta(seconds=_GIVE_UP_SECONDS),
+                "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5), "base": 2},
+            },
+            credential_provider=provider,
+        )
+    except (BaseError, ValueError) as error:
+        # Also of http://, since the library makes ready for TLS in any case.
+        trusted = f"those in {config.authority}" if config.authority is not None else "those of this machine"
+        raise WrongStorageError(
+            f"storage.objects: {config.place} can't be used with the authorities' certificates that are there, "
+            f"{trusted}: expected PEM certificates; install the package ca-certificates, or put them into the file "
+            f"ca.pem of the directory that storage.objects.credentials names ({_in_one_line(error)})"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:
     """The library's texts go on with all that it knows of the request."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:500]
+
+
+def _in_one_line(error: BaseException) -> str:
+    """The library tells the cause last, over many lines."""
+    return " ".join(str(error).split())[:500]
