@@ -12,6 +12,7 @@ import shutil
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -53,21 +54,30 @@ class Downloaded:
 def places(
     located: Sequence[pb.OutputsResponse.Located], to: Path
 ) -> Iterator[tuple[pb.OutputsResponse.Located, Path]]:
-    """Where each output is saved: by its file name; one that has several units gets a number for each."""
-    counts: dict[str, int] = {}
+    """Where each output of a run is saved: by its file name; one that has several units gets a number for each.
+
+    Outputs that would be saved under one name, as ports of one step used twice give it, get their own names before it.
+    """
+    counts = Counter(item.output.name for item in located)
+    named: dict[str, set[str]] = {}
     for item in located:
-        counts[item.output.name] = counts.get(item.output.name, 0) + 1
+        named.setdefault(_file_of(item), set()).add(item.output.name)
     seen: dict[str, int] = {}
     for item in located:
-        output = item.output
-        file = PurePosixPath(output.file or output.unit.name or output.name).name
-        if file in ("", ".", ".."):
-            file = output.name
-        if counts[output.name] > 1:
-            index = seen[output.name] = seen.get(output.name, -1) + 1
+        name, file = item.output.name, _file_of(item)
+        if len(named[file]) > 1:
+            file = f"{name}-{file}"
+        if counts[name] > 1:
+            index = seen[name] = seen.get(name, -1) + 1
             stem, dot, suffix = file.partition(".")
             file = f"{stem}-{index:05d}{dot}{suffix}"
         yield item, to / file
+
+
+def _file_of(item: pb.OutputsResponse.Located) -> str:
+    output = item.output
+    file = PurePosixPath(output.file or output.unit.name or output.name).name
+    return output.name if file in ("", ".", "..") else file
 
 
 def refuse_expired(run: str, located: Sequence[pb.OutputsResponse.Located], names: Sequence[str]) -> None:

@@ -270,12 +270,11 @@ class Runs(Membership):
         while not all(item.addresses or item.output.lost for item in answer.outputs) and time.monotonic() < deadline:
             await self._transport.blocking(partial(time.sleep, _FIRST_PAUSE))  # the node that has it may be coming back
             answer = await self._outputs(run)
-        wanted = [item for item in answer.outputs if not names or item.output.name in names]
         context = self._transport.profile.tls_context()
         permit, asked = answer.permit, time.monotonic()
         saved = []
-        found = sorted(places(wanted, to), key=lambda each: bool(each[0].output.lost))  # what is there first
-        for item, path in found:
+        found = [each for each in places(answer.outputs, to) if not names or each[0].output.name in names]
+        for item, path in sorted(found, key=lambda each: bool(each[0].output.lost)):  # what is there first
             if time.monotonic() > asked + PERMIT_SECONDS:  # it would run out
                 permit, asked = (await self._outputs(run)).permit, time.monotonic()
             source = Source(item, self.namespace, run, context, permit)

@@ -178,6 +178,21 @@ def test_an_output_of_several_units_becomes_numbered_files(
     assert [item.path.name for item in saved] == ["table-00000.csv", "table-00001.csv"]
 
 
+@pytest.mark.parametrize("names", [(), ("small", "large"), ("large",)])
+def test_outputs_of_one_file_name_are_all_saved_and_under_the_same_names_however_many_are_asked_for(
+    names: tuple[str, ...], client: SyncClient, data: DataServer, hub: FakeHub, tmp_path: Path
+) -> None:
+    hub.located = [located(data, name, CONTENT) for name in ("small", "large", "large")]
+    for each in hub.located:
+        each.output.file = "piece.csv"
+    saved = client.download(RUN, tmp_path / "out", names=names)
+    expected = ["small-piece.csv", "large-piece-00000.csv", "large-piece-00001.csv"]
+    assert [item.path.name for item in saved] == [
+        name for name in expected if not names or name.partition("-")[0] in names
+    ]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {item.path.name for item in saved}
+
+
 def test_an_unknown_output_is_refused_with_the_known_ones(client: SyncClient, data: DataServer, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no output chart \(it has: table\)"):
         client.download(RUN, tmp_path, names=["chart"])
