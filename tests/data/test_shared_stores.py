@@ -178,7 +178,9 @@ async def test_a_redis_that_evicts_has_not_got_it(tmp_path: Path) -> None:
         server.stop()
 
 
-async def test_the_password_is_read_from_its_file_at_each_connection(tmp_path: Path) -> None:
+async def test_the_password_is_read_from_its_file_at_each_connection(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     server = redis_in(tmp_path, "--requirepass", "right")
     server.start()
     config = RedisConfig(server.config().url, credentials=tmp_path)
@@ -194,6 +196,7 @@ async def test_the_password_is_read_from_its_file_at_each_connection(tmp_path: P
             assert await store.read(NAME) == b"x"
     finally:
         server.stop()
+    assert not caplog.records, "the library has nothing to warn of"
 
 
 async def test_a_bucket_that_can_not_be_used_says_why(tmp_path: Path, s3_server: S3Server) -> None:

@@ -120,6 +120,9 @@ def _connect(config: RedisConfig) -> client.Redis:
             password = secret(config.credentials, "password")
             return (user, password) if user else (password,)
 
+        async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+            return self.get_credentials()  # small files; the library warns of those who leave it to do so itself
+
     host, port, database, tls = config.address
     options: dict[str, Any] = {"credential_provider": Files()} if config.credentials is not None else {}
     if tls:
