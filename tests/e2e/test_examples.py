@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import worked
@@ -23,9 +24,9 @@ CACHED = {"sweep": ("more", {f"score-{number}": number < 4 for number in range(5
 """Example -> a run of it, and which of its cached steps were not executed in it."""
 
 
-def _cached(described: str) -> dict[str, bool]:
+def _cached(described: dict[str, Any]) -> dict[str, bool]:
     found: dict[str, bool] = {}
-    for fragment in json.loads(described)["run"]["fragments"].values():
+    for fragment in described["run"]["fragments"].values():
         for progress in fragment["steps"]:
             if progress["step"].startswith("score-") and int(progress.get("done", 0)):
                 found[progress["step"]] = bool(int(progress.get("cached", 0)))
@@ -47,7 +48,7 @@ def test_an_example_prints_what_its_page_says(name: str, tmp_path: Path) -> None
         assert reader.types(last) == printed["text"]
         if name in CACHED:
             run, expected = CACHED[name]
-            assert _cached(reader.types(f"bdw-fed describe run {run} -o json")) == expected
+            assert _cached(json.loads(reader.types(f"bdw-fed describe run {run} -o json"))) == expected
             kept = json.loads(reader.types("bdw-fed cache ls -o json"))
             assert sum(int(line.get("taken", 0)) for line in kept) > 0
             assert json.loads(reader.types("bdw-fed cache clear --all -o json")) == kept
@@ -63,6 +64,15 @@ def test_an_example_makes_what_another_way_makes(federation: Federation, name: s
     run = federation.run(name)["run"]
     assert run["state"] == "RUN_STATE_SUCCEEDED", run.get("message")
     worked.CHECKS[name](place, federation.fetch(run["name"], tmp_path))
+
+
+def test_a_sweep_that_goes_on_executes_what_is_new_alone(federation: Federation) -> None:
+    federation.apply(federation.topology.parent / worked.PLACE / "sweep" / "sweep.yaml")
+    federation.call("cache", "clear", "--all")
+    for degrees, known in ([6, 7], 0), ([6, 7, 8], 2):
+        run = federation.submit("sweep", degrees=degrees)
+        federation.call("wait", run)
+        assert _cached(federation.describe(run)) == {f"score-{index}": index < known for index in range(len(degrees))}
 
 
 def test_each_worked_example_is_tried_on_each_runtime() -> None:
