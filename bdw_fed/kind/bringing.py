@@ -52,7 +52,7 @@ def plan(ground: Ground, wishes: Wishes) -> list[Step]:
     for member in members:
         steps.append(Step(f"cluster {member.name}", partial(_cluster, ground, member, wishes)))
     steps.append(Step(_PACKED, partial(_pack, state, environment, image, wishes, cargo), (_IMAGE,)))
-    steps.append(Step(_MANIFESTS, partial(_manifests, installation, environment, image), (_IMAGE,)))
+    steps.append(Step(_MANIFESTS, partial(_manifests, installation, ground, image), (_IMAGE,)))
     for member in members:
         there = f"cluster {member.name}"
         steps.append(Step(f"images on {member.name}", partial(_load, state, member, cargo), (_PACKED, there)))
@@ -145,13 +145,15 @@ def _data(state: State, member: Member) -> str:
     return f"{datasets.put(member, Path(state.data_root)) / 1e6:.1f} MB"
 
 
-def _manifests(installation: Installation, environment: Environment, image: list[str]) -> str:
+def _manifests(installation: Installation, ground: Ground, image: list[str]) -> str:
+    environment = ground.environment
     try:
         installation.hub(HubPlace(image=image[0], join=True))
         if environment.relay:
             installation.relay(RelayPlace(environment.relay, image[0]))
         for member in environment.members:
-            installation.agent(agent_place(environment, member, image[0]))
+            storage = ground.storage.get(member.name)
+            installation.agent(agent_place(environment, member, image[0], storage))
     except ManifestError as error:
         raise KindError(str(error)) from error
     return f"in {installation.directory}"

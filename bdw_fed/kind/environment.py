@@ -15,9 +15,9 @@ import yaml
 
 from bdw_fed.kind.errors import KindError
 from bdw_fed.manifests.overlays import HUB_NODE_PORT, NAMESPACE, PEERS_NODE_PORT, RELAY_NODE_PORT, AgentPlace
+from bdw_fed.manifests.storing import Storing
 from topology.model import Cluster, Topology
 from topology.questions import Questions
-from topology.storage import Storage
 
 DATA_ROOT = "/var/lib/bdw-fed/data"  # on the nodes, as the DaemonSet mounts it
 _CONTROL_PLANE = 650 << 20  # what one takes with Kubernetes on it, and our services' share
@@ -82,17 +82,10 @@ class Environment:
 
 
 def environment_of(topology: Topology) -> Environment:
-    """The clusters that the topology becomes, with nodes as declared. KindError if it has too many relays, or
-    places beside the nodes' disks."""
+    """The clusters that the topology becomes, with nodes as declared. KindError if it has too many relays."""
     questions = Questions(topology)
     clusters = topology.spec.clusters
     hub = next((cluster.name for cluster in clusters if questions.tier(cluster.name) == "cloud"), clusters[0].name)
-    for index, cluster in enumerate(clusters):
-        if cluster.storage != Storage():
-            raise KindError(
-                f"spec.clusters[{index}].storage: kind up gives nodes their disks and nothing else: leave storage "
-                "out, or apply what 'bdw-fed agent manifest' prints"
-            )
     members = tuple(_member(cluster, topology, questions) for cluster in clusters)
     relays = topology.spec.relays
     if len(relays) > 1:
@@ -166,7 +159,7 @@ def kind_config(member: Member, hub_port: int | None) -> dict[str, Any]:
     }
 
 
-def agent_place(environment: Environment, member: Member, image: str) -> AgentPlace:
+def agent_place(environment: Environment, member: Member, image: str, storage: Storing | None = None) -> AgentPlace:
     """What the cluster's overlay is made from. Containers find each other by name, whatever their addresses are."""
     return AgentPlace(
         cluster=member.name,
@@ -180,6 +173,7 @@ def agent_place(environment: Environment, member: Member, image: str) -> AgentPl
         durability="process",
         pods=member.pods,
         cpu_requests=member.cpu_requests,
+        storage=storage,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from bdw_fed.kind.environment import Environment, as_made, environment_of, fitte
 from bdw_fed.kind.errors import KindError, NotMadeError
 from bdw_fed.kind.programs import require
 from bdw_fed.kind.state import Cluster, State, read_state
+from bdw_fed.manifests.errors import ManifestError
+from bdw_fed.manifests.storing import Storing, storing
+from topology.model import Topology
 
 DEFAULT = Path(__file__).with_name("examples.yaml")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -26,22 +30,26 @@ _SPARE = 1 << 30  # of the machine's memory, for everything else
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asked for. `node_image` empty: kind's own; `image` empty: built here; `load`: images of steps."""
+    """What the user asked for. `node_image` empty: kind's own; `image` empty: built here; `load`: images of steps;
+    `storage_credentials`: the directory with those that the topology's storage names."""
 
     topology: Path | None
     data: Path | None
     node_image: str
     image: str
     load: tuple[str, ...] = ()
+    storage_credentials: Path | None = None
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What the steps stand on: the environment, its state, and the topology's text as it will be applied."""
+    """What the steps stand on: the environment, its state, the topology's text as it will be applied, and what the
+    nodes of its clusters have beside their disks."""
 
     environment: Environment
     state: State
     text: str
+    storage: Mapping[str, Storing]
 
 
 def prepare(directory: Path, wishes: Wishes) -> Ground:
@@ -50,6 +58,7 @@ def prepare(directory: Path, wishes: Wishes) -> Ground:
     file = wishes.topology or DEFAULT
     text, topology = read_one(file, KindError)
     environment = environment_of(topology)
+    storage = _storage(topology, wishes.storage_credentials)
     data_root = (wishes.data or _default_data(wishes.topology)).resolve()
     for member in environment.members:
         datasets.require(member, data_root, "" if wishes.topology else _MAKING_THE_DATA)
@@ -66,7 +75,18 @@ def prepare(directory: Path, wishes: Wishes) -> Ground:
         refuse_foreign(environment, there)
         state.clusters = [Cluster(member.name, member.workers) for member in environment.members]
         state.save()
-    return Ground(environment, state, with_sizes(as_made(text, environment), data_root))
+    return Ground(environment, state, with_sizes(as_made(text, environment), data_root), storage)
+
+
+def _storage(topology: Topology, credentials: Path | None) -> dict[str, Storing]:
+    try:
+        found = {
+            cluster.name: storing(cluster, credentials, pods=cluster.runtime.kind == "kubernetes")
+            for cluster in topology.spec.clusters
+        }
+    except ManifestError as error:
+        raise KindError(str(error)) from error
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def _default_data(topology: Path | None) -> Path:

@@ -90,6 +90,9 @@ class RelayPlace:
 
 _WORKERS_MEMORY = 2 << 30  # in a node daemon's pod, where none is told
 _OVERHEAD = 1 << 30  # of a node daemon's pod beyond what its workers may use: itself and files in memory
+_SMALL_FILES = 256 << 20  # of small tasks, in the memory of a daemon's pod; as in the base
+_STOP_SECONDS = 30  # that a pod is given to end, unless more is said
+_MOVED_IN_A_SECOND = 50 << 20  # bytes of a memory that a daemon which is stopped moves to its disk
 
 
 def hub_overlay(place: HubPlace, bases: str) -> Kustomization:
@@ -218,13 +221,17 @@ def _secret(name: str, files: dict[str, str]) -> dict[str, Any]:
 
 
 def _node_patch(place: AgentPlace) -> str:
-    """Strategic merge: on which nodes there are daemons, which files each finds, how much memory its pod has."""
+    """Strategic merge: on which nodes there are daemons, which files each finds, how much memory its pod has.
+
+    Units in memory lie beside the small tasks' files. A quarter of that file system stays free, as the daemon sees to;
+    and one that is stopped is given the time to move them to its disk, else they would have to be made again.
+    """
     import yaml
 
-    container = {
-        "name": "node",
-        "resources": {"limits": {"memory": str((place.memory or _WORKERS_MEMORY) + _OVERHEAD)}},
-    }
+    memory = place.storage.memory if place.storage is not None else 0
+    room = (_SMALL_FILES + memory) * 4 // 3 if memory else _SMALL_FILES
+    limit = (place.memory or _WORKERS_MEMORY) + _OVERHEAD + room - _SMALL_FILES
+    spec: dict[str, Any] = {"containers": [{"name": "node", "resources": {"limits": {"memory": str(limit)}}}]}
     volumes: list[dict[str, Any]] = []
     if place.joining is None:
         # One directory a node, of which its pod mounts its own.
@@ -233,11 +240,14 @@ def _node_patch(place: AgentPlace) -> str:
     if place.storage is not None and place.storage.credentials:
         told = [{"key": _key(name), "path": name} for name in place.storage.credentials]
         volumes.append({"name": "storage-credentials", "secret": {"items": told}})
+    if memory:
+        volumes.append({"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": str(room)}})
+        spec["terminationGracePeriodSeconds"] = _STOP_SECONDS + memory // _MOVED_IN_A_SECOND
     patch = {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": {"name": "bdw-fed-node"},
-        "spec": {"template": {"spec": {"containers": [container], "volumes": volumes, **_only_on(place.nodes)}}},
+        "spec": {"template": {"spec": {**spec, "volumes": volumes, **_only_on(place.nodes)}}},
     }
     text: str = yaml.safe_dump(patch, sort_keys=False)
     return text

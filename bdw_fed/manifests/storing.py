@@ -23,19 +23,29 @@ _MAY: Final = ("username", "session-token", "ca.pem")
 
 @dataclass(frozen=True)
 class Storing:
-    """A topology of one cluster, as YAML, and the credentials that its storage names: NAME/FILE -> content."""
+    """A topology of one cluster, as YAML, and the credentials that its storage names: NAME/FILE -> content.
+
+    `memory`: bytes that units may take of the memory of each node, as far as that is said.
+    """
 
     topology: str
     credentials: Mapping[str, bytes] = field(default_factory=dict)
+    memory: int = 0
 
 
-def storing(cluster: Cluster, credentials: Path | None) -> Storing | None:
+def storing(cluster: Cluster, credentials: Path | None, *, pods: bool) -> Storing | None:
     """What the nodes of a cluster are to be told; None where its storage is not declared. ManifestError.
 
-    `credentials`: the directory with the names' directories.
+    `credentials`: the directory with the names' directories. `pods`: workers are pods.
     """
     if cluster.storage == Storage():
         return None
+    memory = cluster.storage.memory or 0
+    if memory and pods:
+        raise ManifestError(
+            f"the storage of {cluster.name}: memory: workers that are pods don't see what lies there; leave it out, "
+            "or have workers be processes in the daemons' pods: runtime: process"
+        )
     named = [(place.credentials, needed) for place, needed in _places(cluster.storage) if place.credentials]
     if named and credentials is None:
         names = ", ".join(sorted({name for name, _ in named}))
@@ -59,7 +69,7 @@ def storing(cluster: Cluster, credentials: Path | None) -> Storing | None:
         ],
     }
     document = {"kind": "Topology", "metadata": {"name": "storage"}, "spec": spec}
-    return Storing(yaml.safe_dump(document, sort_keys=False), content)
+    return Storing(yaml.safe_dump(document, sort_keys=False), content, memory)
 
 
 def _places(storage: Storage) -> list[tuple[Redis | Objects, tuple[str, ...]]]:

@@ -157,6 +157,37 @@ def test_a_relay_is_brought_up_after_the_hub_and_before_the_topology_is_applied(
     assert not any(step.name.startswith("relay") for step in plain)
 
 
+def test_nodes_have_the_places_that_the_topology_names_with_their_credentials(
+    tmp_path: Path, played: Played, wishes: Wishes
+) -> None:
+    runtime, bucket = "name: edge1, zone: edge1, runtime: kubernetes", "{objects: {bucket: b, credentials: s3}}"
+    topology = tmp_path / "stored.yaml"
+    topology.write_text(DEFAULT.read_text().replace(runtime, f"{runtime}, storage: {bucket}"))
+    with pytest.raises(KindError, match="edge1 names the credentials s3: say with --storage-credentials"):
+        prepare(tmp_path / "state", replace(wishes, topology=topology))
+    (tmp_path / "given" / "s3").mkdir(parents=True)
+    for name in ("access-key-id", "secret-access-key"):
+        (tmp_path / "given" / "s3" / name).write_text("hush")
+    wishes = replace(wishes, topology=topology, storage_credentials=tmp_path / "given")
+    steps = {step.name: step for step in plan(prepare(tmp_path / "state", wishes), wishes)}
+    steps["our image"].do()
+    steps["manifests"].do()
+    made = tmp_path / "state" / "clusters"
+    assert (made / "edge1" / "storage" / "s3" / "secret-access-key").read_text() == "hush"
+    assert not (made / "edge2" / "storage").exists()
+
+
+def test_memory_that_pods_do_not_see_is_refused_before_any_cluster_is_made(
+    tmp_path: Path, played: Played, wishes: Wishes
+) -> None:
+    runtime = "name: edge1, zone: edge1, runtime: kubernetes"
+    topology = tmp_path / "stored.yaml"
+    topology.write_text(DEFAULT.read_text().replace(runtime, f"{runtime}, storage: {{memory: 1GiB}}"))
+    with pytest.raises(KindError, match="the storage of edge1: memory: workers that are pods don't see"):
+        prepare(tmp_path / "state", replace(wishes, topology=topology))
+    assert not played.clusters
+
+
 def test_it_goes_on_where_it_failed(tmp_path: Path, played: Played, wishes: Wishes) -> None:
     (played.directory / "fail-edge2").touch()
     with pytest.raises(KindError, match=r"(?s)too many open files.*max_user_instances"):

@@ -63,12 +63,6 @@ def test_workers_are_pods_where_the_topology_says_kubernetes_as_the_built_in_one
     assert not agent_place(environment, environment.member("edge"), "i:1").pods
 
 
-def test_places_beside_the_disks_are_refused_and_not_left_out_silently() -> None:
-    text = TOPOLOGY.replace("runtime: kubernetes}", "runtime: kubernetes, storage: {objects: {bucket: b}}}")
-    with pytest.raises(KindError, match=r"spec.clusters\[1\].storage: .*agent manifest"):
-        environment_of(check(text, "t.yaml")[0])
-
-
 def test_the_relay_is_beside_the_hub_at_an_address_that_all_clusters_know() -> None:
     text = TOPOLOGY.replace("dial: a}", "dial: none}") + '  relays: [{name: r1, address: "r1.example.org:7447"}]\n'
     environment = environment_of(check(text, "t.yaml")[0])

@@ -81,6 +81,15 @@ def command(
         bool, Option(("--allow-root",), "Steps that say run.user: root are root in their pods. Read the manual before.")
     ] = False,
     disk: Annotated[str, Option(("--disk",), "Disk that a node's store may take; 0: what is free.", "SIZE")] = "0",
+    durability: Annotated[
+        str,
+        Option(
+            ("--durability",),
+            "What accepted state survives: power, or process (the end of any pod). With power nodes keep no units in "
+            "memory.",
+            "power|process",
+        ),
+    ] = "power",
     topology: Annotated[
         Path | None,
         Option(("--topology",), "YAML file with the topology: its runtime, namespace and storage are taken.", "FILE"),
@@ -128,15 +137,22 @@ def command(
         raise UsageError("--closed: other clusters dial this one, as --advertise-peers says; leave one of them out")
     if trusted and not advertise_peers:
         raise UsageError("--trusted opens a door for clusters that dial this one: say --advertise-peers, too")
+    if durability not in ("power", "process"):
+        raise UsageError(f"--durability: expected power or process, not {durability!r}")
     try:
         found = declared(topology, cluster) if topology else None
-        storage = storing(found, storage_credentials) if found else None
+        said = found.runtime if found else None
+        kind = runtime or RuntimeName(said.kind if said else RuntimeName.KUBERNETES)
+        pods = kind is RuntimeName.KUBERNETES
+        storage = storing(found, storage_credentials, pods=pods) if found else None
     except ManifestError as error:
         raise RefusedError(str(error)) from error
-    said = found.runtime if found else None
-    kind = runtime or RuntimeName(said.kind if said else RuntimeName.KUBERNETES)
+    if storage is not None and storage.memory and durability == "power":
+        raise UsageError(
+            f"--durability: power, where nodes keep no units in memory, but the storage of {cluster} says memory: say "
+            "--durability process, or leave memory out"
+        )
     space = said.kubernetes.namespace if said and said.kubernetes else NAMESPACE
-    pods = kind is RuntimeName.KUBERNETES
     place = AgentPlace(
         cluster=cluster,
         hub=hub,
@@ -149,6 +165,7 @@ def command(
         memory=bytes_from("--memory", memory) or (0 if pods else AgentPlace.memory),
         cpu_requests=part_from("--cpu-requests", cpu_requests),
         disk=bytes_from("--disk", disk),
+        durability=durability,
         pods=pods,
         allow_root=allow_root,
         data_door=not closed,

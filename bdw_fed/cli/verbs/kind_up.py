@@ -34,6 +34,14 @@ def command(
         list[str] | None,
         Option(("--load",), "Image of steps, on this machine, to put onto the nodes. Repeatable.", "IMAGE"),
     ] = None,
+    storage_credentials: Annotated[
+        Path | None,
+        Option(
+            ("--storage-credentials",),
+            "Where the credentials are that the topology's storage names, NAME/FILE below it.",
+            "DIRECTORY",
+        ),
+    ] = None,
     no_example: Annotated[bool, Option(("--no-example",), "Leave the examples out.")] = False,
     to: Annotated[Path, Option(("--to",), "Where the flights example's results go.", "DIR")] = Path("out/flights"),
     output: Output = Format.TABLE,
@@ -50,5 +58,5 @@ def command(
     from bdw_fed.kind.preparing import Wishes
 
     node_image = image or os.environ.get("BDW_FED_KIND_IMAGE", "")
-    wishes = Wishes(topology, data, node_image, bdw_fed_image or "", tuple(load or ()))
+    wishes = Wishes(topology, data, node_image, bdw_fed_image or "", tuple(load or ()), storage_credentials)
     return bring_up(state, wishes, examples=not no_example, to=to, form=output)
