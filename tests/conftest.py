@@ -32,6 +32,7 @@ settings.load_profile(os.environ.get("BDW_FED_HYPOTHESIS", "default"))
 @pytest.fixture(scope="session")
 def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
     """edge1, edge2 and cloud1 with the federation on them, pods as workers, and all workflows of the kind tests."""
+    import stores
     from kind_clusters import Clusters, lacking
 
     if found := lacking():
@@ -41,6 +42,7 @@ def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
     made = Clusters.of(state, tmp_path_factory.mktemp("surroundings"))
     try:
         made.up()
+        stores.start(made.kubectl, made.ask_kubectl, made.credentials)
         made.apply_workflows()
         yield made
     finally:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import stores
 from federation import Federation
 from surroundings import IMAGES, MADE, lay_out
 
@@ -34,17 +35,20 @@ class Clusters:
 
     federation: Federation
     state: Path
+    credentials: Path  # of the stores
 
     @classmethod
     def of(cls, state: Path, surroundings: Path) -> Clusters:
         """The one whose state is in a directory, of the topology and data that are laid out in another."""
-        return cls(Federation(state, lay_out(surroundings), PATIENCE), state)
+        credentials = stores.credentials(state.with_name(f"{state.name}-stores"))
+        return cls(Federation(state, lay_out(surroundings), PATIENCE), state, credentials)
 
     def up(self) -> None:
         """Make what is missing."""
         topology = self.federation.topology
         images = (word for image in IMAGES for word in ("--load", image))
-        self.kind("up", str(topology), "--data", str(topology.parent), *images)
+        words = (str(topology), "--data", str(topology.parent), "--storage-credentials", str(self.credentials))
+        self.kind("up", *words, *images)
 
     def apply_workflows(self) -> None:
         """Those of the examples and of the tests in this directory."""
@@ -72,9 +76,9 @@ class Clusters:
         config = ("--kubeconfig", str(self.state / "kubeconfig"), "--context", f"kind-{cluster}", "-n", namespace)
         return subprocess.run(["kubectl", *config, *words], capture_output=True, text=True, input=given, check=False)
 
-    def kubectl(self, cluster: str, *words: str) -> str:
+    def kubectl(self, cluster: str, *words: str, namespace: str = "bdw-fed") -> str:
         """What `kubectl WORDS` prints about a cluster."""
-        done = self.ask_kubectl(cluster, *words)
+        done = self.ask_kubectl(cluster, *words, namespace=namespace)
         assert done.returncode == 0, f"kubectl {' '.join(words)}:\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()
 
@@ -174,6 +178,8 @@ def lacking() -> str:
     )
     if made.returncode:
         return f"the image {MADE} can't be built here:\n{made.stderr}"
+    if failed := stores.build():
+        return failed
     for image in IMAGES:
         words = (["docker", "image", "inspect", image], ["docker", "pull", image])
         if all(subprocess.run(each, capture_output=True, check=False).returncode for each in words):

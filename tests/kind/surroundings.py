@@ -1,6 +1,7 @@
 """What the tests' kind environment is made from: the built-in topology, the examples' data and the tests' own.
 
-`lay_out` writes a topology and the files that it names. edge1 has two nodes, so that one can be drained.
+`lay_out` writes a topology and the files that it names. edge1 has two nodes, so that one can be drained. It has a Redis
+and a bucket, cloud1 the same bucket, and edge2 its disk, as in the federation of processes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import stores
 import worked
 import yaml
 from federation import TOPOLOGY, lay_out_data
@@ -18,8 +20,8 @@ from bdw_fed.kind.preparing import DEFAULT, EXAMPLES
 
 MADE = "bdw-fed-examples:1"
 """Of the examples' steps that need more than Python; made from `examples/images`."""
-IMAGES = ("python:3.11-slim", "busybox:1", MADE)
-"""Of the steps; they must be on this machine."""
+IMAGES = ("python:3.11-slim", "busybox:1", MADE, stores.IMAGE)
+"""Of the steps, and of servers; they must be on this machine."""
 UNITS = 10
 """Of the chain, 1 MB each, at each edge."""
 LARGE_MB = 60
@@ -32,6 +34,9 @@ def lay_out(directory: Path) -> Path:
     spec = content["spec"]
     edge = next(cluster for cluster in spec["clusters"] if cluster["name"] == "edge1")
     edge["nodes"] = [{**edge["nodes"][0], "name": name} for name in ("n1", "n2")]
+    for cluster in spec["clusters"]:
+        if cluster["name"] in stores.STORAGE:
+            cluster["storage"] = stores.STORAGE[cluster["name"]]
     spec["datasets"] += yaml.safe_load(TOPOLOGY.read_text())["spec"]["datasets"]
     lay_out_data(directory)
     for example in ("flights", "thesis-chain"):
