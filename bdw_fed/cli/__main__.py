@@ -25,9 +25,9 @@ def main() -> NoReturn:
 def run(words: list[str]) -> int:
     """Run one command line; returns its exit code."""
     import_lazily("grpc", "aio")
-    words = joined(words)
-    if words and words[0] in MODULES and _COMPLETING not in os.environ:
-        verb = words[0]
+    words = ["version"] if words == ["--version"] else joined(words)
+    verb = words[0] if words and words[0] in MODULES and _COMPLETING not in os.environ else ""
+    if verb:
         module = load(verb)
         try:
             values = parse(module.command, words[1:])
@@ -35,12 +35,10 @@ def run(words: list[str]) -> int:
             pass
         else:
             return run_verb(verb, lambda: module.command(**values))
-    if words == ["--version"]:
-        words = ["version"]
     from bdw_fed.cli.typed import application
 
     try:
-        application()(args=words, prog_name="bdw-fed", standalone_mode=True)
+        application(verb)(args=words, prog_name="bdw-fed", standalone_mode=True)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0

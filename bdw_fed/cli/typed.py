@@ -6,12 +6,14 @@ It is built when `bdw_fed.cli.arguments.parse` does not take a command line as i
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from bdw_fed.cli.arguments import Argument, Option, Parameter, parameters_of
 from bdw_fed.cli.completion import names_of
@@ -60,8 +62,8 @@ class _Groups(TyperGroup):
                 formatter.write_dl(rows)
 
 
-def application() -> typer.Typer:
-    """The whole command line."""
+def application(verb: str = "") -> Callable[..., Any]:
+    """The whole command line, or as much of it as one verb needs: to build them all takes longer than most run."""
     app = typer.Typer(
         name="bdw-fed",
         cls=_Groups,
@@ -72,15 +74,14 @@ def application() -> typer.Typer:
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
-    for verbs in GROUPS.values():
-        for verb in verbs:
-            module = load(verb)
-            app.command(
-                verb,
-                epilog="\b\nExamples:\n" + module.EXAMPLES.rstrip("\n"),
-                context_settings={"help_option_names": ["-h", "--help"]},
-            )(_for_typer(verb, module.command))
-    return app
+    for name in [verb] if verb else itertools.chain.from_iterable(GROUPS.values()):
+        module = load(name)
+        app.command(
+            name,
+            epilog="\b\nExamples:\n" + module.EXAMPLES.rstrip("\n"),
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )(_for_typer(name, module.command))
+    return get_group(app) if verb else get_command(app)  # the latter would make a lone verb the whole program
 
 
 def _for_typer(verb: str, function: Callable[..., Any]) -> Callable[..., None]:

@@ -33,7 +33,7 @@ def by_typer(verb: str, words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -
     command.__annotations__ = typing.get_type_hints(module.command, include_extras=True)
     monkeypatch.setattr(module, "command", command)
     try:
-        application()(args=[verb, *words], standalone_mode=False)
+        application(verb)(args=[verb, *words], standalone_mode=False)
     except Exception:
         return None
     finally:
