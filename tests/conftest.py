@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 settings.register_profile(
     "default", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100
 )
-settings.register_profile("quick", parent=settings.get_profile("default"), max_examples=20)
+settings.register_profile("quick", parent=settings.get_profile("default"), max_examples=10)
 settings.load_profile(os.environ.get("BDW_FED_HYPOTHESIS", "default"))
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bdw_fed.v1.peer_pb2 import Offer, PeerFrame, PeerMessage
 from cluster_agent.peer.core import RELAY, Peering
+from tests.settings import examples
 
 
 def message(text: str) -> bytes:
@@ -163,7 +164,7 @@ ACTIONS = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(ACTIONS, max_size=60), st.booleans())
 def test_each_message_arrives_once_and_in_order(actions: list[tuple[str, int]], by_stream: bool) -> None:
     net = Net()

@@ -16,6 +16,7 @@ from cluster_agent.data.errors import ContentChangedError, JournalError, UnitMis
 from cluster_agent.data.journal import Journal
 from cluster_agent.data.store import DiskStore
 from cluster_agent.orders.messages import SMALL, Output, Result, UnitInfo
+from tests.settings import examples
 from wire.digests import bytes_digest
 
 
@@ -179,7 +180,7 @@ def state(journal: Journal) -> tuple[dict[UnitKey, bytes], list[Result]]:
     return {name: journal.read(content) for name, content in journal.units()}, [told[2] for told in journal.results()]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8))
 @given(STEPS)
 def test_a_kill_at_any_byte_leaves_what_some_flush_left(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
@@ -218,7 +219,7 @@ def state_of(place: Path, written: bytes, file: Path) -> tuple[dict[UnitKey, byt
         journal.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(
     st.lists(st.tuples(st.sampled_from(["put", "put", "free", "result", "acked"]), st.integers(0, 40)), max_size=300)
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.store.etcd.client import Client
@@ -15,6 +15,7 @@ from control_plane.store.etcd.lease import Lease, revoke
 from control_plane.store.etcd.lock import Held, Lock, acquire, release
 from tests.fixtures.etcd import EtcdServer
 from tests.fixtures.proxy import Proxy
+from tests.settings import few
 
 
 async def guarded(kv: Kv, held: Held, key: bytes, value: bytes) -> None:
@@ -80,7 +81,7 @@ steps = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["acquire", "expir
 
 
 @given(steps)
-@settings(max_examples=25)
+@few
 def test_whatever_expires_in_between_a_write_passes_only_for_the_newest_holder(
     etcd_server: EtcdServer, steps: list[tuple[int, str]]
 ) -> None:

@@ -23,6 +23,7 @@ from cluster_agent.runtimes.kubernetes.api.objects.pod import (
 from cluster_agent.runtimes.kubernetes.api.reasons import Cause, Reason
 from cluster_agent.runtimes.kubernetes.core import SPARE_SECONDS, TEMPLATE_LABEL, PodsCore, State
 from cluster_agent.runtimes.kubernetes.judging import LINK_SECONDS, START_SECONDS
+from tests.settings import examples
 
 TEMPLATES = ["a", "b"]
 
@@ -279,7 +280,7 @@ class Cluster(RuleBasedStateMachine):
 
 
 TestCluster = Cluster.TestCase
-TestCluster.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestCluster.settings = settings(max_examples=examples(60), stateful_step_count=30)
 
 
 def begun(name: str = "w-1") -> PodsCore:

@@ -312,7 +312,7 @@ class Node(RuleBasedStateMachine):
         assert self.core.workers() == 0
 
 
-Node.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
+Node.TestCase.settings = settings(stateful_step_count=50)
 TestNode = Node.TestCase
 
 
@@ -337,7 +337,7 @@ class HeldNode(Node):
             super().nothing_idles_while_something_could_run()
 
 
-HeldNode.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
+HeldNode.TestCase.settings = settings(stateful_step_count=50)
 TestHeldNode = HeldNode.TestCase
 
 

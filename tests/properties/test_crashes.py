@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.coordinator.federation import Faults
 from tests.properties.worlds import World
-
-few = settings(max_examples=max(5, (settings.default or settings()).max_examples // 4))
+from tests.settings import few
 
 
 def moments(seed: int, faults: Faults | None = None) -> int:

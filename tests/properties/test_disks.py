@@ -13,8 +13,9 @@ from cluster_agent.coordinator.disks import megabytes
 from simulator.audit import audit
 from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source, split
+from tests.settings import examples
 
-few = settings(max_examples=max(5, (settings.default or settings()).max_examples // 8))
+few = settings(max_examples=examples(12))
 PATIENT = Policy(stuck_after=1e9)  # time jumps ahead of words that are on their way, so it proves nothing
 SMALL, LARGE = 100, 1_500
 UNITS = 24

@@ -10,12 +10,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.coordinator import records
 from simulator.federation import Federation, Job
+from tests.settings import few
 
 JOB = """
 kind: Topology
@@ -137,9 +138,6 @@ def counted(federation: Federation, run: m.Run) -> Counter[bytes]:
         if name in run.fragments and run.fragments[name].epoch == epoch.get(line):
             done.update(here[line])
     return done
-
-
-few = settings(deadline=None, max_examples=30)
 
 
 @few

@@ -14,8 +14,9 @@ from cluster_agent.coordinator.messages import RunKey
 from simulator.audit import audit
 from tests.coordinator.federation import RUN, Faults, Federation
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source, split
+from tests.settings import examples
 
-few = settings(max_examples=max(4, (settings.default or settings()).max_examples // 20))
+few = settings(max_examples=examples(5))
 PATIENT = Policy(stuck_after=1e9)  # time jumps ahead of words that are on their way, so it proves nothing
 SMALL, LARGE, PARTS = 100, 1_500, 12
 ENOUGH = 5_000  # all units at the end of it are gathered, and one more must get there

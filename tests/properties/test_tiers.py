@@ -24,6 +24,7 @@ from cluster_agent.data.tiers.away import AwayPlace
 from cluster_agent.data.tiers.memory import MemoryPlace
 from cluster_agent.data.tiers.moving import Places
 from cluster_agent.data.tiers.shelf import Shelf
+from tests.settings import examples
 
 _BUDGET = 4000
 _CAPACITY = 12_000
@@ -393,4 +394,4 @@ def test_a_content_that_its_bucket_has_lost_is_missing(tmp_path: Path) -> None:
 
 
 TestTiers = Tiers.TestCase
-TestTiers.settings = settings(max_examples=max(20, settings().max_examples // 2), stateful_step_count=40, deadline=None)
+TestTiers.settings = settings(max_examples=examples(50), stateful_step_count=40)

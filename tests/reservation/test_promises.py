@@ -23,6 +23,7 @@ from control_plane.runs import forms
 from simulator.cluster import Cluster
 from simulator.federation import TIME_TO_LIVE, Federation
 from tests.reservation.jobs import chain
+from tests.settings import examples
 from topology.packing import Room
 
 CLUSTERS = {"x": {"n1": 2.0, "n2": 2.0}, "y": {"n1": 2.0}, "z": {"n1": 4.0}}
@@ -116,7 +117,7 @@ faults = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(submissions, faults)
 def test_every_run_ends_and_nothing_is_promised_twice_or_left(
     runs: list[tuple[float, str, list[str], int, float, bool]], broken: list[tuple[float, str, str]]

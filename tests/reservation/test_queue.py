@@ -20,6 +20,7 @@ from control_plane.reservations.core import (
     WakeAt,
 )
 from control_plane.runs import core, messages
+from tests.settings import examples
 
 A, B = ("default", "a"), ("default", "b")
 
@@ -182,7 +183,7 @@ def test_a_run_that_can_not_be_planned_is_tried_again_later() -> None:
 CLUSTERS = ("x", "y", "z")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_every_run_gets_its_slots_whatever_others_want_and_however_answers_come(data: st.DataObject) -> None:
     hub = Hub()

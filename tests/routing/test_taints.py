@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import federation_pb2
@@ -11,8 +11,7 @@ from tests.coordinator.desk import Desk
 from tests.coordinator.federation import Faults
 from tests.coordinator.test_federation import finish, run_random
 from tests.coordinator.workflows import EACH, Use, output, source
-
-few = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+from tests.settings import few
 
 
 @few

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.settings import examples
 from wire.digests import content_digest
 from wire.directories import DirectoryError, pack, unpack
 
@@ -176,7 +177,7 @@ def test_an_archive_of_another_program_is_one_too(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=3000))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_whatever_is_no_archive_is_told_so(content: bytes) -> None:
     with TemporaryDirectory() as made:
         try:
