@@ -54,7 +54,8 @@ def measured(
     return samples
 
 
-def _main(name: str, size: int, repetitions: int, place: Path, durability: str) -> list[float]:
+def measured_here(name: str, size: int, repetitions: int, place: Path, durability: str = "process") -> list[float]:
+    """The same in this process, which should have done nothing before and have nothing else to do."""
     if name in ("chain", "fanout"):
         with _Engine(place, durability) as engine:
             run = engine.chain if name == "chain" else engine.fanout
@@ -257,4 +258,4 @@ def _import(size: int) -> None:
 
 if __name__ == "__main__":
     _name, _size, _repetitions, _place, _durability = sys.argv[1:]
-    print(json.dumps(_main(_name, int(_size), int(_repetitions), Path(_place), _durability)))
+    print(json.dumps(measured_here(_name, int(_size), int(_repetitions), Path(_place), _durability)))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.hub.conftest import hub, members, own_server, person
+from tests.hub.conftest import empty_server, hub, members, person
 
-__all__ = ["hub", "members", "own_server", "person"]
+__all__ = ["empty_server", "hub", "members", "person"]

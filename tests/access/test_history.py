@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from control_plane.access.audit import AuditLog
 from control_plane.access.history import AuditHistory
 from control_plane.hubs.fellows import Fellows
 from tests.access.people import answer_to
-from tests.hub.hub import SECONDS, RunningHub
+from tests.hub.hub import SECONDS, RunningHub, asked_until
+from tests.settings import examples
 from wire.identity import Role
 
 
@@ -56,7 +58,7 @@ ASKED = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(written=LINES, asked=ASKED, block=st.sampled_from([7, 300, 1 << 20]), largest=st.sampled_from([400, 1 << 20]))
 def test_what_is_found_is_what_reading_all_of_it_would_find(
     tmp_path: Path,
@@ -158,10 +160,10 @@ async def test_each_hub_tells_what_all_of_them_have_written(hub: RunningHub, per
         for number, way in enumerate((person, there, person, there)):
             await answer_to(way, "CancelRun", cp.CancelRunRequest(run=f"r{number}"))
         for way in (person, there):
-            async with asyncio.timeout(SECONDS):  # it may have yet to hear of the other, or to connect
-                while len((await way.ReadAudit(cp.ReadAuditRequest())).lines) < 4:
-                    pass
-            assert runs(await way.ReadAudit(cp.ReadAuditRequest())) == ["r0", "r1", "r2", "r3"]
+            found = await asked_until(  # it may have yet to hear of the other, or to connect
+                partial(way.ReadAudit, cp.ReadAuditRequest()), lambda answer: len(answer.lines) >= 4
+            )
+            assert runs(found) == ["r0", "r1", "r2", "r3"]
             newest = await way.ReadAudit(cp.ReadAuditRequest(limit=3))
             assert (runs(newest), newest.more) == (["r1", "r2", "r3"], True)
         async with hub.members.channel(hub.address, Role.AGENT, "edge") as channel:
@@ -177,10 +179,11 @@ async def test_a_hub_that_can_not_be_asked_is_named(
         await context.abort(grpc.StatusCode.INTERNAL, "the disk is broken")
 
     monkeypatch.setattr("control_plane.hubs.service.HubService.AskAudit", broken)
-    async with hub.beside(), asyncio.timeout(SECONDS):
+    async with hub.beside():
         await answer_to(person, "CancelRun", cp.CancelRunRequest(run="r"))
-        while list((answer := await person.ReadAudit(cp.ReadAuditRequest())).unreachable) != ["hub"]:
-            pass
+        answer = await asked_until(
+            lambda: person.ReadAudit(cp.ReadAuditRequest()), lambda answer: list(answer.unreachable) == ["hub"]
+        )
         assert runs(answer) == ["r"]
 
 

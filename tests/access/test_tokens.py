@@ -217,7 +217,8 @@ async def test_a_stream_ends_before_its_next_word_once_the_token_has_run_out(
     await hub.start()
     async with hub.person() as admin, with_token(hub, issuer.token("ann")) as ann, asyncio.timeout(SECONDS):
         await admin.GrantRole(cp.GrantRoleRequest(subject="oidc:ann", role=access_pb2.ROLE_VIEWER))
-        watch = ann.Watch(cp.WatchRequest(kind="Topology", store_revision=1))
+        now = (await admin.List(cp.ListRequest(kind="Topology"))).store_revision
+        watch = ann.Watch(cp.WatchRequest(kind="Topology", store_revision=now))
         await apply(admin, TOPOLOGY)
         assert (await watch.read()).object.name == "pair"  # type: ignore[union-attr]
         clock = SimpleNamespace(time=lambda: time.time() + 7 * 86400)

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.agent.federation import FakeHub, Members, Served, served_hub
-from tests.fixtures.shared import redis_server, s3_server
-
-__all__ = ["redis_server", "s3_server"]
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.network import Network
-from tests.fixtures.shared import redis_server, s3_server
 
-__all__ = ["network", "redis_server", "s3_server"]
+__all__ = ["network"]
 
 
 @pytest.fixture

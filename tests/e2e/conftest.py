@@ -11,10 +11,6 @@ import pytest
 import worked
 from federation import Federation, add_datasets, add_storage, lay_out
 
-from tests.fixtures.shared import redis_server, s3_server
-
-__all__ = ["redis_server", "s3_server"]
-
 RUNTIMES = [
     pytest.param("process", marks=pytest.mark.slow),
     pytest.param("kubernetes", marks=pytest.mark.kind),

@@ -1,5 +1,5 @@
 """The etcd program, for the tests of our client."""
 
-from tests.fixtures.etcd import etcd, etcd_server, own_server, prefix
+from tests.fixtures.etcd import empty_server, etcd, own_server, prefix
 
-__all__ = ["etcd", "etcd_server", "own_server", "prefix"]
+__all__ = ["empty_server", "etcd", "own_server", "prefix"]

@@ -1,4 +1,7 @@
-"""The hub, etcd and members of a federation for the tests here."""
+"""The hub, etcd and members of a federation for the tests here.
+
+A module whose tests break etcd gives `empty_server` another meaning: one of their own.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
-from tests.fixtures.etcd import EtcdServer, own_server
+from tests.fixtures.etcd import EtcdServer, empty_server, own_server
 from tests.hub.hub import Members, RunningHub
 
-__all__ = ["own_server"]
+__all__ = ["empty_server", "own_server"]
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +24,10 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Members]:
 
 
 @pytest.fixture
-async def hub(own_server: EtcdServer, members: Members, tmp_path: Path) -> AsyncIterator[RunningHub]:
-    """A hub with an etcd of its own."""
-    async with RunningHub(members, own_server.etcd.config.endpoint, own_server.tls, tmp_path / "hub", 0.2) as running:
+async def hub(empty_server: EtcdServer, members: Members, tmp_path: Path) -> AsyncIterator[RunningHub]:
+    """A hub that has etcd for itself."""
+    endpoint, tls = empty_server.etcd.config.endpoint, empty_server.tls
+    async with RunningHub(members, endpoint, tls, tmp_path / "hub", 0.2) as running:
         yield running
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 import grpc.aio
@@ -21,6 +22,7 @@ from wire.identity import Credentials, Identity, Role, channel_options, grpc_cha
 from wire.identity.authority import Authority
 
 SECONDS = 20.0
+T = TypeVar("T")
 
 
 @dataclass
@@ -132,6 +134,17 @@ class RunningHub:
         """The people's service, as a user."""
         async with self.members.channel(self.address, Role.USER, name) as channel:
             yield ControlPlaneServiceStub(channel)
+
+
+async def asked_until(ask: Callable[[], Awaitable[T]], true: Callable[[T], bool]) -> T:
+    """Ask for something that nobody tells of until the answer is as it should be; the answer.
+
+    With a pause between, as the hub that is asked is in this process and has other things to do.
+    """
+    async with asyncio.timeout(SECONDS):
+        while not true(answer := await ask()):  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.02)
+    return answer
 
 
 async def apply(person: ControlPlaneServiceStub, text: str, **more: object) -> cp.ApplyResponse:

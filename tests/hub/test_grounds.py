@@ -68,10 +68,10 @@ async def test_submissions_beside_changes_of_their_workflow_all_come_to_be(
 
 
 async def test_what_was_read_before_is_not_read_again_and_what_was_measured_since_is_heard(
-    hub: RunningHub, person: ControlPlaneServiceStub, own_server: EtcdServer
+    hub: RunningHub, person: ControlPlaneServiceStub, empty_server: EtcdServer
 ) -> None:
     await apply(person, ALL)
-    async with Client(Config((own_server.etcd.config.endpoint,), own_server.tls)) as client:
+    async with Client(Config((empty_server.etcd.config.endpoint,), empty_server.tls)) as client:
         kinds = Kinds(Store(client))
         reader = GroundsReader(kinds)
         changed = asyncio.Event()

@@ -23,7 +23,7 @@ from control_plane.store.etcd.client import Client
 from control_plane.store.repository import Store
 from tests.fixtures.etcd import EtcdServer
 from tests.hub.agent import FakeAgent
-from tests.hub.hub import SECONDS, Members, RunningHub, apply
+from tests.hub.hub import SECONDS, Members, RunningHub, apply, asked_until
 from tests.hub.objects import ALL
 from tests.hub.test_details import knows
 from tests.hub.test_runs import submit, until
@@ -43,10 +43,10 @@ class Together:
 
 @pytest.fixture
 async def hubs(
-    own_server: EtcdServer, members: Members, tmp_path: Path
+    empty_server: EtcdServer, members: Members, tmp_path: Path
 ) -> AsyncIterator[tuple[RunningHub, RunningHub]]:
-    endpoint = own_server.etcd.config.endpoint
-    one, two = (RunningHub(members, endpoint, own_server.tls, tmp_path / name, 0.3) for name in ("one", "two"))
+    endpoint = empty_server.etcd.config.endpoint
+    one, two = (RunningHub(members, endpoint, empty_server.tls, tmp_path / name, 0.3) for name in ("one", "two"))
     async with one, two:
         yield one, two
 
@@ -67,12 +67,10 @@ async def together(hubs: Hubs) -> AsyncIterator[Together]:
 
 async def until_status(person: ControlPlaneServiceStub, true: Callable[[dict[str, tuple[str, int]]], bool]) -> None:
     """Wait until a hub says so of its clusters: state, and number of nodes."""
-    async with asyncio.timeout(SECONDS):
-        while True:
-            status = await person.Status(cp.StatusRequest())
-            if true({each.name: (each.state, len(each.nodes)) for each in status.clusters}):
-                return
-            await asyncio.sleep(0.02)
+    await asked_until(
+        lambda: person.Status(cp.StatusRequest()),
+        lambda status: true({each.name: (each.state, len(each.nodes)) for each in status.clusters}),
+    )
 
 
 async def test_a_run_is_planned_handed_out_and_ended_over_agents_of_both_hubs(together: Together) -> None:
@@ -91,10 +89,10 @@ async def test_a_run_is_planned_handed_out_and_ended_over_agents_of_both_hubs(to
 
 
 async def test_what_runs_have_shown_is_noted_once_though_both_hubs_hear_of_their_end(
-    together: Together, own_server: EtcdServer
+    together: Together, empty_server: EtcdServer
 ) -> None:
     edge, cloud = together.edge, together.cloud
-    async with Client(own_server.config()) as client, together.one.person() as person:
+    async with Client(empty_server.config()) as client, together.one.person() as person:
         measured = Kinds(Store(client)).measured
         for number in (1, 2):
             run = (await submit(person)).run.name
@@ -250,8 +248,10 @@ async def test_an_agent_is_not_forgotten_while_it_is_connected_to_the_other_hub(
         await until_status(other, lambda of: of["cloud"][0] == "never-seen")
 
 
-async def test_heartbeats_are_told_from_hub_to_hub_and_not_written(together: Together, own_server: EtcdServer) -> None:
-    async with Client(own_server.config()) as client, together.one.person() as person:
+async def test_heartbeats_are_told_from_hub_to_hub_and_not_written(
+    together: Together, empty_server: EtcdServer
+) -> None:
+    async with Client(empty_server.config()) as client, together.one.person() as person:
         kinds = Kinds(Store(client))
         before = await kinds.revision()
         for workers in range(1, 20):

@@ -32,9 +32,9 @@ from wire.identity import requests as asking
 
 
 @pytest.fixture
-async def kinds(own_server: EtcdServer) -> AsyncIterator[Kinds]:
+async def kinds(empty_server: EtcdServer) -> AsyncIterator[Kinds]:
     """The store, behind the hub's back."""
-    async with Client(Config((own_server.etcd.config.endpoint,), own_server.tls)) as client:
+    async with Client(Config((empty_server.etcd.config.endpoint,), empty_server.tls)) as client:
         yield Kinds(Store(client))
 
 
@@ -256,9 +256,9 @@ async def test_a_token_that_can_t_be_meant_is_not_made(
 
 
 async def test_a_hub_without_the_authority_says_what_it_needs(
-    own_server: EtcdServer, members: Members, tmp_path: Path
+    empty_server: EtcdServer, members: Members, tmp_path: Path
 ) -> None:
-    hub = RunningHub(members, own_server.etcd.config.endpoint, own_server.tls, tmp_path / "hub")
+    hub = RunningHub(members, empty_server.etcd.config.endpoint, empty_server.tls, tmp_path / "hub")
     hub.authority = None
     async with hub, hub.person() as person:
         async with FakeAgent(hub, "edge1") as agent:

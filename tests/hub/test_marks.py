@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -13,7 +12,7 @@ from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
 from tests.hub.agent import FakeAgent
-from tests.hub.hub import SECONDS, RunningHub
+from tests.hub.hub import SECONDS, RunningHub, asked_until
 from tests.hub.test_replacing import Agents, agents, begun, begun_again, told_to_forget
 from tests.hub.test_runs import submit, until
 from wire.identity import Role
@@ -41,9 +40,7 @@ async def counting(person: ControlPlaneServiceStub) -> set[str]:
 
 
 async def until_counting(person: ControlPlaneServiceStub, *clusters: str) -> None:
-    async with asyncio.timeout(SECONDS):
-        while await counting(person) != set(clusters):  # noqa: ASYNC110 - a plan tells nobody that it would be another
-            await asyncio.sleep(0.02)
+    await asked_until(lambda: counting(person), lambda found: found == set(clusters))
 
 
 async def test_nothing_new_is_planned_to_a_cordoned_cluster_until_it_is_not(
@@ -77,9 +74,7 @@ async def test_a_drained_cluster_hears_of_it_and_its_runs_are_named(
     await fog.until(lambda: fog.peers is not None and not fog.peers.no_execute, "for its end")
     await fog.end(old["fog1"])
     await fog.acked()
-    async with asyncio.timeout(SECONDS):
-        while (await mark(person, "fog1")).runs:  # noqa: ASYNC110 - it is asked, as `drain --wait` asks
-            await asyncio.sleep(0.02)
+    await asked_until(lambda: mark(person, "fog1"), lambda marked: not marked.runs)
 
 
 async def test_a_run_begins_again_without_a_cluster_that_should_be_empty(

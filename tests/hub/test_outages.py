@@ -21,6 +21,12 @@ from tests.hub.test_runs import output, submit, until
 
 
 @pytest.fixture
+def empty_server(own_server: EtcdServer) -> EtcdServer:
+    """One that can be broken."""
+    return own_server
+
+
+@pytest.fixture
 async def begun(hub: RunningHub, person: ControlPlaneServiceStub) -> AsyncIterator[tuple[FakeAgent, FakeAgent, str]]:
     """A run that both agents have accepted."""
     await apply(person, ALL)

@@ -66,9 +66,9 @@ async def test_it_stays_out_when_the_hub_is_another_one(hub: RunningHub, person:
 
 
 async def test_another_hub_on_the_same_store_ends_its_session_too(
-    hub: RunningHub, person: ControlPlaneServiceStub, own_server: EtcdServer, members: Members, tmp_path: Path
+    hub: RunningHub, person: ControlPlaneServiceStub, empty_server: EtcdServer, members: Members, tmp_path: Path
 ) -> None:
-    other = RunningHub(members, own_server.etcd.config.endpoint, own_server.tls, tmp_path / "other", 0.2)
+    other = RunningHub(members, empty_server.etcd.config.endpoint, empty_server.tls, tmp_path / "other", 0.2)
     async with other, FakeAgent(other, "edge1") as cut_off, FakeAgent(other, "edge2") as another:
         await revoke(person, "edge1")
         await cut_off.until(lambda: cut_off.ended is not None, "for the end")

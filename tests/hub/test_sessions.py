@@ -20,7 +20,7 @@ from control_plane.store.etcd.client import Client, Config
 from control_plane.store.repository import Store
 from tests.fixtures.etcd import EtcdServer
 from tests.hub.agent import FakeAgent
-from tests.hub.hub import SECONDS, RunningHub, apply
+from tests.hub.hub import SECONDS, RunningHub, apply, asked_until
 from tests.hub.objects import ALL, TOPOLOGY
 from tests.hub.test_runs import output, submit, until
 from wire.identity import Role
@@ -118,7 +118,7 @@ async def closed(server: EtcdServer, cluster: str) -> None:
 
 
 async def test_an_agent_whose_log_is_gone_fails_the_runs_that_it_may_have_begun(
-    hub: RunningHub, person: ControlPlaneServiceStub, own_server: EtcdServer
+    hub: RunningHub, person: ControlPlaneServiceStub, empty_server: EtcdServer
 ) -> None:
     await apply(person, ALL)
     async with FakeAgent(hub, "cloud"):
@@ -129,7 +129,7 @@ async def test_an_agent_whose_log_is_gone_fails_the_runs_that_it_may_have_begun(
             await edge.assigned(silently)  # what it has said of this one before its log was lost did not arrive
             await edge.say(accepted={"namespace": "default", "run": begun, "epoch": fragment.epoch})
             await edge.acked()
-        await closed(own_server, "edge")
+        await closed(empty_server, "edge")
         not_begun = (await submit(person)).run.name
         async with FakeAgent(hub, "edge", log_id=b"another log") as again:
             await again.assigned(not_begun)
@@ -238,15 +238,11 @@ async def test_silence_becomes_a_state(hub: RunningHub, person: ControlPlaneServ
     await apply(person, TOPOLOGY)
     assert await cluster_states(person) == {"edge": "never-seen", "cloud": "never-seen"}
     async with FakeAgent(hub, "edge") as edge:
-        async with asyncio.timeout(SECONDS):
-            while (await cluster_states(person))["edge"] != "ready":
-                await edge.beat()
-            await edge.stop_beating()
-            while (await cluster_states(person))["edge"] != "not-ready":
-                pass
-    async with asyncio.timeout(SECONDS):
-        while (await cluster_states(person))["edge"] != "unknown":
-            pass
+        await edge.beat()
+        await asked_until(lambda: cluster_states(person), lambda states: states["edge"] == "ready")
+        await edge.stop_beating()
+        await asked_until(lambda: cluster_states(person), lambda states: states["edge"] == "not-ready")
+    await asked_until(lambda: cluster_states(person), lambda states: states["edge"] == "unknown")
 
 
 async def test_a_run_that_is_cancelled_does_not_wait_for_who_is_out_of_touch(
@@ -323,6 +319,8 @@ async def test_an_ended_run_expires(hub: RunningHub, person: ControlPlaneService
             await agent.disconnect()
     hub.keep_ended = 0.0
     await hub.start()
-    async with hub.person() as again, asyncio.timeout(SECONDS):
-        while [each.name for each in (await again.List(cp.ListRequest(kind="Run"))).objects] != [live]:
-            pass
+    async with hub.person() as again:
+        await asked_until(
+            lambda: again.List(cp.ListRequest(kind="Run")),
+            lambda answer: [each.name for each in answer.objects] == [live],
+        )

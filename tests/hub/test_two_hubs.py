@@ -26,6 +26,7 @@ from control_plane.kinds import Kinds
 from control_plane.reservations.driver import Reservations
 from control_plane.store.base import Deleted
 from control_plane.store.etcd.client import Client
+from control_plane.store.etcd.kv import Kv
 from control_plane.store.repository import Store
 from tests.fixtures.etcd import EtcdServer
 from tests.hub.agent import FakeAgent
@@ -106,17 +107,20 @@ class Cluster(FakeAgent):
 class Pair:
     """Two hubs and their two clusters, and each version of each run that was stored."""
 
-    def __init__(self, hubs: tuple[RunningHub, RunningHub], clusters: tuple[Cluster, Cluster], kinds: Kinds) -> None:
+    def __init__(
+        self, hubs: tuple[RunningHub, RunningHub], clusters: tuple[Cluster, Cluster], kinds: Kinds, since: int
+    ) -> None:
         self.hubs = hubs
         self.clusters = clusters
         self._kinds = kinds
+        self._since = since  # the revision before all runs
 
     async def history(self, *runs: str) -> dict[str, list[m.Run]]:
         """All versions of these runs, from etcd."""
         newest = {stored.value.name: stored.revision for stored in (await self._kinds.runs.list("default")).items}
         found: dict[str, list[m.Run]] = {run: [] for run in runs}
         last = max(newest.values())
-        async with asyncio.timeout(SECONDS), self._kinds.runs.watch("default", after=1) as watch:
+        async with asyncio.timeout(SECONDS), self._kinds.runs.watch("default", after=self._since) as watch:
             async for news in watch:
                 for event in news.events:
                     if not isinstance(event, Deleted):
@@ -151,26 +155,26 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(own_server: EtcdServer, members: Members, tmp_path: Path, schedule: Schedule) -> AsyncIterator[Pair]:
+async def pair(empty_server: EtcdServer, members: Members, tmp_path: Path, schedule: Schedule) -> AsyncIterator[Pair]:
     """The second hub has heard of the clusters from the store before one of them comes to it."""
-    endpoint = own_server.etcd.config.endpoint
-    first, second = (RunningHub(members, endpoint, own_server.tls, tmp_path / "hub", SELDOM) for _ in range(2))
-    async with first, first.person() as person, Client(own_server.config()) as client:
-        kinds = Kinds(Store(client))
+    endpoint = empty_server.etcd.config.endpoint
+    first, second = (RunningHub(members, endpoint, empty_server.tls, tmp_path / "hub", SELDOM) for _ in range(2))
+    async with first, first.person() as person, Client(empty_server.config()) as client:
+        kinds, since = Kinds(Store(client)), await Kv(client).revision()
         for name in ("edge", "cloud"):
             async with FakeAgent(first, name) as seen:
                 await seen.beat(cp.NodeStatus(name="n1", ready=True, cpus=CPUS, data_address="127.0.0.1:99"))
-                await _noted(kinds, name)
+                await _noted(kinds, name, since)
         async with second, Cluster(first, "edge") as edge, Cluster(second, "cloud") as cloud:
             for agent in (edge, cloud):
                 await agent.beat(cp.NodeStatus(name="n1", ready=True, cpus=CPUS, data_address="127.0.0.1:99"))
             await apply(person, HOLDING)
-            yield Pair((first, second), (edge, cloud), kinds)
+            yield Pair((first, second), (edge, cloud), kinds, since)
 
 
-async def _noted(kinds: Kinds, cluster: str) -> None:
+async def _noted(kinds: Kinds, cluster: str, since: int) -> None:
     """Wait until the agent's nodes are in its record."""
-    async with asyncio.timeout(SECONDS), kinds.agents.watch(after=1) as watch:
+    async with asyncio.timeout(SECONDS), kinds.agents.watch(after=since) as watch:
         async for news in watch:
             records = [event.value for event in news.events if not isinstance(event, Deleted)]
             if any(record.cluster == cluster and record.status.nodes for record in records):

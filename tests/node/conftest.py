@@ -9,10 +9,8 @@ import pytest
 
 from cluster_agent.data.shared.config import SharedConfig
 from cluster_agent.data.shared.objects import ObjectStore
-from tests.fixtures.shared import S3Server, redis_server, s3_server
+from tests.fixtures.shared import S3Server
 from tests.node.cluster import Cluster, cluster
-
-__all__ = ["redis_server", "s3_server"]
 
 
 @pytest.fixture

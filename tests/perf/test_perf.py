@@ -23,10 +23,8 @@ from cluster_agent.data.shared.names import of_unit
 from cluster_agent.data.shared.objects import ObjectStore
 from cluster_agent.data.shared.redis import RedisStore
 from tests.fixtures.ports import free_port
-from tests.fixtures.shared import BUCKET, RedisServer, S3Server, redis_server, s3_server
+from tests.fixtures.shared import BUCKET, RedisServer, S3Server
 from topology.storage import Objects, Redis, Storage
-
-__all__ = ["redis_server", "s3_server"]
 
 
 @pytest.fixture(autouse=True)
@@ -229,7 +227,13 @@ def test_rates_are_those_of_the_median() -> None:
 
 @pytest.mark.parametrize("name", ["chain", "fanout", "command", "fsync", "pipeline"])
 def test_a_floor_gives_a_sample_for_each_repetition(name: str, tmp_path: Path) -> None:
-    samples = floors.measured(name, 10, 3, tmp_path)
+    samples = floors.measured_here(name, 10, 3, tmp_path)
+    assert len(samples) == 3
+    assert all(sample > 0 for sample in samples)
+
+
+def test_a_floor_is_measured_by_a_process_of_its_own(tmp_path: Path) -> None:
+    samples = floors.measured("fsync", 10, 3, tmp_path)
     assert len(samples) == 3
     assert all(sample > 0 for sample in samples)
 

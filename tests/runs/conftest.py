@@ -10,9 +10,9 @@ from control_plane.kinds import Kinds
 from control_plane.runs.driver import Runs
 from control_plane.store.etcd.client import Client
 from control_plane.store.repository import Store
-from tests.fixtures.etcd import etcd, etcd_server
+from tests.fixtures.etcd import empty_server, etcd
 
-__all__ = ["etcd", "etcd_server"]
+__all__ = ["empty_server", "etcd"]
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.store.etcd.client import Client
 from control_plane.store.repository import EtcdRepository, Store
-from tests.fixtures.etcd import etcd, etcd_server, own_server
+from tests.fixtures.etcd import empty_server, etcd, own_server
 
-__all__ = ["etcd", "etcd_server", "namespace", "own_server", "runs", "store"]
+__all__ = ["empty_server", "etcd", "namespace", "own_server", "runs", "store"]
 
 
 @pytest.fixture
