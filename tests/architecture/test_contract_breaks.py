@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 PROTOS = Path(__file__).parents[2] / "protos"
+pytestmark = pytest.mark.slow  # `make check` runs it all the same, before the quick tests
 TWO = """syntax = "proto3";
 package bdw_fed.v1;
 message Kept {

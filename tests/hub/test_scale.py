@@ -13,7 +13,7 @@ from tests.hub.hub import RunningHub, apply
 from tests.hub.objects import STEP
 from tests.hub.test_runs import submit, until
 
-CLUSTERS = 150
+CLUSTERS = 130  # etcd takes 128 operations at most
 
 
 def objects() -> str:

@@ -20,7 +20,7 @@ def lived(start: float, services: tuple[float, float], *, busy: float, limits: L
     return day
 
 
-@pytest.fixture(scope="module", params=["process", "kubernetes", "short"])
+@pytest.fixture(scope="module", params=["process", "kubernetes", pytest.param("short", marks=pytest.mark.slow)])
 def day(request: pytest.FixtureRequest) -> Day:
     """Workers that start in 0.1 s or in 5 s; tasks longer and shorter than that."""
     if request.param == "process":

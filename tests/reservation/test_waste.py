@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.reservation import mean, measured, picture, table
 
 
+@pytest.mark.slow  # four days of a federation; what no reservation may do is in `test_promises`
 def test_holding_wastes_slots_and_lending_gives_them_to_others() -> None:
     found = {variant: measured(variant, 1) for variant in ("none", "hold", "lend")}
     none, hold, lend = found["none"], found["hold"], found["lend"]

@@ -64,7 +64,7 @@ def check_not_slower(rows: Rows) -> None:
     assert by_finish < 0.9 * by_distance, f"too much crosses: {table(rows)}"
 
 
-@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("warm", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_with_room_everywhere_each_unit_crosses_once_and_nothing_else_does(warm: bool) -> None:
     for load, (distance, finish) in compared(WITH_ROOM, warm=warm).items():
         assert finish.crossed == distance.crossed == load.least

@@ -304,12 +304,12 @@ async def test_an_interpreter_that_is_not_there_is_named() -> None:
 
 
 async def test_many_workers_start_at_once(runtime: Runtime, bundle: Path, tmp_path: Path) -> None:
-    workers = await asyncio.gather(*(runtime.start(python("report", bundle)) for _ in range(20)))
+    workers = await asyncio.gather(*(runtime.start(python("report", bundle)) for _ in range(10)))
     outcomes = await asyncio.gather(
         *(worker.execute(job(tmp_path, str(number)), Said()) for number, worker in enumerate(workers))
     )
     assert {outcome.kind for outcome in outcomes} == {""}
-    assert len({worker.pid for worker in workers}) == 20
+    assert len({worker.pid for worker in workers}) == 10
     await asyncio.gather(*(worker.stop() for worker in workers))
 
 

@@ -467,7 +467,7 @@ def test_help_names_all_that_can_be_told(program: Path) -> None:
 
 async def test_a_starter_has_no_descriptor_more_after_many_tasks(runtime: Pod, bundle: Path, tmp_path: Path) -> None:
     counts = []
-    for times in (1, 10):
+    for times in (1, 5):
         for _ in range(times):
             for options in ({}, {"disk": 4096}):
                 assert (await outcome(runtime, job(tmp_path), "true", **options)).kind == ""

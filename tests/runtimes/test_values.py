@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import pytest_asyncio
 
 from cluster_agent.runtimes.base import Job, Row, SmallWork, Values, Worker, WorkerSpec
 from cluster_agent.runtimes.process.keep import Keeps
@@ -78,12 +80,29 @@ class Ended:
     words: bytes = b""
 
 
-@pytest.fixture
-async def runtime(tmp_path: Path) -> AsyncIterator[ProcessRuntime]:
-    made = ProcessRuntime(places=Places(tmp_path / "memory", tmp_path / "disk"))
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@asynccontextmanager
+async def opened(place: Path) -> AsyncIterator[ProcessRuntime]:
+    made = ProcessRuntime(places=Places(place / "memory", place / "disk"))
     await made.open()
     yield made
     await made.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def runtime(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ProcessRuntime]:
+    """One for all tests that only start a worker of their own in it."""
+    async with opened(tmp_path_factory.mktemp("places")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_runtime(tmp_path: Path) -> AsyncIterator[ProcessRuntime]:
+    """One for a test that looks into its places, which are the test's directory."""
+    async with opened(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(params=["small", "directory"])
@@ -334,9 +353,9 @@ async def test_a_large_value_is_a_file_and_those_behind_it_go_on(
         assert await steps.call(one("json", "text"), {"unit": b"%d" % size}) == Ended({"unit": b"x" * size})
 
 
-async def test_what_a_task_leaves_is_gone_before_the_next(runtime: ProcessRuntime, tmp_path: Path) -> None:
+async def test_what_a_task_leaves_is_gone_before_the_next(own_runtime: ProcessRuntime, tmp_path: Path) -> None:
     """Files where it runs, processes, environment; what it says is its own."""
-    steps = await start(runtime, tmp_path, "small", "litter")
+    steps = await start(own_runtime, tmp_path, "small", "litter")
     work = SmallWork({"TMPDIR": "x"}, (("unit", "unit"),), (("unit", "unit"),), {}, one("json"))
     jobs = [Task(work, b"%d" % number, number) for number in range(4)]
     heard = Heard()
@@ -354,9 +373,9 @@ async def test_what_a_task_leaves_is_gone_before_the_next(runtime: ProcessRuntim
 
 
 async def test_a_task_of_values_alone_makes_no_file_and_renames_nothing(
-    runtime: ProcessRuntime, tmp_path: Path
+    own_runtime: ProcessRuntime, tmp_path: Path
 ) -> None:
-    steps = await start(runtime, tmp_path, "small", "add_one")
+    steps = await start(own_runtime, tmp_path, "small", "add_one")
     await steps.call(one("json"), {"unit": b"1"})
     home = tmp_path / "memory" / "1"
     before = (sorted(home.iterdir()), home.stat().st_mtime_ns)
