@@ -91,9 +91,9 @@ def _document(
 def _measured(text: str, file: str, line: int, data_root: Path) -> str:
     """A topology with its datasets' sizes. Who gave it is warned of files that are not there."""
     from bdw_fed.embedded.datasets import with_sizes
-    from bdw_fed.embedded.topologies import check, missing
+    from bdw_fed.embedded.topologies import documents, missing
 
-    for document in check(text, file, line):
+    for document in documents(text, file, line):
         print_warnings(missing(document, data_root))
     return with_sizes(text, data_root)
 

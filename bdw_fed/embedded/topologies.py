@@ -40,8 +40,13 @@ class Chosen:
     warnings: tuple[Problem, ...] = ()  # of what is allowed, but was hardly meant
 
 
-def check(text: str, file: str, line: int = 1) -> list[Document]:
+def check(text: str, file: str, line: int = 1) -> list[Topology]:
     """The topologies in a text. ProblemError with all that is wrong with it."""
+    return [found.model for found in documents(text, file, line) if isinstance(found.model, Topology)]
+
+
+def documents(text: str, file: str, line: int = 1) -> list[Document]:
+    """The documents of topologies in a text, which know their places. ProblemError with all that is wrong with it."""
     loaded = load(text, file, line)
     found = [document for document in loaded.documents if isinstance(document.model, Topology)]
     faults = loaded.problems or [fault for document in found for fault in check_documents([document])]
@@ -62,7 +67,7 @@ def _one(file: Path, wrong: type[Exception]) -> tuple[str, Document]:
         text = file.read_text()
     except OSError as error:
         raise wrong(f"{file}: {error.strerror}; expected a YAML file with a topology") from error
-    found = check(text, str(file))
+    found = documents(text, str(file))
     if len(found) != 1:
         raise wrong(f"{file}: expected one document of kind Topology, found {len(found)}")
     return text, found[0]

@@ -15,10 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from bdw_fed.v1 import federation_pb2
-from cluster_agent.coordinator.claims import Claim
+from cluster_agent.coordinator.cache.shelf import Shelf
+from cluster_agent.coordinator.clusters.loads import Loads
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import Clearing, LiveRun, Lives, Nodes
-from cluster_agent.coordinator.loads import Loads
 from cluster_agent.coordinator.messages import (
     Action,
     Append,
@@ -30,8 +30,8 @@ from cluster_agent.coordinator.messages import (
     TellNode,
     WakeAt,
 )
+from cluster_agent.coordinator.nodes.claims import Claim
 from cluster_agent.coordinator.records import AnyRecord
-from cluster_agent.coordinator.shelf import Shelf
 from cluster_agent.coordinator.state import State
 from cluster_agent.orders.messages import Downward, Order, Orders
 from cluster_agent.pools.core import Autoscaler

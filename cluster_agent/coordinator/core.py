@@ -16,69 +16,38 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2
-from cluster_agent.coordinator import (
-    alone,
-    assigning,
+from cluster_agent.coordinator import fragment, messages, records, state
+from cluster_agent.coordinator.book import Book, Policy
+from cluster_agent.coordinator.cache import caching, remembering, seeking, tidying
+from cluster_agent.coordinator.clusters import early, offering, peers, pushing, receiving, routing, telling
+from cluster_agent.coordinator.live import Lives, rebuilt
+from cluster_agent.coordinator.messages import Action, Event, RunKey
+from cluster_agent.coordinator.nodes import foreseeing, ordering, placement, pooling, presence, tainting
+from cluster_agent.coordinator.records import AnyRecord
+from cluster_agent.coordinator.runs import alone, assigning, ending, expiring, reporting, reserving, retaining, timing
+from cluster_agent.coordinator.space import quotas, stuck
+from cluster_agent.coordinator.tasks import (
     batching,
-    caching,
-    clearing,
     closing,
     committing,
     crossing,
-    damage,
     deadlines,
-    early,
-    ending,
-    expiring,
-    fetching,
-    foreseeing,
-    fragment,
     grouping,
     meeting,
-    mending,
-    messages,
-    nodes,
-    offering,
-    ordering,
-    peers,
-    placement,
-    pooling,
-    pushing,
-    quotas,
-    receiving,
-    records,
-    remembering,
-    reporting,
-    rescuing,
-    reserving,
     results,
-    retaining,
     retrying,
-    routing,
-    seeking,
-    shared,
-    sharing,
     sources,
-    state,
-    stuck,
     surrendering,
-    tainting,
-    telling,
-    tidying,
-    timing,
 )
-from cluster_agent.coordinator.book import Book, Policy
-from cluster_agent.coordinator.live import Lives, rebuilt
-from cluster_agent.coordinator.messages import Action, Event, RunKey
-from cluster_agent.coordinator.records import AnyRecord
+from cluster_agent.coordinator.units import clearing, damage, fetching, mending, rescuing, shared, sharing
 
 _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.FragmentAssigned: assigning.on_assigned,
     messages.DesiredChanged: ending.on_desired,
-    messages.NodeJoined: nodes.on_joined,
-    messages.NodeChanged: nodes.on_changed,
-    messages.DiskTold: nodes.on_disk,
-    messages.NodeLost: nodes.on_lost,
+    messages.NodeJoined: presence.on_joined,
+    messages.NodeChanged: presence.on_changed,
+    messages.DiskTold: presence.on_disk,
+    messages.NodeLost: presence.on_lost,
     messages.NodeSaid: results.on_said,
     messages.PoolTold: pooling.on_told,
     messages.SourceRead: sources.on_read,
@@ -113,7 +82,7 @@ _TIMERS: Final[Mapping[str, Callable[..., None]]] = {
     "push": pushing.on_push_due,
     "pushed": fetching.on_push_late,
     "offers": offering.on_offers_due,
-    "node": nodes.on_lost_due,
+    "node": presence.on_lost_due,
     "lacking": placement.on_lacking,
     "no-node": placement.on_no_node,
     "stuck": stuck.on_due,
@@ -129,7 +98,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.FragmentTaken: assigning.apply_taken,
     records.DesiredSet: ending.apply_desired,
     records.DirectoryLearned: assigning.apply_directory,
-    records.NodeMet: nodes.apply_met,
+    records.NodeMet: presence.apply_met,
     records.MessageKept: early.apply_kept,
     records.EarlyRefused: early.apply_refused,
     records.EarlyHeard: assigning.apply_early_heard,
@@ -226,7 +195,7 @@ class Coordinator:
         tainting.noted(book)
         caching.trim(book)
         for live in book.lives.values():
-            nodes.resume(book, live)
+            presence.resume(book, live)
             retrying.resume(book, live)
             deadlines.resume(book, live)
             retaining.watch(book, live)
@@ -261,7 +230,7 @@ class Coordinator:
                 book.hungry[key] = live
         receiving.answer_all(book)
         reserving.say_freed(book)
-        nodes.tell_gathered(book)
+        presence.tell_gathered(book)
         sharing.tell_gathered(book)
         clearing.say(book)
         placement.dispatch(book)

@@ -22,7 +22,6 @@ import structlog
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.intake import Intake, Renumber
-from cluster_agent.coordinator.last_words import LastWords
 from cluster_agent.coordinator.messages import (
     Action,
     Answered,
@@ -42,6 +41,7 @@ from cluster_agent.coordinator.messages import (
 )
 from cluster_agent.coordinator.outgoing import END_STATES, hub_message
 from cluster_agent.coordinator.ports import HUB, Carrier, Core, Nodes, Peers, Progress, peer
+from cluster_agent.coordinator.runs.last_words import LastWords
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, Position, Sent
 from cluster_agent.orders.messages import Downward, Produced, Results

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.coordinator.measured import Fit
+from cluster_agent.coordinator.clusters.measured import Fit
 from topology.packing import LIGHT_CPUS
 from workflow import keys
 from workflow.keys import KeyOf

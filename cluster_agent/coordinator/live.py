@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import footprint
-from cluster_agent.coordinator.bounds import Quota, Window, stored_by
-from cluster_agent.coordinator.claims import Hold
-from cluster_agent.coordinator.footprint import Need
 from cluster_agent.coordinator.fragment import CROSS, SPLIT, Graph, Step
 from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.coordinator.nodes.claims import Hold
 from cluster_agent.coordinator.records import Made
+from cluster_agent.coordinator.space import footprint
+from cluster_agent.coordinator.space.bounds import Quota, Window, stored_by
+from cluster_agent.coordinator.space.footprint import Need
 from cluster_agent.coordinator.state import (
     ASSIGNED,
     OFFERED,
@@ -29,9 +29,8 @@ from cluster_agent.coordinator.state import (
     Out,
     Run,
     Task,
-    Unit,
 )
-from cluster_agent.orders.messages import Output, UnitInfo
+from cluster_agent.orders.messages import Output
 from cluster_agent.pools.ahead import Arriving
 
 _GOING = (model_pb2.FRAGMENT_STATE_ASSIGNED, model_pb2.FRAGMENT_STATE_RUNNING)
@@ -530,53 +529,3 @@ def give_room(nodes: Nodes, live: LiveRun, task: Task) -> None:
         node.used_memory = 0
     live.started.pop(task.id, None)
     live.missing.pop(task.id, None)
-
-
-def unit_info(unit: Unit) -> UnitInfo:
-    """A unit as an order names it."""
-    return UnitInfo(unit.id, unit.digest, unit.size, unit.task, unit.origin, unit.generation, unit.name)
-
-
-def unit_proto(unit: Unit) -> model_pb2.Unit:
-    """A unit as it travels."""
-    return model_pb2.Unit(
-        id=unit.id,
-        digest=unit.digest,
-        size=unit.size,
-        task=unit.task,
-        origin=unit.origin,
-        generation=unit.generation,
-        name=unit.name,
-        lineage=unit.lineage,
-        order=unit.order,
-    )
-
-
-def info_proto(unit: UnitInfo) -> model_pb2.Unit:
-    """A unit that is only told of, as it travels."""
-    return model_pb2.Unit(
-        id=unit.id,
-        digest=unit.digest,
-        size=unit.size,
-        task=unit.task,
-        origin=unit.origin,
-        generation=unit.generation,
-        name=unit.name,
-        lineage=unit.lineage,
-        order=unit.order,
-    )
-
-
-def info_of(unit: model_pb2.Unit) -> UnitInfo:
-    """A unit that another cluster told of."""
-    return UnitInfo(
-        unit.id,
-        unit.digest,
-        unit.size,
-        unit.task,
-        unit.origin,
-        unit.generation,
-        unit.name,
-        unit.lineage,
-        unit.order,
-    )

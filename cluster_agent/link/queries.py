@@ -10,7 +10,7 @@ import structlog
 
 from bdw_fed.v1 import control_plane_pb2
 from bdw_fed.v1.federation_pb2 import CachedSteps, Query, QueryReply, TaskList
-from cluster_agent.coordinator.asking import clear
+from cluster_agent.coordinator.cache.asking import clear
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.ports import Core

@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToJson
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
-from cluster_agent.coordinator.asking import clear
+from cluster_agent.coordinator.cache.asking import clear
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import DesiredChanged, RunKey
 from cluster_agent.coordinator.ports import Core

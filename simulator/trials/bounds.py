@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cluster_agent.coordinator import quotas
-from cluster_agent.coordinator.bounds import Quota
 from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.space import quotas
+from cluster_agent.coordinator.space.bounds import Quota
 from simulator.trials.bulk import UNIT_BYTES
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import pytest
 from bdw_fed.v1 import control_plane_pb2, model_pb2
 from bdw_fed.v1.federation_pb2 import FragmentHeard, SessionRequest
 from bdw_fed.v1.peer_pb2 import PeerMessage
-from cluster_agent.coordinator import last_words
 from cluster_agent.coordinator.driver import Driver
 from cluster_agent.coordinator.intake import Intake, Mark
 from cluster_agent.coordinator.messages import (
@@ -36,6 +35,7 @@ from cluster_agent.coordinator.messages import (
     WakeAt,
 )
 from cluster_agent.coordinator.records import AnyRecord, DesiredSet, decode_all
+from cluster_agent.coordinator.runs import last_words
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, LogFullError, Sent
 from cluster_agent.orders.messages import Downward, Result, Results

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.coordinator import caching, messages, records
+from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.cache import caching
 from cluster_agent.coordinator.messages import RunKey, UnitsDamaged
 from cluster_agent.coordinator.state import Cached
 from cluster_agent.orders.messages import Output, UnitInfo

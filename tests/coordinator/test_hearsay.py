@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import hearsay, remembering
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.cache import hearsay, remembering
 from cluster_agent.coordinator.state import Known
 from tests.coordinator.desk import RUN, Desk
 from tests.coordinator.workflows import EACH, Use, output, source

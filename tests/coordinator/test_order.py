@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster_agent.coordinator.tracing import rank
+from cluster_agent.coordinator.tasks.tracing import rank
 
 PLACES = st.lists(st.integers(0, 2**40), max_size=5).map(tuple)
 

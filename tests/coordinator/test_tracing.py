@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.tracing import Maker, lineage, name
+from cluster_agent.coordinator.tasks.tracing import Maker, lineage, name
 
 ZIPPING = cast(LiveRun, SimpleNamespace(graph=SimpleNamespace(zips=True)))
 numbers = st.lists(st.sampled_from([0, 0, 1, 2, 10]), max_size=6)

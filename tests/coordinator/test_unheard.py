@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.unheard import Unheard
+from cluster_agent.coordinator.runs.unheard import Unheard
 
 RUN, OTHER = RunKey("default", "r"), RunKey("default", "s")
 

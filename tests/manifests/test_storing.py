@@ -36,7 +36,7 @@ spec:
         redis: {url: "rediss://redis.example.org:6379/0", credentials: cache}
         objects: {bucket: federation, endpoint: "https://s3.example.org", credentials: bucket}
     - {name: plain, zone: here, runtime: kubernetes}
-    - {name: quick, zone: here, runtime: process, storage: {memory: 1GiB}}
+    - {name: quick, zone: here, runtime: process, nodes: [{name: w1}], storage: {memory: 1GiB}}
 """
 
 

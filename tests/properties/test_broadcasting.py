@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.fragment import BROADCAST as BROADCAST_EDGE
-from cluster_agent.coordinator.grouping import made
+from cluster_agent.coordinator.tasks.grouping import made
 from tests.coordinator.federation import Agent, Faults
 from tests.coordinator.workflows import BROADCAST, EACH, GATHER, Use, output, some_of, source
 from tests.properties.graphs import Parts

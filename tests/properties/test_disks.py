@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.book import Policy
-from cluster_agent.coordinator.disks import megabytes
+from cluster_agent.coordinator.space.disks import megabytes
 from simulator.audit import audit
 from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source, split

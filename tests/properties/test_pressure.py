@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import messages, pressure
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.space import pressure
 from tests.coordinator.desk import Desk, outputs
 from tests.coordinator.federation import RUN, Faults, Federation
 from tests.coordinator.workflows import EACH, SAME, Use, output, source, split

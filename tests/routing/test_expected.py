@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster_agent.coordinator.expected import DISTANCE, FINISH, SPREAD, Expected, preferred
+from cluster_agent.coordinator.clusters.expected import DISTANCE, FINISH, SPREAD, Expected, preferred
 
 HOME = "home"
 seconds = st.floats(0, 1e4)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster_agent.coordinator.measured import Line, Link
+from cluster_agent.coordinator.clusters.measured import Line, Link
 
 sizes = st.floats(0, 1e9)
 times = st.floats(0, 1e4)

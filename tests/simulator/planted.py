@@ -14,26 +14,16 @@ from typing import Any
 from unittest import mock
 
 from bdw_fed.v1 import federation_pb2 as f
-from cluster_agent.coordinator import (
-    adopting,
-    assigning,
-    closing,
-    committing,
-    footprint,
-    live,
-    nodes,
-    offering,
-    peers,
-    quotas,
-    receiving,
-    records,
-    resting,
-    retrying,
-    routing,
-)
+from cluster_agent.coordinator import live, records
+from cluster_agent.coordinator.cache import adopting
+from cluster_agent.coordinator.clusters import offering, peers, receiving, routing
 from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.last_words import LastWords
 from cluster_agent.coordinator.messages import RunKey, SendPeer
+from cluster_agent.coordinator.nodes import presence
+from cluster_agent.coordinator.runs import assigning
+from cluster_agent.coordinator.runs.last_words import LastWords
+from cluster_agent.coordinator.space import footprint, quotas, resting
+from cluster_agent.coordinator.tasks import closing, committing, retrying
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
 from cluster_agent.node.damage import Damages
@@ -354,11 +344,11 @@ def room_of_a_window_is_given_twice(stack: ExitStack) -> None:
 
 def parts_that_nobody_frees(stack: ExitStack) -> None:
     """What a running task has made stays on a node that was away when it was to be freed."""
-    reconcile = nodes._reconcile_units
+    reconcile = presence._reconcile_units
 
     def trusting(book: Any, of: Any, node: Any, here: set[bytes]) -> None:
         units = (of.run.units[each] for each in here & of.run.units.keys())
-        kept = {unit.id for unit in units if not unit.uses and nodes._being_made(of, node, unit.task)}
+        kept = {unit.id for unit in units if not unit.uses and presence._being_made(of, node, unit.task)}
         reconcile(book, of, node, here - kept)
 
     _everywhere(stack, reconcile, trusting)

@@ -59,8 +59,9 @@ def test_what_can_not_be_meant_is_named_with_its_field(storage: str, field: str,
 
 def test_a_cluster_of_kubernetes_has_nothing_in_memory() -> None:
     pods = TOPOLOGY.replace("nodes: [{name: n1}]", "runtime: kubernetes")
-    (topology,) = check(pods.replace("STORAGE", "{memory: 1Gi}"), "topology.yaml")
-    (problem,) = check_topology(topology)
+    with pytest.raises(ProblemError) as raised:
+        check(pods.replace("STORAGE", "{memory: 1Gi}"), "topology.yaml")
+    (problem,) = raised.value.problems
     assert problem.field == "spec.clusters[0].storage.memory"
     assert "leave memory out" in problem.remedy
     (topology,) = check(pods.replace("STORAGE", "{redis: {url: 'redis://r:7'}}"), "topology.yaml")

@@ -1,0 +1,269 @@
+"""What a cluster still knows when a run begins again: results of tasks, by their inputs' contents.
+
+A newer fragment of a run is a new beginning: nothing is counted over two revisions of a plan, so that what a replaced
+cluster did, and all that descends from it, is gone. But a task that was done here need not be executed again. Its
+result is remembered, and where the same task forms anew, on the same bytes, it is taken from there (`recall`).
+
+    newer fragment ─▶ `remembered` of the old one ─▶ Run.known ─▶ a task forms ─▶ Recalled ─▶ its units go on
+
+What a lost cluster had done is known from what it told with its units (Run.makers, see `hearsay`). Who forms such a
+task and does not know it itself asks the others, see `seeking`.
+
+The same holds for a line that begins beside another (`beside`): it has the other's results, and its nodes give the
+units a name in the new line; the other one keeps all it has, and goes on.
+
+What was freed meanwhile is remembered without its bytes. Mostly nobody asks for them, since whoever had them is done
+as well; where somebody does, they are made again as anything that got lost. So the inputs of such a task are held until
+nobody needs its outputs, over clusters too: a sender is not told that it may free them. For the same reason a unit that
+comes from another cluster is taken without its bytes where the result of its task is known.
+"""
+
+from __future__ import annotations
+
+from blake3 import blake3
+
+from cluster_agent.coordinator import records
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.clusters import routing
+from cluster_agent.coordinator.fragment import EACH, TASK, Edge, Graph
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.messages import RunKey
+from cluster_agent.coordinator.space import copies
+from cluster_agent.coordinator.state import DONE, GRANTED, HEARD, EdgeState, Known, KnownOutput, Task, Unit
+from cluster_agent.coordinator.tasks import tracing
+from cluster_agent.coordinator.tasks.committing import consume
+from cluster_agent.coordinator.tasks.making import make
+from cluster_agent.coordinator.units.infos import unit_info
+from cluster_agent.orders.messages import Output
+from wire.digests import task_id, unit_ids
+from wire.lines import is_second, run_of
+
+# ----------------------------------------------------------------------------------------------- a new beginning
+
+
+def remembered(old: LiveRun) -> dict[bytes, Known]:
+    """The tasks that were done here, those of others whose units came here, and what was known before of others."""
+    known = {identifier: _its_own(entry) for identifier, entry in old.run.known.items()}
+    for identifier, made in old.run.makers.items():
+        if not made.lacking:
+            known[identifier] = _of_others(old, made)
+    for task in old.run.tasks.values():
+        if task.state == DONE or task.remake:
+            entry = result(old, task)
+            if entry is not None:
+                known[task.id] = entry
+    return known
+
+
+def _its_own(entry: Known) -> Known:
+    """The older line may go on beside, and free what it has of it."""
+    outputs = [KnownOutput(each.port, each.index, each.unit, list(each.copies)) for each in entry.outputs]
+    return Known(entry.inputs, outputs, entry.parts)
+
+
+def result(old: LiveRun, task: Task) -> Known | None:
+    """What a task that was done has made; None where that, or what it read, can't be told any more."""
+    if task.surrendered:
+        return None  # it is tried once more
+    units = old.run.units
+    read = contents(old, task)
+    if read is None or any(units[unit].generation for ids in old.inputs(task) for unit in ids):
+        return None  # a unit that was made again with other bytes may have been read before
+    outputs = outputs_of(old, task)
+    if outputs is None:
+        return None
+    found = [KnownOutput(each.port, each.index, each.unit, list(units[each.unit.id].copies)) for each in outputs]
+    return Known(read, found, task.parts)
+
+
+def outputs_of(live: LiveRun, task: Task) -> list[Output] | None:
+    """What a task that is done has made, port by port; None where that can't be told any more."""
+    units = live.run.units
+    found = []
+    made = set(task.outputs)
+    for port in live.graph.steps[task.step].ports:
+        identify = unit_ids(task.id, port)
+        index = 0
+        while (unit := units.get(identify(index))) is not None and unit.id in made:
+            found.append(Output(port, index, unit_info(unit)))
+            index += 1
+    return found if len(found) == len(made) else None
+
+
+def elsewhere(made: records.Made) -> Known:
+    """What another cluster has made, of which nothing is here."""
+    return Known(made.contents, [KnownOutput(each.port, each.index, each.unit, []) for each in made.outputs])
+
+
+def _of_others(old: LiveRun, entry: Known) -> Known:
+    """What another cluster has made, with those of its units that have come here."""
+    outputs = []
+    for each in entry.outputs:
+        unit = old.run.units.get(each.unit.id)
+        same = unit is not None and unit.digest == each.unit.digest
+        outputs.append(KnownOutput(each.port, each.index, each.unit, list(unit.copies) if unit and same else []))
+    return Known(entry.inputs, outputs)
+
+
+def contents(live: LiveRun, task: Task) -> bytes | None:
+    """What the task reads, as one digest: the content of each input, port by port."""
+    hasher = blake3()
+    for ids in live.inputs(task):
+        hasher.update(len(ids).to_bytes(8, "big"))
+        for identifier in ids:
+            unit = live.run.units.get(identifier)
+            if unit is None:
+                return None
+            hasher.update(unit.digest)
+    return hasher.digest(length=16)
+
+
+def beside(book: Book, key: RunKey) -> LiveRun | None:
+    """Where a second line of a run begins here: the line beside which it does, if we have it.
+
+    That is the run's first one, or where that counts no more the newest.
+    """
+    if not is_second(key.run):
+        return None
+    first = book.lives.get(RunKey(key.namespace, run_of(key.run)))
+    return first or max(
+        (live for live in book.lives.values() if are_lines_of_one_run(live.key, key)),
+        key=lambda live: live.graph.revision,
+        default=None,
+    )
+
+
+def are_lines_of_one_run(one: RunKey, other: RunKey) -> bool:
+    """Whether these are two lines of a run."""
+    return one != other and one.namespace == other.namespace and run_of(one.run) == run_of(other.run)
+
+
+def kept_on(known: dict[bytes, Known], node: str) -> list[bytes]:
+    """The units of remembered results that a node holds."""
+    return [each.unit.id for entry in known.values() for each in entry.outputs if node in each.copies]
+
+
+def ways_of(old: LiveRun, graph: Graph) -> dict[str, dict[bytes, str]]:
+    """Edge -> unit -> the cluster that has it, or is done with it: its next task may be known there."""
+    ways: dict[str, dict[bytes, str]] = {}
+    for edge in old.graph.edges:
+        state: EdgeState = old.run.edges[edge.index]
+        granted = {unit: out.cluster for unit, out in state.outs.items() if out.state in (GRANTED, HEARD)}
+        there = {unit: cluster for unit, cluster in {**state.went, **granted}.items() if cluster in graph.epochs}
+        if there:
+            ways[edge.id] = there
+    return ways
+
+
+def orphans(old: LiveRun, graph: Graph) -> list[int]:
+    """Steps of a newer fragment that a cluster had a part in which takes part no more."""
+    then = {step.name: step for step in old.graph.steps}
+    still = {old.graph.steps[index].name for index in old.run.orphans}
+    return [
+        step.index
+        for step in graph.steps
+        if step.kind == TASK
+        and (step.name in still or (step.name in then and not graph.epochs.keys() >= set(then[step.name].executors)))
+    ]
+
+
+# ----------------------------------------------------------------------------------------------- what is known
+
+
+def place(book: Book, live: LiveRun, edge: Edge, unit: bytes) -> str:
+    """The cluster where the result of the unit's next task is known, as far as we can tell; "" for none."""
+    if not live.run.remembers:
+        return ""
+    if edge.consumer.here and _next_task(live, edge, unit) in live.run.known:
+        return book.cluster
+    return live.run.edges[edge.index].went.get(unit, "")
+
+
+def needs_no_bytes(live: LiveRun, edge: Edge, unit: Unit) -> bool:
+    """The unit becomes one task whose result is known."""
+    if not live.run.remembers or edge.pairing != EACH or edge.consumer.kind != TASK:
+        return False
+    if edge.consumer.sides or edge.batch is not None:
+        return False
+    entry = live.run.known.get(_next_task(live, edge, unit.id))
+    if entry is None:
+        return False
+    return entry.inputs == blake3((1).to_bytes(8, "big") + unit.digest).digest(length=16)
+
+
+def _next_task(live: LiveRun, edge: Edge, unit: bytes) -> bytes:
+    return task_id(live.key.namespace, live.key.run, edge.consumer.name, [(edge.port, [unit])])
+
+
+def recall(book: Book, live: LiveRun, task: Task) -> list[bytes] | None:
+    """Take what is known of a task that has formed; those of its units whose bytes are needed. None: nothing is."""
+    step = live.graph.steps[task.step]
+    entry = live.run.known.get(task.id)
+    if entry is None or step.crosses is not None or entry.inputs != contents(live, task):
+        return None  # a driving unit that is crossed is consumed with others
+    outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]
+    chosen = routing.routes(book, live, step, outputs, tracing.of_task(live, step, task))
+    book.commit(records.Recalled(live.key, task.id, chosen))
+    book.publish(live, "task.recalled", step.name, task.id, {"units": len(outputs)})
+    return [unit for unit in task.outputs if live.run.units[unit].kept]
+
+
+def apply_recalled(book: Book, record: records.Recalled) -> None:
+    """See records."""
+    live = book.lives[record.run]
+    task = live.run.tasks[record.task]
+    step = live.graph.steps[task.step]
+    entry = live.run.known.pop(task.id)
+    for each in entry.outputs:
+        for name in live.strays.pop(each.unit.id, ()):
+            if name not in each.copies:
+                book.free(name, live.key, each.unit.id)
+    live.unready(task)
+    task.state = DONE
+    task.parts = entry.parts
+    outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]
+    maker = tracing.of_task(live, step, task)
+    task.outputs = make(book, live, step, task.id, outputs, record.routes, maker, node="")
+    for each in entry.outputs:
+        unit = live.run.units[each.unit.id]
+        if unit.uses:
+            copies.adopt(book, live, unit, each)
+        else:
+            _free(book, live, each)
+    state = live.run.steps[step.index]
+    state.done += 1
+    state.reused += 1
+    made = [live.run.units[unit] for unit in task.outputs]
+    bare = any(unit.uses and not unit.copies for unit in made)
+    if bare:
+        live.run.bare[task.id] = None
+    consume(book, live, step, task, hold=bare)
+    if not state.open:
+        live.check.add(step.index)
+    book.touch(live)
+
+
+def executed(book: Book, live: LiveRun, task: bytes, node: str) -> None:
+    """The task was executed all the same: what was remembered of it holds no more. Part of applying a record."""
+    entry = live.run.known.pop(task, None)
+    for each in entry.outputs if entry is not None else ():
+        if node in each.copies:
+            copies.take_known(book, live, each, node)  # it has put the new bytes in the place of these
+        _free(book, live, each)
+
+
+def offered(book: Book, live: LiveRun, unit: Unit) -> None:
+    """Another cluster has made the unit in our place: our copies serve if they are the same. Part of applying one."""
+    entry = live.run.known.get(unit.task)
+    for each in entry.outputs if entry is not None else ():
+        if each.unit.id == unit.id:
+            if each.unit.digest == unit.digest:
+                copies.adopt(book, live, unit, each)
+            else:
+                _free(book, live, each)
+
+
+def _free(book: Book, live: LiveRun, output: KnownOutput) -> None:
+    for node in output.copies:
+        book.free(node, live.key, output.unit.id)
+    copies.clear_known(book, live, output)
