@@ -7,10 +7,13 @@ the latter's producer is called `inputs.NAME` and has the one port `out`, as in 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 
+from topology.errors import WrongValue
 from topology.model import Disconnect
 from topology.schema import overlay
+from workflow.expressions import compiled
 from workflow.model import Binding, Caching, Pool, Resources, Retry, Step, StepUse, Timeout, Workflow, WorkflowOutput
 from workflow.placeholders import maker
 
@@ -73,8 +76,17 @@ def makers(use: StepUse) -> dict[str, tuple[str, str]]:
     return {name: made for name, made in found.items() if made is not None}
 
 
+def deciders(use: StepUse) -> tuple[tuple[str, str], ...]:
+    """The steps and ports on whose values its `when` decides."""
+    if use.when is None:
+        return ()
+    with suppress(WrongValue):  # told where conditions are checked
+        return compiled(use.when).makers
+    return ()
+
+
 def _read(use: StepUse) -> list[str]:
-    return [*source_steps(use), *(step for step, _ in makers(use).values())]
+    return [*source_steps(use), *(step for step, _ in (*makers(use).values(), *deciders(use)))]
 
 
 def successors(workflow: Workflow) -> dict[str, tuple[str, ...]]:

@@ -97,13 +97,18 @@ def _show_reservation(told: model.Reservation) -> None:
     show_table(["CLUSTER", "SLOTS", "WHY"], rows)
 
 
+def skipped(progress: model.StepProgress) -> int:
+    """Tasks that the run went on without: they failed, or the condition of their step did not hold."""
+    return progress.skipped + progress.given_up + progress.unmet
+
+
 def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[str]]]:
     """The counters of a run, a row for each step and cluster, in the order of the plan's steps."""
     columns = ["STEP", "CLUSTER", ">WAITING", ">RUNNING", ">DONE", ">FAILED", ">BYTES OUT", ">BUSY", "STATE"]
     reserves = bool(run.reservation.mode)
     if reserves:
         columns += [">HELD", ">USED", ">LENT"]
-    skips = any(fragment.skipped or fragment.given_up for fragment in run.fragments.values())
+    skips = any(skipped(progress) for fragment in run.fragments.values() for progress in fragment.steps)
     if skips:
         columns.append(">SKIPPED")
     caches = any(progress.cached for fragment in run.fragments.values() for progress in fragment.steps)
@@ -122,7 +127,7 @@ def step_rows(run: model.Run, plan: model.Plan) -> tuple[list[str], list[list[st
         if reserves:
             row += [str(progress.held), str(progress.used), str(progress.lent)]
         if skips:
-            row.append(str(progress.skipped + progress.given_up))
+            row.append(str(skipped(progress)))
         if caches:
             row.append(str(progress.cached))
         if waits:

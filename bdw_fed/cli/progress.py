@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bdw_fed.cli.description import progress_of, show_failures
+from bdw_fed.cli.description import progress_of, show_failures, skipped
 from bdw_fed.cli.exits import NEGATIVE, OK
 from bdw_fed.cli.explanation import is_built_in
 from bdw_fed.cli.output import Format, is_terminal, plain, word
@@ -201,8 +201,8 @@ def _done(progress: model.StepProgress) -> str:
 
 def _failed(progress: model.StepProgress) -> str:
     """Attempts that failed, and the tasks that the run went on without."""
-    skipped = progress.skipped + progress.given_up
-    return f"{progress.failed} ({skipped} skipped)" if skipped else str(progress.failed)
+    without = skipped(progress)
+    return f"{progress.failed} ({without} skipped)" if without else str(progress.failed)
 
 
 def _bar(done: int, expected: float, closed: bool) -> str:

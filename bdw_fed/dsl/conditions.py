@@ -1,6 +1,8 @@
-"""Parameters and items of loops, and what a workflow decides on them: text for `when`, judged when it is submitted.
+"""Parameters, items of loops, what steps make, and what a workflow decides on them: text for `when`, judged when it is
+submitted, or when the value is there.
 
     with when(param > 3):          each step used in the block has  when: "param.NAME > 3"
+    with when(data.value > 3):     each step used in the block has  when: "{STEP.PORT} > 3"
     with each(city=cities) as c:   each step used in the block has  for_each: {city: …}, and c is {item.city}
 
 A `Symbol` has no value while the workflow is built, so comparing it gives a `Condition`, which Python itself can't
@@ -90,12 +92,20 @@ class Symbol(_Undecided):
         raise BuildError(f"{self.text} is compared with a {type(other).__name__}; only text, numbers and lists can be")
 
 
+class MadeValue(Symbol):
+    """What a step makes, `data.value`; it is named in braces in conditions, too."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @contextmanager
 def when(condition: Condition) -> Iterator[None]:
     """Steps that are used in the block are executed where the condition holds, and skipped elsewhere."""
     if not isinstance(condition, Condition):
         raise BuildError(
-            f"when takes a comparison of parameters, not {condition!r}: what is known already, Python's own if decides"
+            f"when takes a comparison of parameters, or of the .value of a step, not {condition!r}: "
+            "what is known already, Python's own if decides"
         )
     with _building("when").within(condition.text, {}):
         yield

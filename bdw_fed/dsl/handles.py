@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
+from bdw_fed.dsl.conditions import MadeValue
 from bdw_fed.dsl.errors import BuildError
 
 
@@ -66,6 +67,13 @@ class Data:
     def read(self, **words: Any) -> Data:
         """With further fields of the binding, under the names that they have in YAML."""
         return replace(self, words={**self.words, **words})
+
+    @property
+    def value(self) -> MadeValue:
+        """The one value that the step makes, to be compared: `with when(data.value > 3):`."""
+        if self.reference.startswith("inputs."):
+            raise BuildError(f"{self.reference} is data, and a condition compares values: let a step make one of it")
+        return MadeValue(f"{{{self.reference}}}")
 
     def file(self, name: str) -> Data:
         """As an output of the workflow: the name to save it under."""

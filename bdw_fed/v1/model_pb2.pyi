@@ -928,6 +928,7 @@ class Filled(_message.Message):
     MINIMUM_FIELD_NUMBER: _builtins.int
     MAXIMUM_FIELD_NUMBER: _builtins.int
     MAKER_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     type: _builtins.str
     """string, integer, number, boolean or array"""
@@ -937,6 +938,8 @@ class Filled(_message.Message):
     maximum: _builtins.float
     maker: _builtins.str
     """STEP.PORT that makes it, for people"""
+    when: _builtins.str
+    """it is no parameter, but named in this condition of the step: its tasks are executed where that holds"""
     def __init__(
         self,
         *,
@@ -946,10 +949,11 @@ class Filled(_message.Message):
         minimum: _builtins.float | None = ...,
         maximum: _builtins.float | None = ...,
         maker: _builtins.str = ...,
+        when: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "enum_json", b"enum_json", "maker", b"maker", "maximum", b"maximum", "minimum", b"minimum", "name", b"name", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "enum_json", b"enum_json", "maker", b"maker", "maximum", b"maximum", "minimum", b"minimum", "name", b"name", "type", b"type", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015
@@ -1503,6 +1507,7 @@ class StepProgress(_message.Message):
     WAITS_FOR_FIELD_NUMBER: _builtins.int
     SKIPPED_FIELD_NUMBER: _builtins.int
     GIVEN_UP_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     waiting: _builtins.int
@@ -1530,6 +1535,8 @@ class StepProgress(_message.Message):
     """tasks without attempts left whose step says skip: they have made nothing"""
     given_up: _builtins.int
     """the same, where it says continue: the run will have failed"""
+    unmet: _builtins.int
+    """tasks that were not executed since what their step's `when` names has other values"""
     cached: _builtins.int
     """of those done: not executed for this run, their results were in the cache"""
     def __init__(
@@ -1551,11 +1558,12 @@ class StepProgress(_message.Message):
         waits_for: _builtins.str = ...,
         skipped: _builtins.int = ...,
         given_up: _builtins.int = ...,
+        unmet: _builtins.int = ...,
         cached: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cached", b"cached", "closed", b"closed", "done", b"done", "failed", b"failed", "given_up", b"given_up", "held", b"held", "lent", b"lent", "running", b"running", "skipped", b"skipped", "step", b"step", "used", b"used", "waiting", b"waiting", "waits_for", b"waits_for", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_seconds", b"busy_seconds", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cached", b"cached", "closed", b"closed", "done", b"done", "failed", b"failed", "given_up", b"given_up", "held", b"held", "lent", b"lent", "running", b"running", "skipped", b"skipped", "step", b"step", "unmet", b"unmet", "used", b"used", "waiting", b"waiting", "waits_for", b"waits_for", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1713,7 +1721,7 @@ class Failure(_message.Message):
     attempt: _builtins.int
     kind: _builtins.str
     """exit, exception, timeout, memory, disk, full, lost, output, start, room, data, content, internal, stopped, replaced,
-    value
+    value, unmet
     """
     message: _builtins.str
     """one line"""

@@ -189,10 +189,12 @@ class AttemptEnded(Record, frozen=True):
 
 
 class Surrendered(Record, frozen=True):
-    """A task has no attempts left, and the run goes on without its outputs."""
+    """The run goes on without a task: it has no attempts left; or it is `unmet`, the condition of its step does not
+    hold."""
 
     run: RunKey
     task: bytes
+    unmet: bool = False
 
 
 class RunTimed(Record, frozen=True):

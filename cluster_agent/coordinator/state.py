@@ -267,14 +267,15 @@ class StepState(Stored):
     bytes_in: int = 0
     bytes_out: int = 0
     let_go: bool = False  # its side inputs are needed no more
-    surrendered: int = 0  # of those that are done: without outputs, since they failed
+    surrendered: int = 0  # of those that are done: without outputs, since they failed, or their condition did not hold
     reused: int = 0  # of those that are done: their results were known, so that they were not executed
     cached: int = 0  # of these: from a cache
+    unmet: int = 0  # of those that are surrendered: the condition of their step did not hold
 
     @property
     def executed(self) -> int:
         """Tasks that were executed here, in `busy` seconds together."""
-        return self.done - self.reused
+        return self.done - self.reused - self.unmet
 
 
 class Push(Stored):

@@ -1,10 +1,11 @@
-"""Parameters that other steps have made: a task's inputs that are none become values of its parameters.
+"""What other steps have made for a task beside its inputs: values of its parameters, and of its step's condition.
 
     task with inputs and values ─▶ the values' bytes from the store ─▶ checked by what the step declares
-                                ─▶ the work with these parameters ─▶ task with inputs alone
+                                ─▶ does the condition hold? ─▶ the work with these parameters ─▶ task with inputs alone
 
-The work is made once for each set of values, which mostly is one for a run, so that a worker is told it once and all
-that executes tasks knows of parameters only. What is wrong with a value fails its task, and the run with it.
+A task whose condition does not hold is not executed: it makes nothing. The work is made once for each set of values,
+which mostly is one for a run, so that a worker is told it once and all that executes tasks knows of parameters only.
+What is wrong with a value fails its task, and the run with it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from bdw_fed.v1 import model_pb2
 from cluster_agent.data.base import Store, UnitKey
 from cluster_agent.data.errors import DataError
 from cluster_agent.node.works import Assignment, Work, small_work, values_of
-from cluster_agent.orders.messages import SMALL, UnitInfo
+from cluster_agent.orders.messages import SMALL, UNMET, UnitInfo
 from cluster_agent.runtimes.base import Outcome
-from workflow.values import check_value
+from topology.errors import WrongValue
+from workflow.values import check_value, shown
 
 if TYPE_CHECKING:
     from workflow.model import ParameterType, Value
 
 
 class NotFilledError(Exception):
-    """A parameter has no value that its step takes; `outcome` is the task's."""
+    """A parameter has no value that its step takes, or a condition does not hold; `outcome` is the task's."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.message)
@@ -54,15 +56,43 @@ def filled(task: Assignment, store: Store) -> Assignment:
     for port, units in zip(work.inputs, order.inputs, strict=True):
         if port.parameter is None:
             given.append(units)
+        elif not units and port.parameter.when:
+            raise _unmet(port.parameter, f"{port.parameter.maker} was not made")
         else:
             makers.append((port.form, port.parameter, _one(port.parameter, units)))
     digests = tuple(unit.digest for _, _, unit in makers)
     known = work.filled.get(digests)
     if known is None:
         run = UnitKey(key.namespace, key.run, b"")
-        values = {parameter.name: _value(run, form, parameter, unit, store) for form, parameter, unit in makers}
+        found = [(parameter, _value(run, form, parameter, unit, store)) for form, parameter, unit in makers]
+        _decide([(parameter, value) for parameter, value in found if parameter.when])
+        values = {parameter.name: value for parameter, value in found if not parameter.when}
         known = work.filled[digests] = _with(work, values)
     return Assignment(key, known, type(order)(order.task, order.attempt, tuple(given)))
+
+
+def _decide(named: Sequence[tuple[model_pb2.Filled, Value]]) -> None:
+    """NotFilledError if the condition that names these values does not hold, or can't be judged."""
+    if not named:
+        return
+    from workflow.expressions import compiled
+
+    parameter = named[0][0]
+    values: dict[str, dict[str, Value]] = {}
+    for each, value in named:
+        step, _, port = each.maker.rpartition(".")
+        values.setdefault(step, {})[port] = value
+    try:
+        holds = compiled(parameter.when).holds(values)
+    except WrongValue as wrong:
+        raise NotFilledError(Outcome("value", f"when: {wrong.message}")) from wrong
+    if not holds:
+        told = ", ".join(f"{each.maker} is {shown(value)}" for each, value in named)
+        raise _unmet(parameter, told)
+
+
+def _unmet(parameter: model_pb2.Filled, why: str) -> NotFilledError:
+    return NotFilledError(Outcome(UNMET, f"when: {parameter.when} does not hold: {why}"))
 
 
 def _with(work: Work, values: dict[str, Value]) -> Work:
@@ -104,11 +134,9 @@ def _judged(parameter: model_pb2.Filled, value: object) -> Value:
         isinstance(each, str | int | float | bool) for each in (plain if isinstance(plain, tuple) else (plain,))
     ):
         found = json.dumps(value, ensure_ascii=False)[:60]
-        message = (
-            f"{parameter.maker} has made {found}, and a parameter is text, a number, true, false or a list of these"
-        )
+        message = f"{parameter.maker} has made {found}, and a value is text, a number, true, false or a list of these"
         raise _unfit(parameter, message)
-    fault = check_value(parameter.name, cast("Value", plain), _declared(parameter))
+    fault = None if parameter.when else check_value(parameter.name, cast("Value", plain), _declared(parameter))
     if fault is not None:
         raise _unfit(parameter, f"what {parameter.maker} has made does not fit: {fault.message}")
     return float(cast(int, plain)) if parameter.type == "number" else cast("Value", plain)
@@ -125,4 +153,5 @@ def _declared(parameter: model_pb2.Filled) -> _Declared:
 
 
 def _unfit(parameter: model_pb2.Filled, message: str) -> NotFilledError:
-    return NotFilledError(Outcome("value", f"parameter {parameter.name}: {message}"))
+    what = "when" if parameter.when else f"parameter {parameter.name}"
+    return NotFilledError(Outcome("value", f"{what}: {message}"))

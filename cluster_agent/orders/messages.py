@@ -24,6 +24,8 @@ import msgspec
 VERSION: Final = 4
 SMALL: Final = 16 << 10
 """Bytes up to which a unit's content is kept in the node's journal, and has no file of its own."""
+UNMET: Final = "unmet"
+"""The kind of failure of a task that was not executed: the condition of its step does not hold."""
 
 
 class Struct(msgspec.Struct, frozen=True, array_like=True, gc=False):

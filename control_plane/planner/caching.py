@@ -35,5 +35,5 @@ def _seen(port: m.InputPort) -> m.InputPort:
         seen.batch.SetInParent()
     if port.HasField("parameter"):
         seen.parameter.CopyFrom(port.parameter)
-        seen.parameter.ClearField("maker")
+        seen.parameter.ClearField("maker")  # a condition stays: under another one a task may not be executed
     return seen

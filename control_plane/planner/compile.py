@@ -220,6 +220,7 @@ def _step(
         inputs=[
             *(each for port, made in sorted(use.inputs.items()) for each in _input(use, port, made, definition)),
             *(_filled(use, name, made, definition, forms) for name, made in sorted(graph.makers(use).items())),
+            *(_deciding(use, index, made, forms[made]) for index, made in enumerate(graph.deciders(use))),
         ],
         outputs=[
             m.OutputPort(name=name, format=port.written or "", optional=port.optional, form=_form(port))
@@ -296,21 +297,32 @@ def _filled(
 ) -> m.InputPort:
     """A parameter that another step makes is a port of its own: beside those that make tasks, or gathered with all."""
     takes = definition.step.spec.parameters[name]
+    parameter = m.Filled(
+        name=name,
+        type=takes.type,
+        enum_json=json.dumps(takes.enum) if takes.enum is not None else "",
+        minimum=takes.minimum,
+        maximum=takes.maximum,
+        maker=".".join(made),
+    )
+    return _value(use, f"param.{name}", made, forms[made], parameter)
+
+
+def _deciding(use: StepUse, index: int, made: tuple[str, str], form: str) -> m.InputPort:
+    """So is what another step makes and the step's condition names."""
+    maker = ".".join(made)
+    return _value(use, f"when.{index}", made, form, m.Filled(name=maker, maker=maker, when=use.when or ""))
+
+
+def _value(use: StepUse, name: str, made: tuple[str, str], form: str, parameter: m.Filled) -> m.InputPort:
     alone = not any(binding.pairing in _APART for binding in use.inputs.values())
     return m.InputPort(
-        name=f"param.{name}",
+        name=name,
         from_step=made[0],
         from_port=made[1],
         pairing=m.PAIRING_GATHER_ALL if alone else m.PAIRING_BROADCAST,
-        form=forms[made],
-        parameter=m.Filled(
-            name=name,
-            type=takes.type,
-            enum_json=json.dumps(takes.enum) if takes.enum is not None else "",
-            minimum=takes.minimum,
-            maximum=takes.maximum,
-            maker=".".join(made),
-        ),
+        form=form,
+        parameter=parameter,
     )
 
 

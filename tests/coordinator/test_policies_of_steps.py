@@ -133,6 +133,31 @@ def test_what_was_skipped_stays_so_after_a_restart_and_its_late_result_counts_fo
     assert at.progress("clean").skipped == 1
 
 
+def test_a_task_whose_condition_does_not_hold_makes_nothing_and_has_not_failed() -> None:
+    at = desk(parts=2)
+    first, second = (at.read("inputs.flights", index).starts[0] for index in range(2))
+    said = at.failed(first, kind="unmet")
+    assert [event.type for event in said.published] == ["task.skipped"], "nothing has failed, nothing is tried again"
+    (gathered,) = at.failed(second, kind="unmet").starts
+    assert not gathered.inputs[0].units, "a step that gathers gets what there is"
+    progress = at.progress("clean")
+    assert (progress.done, progress.failed, progress.unmet, progress.skipped, progress.closed) == (0, 0, 2, 0, True)
+    ended = at.done(gathered).ended
+    assert ended is not None
+    assert (ended.state, ended.skipped, ended.given_up) == (SUCCEEDED, 0, 0)
+    assert not ended.failures
+
+
+def test_what_was_left_out_stays_so_after_a_restart() -> None:
+    at = desk(parts=2)
+    (task,) = at.read("inputs.flights").starts
+    at.failed(task, kind="unmet")
+    at.restart()
+    at.join()
+    assert at.progress("clean").unmet == 1
+    assert not at.at(at.now + 100).starts
+
+
 # -------------------------------------------------------------------------------------------------- what ends a run
 
 

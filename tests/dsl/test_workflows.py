@@ -112,6 +112,8 @@ def test_what_is_decided_at_submission_is_said_around_the_steps() -> None:
             whole = total(counts.gather("tree"), least=size(counts.gather()))
         with each(number=range(2, 9, 3)) as number:
             others = add(counts.group("{key}.csv"), top=number)
+        with when((size(counts.gather()).value > least) & (mode == "full")):
+            others = add(counts.gather())
         return {"tables": tables, "whole": whole, "others": others}
 
     spec = variants.model.spec
@@ -122,6 +124,7 @@ def test_what_is_decided_at_submission_is_said_around_the_steps() -> None:
     assert first["parameters"] == {"top": "{item.top}", "title": "{item.title}:"}
     assert written["total"]["when"] == "not (param.mode in ['quick'])"
     assert written["total"]["parameters"] == {"least": "{size.result}"}
+    assert written["add3"]["when"] == "({size2.result} > param.least) and (param.mode == 'full')"
     assert written["add2"]["for_each"] == {"number": {"sequence": {"from": 2, "to": 8, "step": 3}}}
 
 

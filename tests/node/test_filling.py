@@ -97,9 +97,9 @@ def test_a_value_has_the_type_that_is_declared(data: bytes, form: str, declared:
         (b"4", "json", {"enum_json": "[1, 5]"}, "'4' is not one of 1, 5"),
         (b"{", "json", {}, "what calibrate.value has made is not json"),
         (b"\xff", "text", {"type": "string"}, "what calibrate.value has made is not text"),
-        (b'{"a": 1}', "json", {}, 'calibrate.value has made {"a": 1}, and a parameter is text, a number'),
-        (b"[[1]]", "json", {"type": "array"}, "calibrate.value has made [[1]], and a parameter is text, a number"),
-        (b"null", "json", {}, "calibrate.value has made null, and a parameter is text, a number"),
+        (b'{"a": 1}', "json", {}, 'calibrate.value has made {"a": 1}, and a value is text, a number'),
+        (b"[[1]]", "json", {"type": "array"}, "calibrate.value has made [[1]], and a value is text, a number"),
+        (b"null", "json", {}, "calibrate.value has made null, and a value is text, a number"),
         (b"1" * (SMALL + 1), "json", {}, f"has made a value of {SMALL + 1} bytes, which may have {SMALL} at most"),
     ],
 )
@@ -136,3 +136,47 @@ def test_the_same_value_is_read_once_and_gives_the_same_work() -> None:
     assert first is again
     assert first is not other
     assert store.asked == 2
+
+
+WHEN = "{calibrate.value} > 5 and {name.word} == 'go'"
+
+
+def decided(number: bytes | None, word: bytes = b"go") -> Assignment:
+    start = node_pb2.StartTask(step="use", parameters_json='{"title": "x"}')
+    start.key.namespace, start.key.run = "default", "run1"
+    start.execution.python.function = "m:f"
+    start.inputs.add(port="row")
+    for index, (maker, form) in enumerate((("calibrate.value", "json"), ("name.word", "text"))):
+        parameter = model_pb2.Filled(name=maker, maker=maker, when=WHEN)
+        start.inputs.add(port=f"when.{index}", many=True, form=form, parameter=parameter)
+    start.outputs.add(name="out")
+    values = (() if number is None else (value("n", number),), (value("w", word),))
+    order = Order(b"t", 1, ((ROW,), *values))
+    store = cast(Store, Contents(n=number or b"", w=word))
+    return filled(assignment(read_work(Work(1, start.SerializeToString()), {}), order), store)
+
+
+def test_a_task_whose_condition_holds_sees_nothing_of_what_it_names() -> None:
+    whole = decided(b"7")
+    assert whole.work.parameters == {"title": "x"}
+    assert whole.order.inputs == ((ROW,),)
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "kind", "said"),
+    [
+        (b"5", b"go", "unmet", f"when: {WHEN} does not hold: calibrate.value is 5, name.word is go"),
+        (b"7", b"stay", "unmet", "does not hold"),
+        (None, b"go", "unmet", "does not hold: calibrate.value was not made"),
+        (b'"x"', b"go", "value", "when: "),
+        (b"{}", b"go", "value", "when: calibrate.value has made {}, and a value is text, a number"),
+        (b"nan?", b"go", "value", "when: what calibrate.value has made is not json"),
+    ],
+)
+def test_else_it_is_not_made_and_what_can_not_be_compared_fails_it(
+    number: bytes | None, word: bytes, kind: str, said: str
+) -> None:
+    with pytest.raises(NotFilledError) as caught:
+        decided(number, word)
+    assert caught.value.outcome.kind == kind
+    assert said in caught.value.outcome.message

@@ -127,3 +127,51 @@ def test_any_text_is_a_condition_or_is_refused_in_words(text: str) -> None:
         assert condition.holds(VALUES) in (True, False)
     except WrongValue as wrong:
         assert wrong.message
+
+
+MADE = {"find-least": {"year": "any", "word": "string"}, "a": {"b": "any"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("{find-least.year} > param.days", True),
+        ("{a.b} in param.cities and {find-least.year}==8", False),
+        ("{find-least.word} == '{find-least.word}'", False),
+        ("param.full and not {find-least.year} < 9", True),
+    ],
+)
+def test_what_steps_make_is_compared_like_all_else_and_known_by_the_steps_that_make_it(text: str, holds: bool) -> None:
+    made = {"find-least": {"year": 9, "word": "x"}, "a": {"b": "ny"}}
+    condition = compiled(text)
+    condition.check({**SCOPE, **MADE})
+    assert set(condition.makers) == {(name.group, name.name) for name in condition.names if name.made}
+    assert condition.holds({**VALUES, **made}) is holds
+    plain = {maker: f"outer:{maker[0]}-0.{maker[1]}" for maker in condition.makers}
+    resolved = compiled(condition.resolved(VALUES, plain))
+    assert not [name for name in resolved.names if not name.made]
+    assert resolved.holds({f"outer:{step}-0": ports for step, ports in made.items()}) is holds
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "remedy"),
+    [
+        (
+            "param.full and {fnd-least.year} > 1",
+            "{fnd-least.year} at character 16: there is no step fnd-least",
+            "find-least",
+        ),
+        ("{find-least.yeer} > 1", "{find-least.yeer} at character 1 names nothing", "year"),
+        ("a.b > 1", "a.b at character 1 is of a step", "write {a.b}, in braces"),
+        ("{find-least.word} > 1", "at character 21: text is compared with a whole number", "like with like"),
+        ("{find-least} > 1", "can't stand in a condition", ""),
+        ("_0.x > 1", "_0 at character 1 is not known", ""),
+        ("{a.b} > 1 and _0.b > 1", "_0 at character 15 is not known", ""),
+        ("{param.days} > 1", "there is no step param", ""),
+    ],
+)
+def test_what_is_wrong_with_such_a_name_is_said_where_it_stands(text: str, words: str, remedy: str) -> None:
+    with pytest.raises(WrongValue) as wrong:
+        compiled(text).check({**SCOPE, **MADE})
+    assert words in wrong.value.message
+    assert remedy in (wrong.value.remedy or "")

@@ -433,3 +433,40 @@ def test_a_step_whose_parameter_a_skipped_step_makes_is_skipped() -> None:
     done = unfold(whole, {"mode": "quick"}, steps, {})
     assert [use.name for use in done.workflow.spec.steps] == ["z"]
     assert done.skipped["a"] == "what makes its parameter year is skipped: calibrate.year"
+
+
+def decided_by(condition: str, **use: Any) -> Workflow:
+    return workflow(
+        "decided",
+        [
+            {"name": "calibrate", "use": CALIBRATE.reference, **use},
+            {"name": "a", "use": "s@1", "when": condition, "in": {"rows": "inputs.rows"}, "parameters": {"year": 1}},
+        ],
+        inputs={"rows": {"dataset": "flights"}},
+        outputs={"rows": "a.rows"},
+        parameters=MODE,
+    )
+
+
+def test_a_condition_on_what_a_step_makes_is_left_with_all_that_is_known_put_in() -> None:
+    steps = {**STEPS, CALIBRATE.reference: CALIBRATE}
+    inner = decided_by("{calibrate.year} > 2000 or param.mode == 'full'")
+    use = {"name": "one", "use": "workflow/decided", "in": {"rows": "inputs.flights"}}
+    outer = workflow("outer", [use], inputs=INPUT, outputs={"out": "one.rows"})
+    assert check_workflow(outer, steps, workflows={"decided": inner}) == []
+    done = unfold(outer, {}, steps, {"decided": inner}).workflow
+    names = PlainPositions(uses=tuple(use.name for use in done.spec.steps))
+    assert check_workflow(done, steps, None, names) == []
+    (left,) = [use.when for use in done.spec.steps if use.name == "one:a"]
+    default = inner.spec.parameters["mode"].default
+    assert left == f"{{one:calibrate.year}} > 2000 or {default!r} == 'full'"
+
+
+def test_a_step_whose_condition_names_a_skipped_step_is_skipped() -> None:
+    steps = {**STEPS, CALIBRATE.reference: CALIBRATE}
+    whole = decided_by("{calibrate.year} > 2000", when="param.mode == 'full'")
+    rest = workflow("w", [{"name": "z", "use": "s@1", "in": {"rows": "inputs.rows"}}]).spec.steps
+    whole = whole.model_copy(update={"spec": whole.spec.model_copy(update={"steps": (*whole.spec.steps, *rest)})})
+    done = unfold(whole, {"mode": "quick"}, steps, {})
+    assert [use.name for use in done.workflow.spec.steps] == ["z"]
+    assert done.skipped["a"] == "what its condition names is skipped: calibrate.year"

@@ -11,19 +11,23 @@ from topology.problems import Path, Positions, Problem
 from workflow.expressions import Kind, compiled
 from workflow.flow.loops import known_items
 from workflow.flow.nested import nesting_cycle
-from workflow.graph import makers, steps_by_name
-from workflow.model import Scalar, StepUse, Workflow
+from workflow.graph import deciders, makers, steps_by_name
+from workflow.model import Scalar, Step, StepUse, Workflow
 
+VALUES = ("json", "text")  # what an output is written as that is a value
 _OF_STEPS = ("place", "timeout", "retry", "on_failure", "resources", "pool", "cache", "preemptible")
 _KINDS: Mapping[type, Kind] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
-def check_flow(workflow: Workflow, workflows: Mapping[str, Workflow], where: Positions) -> Iterator[Problem]:
-    """What is wrong with conditions, loops and workflows used as steps; `workflows`: those that there are, by name."""
+def check_flow(
+    workflow: Workflow, steps: Mapping[str, Step], workflows: Mapping[str, Workflow], where: Positions
+) -> Iterator[Problem]:
+    """What is wrong with conditions, loops and workflows used as steps; `steps`, by NAME@VERSION, and `workflows`, by
+    name, are those that there are."""
     for index, use in enumerate(workflow.spec.steps):
         path: Path = ("spec", "steps", index)
         yield from _loop(workflow, use, path, where)
-        yield from _condition(workflow, use, path, where)
+        yield from _condition(workflow, steps, use, path, where)
         yield from _one_value(workflow, use, path, where)
         if use.workflow:
             yield from _nested(use, workflows, path, where)
@@ -34,7 +38,9 @@ def check_flow(workflow: Workflow, workflows: Mapping[str, Workflow], where: Pos
         yield where.problem(("spec", "steps", index, "use"), message, "take one of these uses out")
 
 
-def _condition(workflow: Workflow, use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
+def _condition(
+    workflow: Workflow, steps: Mapping[str, Step], use: StepUse, path: Path, where: Positions
+) -> Iterator[Problem]:
     if use.when is None:
         return
     parameters: dict[str, Kind] = {name: each.type for name, each in workflow.spec.parameters.items()}
@@ -42,10 +48,26 @@ def _condition(workflow: Workflow, use: StepUse, path: Path, where: Positions) -
     scope: dict[str, dict[str, Kind]] = {"param": parameters}
     if items:
         scope["item"] = items
+    for other in workflow.spec.steps:
+        writer = steps.get(other.use)
+        if other.name != use.name and writer is not None:
+            outputs = writer.spec.outputs.items()
+            scope[other.name] = {port: "string" if output.form == "text" else "any" for port, output in outputs}
     try:
-        compiled(use.when).check(scope)
+        condition = compiled(use.when)
+        condition.check(scope)
     except WrongValue as wrong:
         yield where.problem((*path, "when"), wrong.message, wrong.remedy)
+        return
+    if use.workflow and condition.makers:
+        message = f"what workflow {use.workflow} does is decided before a step has made anything"
+        yield where.problem((*path, "when"), message, "write the condition at the steps of the workflow")
+    for step, port in condition.makers:
+        writer = steps[steps_by_name(workflow)[step].use]
+        if writer.spec.outputs[port].form not in VALUES:
+            message = f"output {port} of {writer.reference} is a file or bytes, and a condition compares values"
+            remedy = f"write as: json, or as: text, at output {port} of {writer.reference}"
+            yield where.problem((*path, "when"), message, remedy)
 
 
 def _kind_of_items(workflow: Workflow, use: StepUse, name: str) -> Kind:
@@ -97,6 +119,10 @@ def _list(known: tuple[Scalar, ...], written: object, at: Path, where: Positions
 def _one_value(workflow: Workflow, use: StepUse, path: Path, where: Positions) -> Iterator[Problem]:
     """What another step makes is one value, and what a workflow does is decided before there is any."""
     uses = steps_by_name(workflow)
+    for step, port in deciders(use):
+        if step in uses and uses[step].for_each is not None:
+            message = f"{step} is repeated, so {step}.{port} is many values, and a condition compares one"
+            yield where.problem((*path, "when"), message, "let a step read them by an input that gathers, and decide")
     for name, (step, port) in makers(use).items():
         at: Path = (*path, "parameters", name)
         if use.workflow:

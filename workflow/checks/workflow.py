@@ -20,7 +20,7 @@ from workflow.checks.uses import check_cycle, check_files, check_names, check_re
 from workflow.expressions import compiled
 from workflow.flow.hooks import hooks_of
 from workflow.flow.nested import interfaces
-from workflow.graph import INPUTS, makers, written
+from workflow.graph import INPUTS, deciders, makers, written
 from workflow.model import Binding, Step, StepUse, Workflow, WorkflowOutput
 
 
@@ -43,7 +43,7 @@ def check_workflow(
         *check_declared(workflow.spec.parameters, ("spec", "parameters"), where),
         *check_names(workflow, where),
         *check_uses(workflow, steps, where),
-        *check_flow(workflow, others, where),
+        *check_flow(workflow, steps, others, where),
         *check_hooks(workflow, steps, where),
         *check_references(workflow, steps, where),
         *check_directories(workflow, steps, where),
@@ -66,7 +66,7 @@ def workflow_warnings(workflow: Workflow, positions: Positions | None = None) ->
         *(binding for use in spec.steps for binding in use.inputs.values()),
     ]
     read = {written(source) for each in reads for source in each.sources}
-    read |= {made for use in spec.steps for made in makers(use).values()}
+    read |= {made for use in spec.steps for made in (*makers(use).values(), *deciders(use))}
     named = {name for use in spec.steps for value in use.parameters.values() for name in parameters_named(value)}
     named |= {name for use in spec.steps for name in _steering(use)}
     hooks = hooks_of(workflow).values()

@@ -191,6 +191,30 @@ class _Scope:
         for index, item in enumerate(items):
             self._one(use, f"{name}-{index}", item)
 
+    def _decided(self, use: StepUse, name: str, item: Mapping[str, Scalar]) -> tuple[bool, str | None]:
+        """Whether a use takes part, and the condition that is left to be judged when steps have made what it names."""
+        if use.when is None:
+            return True, None
+        condition, values = compiled(use.when), {"param": self._values, "item": item}
+        if not condition.makers:
+            if not condition.holds(values):
+                self._making.skipped[name] = f"when: {use.when}"
+                return False, None
+            return True, None
+        made: dict[tuple[str, str], str] = {}
+        for step, port in condition.makers:
+            plain = tuple(self._plain(f"{step}.{port}"))
+            if not plain:
+                self._making.skipped[name] = f"what its condition names is skipped: {step}.{port}"
+                return False, None
+            if len(plain) > 1:
+                raise WrongValue(
+                    f"{step}.{port} is made by {len(plain)} steps, and a condition compares one value",
+                    "let a step read them by an input that gathers, and decide",
+                )
+            made[step, port] = plain[0]
+        return True, condition.resolved(values, made)
+
     def _makers(self, use: StepUse, name: str) -> dict[str, str] | None:
         """Of the parameters that other steps make, who makes them here; None if one of those is skipped."""
         found: dict[str, str] = {}
@@ -216,11 +240,11 @@ class _Scope:
             return
         known = making.workflows[use.workflow].spec if use.workflow else making.steps[use.use].spec
         try:
-            if use.when is not None and not compiled(use.when).holds({"param": self._values, "item": item}):
-                making.skipped[name] = f"when: {use.when}"
-                return
+            holds, when = self._decided(use, name, item)
         except WrongValue as wrong:
             making.wrong(name, ("when",), wrong.message, wrong.remedy)
+            return
+        if not holds:
             return
         made = self._makers(use, name)
         if made is None:
@@ -256,6 +280,6 @@ class _Scope:
         }
         plain = {**{port: escaped(value) for port, value in values.items()}, **made}
         making.uses.append(
-            use.model_copy(update={"name": name, "when": None, "for_each": None, "inputs": inputs, "parameters": plain})
+            use.model_copy(update={"name": name, "when": when, "for_each": None, "inputs": inputs, "parameters": plain})
         )
         self._made[use.name].append(name)

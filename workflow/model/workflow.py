@@ -92,7 +92,7 @@ class StepUse(Model):
 
     name: Name
     use: Use
-    when: str | None = Field(default=None, min_length=1)  # a condition on parameters and items; else it is skipped
+    when: str | None = Field(default=None, min_length=1)  # on parameters, items and what steps make
     for_each: dict[Identifier, Repeated] | None = Field(default=None, min_length=1)  # once for each combination
     inputs: dict[Identifier, Binding] = Field(default_factory=dict, alias="in")
     parameters: dict[Identifier, ParameterValue] = Field(default_factory=dict)

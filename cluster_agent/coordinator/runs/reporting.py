@@ -72,10 +72,11 @@ def fragment_status(
             bytes_out=state.bytes_out,
             cached=state.cached,
         )
+        progress.unmet = state.unmet
         if step.on_failure == CONTINUE:
-            progress.given_up = state.surrendered
+            progress.given_up = state.surrendered - state.unmet
         else:
-            progress.skipped = state.surrendered
+            progress.skipped = state.surrendered - state.unmet
         status.skipped += progress.skipped
         status.given_up += progress.given_up
         if step.kind == SOURCE:

@@ -22,12 +22,12 @@ from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap, Task
 from cluster_agent.coordinator.tasks import attempts
 from cluster_agent.coordinator.tasks.committing import publish_started
 from cluster_agent.coordinator.tasks.judging import may_try_again, wait_after
-from cluster_agent.coordinator.tasks.surrendering import surrender
+from cluster_agent.coordinator.tasks.surrendering import leave_out, surrender
 from cluster_agent.coordinator.units import mending
-from cluster_agent.orders.messages import Failure, Result
+from cluster_agent.orders.messages import UNMET, Failure, Result
 
 NOT_THE_STEPS_FAULT: Final = frozenset(("data", "lost"))
-FINAL: Final = frozenset(("value", "content"))  # another attempt would end in the same way
+FINAL: Final = frozenset(("value", "content", UNMET))  # another attempt would end in the same way
 GIVEN_BACK: Final = "room"
 
 NEVER_MADE: Final = 0
@@ -39,7 +39,9 @@ FULL: Final = "full"  # the node's disk
 
 
 def on_failed(book: Book, live: LiveRun, task: Task, result: Result, failure: Failure) -> None:
-    """The current attempt of a task failed on its node."""
+    """The current attempt of a task failed on its node, or was not made."""
+    if failure.kind == UNMET and leave_out(book, live, task, failure):
+        return
     if result.seconds and task.id not in live.started:
         publish_started(book, live, task, ago=result.seconds)
     counts = BLAMELESS if failure.kind in NOT_THE_STEPS_FAULT else COUNTED

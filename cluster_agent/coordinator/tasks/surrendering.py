@@ -5,7 +5,8 @@
     continue   the same, and when all else is done the run has failed
 
 It is counted apart from what is done, and its last failure is kept for people. What comes after just does not have its
-units: a step that gathers gets the rest.
+units: a step that gathers gets the rest. So it is with a task of which a node says that the condition of its step does
+not hold, but that it has not failed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,17 @@ def surrender(book: Book, live: LiveRun, task: Task, failure: Failure) -> bool:
     return True
 
 
+def leave_out(book: Book, live: LiveRun, task: Task, why: Failure) -> bool:
+    """Go on without a task since the condition of its step does not hold. When it was executed before, it did."""
+    if task.remake:
+        return False
+    step = live.graph.steps[task.step]
+    data: dict[str, object] = {"node": task.node, "attempt": task.attempt, "kind": why.kind, "message": why.message}
+    book.commit(records.Surrendered(live.key, task.id, unmet=True))
+    book.publish(live, "task.skipped", step.name, task.id, data)
+    return True
+
+
 def apply_surrendered(book: Book, record: records.Surrendered) -> None:
     """See records."""
     live = book.lives[record.run]
@@ -43,6 +55,7 @@ def apply_surrendered(book: Book, record: records.Surrendered) -> None:
     task.surrendered = True
     state.done += 1
     state.surrendered += 1
+    state.unmet += record.unmet
     consume(book, live, step, task)
     live.check.add(step.index)
     book.touch(live)
