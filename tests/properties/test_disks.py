@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cluster_agent.coordinator.book import Policy
-from cluster_agent.coordinator.space.disks import megabytes
+from cluster_agent.coordinator.space.disks import in_words
 from simulator.audit import audit
 from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source, split
@@ -123,4 +123,4 @@ def test_what_can_never_find_room_fails_its_run_and_says_what_it_lacks(crossing:
     assert failure.kind == "full"
     assert f"want of disk on {places[2]}" in failure.message
     assert "run run-1 holds" in failure.message
-    assert f"of {megabytes(LEAST)} free" in failure.message
+    assert f"of {in_words(LEAST)} free" in failure.message

@@ -144,7 +144,7 @@ def test_what_can_never_find_room_fails_its_run_and_names_the_quota(crossing: in
     made.check_failed()
     failure = made.failures[0]
     assert failure.kind == "full"
-    assert f"may store 0.005 MB on {'cloud' if crossing == 2 else 'edge1'}" in failure.message
+    assert f"may store 5 KB on {'cloud' if crossing == 2 else 'edge1'}" in failure.message
     assert ("quota of namespace default" if whole else "policy.quota of its workflow") in failure.message
 
 
@@ -168,7 +168,7 @@ def test_a_unit_that_is_larger_than_the_quota_fails_its_run_at_once() -> None:
     submit(made, ["edge1", "edge1", "cloud", "cloud"])
     made.run(most=100_000)
     made.check_failed()
-    assert "a unit of 0.0015 MB is to come from another cluster" in made.failures[0].message
+    assert "a unit of 1.5 KB is to come from another cluster" in made.failures[0].message
 
 
 def test_a_quota_that_is_raised_lets_a_run_go_on_that_it_held_back() -> None:

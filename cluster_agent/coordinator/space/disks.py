@@ -188,10 +188,17 @@ def words(book: Book, live: LiveRun, step: Step) -> str:
     nodes = [book.nodes[name] for name in names]
     if step.kind == SPLIT and live.assigned[step.index]:
         nodes += [node for node in book.nodes.values() if node.name not in names and pauses(live, step, node)]
-    free = ", ".join(f"{book.cluster}/{node.name} ({megabytes(node.disk_free)} free)" for node in nodes)
+    free = ", ".join(f"{book.cluster}/{node.name} ({in_words(node.disk_free)} free)" for node in nodes)
     return f"disk on {free}" if nodes else ""
 
 
-def megabytes(size: int) -> str:
-    """A number of bytes for people."""
-    return f"{size / 1e6:.3g} MB" if size < 1_000_000_000 else f"{size / 1e9:.3g} GB"
+def in_words(size: int) -> str:
+    """A number of bytes for people, in powers of 1,000.
+
+    >>> in_words(10), in_words(5_250), in_words(1_200_000_000)
+    ('10 B', '5.25 KB', '1.2 GB')
+    """
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size} B"

@@ -53,7 +53,7 @@ def never_fits(book: Book, live: LiveRun) -> tuple[Failure, str] | None:
         for edge, identifier in live.unanswered:
             size = live.run.units[identifier].size
             if size > quota.limit:
-                lacks = f"a unit of {disks.megabytes(size)} is to come from another cluster"
+                lacks = f"a unit of {disks.in_words(size)} is to come from another cluster"
                 step = live.graph.edges[edge].consumer.name
                 return Failure("full", _sentence(book, live, quota, f"{lacks} to {step}")), step
     return None
@@ -66,7 +66,7 @@ def words(book: Book, live: LiveRun, step: Step) -> str:
         quota = min(quotas.of(book, live), key=lambda each: quotas.left(book, live, each))
     if quota is None:
         return ""
-    used, limit = disks.megabytes(quotas.stored(book, live, quota)), disks.megabytes(quota.limit)
+    used, limit = disks.in_words(quotas.stored(book, live, quota)), disks.in_words(quota.limit)
     whose = f"namespace {quota.namespace}" if quota.namespace else "the run"
     return f"quota of {whose} on {book.cluster} ({used} of {limit} stored)"
 
@@ -79,15 +79,15 @@ def failure(book: Book, live: LiveRun, quota: Quota, step: Step | None) -> Failu
         task = live.run.tasks[live.ready[step.index][0]]
         writes = footprint.likely(live, task).expected or footprint.part(live, step)
         lacks = f"{len(live.ready[step.index])} tasks of step {step.name} wait, and one would write "
-        lacks += disks.megabytes(writes)
+        lacks += disks.in_words(writes)
     else:
         units = [live.run.units[unit].size for _, unit in live.unanswered]
-        lacks = f"{len(units)} units of other clusters, of {disks.megabytes(sum(units))}, have no place"
+        lacks = f"{len(units)} units of other clusters, of {disks.in_words(sum(units))}, have no place"
     return Failure("full", _sentence(book, live, quota, lacks))
 
 
 def _sentence(book: Book, live: LiveRun, quota: Quota, lacks: str) -> str:
-    used, limit = disks.megabytes(quotas.stored(book, live, quota)), disks.megabytes(quota.limit)
+    used, limit = disks.in_words(quotas.stored(book, live, quota)), disks.in_words(quota.limit)
     if not quota.namespace:
         return (
             f"the run can't go on within its quota: it may store {limit} on {book.cluster} (policy.quota of its "
@@ -96,7 +96,7 @@ def _sentence(book: Book, live: LiveRun, quota: Quota, lacks: str) -> str:
         )
     held = {key: other.stored for key, other in book.lives.items() if key.namespace == quota.namespace and other.stored}
     most = sorted(held.items(), key=lambda each: -each[1])[:_NAMED]
-    told = ", ".join(f"run {key.run} has {disks.megabytes(size)}" for key, size in most)
+    told = ", ".join(f"run {key.run} has {disks.in_words(size)}" for key, size in most)
     return (
         f"the run can't go on within the quota of namespace {quota.namespace}: its runs may store {limit} on "
         f"{book.cluster}, have stored {used} there{f' ({told})' if told else ''}, and {lacks}. Delete runs whose "

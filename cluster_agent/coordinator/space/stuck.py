@@ -271,7 +271,7 @@ def _lack(live: LiveRun) -> tuple[Step | None, str]:
         step = live.graph.steps[index]
         if live.ready[index]:
             task = live.run.tasks[live.ready[index][0]]
-            writes = disks.megabytes(footprint.writes(live, task))
+            writes = disks.in_words(footprint.writes(live, task))
             return (
                 step,
                 f"{len(live.ready[index])} tasks of step {step.name} wait, and one would write {writes}",
@@ -280,7 +280,7 @@ def _lack(live: LiveRun) -> tuple[Step | None, str]:
         if step.kind == SPLIT and live.assigned[step.index]:
             return step, f"{step.name} waits in the middle of a file"
     units = [live.run.units[unit].size for _, unit in live.unanswered]
-    return None, f"{len(units)} units of other clusters, of {disks.megabytes(sum(units))}, have no place"
+    return None, f"{len(units)} units of other clusters, of {disks.in_words(sum(units))}, have no place"
 
 
 def _holders(book: Book, node: Node) -> str:
@@ -291,6 +291,6 @@ def _holders(book: Book, node: Node) -> str:
         if size:
             held[key] = size
     most = sorted(held.items(), key=lambda each: -each[1])[:_NAMED]
-    told = ", ".join(f"run {key.run} holds {disks.megabytes(size)}" for key, size in most) or "no run holds anything"
-    free, whole = disks.megabytes(node.disk_free), disks.megabytes(node.disk_size)
+    told = ", ".join(f"run {key.run} holds {disks.in_words(size)}" for key, size in most) or "no run holds anything"
+    free, whole = disks.in_words(node.disk_free), disks.in_words(node.disk_size)
     return f"Node {node.name} has {free} of {whole} free; {told}"
