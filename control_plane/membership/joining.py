@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 import secrets
 import time
 from collections.abc import Callable, Collection
@@ -86,7 +87,8 @@ class Joining:
             raise NoAuthority("this hub lets nobody join: start it with --listen-join ADDRESS")
         checked_name(request.cluster)
         if not 0 < request.time_to_live <= LONGEST_SECONDS:
-            asked = format_duration(request.time_to_live)
+            finite = math.isfinite(request.time_to_live)
+            asked = format_duration(request.time_to_live) if finite else f"{request.time_to_live} seconds"
             raise BadWish(f"a token lives for more than nothing and at most 30 days, not {asked}")
         now = time.time()
         theirs = [each for each in await self._without_forgotten(now) if each.value.cluster == request.cluster]

@@ -17,6 +17,7 @@ from bdw_fed.kind.preparing import DEFAULT, Wishes, prepare
 from bdw_fed.kind.removing import down
 from bdw_fed.kind.state import read_state
 from bdw_fed.kind.steps import carry_out
+from wire.errors import ProblemError
 
 KIND = """#!/bin/sh
 echo "kind $*" >> "$PLAYED/asked"
@@ -183,7 +184,9 @@ def test_memory_that_pods_do_not_see_is_refused_before_any_cluster_is_made(
     runtime = "name: edge1, zone: edge1, runtime: kubernetes"
     topology = tmp_path / "stored.yaml"
     topology.write_text(DEFAULT.read_text().replace(runtime, f"{runtime}, storage: {{memory: 1GiB}}"))
-    with pytest.raises(KindError, match="the storage of edge1: memory: workers that are pods don't see"):
+    with pytest.raises(
+        ProblemError, match="the workers of edge1 are pods, which don't see what their node keeps in memory"
+    ):
         prepare(tmp_path / "state", replace(wishes, topology=topology))
     assert not played.clusters
 
