@@ -23,7 +23,7 @@ from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.coordinator.space import disks, footprint, narrow, pressure, quotas, resting
-from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENED, RETRYING, Task
+from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, DONE, OPENED, RETRYING, Task
 from cluster_agent.orders.messages import Failure
 
 _NOBODY: Final[Collection[str]] = ()
@@ -202,7 +202,9 @@ def _waits_in_vain(step: Step, kept_open: set[int]) -> bool:
 def _moves(book: Book, live: LiveRun, rest: Collection[str] = _NOBODY) -> bool:
     """Something of the run is under way, or waits for something else than disk. On those that `rest` nothing is."""
     run = live.run
-    if not live.dispatching or live.parked or live.sought or _is_owed(book, live, rest):
+    if not live.dispatching or live.sought or _is_owed(book, live, rest):
+        return True
+    if not all(_is_judged(live, unit) for unit in live.parked):
         return True
     if any(part.state != OPENED for part in run.parts) or any(fetch.said for fetch in live.fetches.values()):
         return True
@@ -215,6 +217,12 @@ def _moves(book: Book, live: LiveRun, rest: Collection[str] = _NOBODY) -> bool:
         if live.ready[step.index] and step.index not in live.short and not pressure.stands(book, live, step):
             return True
     return any(_goes_on(book, live, task) for task in run.tasks.values())
+
+
+def _is_judged(live: LiveRun, unit: bytes) -> bool:
+    """Whether a unit that tasks wait for is made again by a task, or to be fetched: whether that moves is looked at."""
+    maker = live.run.tasks.get(live.run.units[unit].task)
+    return (maker is not None and maker.state != DONE) or any(fetched == unit for fetched, _ in live.fetches)
 
 
 def _is_owed(book: Book, live: LiveRun, rest: Collection[str]) -> bool:
