@@ -22,7 +22,7 @@ from cluster_agent.coordinator.messages import RunKey, SendPeer
 from cluster_agent.coordinator.nodes import presence
 from cluster_agent.coordinator.runs import assigning
 from cluster_agent.coordinator.runs.last_words import LastWords
-from cluster_agent.coordinator.space import footprint, quotas, resting
+from cluster_agent.coordinator.space import footprint, quotas, resting, stuck
 from cluster_agent.coordinator.tasks import closing, committing, retrying
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
@@ -375,6 +375,11 @@ def nobody_says_that_nothing_moves(stack: ExitStack) -> None:
     _everywhere(stack, resting.say, lambda *_, rests: None)
 
 
+def parked_units_are_on_their_way(stack: ExitStack) -> None:
+    """Tasks wait for a unit that is to be made again, and are taken to move, whatever holds the making back."""
+    _everywhere(stack, stuck._is_judged, lambda *_: False)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -413,6 +418,7 @@ PLANTED: Mapping[str, Plant] = {
         full_disk_is_taken_for_a_large_result,
         what_waits_for_a_quota_stays,
         nobody_says_that_nothing_moves,
+        parked_units_are_on_their_way,
     )
 }
 

@@ -15,6 +15,7 @@ RARE = {
     "mends_what_is_new",
     "nobody_says_that_nothing_moves",
     "outputs_of_a_replaced_line_count",
+    "parked_units_are_on_their_way",
     "part_of_a_write_is_taken_for_all",
     "parts_that_nobody_frees",
     "retries_end_with_a_restart",
