@@ -12,7 +12,7 @@ from cluster_agent.coordinator.cache import caching, hearsay
 from cluster_agent.coordinator.live import LiveRun, Serving
 from cluster_agent.coordinator.messages import ContentsTaken, Place
 from cluster_agent.coordinator.nodes import commands
-from cluster_agent.coordinator.units.infos import info_proto
+from cluster_agent.coordinator.units.infos import unit_proto
 from cluster_agent.orders.messages import Output
 
 
@@ -61,7 +61,7 @@ def _say_found(book: Book, live: LiveRun, cluster: str, task: bytes, serving: Se
 def _add(book: Book, found: peer_pb2.Found, output: Output, node: str) -> None:
     place = book.nodes[node].place if node else Place("", "")
     at = peer_pb2.UnitLocation(cluster=book.cluster, node=node, address=place.address, server_name=place.server_name)
-    found.outputs.add(port=output.port, index=output.index, unit=info_proto(output.unit), location=at)
+    found.outputs.add(port=output.port, index=output.index, unit=unit_proto(output.unit), location=at)
 
 
 def taken(book: Book, live: LiveRun, event: ContentsTaken) -> None:

@@ -21,7 +21,7 @@ from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import GRANTED, HEARD, OFFERED, QUEUED, Out, Unit
 from cluster_agent.coordinator.tasks.grouping import deliver
 from cluster_agent.coordinator.units.freeing import end_use
-from cluster_agent.coordinator.units.infos import info_proto, unit_proto
+from cluster_agent.coordinator.units.infos import unit_proto
 
 _MOST_PATIENT: Final = 6  # doublings
 
@@ -55,7 +55,7 @@ def say_offer(book: Book, live: LiveRun, cluster: str, edge: int, unit: Unit) ->
     if (made := hearsay.told(live, unit, cluster)) is not None:
         offer.made.contents, offer.made.first, offer.made.count = made.contents, made.first, made.count
         for each in made.outputs:
-            offer.made.outputs.add(port=each.port, index=each.index, unit=info_proto(each.unit))
+            offer.made.outputs.add(port=each.port, index=each.index, unit=unit_proto(each.unit))
     offer.location.cluster = book.cluster
     name = next((name for name in unit.copies if book.nodes[name].connected), unit.copies[0] if unit.copies else "")
     if name:

@@ -12,23 +12,8 @@ def unit_info(unit: Unit) -> UnitInfo:
     return UnitInfo(unit.id, unit.digest, unit.size, unit.task, unit.origin, unit.generation, unit.name)
 
 
-def unit_proto(unit: Unit) -> model_pb2.Unit:
+def unit_proto(unit: Unit | UnitInfo) -> model_pb2.Unit:
     """A unit as it travels."""
-    return model_pb2.Unit(
-        id=unit.id,
-        digest=unit.digest,
-        size=unit.size,
-        task=unit.task,
-        origin=unit.origin,
-        generation=unit.generation,
-        name=unit.name,
-        lineage=unit.lineage,
-        order=unit.order,
-    )
-
-
-def info_proto(unit: UnitInfo) -> model_pb2.Unit:
-    """A unit that is only told of, as it travels."""
     return model_pb2.Unit(
         id=unit.id,
         digest=unit.digest,
