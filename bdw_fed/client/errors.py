@@ -13,12 +13,22 @@ from bdw_fed.v1.control_plane_pb2 import Problem
 from wire.errors import problems_from_error
 
 
+def _line(problem: Problem) -> str:
+    place = f"{problem.file}:{problem.line}: " if problem.file else ""
+    field = f"{problem.field}: " if problem.field else ""
+    return f"{place}{field}{problem.message}" + (f" ({problem.remedy})" if problem.remedy else "")
+
+
 class ClientError(Exception):
     """The hub did not do what was asked."""
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message)
         self.problems = list(problems)
+
+    def __str__(self) -> str:
+        """The message; where something is wrong with what was given all of it, each with what to do."""
+        return "\n".join(map(_line, self.problems)) or super().__str__()
 
 
 class Problems(ClientError):

@@ -23,10 +23,11 @@ from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.coordinator.space import disks, footprint, narrow, pressure, quotas, resting
-from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, DONE, OPENED, RETRYING, Task
+from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, DONE, OFFERED, OPENED, QUEUED, RETRYING, Task
 from cluster_agent.orders.messages import Failure
 
 _NOBODY: Final[Collection[str]] = ()
+_TAKEN_BACK: Final = (QUEUED, OFFERED)  # what nobody has taken may go to and fro without anything being done
 _NAMED: Final = 4  # runs, of those that hold the space
 
 
@@ -92,7 +93,7 @@ def _done(live: LiveRun) -> tuple[int, ...]:
         sum(each.count for state in run.steps for each in state.produced.values()),
         sum(traffic.units for traffic in run.traffic.values()),
         sum(len(incoming.held) < len(incoming.edges) for incoming in run.incoming.values()),  # others come and go
-        live.owed,
+        sum(out.state not in _TAKEN_BACK for _, _, out in live.ways_out()),
     )
 
 
@@ -105,7 +106,8 @@ def _waits(live: LiveRun) -> bool:
 def _is_stuck(book: Book, live: LiveRun) -> bool:
     if (held := narrow.holding(book, live)) is not None:
         away = any(not node.connected and not node.written_off for node in book.nodes.values())
-        others = any(other.dispatching and _moves(book, other) for other in narrow.rivals(book, live, held[0]))
+        rivals = narrow.rivals(book, live, held[0])
+        others = any(other.dispatching and _moves(book, other, resting.others(book, other)) for other in rivals)
         rest = resting.others(book, live)
         return not (away or others or _others_may_help(book, live, rest) or _moves(book, live, rest))
     return not (_others_may_help(book, live) or _moves(book, live) or any(_room_comes(book, live)))
