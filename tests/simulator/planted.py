@@ -380,11 +380,6 @@ def parked_units_are_on_their_way(stack: ExitStack) -> None:
     _everywhere(stack, stuck._is_judged, lambda *_: False)
 
 
-def offers_that_go_to_and_fro(stack: ExitStack) -> None:
-    """What is offered and taken back, again and again, is taken for something that is done."""
-    stack.enter_context(mock.patch.object(stuck, "_TAKEN_BACK", ()))
-
-
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -424,7 +419,6 @@ PLANTED: Mapping[str, Plant] = {
         what_waits_for_a_quota_stays,
         nobody_says_that_nothing_moves,
         parked_units_are_on_their_way,
-        offers_that_go_to_and_fro,
     )
 }
 

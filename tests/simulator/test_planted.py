@@ -14,7 +14,6 @@ RARE = {
     "last_words_that_are_lost",
     "mends_what_is_new",
     "nobody_says_that_nothing_moves",
-    "offers_that_go_to_and_fro",
     "outputs_of_a_replaced_line_count",
     "parked_units_are_on_their_way",
     "part_of_a_write_is_taken_for_all",

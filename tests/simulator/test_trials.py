@@ -30,6 +30,10 @@ def test_whatever_goes_wrong_each_unit_is_consumed_once_and_every_run_ends() -> 
     assert not wrong(1, QUICK)
 
 
+def test_runs_that_are_all_at_the_quota_of_their_namespace_end_though_their_clusters_offer_each_other_units() -> None:
+    assert not wrong(5_000_579, 1)
+
+
 def test_whatever_can_go_wrong_is_drawn() -> None:
     drawn = [scenario_of(seed) for seed in range(1, 101)]
     assert {fault.kind for scenario in drawn for fault in scenario.faults} == set(KINDS)
