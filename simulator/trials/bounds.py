@@ -49,7 +49,8 @@ class Bounds:
                 found, runs = stored[live.key], 1
                 if quota.namespace:
                     found = sum(size for key, size in stored.items() if key.namespace == quota.namespace)
-                    runs = len(book.lives.going)
+                    # What one has stored beyond the quota stays when it has ended.
+                    runs = sum(size > 0 or book.lives[key].going for key, size in stored.items())
                 if found > quota.limit + (1 + runs) * UNIT_BYTES:
                     self._violated(_words(cluster, live, quota, found))
 
