@@ -59,9 +59,9 @@ def used(clusters: Clusters, cluster: str, tier: str) -> int:
     return sum(int(each.get("used", 0)) for each in tiers(clusters, cluster) if each["name"] == tier)
 
 
-def cold(clusters: Clusters, run: str, cluster: str) -> list[str]:
-    """What lies in the bucket of a run because nodes have moved it there."""
-    return [name for name in stores.objects(clusters.kubectl, f"cold/{cluster}") if f"/{run}/" in name]
+def kept(clusters: Clusters, run: str) -> list[str]:
+    """What lies in the bucket of a run of edge1: once it has ended, its outputs."""
+    return stores.objects(clusters.kubectl, f"units/default/{run}/edge1/")
 
 
 def test_units_go_by_the_redis_and_the_bucket_and_outputs_stay_in_the_bucket_as_long_as_they_are_kept(
@@ -76,14 +76,13 @@ def test_units_go_by_the_redis_and_the_bucket_and_outputs_stay_in_the_bucket_as_
     units = f"units/default/{run}/edge1/"
     assert len(stores.requests(clusters.kubectl, "PUT", units)) >= 2 * PIECES
     assert len(stores.requests(clusters.kubectl, "GET", units)) >= PIECES, "what crosses comes from there"
-    until(lambda: len(cold(clusters, run, "edge1")) == 2 * PIECES, "all outputs are in the bucket")
+    until(lambda: len(kept(clusters, run)) == 2 * PIECES, "all outputs are in the bucket")
     until(lambda: used(clusters, "edge1", "objects") >= PIECES * 1100 * 1024, "the cluster is described with them")
     places = {tier["place"] for tier in tiers(clusters, "edge1") if tier["name"] == "shared"}
     assert {place.split(":")[0] for place in places} == {"rediss", "s3"}
     check_pieces(clusters, run, tmp_path)
     clusters.federation.call("delete", f"run/{run}")
-    until(lambda: not stores.objects(clusters.kubectl, units), "no unit of the run is in the bucket")
-    until(lambda: not cold(clusters, run, "edge1"), "nothing of the run is in the bucket")
+    until(lambda: not kept(clusters, run), "nothing of the run is in the bucket")
 
 
 def test_an_example_whose_units_and_outputs_are_shared_makes_what_it_makes_without(
@@ -119,7 +118,7 @@ def test_pods_of_the_places_and_of_nodes_that_die_in_the_middle_change_no_output
     clusters.kubectl("edge1", "delete", "pods", *ours, "--grace-period=0", "--force")
     clusters.wait(run)
     stores.await_answers(clusters.kubectl)
-    until(lambda: len(cold(clusters, run, "edge1")) == 2 * PIECES, "all outputs are in the bucket in the end")
+    until(lambda: len(kept(clusters, run)) == 2 * PIECES, "all outputs are in the bucket in the end")
     check_pieces(clusters, run, tmp_path)
     clusters.federation.call("delete", f"run/{run}")
     clusters.await_ready("edge1")
