@@ -105,8 +105,8 @@ def _may_be_tried(live: LiveRun, task: Task, node: Node, *, fills: bool) -> bool
 
 
 def _blocks(live: LiveRun, task: Task) -> bool:
-    """Whether a task that begins may take the room for which others wait. What is made again is waited for itself."""
-    return not task.remake and footprint.waits_behind(live, task)
+    """Whether a task that begins may take the room for which others wait. What is made again they wait for themselves."""
+    return not live.is_awaited(task) and footprint.waits_behind(live, task)
 
 
 def _is_alone(live: LiveRun, task: Task, node: Node) -> bool:
