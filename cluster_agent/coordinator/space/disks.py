@@ -106,7 +106,7 @@ def _may_be_tried(live: LiveRun, task: Task, node: Node, *, fills: bool) -> bool
 
 def _blocks(live: LiveRun, task: Task) -> bool:
     """Whether a task that begins may take the room for which others wait; but these wait for what is made again."""
-    return not live.is_awaited(task) and footprint.waits_behind(live, task)
+    return not footprint.is_missed(live, task) and footprint.waits_behind(live, task)
 
 
 def _is_alone(live: LiveRun, task: Task, node: Node) -> bool:

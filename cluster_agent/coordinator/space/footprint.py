@@ -143,6 +143,11 @@ def waits_behind(live: LiveRun, task: Task) -> bool:
     return any(other.step > task.step and other.state != DONE for other in live.run.tasks.values())
 
 
+def is_missed(live: LiveRun, task: Task) -> bool:
+    """Whether others can't go on without what the task makes: it was done, or a task waits for a unit that it makes."""
+    return task.remake or any(live.run.units[unit].task == task.id for unit in live.parked)
+
+
 def part(live: LiveRun, step: Step) -> int:
     """Bytes of a part that a split makes: as of those that it has made, else of its input."""
     return max(1, _unit(live, step, {}))

@@ -104,7 +104,7 @@ def _admits(book: Book, live: LiveRun, step: Step, task: Task, node: Node, quota
     if most + (quota.limit >> _AMPLE) <= free:
         return True
     gives_back = footprint.gives_back(live, task, live.windows)
-    fills = (part > 0 or writes.expected + brought > gives_back) and not live.is_awaited(task)
+    fills = (part > 0 or writes.expected + brought > gives_back) and not footprint.is_missed(live, task)
     kept = keeps(live, step, quota) if fills else 0
     if most + kept <= free:
         return True
