@@ -58,12 +58,14 @@ def storing(cluster: Cluster, credentials: Path | None, *, pods: bool) -> Storin
         assert credentials is not None
         content |= {f"{name}/{file}": data for file, data in _read(credentials / name, needed).items()}
     spec = {
-        "zones": [{"name": cluster.zone, "tier": "edge"}],  # nodes don't ask which it is
+        # Nodes ask for the storage alone. What else a topology needs to be one says nothing here.
+        "zones": [{"name": cluster.zone, "tier": "edge"}],
         "clusters": [
             {
                 "name": cluster.name,
                 "zone": cluster.zone,
-                "runtime": "kubernetes",
+                "runtime": "process",
+                "nodes": [{"name": "each"}],
                 "storage": cluster.storage.model_dump(mode="json", exclude_defaults=True),
             }
         ],

@@ -113,7 +113,10 @@ def test_the_pod_has_room_for_what_is_in_memory_and_time_to_move_it_when_it_is_s
     kept = Installation(tmp_path)
     kept.hub(HubPlace(image="b:1"))
     place = AgentPlace(name, "h:1", ("w1",), "b:1", storage=storing(cluster(name), None, pods=False))
-    objects: list[dict[str, Any]] = [each for each in yaml.safe_load_all(render(kept.agent(place))) if each]
+    overlay = kept.agent(place)
+    if place.storage is not None:
+        assert storage_of(overlay / "storage" / "topology.yaml", name) == cluster(name).storage, "as its daemon reads it"
+    objects: list[dict[str, Any]] = [each for each in yaml.safe_load_all(render(overlay)) if each]
     (daemons,) = [each for each in objects if each["kind"] == "DaemonSet"]
     pod = daemons["spec"]["template"]["spec"]
     (container,) = pod["containers"]
