@@ -115,7 +115,8 @@ def test_the_pod_has_room_for_what_is_in_memory_and_time_to_move_it_when_it_is_s
     place = AgentPlace(name, "h:1", ("w1",), "b:1", storage=storing(cluster(name), None, pods=False))
     overlay = kept.agent(place)
     if place.storage is not None:
-        assert storage_of(overlay / "storage" / "topology.yaml", name) == cluster(name).storage, "as its daemon reads it"
+        told_of = storage_of(overlay / "storage" / "topology.yaml", name)
+        assert told_of == cluster(name).storage, "as its daemon reads it"
     objects: list[dict[str, Any]] = [each for each in yaml.safe_load_all(render(overlay)) if each]
     (daemons,) = [each for each in objects if each["kind"] == "DaemonSet"]
     pod = daemons["spec"]["template"]["spec"]
