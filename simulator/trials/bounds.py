@@ -5,7 +5,7 @@ A unit enters a journal ─▶ Bounds ─ all journals of the cluster, its coord
 It may be passed by one task's outputs, where nothing else is left to do, and by what comes of a run's first split or
 task, of which nobody knew how much that would be. Counted is what really lies there, whether its coordinator has heard
 of it or not; but not what it has told a node to free, which goes as soon as that hears of it. Where a run has begun
-again nothing is promised: it takes over what others have done of it, and makes again what is lost of that.
+again, or a store was lost, nothing is promised: what is lost is made again all the same, since others wait for it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ class Bounds:
         self._journals = journals
         self._book_of = book_of
         self._violated = violated
+        self._excused: set[str] = set()  # clusters on which lost units were made again
 
     def look(self, cluster: str) -> None:
         """Something has come to a node of the cluster."""
         book = self._book_of(cluster)
         if book is None:
             return
-        if any(live.run.remembers for live in book.lives.values()):
+        if any(task.remake for live in book.lives.values() for task in live.run.tasks.values()):
+            self._excused.add(cluster)
+        if cluster in self._excused or any(live.run.remembers for live in book.lives.values()):
             return
         stored = {key: sum(self._stored(cluster, live)) for key, live in book.lives.items()}
         for live in book.lives.values():
