@@ -346,6 +346,9 @@ async def test_a_spawner_that_is_killed_while_a_worker_starts_is_no_fault_of_the
         while not Path(f"/proc/{spawner}/task/{spawner}/children").read_text():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     os.kill(spawner, signal.SIGKILL)
+    async with asyncio.timeout(DEADLINE):
+        while runtime.spawner_pid == spawner:  # noqa: ASYNC110 - else the one that dies might start before it is dead
+            await asyncio.sleep(0.01)
     (tmp_path / "go").touch()
     worker = await asyncio.wait_for(starting, DEADLINE)
     assert worker.alive
