@@ -60,8 +60,9 @@ kind-demo: setup-run  ## flights and a chain over three Kubernetes clusters made
 	$(KIND_ENV) $(BIN)/bdw-fed kind up
 
 # Tests start hundreds of processes: what one has compiled the next ones find, whatever the shell says of that.
+# Many of them wait more than they compute, so there are twice as many at a time as two processors could do.
 test: setup  ## the quick tests
-	PYTHONDONTWRITEBYTECODE= BDW_FED_HYPOTHESIS=$${BDW_FED_HYPOTHESIS:-quick} $(BIN)/pytest -n 2 -m "not slow and not kind and not fault and not browser" tests
+	PYTHONDONTWRITEBYTECODE= BDW_FED_HYPOTHESIS=$${BDW_FED_HYPOTHESIS:-quick} $(BIN)/pytest -n 4 -m "not slow and not kind and not fault and not browser" tests
 
 check: setup check-starter  ## format, lint, types, layers, protos
 	$(BIN)/ruff format --check .
