@@ -14,8 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,11 +42,9 @@ class CatchUp(Case):
     def measure(self, settings: Settings) -> Result:
         """See Case."""
         tasks = settings.size // _RUNS * _RUNS
-        with (
-            scratch() as place,
-            federation(place, lines(tasks // _RUNS), durability=settings.durability) as one,
-            _gate(place) as gate,
-        ):
+        with scratch() as place, federation(place, lines(tasks // _RUNS), durability=settings.durability) as one:
+            gate = place / "gate"
+            os.mkfifo(gate, mode=0o600)
             one.apply(value_step("add-one"), _passing(gate), _workflow())
             taken = [_caught_up(one, place / "state", gate, tasks) for _ in range(settings.repetitions)]
             start_seconds = one.start_seconds
@@ -64,14 +61,6 @@ class CatchUp(Case):
             ),
             [Series("all", "the same, of all tasks", [seconds * 1000 for seconds in taken])],
         )
-
-
-@contextmanager
-def _gate(place: Path) -> Iterator[Path]:
-    """A named pipe that nobody has opened."""
-    gate = place / "gate"
-    os.mkfifo(gate, mode=0o600)
-    yield gate
 
 
 def _passing(gate: Path) -> str:

@@ -8,6 +8,7 @@ from itertools import islice, product
 from topology.errors import WrongValue
 from topology.nearest import did_you_mean
 from topology.problems import Path, Positions, Problem
+from workflow.checks.flow import VALUES
 from workflow.flow.loops import known_items
 from workflow.graph import INPUTS, steps_by_name
 from workflow.model import Parameter, ParameterType, Scalar, Step, StepUse, Value, Workflow
@@ -92,7 +93,7 @@ def _made(
     if output is None:
         remedy = did_you_mean(port, writer.spec.outputs, "its outputs are") or "it has no outputs"
         yield where.problem(path, f"step {step} ({writer.reference}) has no output {port}", remedy)
-    elif output.form not in ("json", "text"):
+    elif output.form not in VALUES:
         message = f"output {port} of {writer.reference} is a file or bytes, and a parameter is a value"
         yield where.problem(path, message, f"write as: json, or as: text, at output {port} of {writer.reference}")
     elif output.form == "text" and takes.type != "string":

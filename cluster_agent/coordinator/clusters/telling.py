@@ -13,10 +13,11 @@ from typing import Final
 
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.clusters import early
 from cluster_agent.coordinator.clusters.loads import Here, Telling, figures, here, link_from, slots
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import RunKey, TellLoad
+from cluster_agent.coordinator.messages import TellLoad
 from cluster_agent.coordinator.nodes.tainting import begins
 from cluster_agent.coordinator.space.disks import all_full
 
@@ -60,11 +61,6 @@ def tell(book: Book, cluster: str) -> None:
     book.actions.append(TellLoad(cluster, message.SerializeToString()))
 
 
-def resting_name(run: RunKey) -> str:
-    """A run as it is named to peers."""
-    return f"{run.namespace}/{run.run}"
-
-
 def on_due(book: Book) -> None:
     """It may be time to tell somebody; the end of the batch sees to it."""
     book.loads.wake_at = None
@@ -101,7 +97,7 @@ def _load(book: Book, cluster: str, ours: Here, steps: dict[str, tuple[LiveRun, 
             measured=_step(book, definition),
         )
     load.link.CopyFrom(_link(book, cluster))
-    load.resting.extend(resting_name(key) for key in book.resting)
+    load.resting.extend(early.run_name(key) for key in book.resting)
     return load
 
 

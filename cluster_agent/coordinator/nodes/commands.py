@@ -123,17 +123,21 @@ def adopt(units: Iterable[bytes], of: RunKey, run: RunKey) -> bytes:
 
 def unshare(run: RunKey, place: str, units: Iterable[bytes]) -> bytes:
     """Delete units in a shared place."""
-    command = node_pb2.NodeCommand()
-    command.unshare.namespace, command.unshare.run, command.unshare.place = run.namespace, run.run, place
-    command.unshare.units.extend(units)
-    return command.SerializeToString()
+    return _unshare(run, place, units).SerializeToString()
 
 
 def clear(run: RunKey, place: str, units: Iterable[bytes], *, every: bool) -> bytes:
     """Delete units in a shared place, or all of the run, and say when that is done."""
-    command = node_pb2.NodeCommand.FromString(unshare(run, place, units))
+    command = _unshare(run, place, units)
     command.unshare.all, command.unshare.answer = every, True
     return command.SerializeToString()
+
+
+def _unshare(run: RunKey, place: str, units: Iterable[bytes]) -> node_pb2.NodeCommand:
+    command = node_pb2.NodeCommand()
+    command.unshare.namespace, command.unshare.run, command.unshare.place = run.namespace, run.run, place
+    command.unshare.units.extend(units)
+    return command
 
 
 def shared_places(places: Iterable[str]) -> bytes:

@@ -101,7 +101,9 @@ def _admits(book: Book, live: LiveRun, step: Step, task: Task, node: Node, quota
     writes = footprint.likely(live, task)
     brought = footprint.brought(live, task, node.name)
     most = writes.most + brought + part  # of a guess much more: nothing stops those who write more
-    if most + (quota.limit >> _AMPLE) <= free or footprint.is_missed(live, task):  # else what is done may wait for it
+    if most + (quota.limit >> _AMPLE) <= free:
+        return True
+    if footprint.is_missed(live, task):  # by what is being done, too, which would end only then
         return True
     gives_back = footprint.gives_back(live, task, live.windows)
     fills = part > 0 or writes.expected + brought > gives_back

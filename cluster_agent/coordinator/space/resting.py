@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.clusters import telling
+from cluster_agent.coordinator.clusters import early, telling
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.space import quotas
 
@@ -38,6 +38,6 @@ def say(book: Book, live: LiveRun, *, rests: bool) -> None:
 def others(book: Book, live: LiveRun) -> set[str]:
     """The other clusters on which the run rests, as they said not long ago."""
     since = book.now - _LOOKS * book.policy.stuck_after
-    name = telling.resting_name(live.key)
+    name = early.run_name(live.key)
     peers = book.loads.peers.items()
     return {cluster for cluster, told in peers if told.heard >= since and name in told.load.resting}

@@ -105,18 +105,16 @@ def _waits(live: LiveRun) -> bool:
 
 def _is_stuck(book: Book, live: LiveRun) -> bool:
     if (held := narrow.holding(book, live)) is not None:
-        away = any(not node.connected and not node.written_off for node in book.nodes.values())
         rivals = narrow.rivals(book, live, held[0])
         others = any(other.dispatching and _moves(book, other, resting.others(book, other)) for other in rivals)
         rest = resting.others(book, live)
-        return not (away or others or _others_may_help(book, live, rest) or _moves(book, live, rest))
+        return not (_may_return(book) or others or _others_may_help(book, live, rest) or _moves(book, live, rest))
     return not (_others_may_help(book, live) or _moves(book, live) or any(_room_comes(book, live)))
 
 
 def _rests(book: Book, live: LiveRun) -> bool:
     """Nothing of the run is under way here, but for what other clusters may do with units of ours."""
-    away = any(not node.connected and not node.written_off for node in book.nodes.values())
-    return not away and not _moves(book, live, live.graph.epochs)
+    return not _may_return(book) and not _moves(book, live, live.graph.epochs)
 
 
 def _others_may_help(book: Book, live: LiveRun, rest: Collection[str] = _NOBODY) -> bool:
@@ -248,9 +246,14 @@ def _goes_on(book: Book, live: LiveRun, task: Task) -> bool:
 
 def _room_comes(book: Book, live: LiveRun) -> Iterator[bool]:
     """Whether somebody who holds space on the cluster's nodes is about to give some back; or a node may come back."""
-    yield any(not node.connected and not node.written_off for node in book.nodes.values())
+    yield _may_return(book)
     for other in book.lives.going.values():
         yield other is not live and other.run.units != {} and other.dispatching and _moves(book, other)
+
+
+def _may_return(book: Book) -> bool:
+    """Whether a node is away that is not given up."""
+    return any(not node.connected and not node.written_off for node in book.nodes.values())
 
 
 def _goes_first(book: Book, live: LiveRun) -> bool:

@@ -23,23 +23,22 @@ from cluster_agent.orders.messages import Failure
 
 def surrender(book: Book, live: LiveRun, task: Task, failure: Failure) -> bool:
     """Go on without the task, if its step says so. A task that only made lost units again was done: it can't be."""
-    step = live.graph.steps[task.step]
-    if step.on_failure == FAIL or task.remake:
+    if live.graph.steps[task.step].on_failure == FAIL:
         return False
-    book.commit(records.Surrendered(live.key, task.id))
-    data: dict[str, object] = {"node": task.node, "attempt": task.attempt, "kind": failure.kind}
-    book.publish(live, "task.skipped", step.name, task.id, {**data, "message": failure.message})
-    return True
+    return _go_on(book, live, task, failure, unmet=False)
 
 
 def leave_out(book: Book, live: LiveRun, task: Task, why: Failure) -> bool:
     """Go on without a task since the condition of its step does not hold. When it was executed before, it did."""
+    return _go_on(book, live, task, why, unmet=True)
+
+
+def _go_on(book: Book, live: LiveRun, task: Task, why: Failure, *, unmet: bool) -> bool:
     if task.remake:
         return False
-    step = live.graph.steps[task.step]
     data: dict[str, object] = {"node": task.node, "attempt": task.attempt, "kind": why.kind, "message": why.message}
-    book.commit(records.Surrendered(live.key, task.id, unmet=True))
-    book.publish(live, "task.skipped", step.name, task.id, data)
+    book.commit(records.Surrendered(live.key, task.id, unmet))
+    book.publish(live, "task.skipped", live.graph.steps[task.step].name, task.id, data)
     return True
 
 
