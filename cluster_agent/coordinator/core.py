@@ -19,7 +19,7 @@ from bdw_fed.v1 import control_plane_pb2, model_pb2
 from cluster_agent.coordinator import fragment, messages, records, state
 from cluster_agent.coordinator.book import Book, Policy
 from cluster_agent.coordinator.cache import caching, remembering, seeking, tidying
-from cluster_agent.coordinator.clusters import early, offering, peers, pushing, receiving, routing, telling
+from cluster_agent.coordinator.clusters import early, offering, peers, pushing, receiving, spilling, telling
 from cluster_agent.coordinator.live import Lives, rebuilt
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.nodes import foreseeing, ordering, placement, pooling, presence, tainting
@@ -60,7 +60,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     messages.UnitsDamaged: damage.on_damaged,
     messages.PushEnded: pushing.on_push_ended,
     messages.PeerSaid: peers.on_said,
-    messages.PeerLoad: routing.on_load,
+    messages.PeerLoad: spilling.on_load,
     messages.PeersKnown: assigning.on_peers,
     messages.HubHeard: alone.on_heard,
     messages.HubGone: alone.on_gone,
@@ -123,7 +123,7 @@ _APPLIERS: Final[Mapping[type, Callable[[Book, Any], None]]] = {
     records.Batched: batching.apply_batched,
     records.Crossed: crossing.apply_crossed,
     records.Met: meeting.apply_met,
-    records.Spilled: routing.apply_spilled,
+    records.Spilled: spilling.apply_spilled,
     records.Offered: offering.apply_offered,
     records.Rerouted: offering.apply_rerouted,
     records.GrantGiven: offering.apply_grant_given,

@@ -16,7 +16,7 @@ from unittest import mock
 from bdw_fed.v1 import federation_pb2 as f
 from cluster_agent.coordinator import live, records
 from cluster_agent.coordinator.cache import adopting
-from cluster_agent.coordinator.clusters import offering, peers, receiving, routing
+from cluster_agent.coordinator.clusters import offering, peers, receiving, spilling
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.messages import RunKey, SendPeer
 from cluster_agent.coordinator.nodes import presence
@@ -366,7 +366,7 @@ def full_disk_is_taken_for_a_large_result(stack: ExitStack) -> None:
 
 def what_waits_for_a_quota_stays(stack: ExitStack) -> None:
     """A cluster keeps what it has no room for, though another one has."""
-    _everywhere(stack, routing.spill_bounded, lambda *_: None)
+    _everywhere(stack, spilling.spill_bounded, lambda *_: None)
     _everywhere(stack, quotas.hold_back, lambda *_: False)
 
 

@@ -19,7 +19,7 @@ from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import answering, caching, remembering
-from cluster_agent.coordinator.clusters import loads, routing
+from cluster_agent.coordinator.clusters import estimating, loads, routing
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun, Sought
 from cluster_agent.coordinator.messages import ContentsTaken, FetchEnded, Place, RunKey
@@ -164,7 +164,7 @@ def _serves(book: Book, step: Step, task: Task, sought: Sought, cluster: str, me
         return False
     size = sum(each.unit.size for each in message.outputs)
     there = all(each.location.address for each in message.outputs)
-    return there and routing.transfer_seconds(book, cluster, size) < _seconds(book, step)
+    return there and estimating.transfer_seconds(book, cluster, size) < _seconds(book, step)
 
 
 def _fetch(book: Book, live: LiveRun, step: Step, task: Task, sought: Sought) -> bool:

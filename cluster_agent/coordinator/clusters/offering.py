@@ -14,7 +14,7 @@ from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import hearsay
-from cluster_agent.coordinator.clusters import loads, pushing, routing
+from cluster_agent.coordinator.clusters import loads, pushing, routing, spilling
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
@@ -121,7 +121,7 @@ def on_released(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Relea
     if found is None:
         return
     book.commit(records.OutReleased(live.key, found[0], message.unit, cluster))
-    routing.spill(book, live, live.graph.edges[found[0]].consumer)
+    spilling.spill(book, live, live.graph.edges[found[0]].consumer)
 
 
 def on_offers_due(book: Book, run: RunKey, cluster: str) -> None:

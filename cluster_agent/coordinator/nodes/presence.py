@@ -13,7 +13,7 @@ from typing import Final
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import adopting, caching, seeking
-from cluster_agent.coordinator.clusters import pushing, routing
+from cluster_agent.coordinator.clusters import pushing, spilling
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import DiskTold, NodeChanged, NodeJoined, NodeLost, RunKey
 from cluster_agent.coordinator.nodes import commands, following, holding, pooling
@@ -101,7 +101,7 @@ def on_changed(book: Book, event: NodeChanged) -> None:
     book.loads.here = None
     if node.cordoned:
         holding.node_gone(book, node)
-        routing.spill_all(book)
+        spilling.spill_all(book)
     else:
         holding.node_came(book, node)
     for definition in book.pools.definitions():
@@ -240,7 +240,7 @@ def on_lost(book: Book, event: NodeLost) -> None:
                 fetch.said = False
     book.loads.here = None
     seeking.node_gone(book, node.name)
-    routing.spill_all(book)
+    spilling.spill_all(book)
     book.wake(book.now + book.policy.node_lost_after, "node", event.node, event.incarnation)
 
 

@@ -12,7 +12,7 @@ from bdw_fed.v1 import federation_pb2, model_pb2
 from cluster_agent.coordinator import fragment, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import adopting, remembering
-from cluster_agent.coordinator.clusters import early, loads, peers, routing
+from cluster_agent.coordinator.clusters import early, loads, peers, spilling
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey, SendHub
 from cluster_agent.coordinator.nodes import commands, placement, tainting
@@ -120,7 +120,7 @@ def on_peers(book: Book, event: PeersKnown) -> None:
 
 def on_taints(book: Book) -> None:
     """What may be begun here is something else than before."""
-    routing.spill_all(book)
+    spilling.spill_all(book)
     for live in book.lives.values():
         book.touch(live)
 

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.clusters import routing
+from cluster_agent.coordinator.clusters import spilling
 from cluster_agent.coordinator.fragment import EACH, OUTPUT, SPLIT, Edge, Step
 from cluster_agent.coordinator.live import LiveRun, Node
 from cluster_agent.coordinator.messages import RunKey
@@ -36,7 +36,7 @@ def watch(book: Book) -> None:
     for live in (*book.hungry.values(), *book.asked.values()):
         if live.going and (never := narrow.never_fits(book, live)) is not None:
             fail(book, live, never[0], step=never[1])
-        routing.spill_bounded(book, live)
+        spilling.spill_bounded(book, live)
         if live.short or live.unanswered:
             look_after(book, live)
     for live in list(book.resting.values()):
@@ -150,7 +150,7 @@ def _may_get_more(live: LiveRun, step: Step) -> bool:
 def _goes_elsewhere(book: Book, live: LiveRun, step: Step) -> bool:
     """Whether another cluster may do what waits here before the step. What it offers it may do itself."""
     offered = any(live.graph.edges[edge].consumer is step for edge, _ in live.unanswered)
-    return offered or routing.any_may_go(book, live, step)
+    return offered or spilling.any_may_go(book, live, step)
 
 
 def _only_here(live: LiveRun, step: Step, rest: Collection[str] = _NOBODY) -> bool:

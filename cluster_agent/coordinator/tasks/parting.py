@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.clusters import loads, routing
+from cluster_agent.coordinator.clusters import estimating, loads
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Task
@@ -38,4 +38,4 @@ def _slots(book: Book, live: LiveRun, reader: Step, cluster: str) -> float:
         return reader.slots or loads.slots(book, live, reader)
     told = book.loads.peers.get(cluster)
     said = told.steps.get(reader.definition) if told is not None else None
-    return said.slots if said is not None else routing.planned_slots(book, live, reader, cluster)
+    return said.slots if said is not None else estimating.planned_slots(book, live, reader, cluster)
