@@ -73,8 +73,9 @@ class SharingNode(FakeNode):
             self.federation.taken[self.agent.cluster] += 1
             self.say(messages.FetchEnded(self.name, *key, bytes=fetch.unit.size, seconds=0.01, shared=True))
         elif fetch.addresses:
+            before = len(self.said)
             super().fetch_one()
-            if self.said:
+            if len(self.said) > before:  # else nobody listens
                 self.said[-1] = msgspec.structs.replace(self.said[-1], unshared=True)
         else:
             self.fetches.popleft()
