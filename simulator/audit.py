@@ -10,7 +10,8 @@ from collections import Counter
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, SPLIT
-from cluster_agent.coordinator.live import LiveRun, Lives
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.lives import Lives
 from cluster_agent.coordinator.space.bounds import stored_by
 from cluster_agent.coordinator.state import ASSIGNED, DONE, OFFERED, QUEUED, READY, RETRYING, Task
 

@@ -18,7 +18,8 @@ from bdw_fed.v1 import federation_pb2
 from cluster_agent.coordinator.cache.shelf import Shelf
 from cluster_agent.coordinator.clusters.loads import Loads
 from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.live import Clearing, LiveRun, Lives, Nodes
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.lives import Lives
 from cluster_agent.coordinator.messages import (
     Action,
     Append,
@@ -31,8 +32,10 @@ from cluster_agent.coordinator.messages import (
     WakeAt,
 )
 from cluster_agent.coordinator.nodes.claims import Claim
+from cluster_agent.coordinator.nodes.node import Nodes
 from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.coordinator.state import State
+from cluster_agent.coordinator.units.errands import Clearing
 from cluster_agent.orders.messages import Downward, Order, Orders
 from cluster_agent.pools.core import Autoscaler
 

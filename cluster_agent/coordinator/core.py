@@ -20,7 +20,7 @@ from cluster_agent.coordinator import fragment, messages, records, state
 from cluster_agent.coordinator.book import Book, Policy
 from cluster_agent.coordinator.cache import caching, remembering, seeking, tidying
 from cluster_agent.coordinator.clusters import early, offering, peers, pushing, receiving, spilling, telling
-from cluster_agent.coordinator.live import Lives, rebuilt
+from cluster_agent.coordinator.lives import Lives, rebuilt
 from cluster_agent.coordinator.messages import Action, Event, RunKey
 from cluster_agent.coordinator.nodes import foreseeing, ordering, placement, pooling, presence, tainting
 from cluster_agent.coordinator.records import AnyRecord

@@ -14,12 +14,13 @@ from typing import Any
 from unittest import mock
 
 from bdw_fed.v1 import federation_pb2 as f
-from cluster_agent.coordinator import live, records
+from cluster_agent.coordinator import records
 from cluster_agent.coordinator.cache import adopting
 from cluster_agent.coordinator.clusters import offering, peers, receiving, spilling
 from cluster_agent.coordinator.fragment import Step
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey, SendPeer
-from cluster_agent.coordinator.nodes import presence
+from cluster_agent.coordinator.nodes import presence, room
 from cluster_agent.coordinator.runs import assigning
 from cluster_agent.coordinator.runs.last_words import LastWords
 from cluster_agent.coordinator.space import footprint, quotas, resting, stuck
@@ -100,7 +101,7 @@ def gap_is_no_matter(stack: ExitStack) -> None:
 def duplicate_committed(stack: ExitStack) -> None:
     """A result counts whenever it comes, also that of an attempt that was given up, or of a task that is done."""
 
-    def any_attempt(of: live.LiveRun | None, _node: str, task: bytes, _attempt: int) -> Any:
+    def any_attempt(of: LiveRun | None, _node: str, task: bytes, _attempt: int) -> Any:
         return of.run.tasks.get(task) if of is not None and of.going else None
 
     _everywhere(stack, committing.current, any_attempt)
@@ -153,7 +154,7 @@ def step_closed_with_tasks_open(stack: ExitStack) -> None:
 
 def slot_leaks(stack: ExitStack) -> None:
     """A task that leaves its node leaves its processors taken."""
-    give_room = live.give_room
+    give_room = room.give_room
 
     def leaky(nodes: Any, of: Any, task: Any) -> None:
         before = nodes[task.node].used_cpus
@@ -332,7 +333,7 @@ def room_is_waited_for_in_vain(stack: ExitStack) -> None:
 
 def splits_are_in_the_way(stack: ExitStack) -> None:
     """A split that waits for its parts to be read keeps its place on the node from who reads them."""
-    stack.enter_context(mock.patch.object(live, "SPLIT", "none"))
+    stack.enter_context(mock.patch.object(room, "SPLIT", "none"))
     stack.enter_context(mock.patch.object(audit, "SPLIT", "none"))
 
 
@@ -357,7 +358,7 @@ def parts_that_nobody_frees(stack: ExitStack) -> None:
 def full_disk_is_taken_for_a_large_result(stack: ExitStack) -> None:
     """A task that has met a full disk is taken to write as much as was free there, also for a quota."""
 
-    def gloomy(of: live.LiveRun, task: Any) -> footprint.Likely:
+    def gloomy(of: LiveRun, task: Any) -> footprint.Likely:
         writes = footprint.writes(of, task)
         return footprint.Likely(0 if footprint.is_guess(of, task) else writes, writes, writes)
 

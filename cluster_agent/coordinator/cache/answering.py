@@ -9,7 +9,8 @@ from __future__ import annotations
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import caching, hearsay
-from cluster_agent.coordinator.live import LiveRun, Serving
+from cluster_agent.coordinator.cache.searches import Serving
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import ContentsTaken, Place
 from cluster_agent.coordinator.nodes import commands
 from cluster_agent.coordinator.units.infos import unit_proto

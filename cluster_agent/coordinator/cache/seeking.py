@@ -19,9 +19,10 @@ from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import answering, caching, remembering
+from cluster_agent.coordinator.cache.searches import Sought
 from cluster_agent.coordinator.clusters import estimating, loads, routing
 from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.live import LiveRun, Sought
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import ContentsTaken, FetchEnded, Place, RunKey
 from cluster_agent.coordinator.nodes import commands
 from cluster_agent.coordinator.space import quotas

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Edge, Step
-from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.nodes import commands
+from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.space import disks, quotas
 from cluster_agent.coordinator.state import Task, Unit
 from cluster_agent.coordinator.tasks import attempts

@@ -16,9 +16,10 @@ from typing import Final
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SPLIT, Step
-from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes.claims import Claim, Hold, StepClaim
+from cluster_agent.coordinator.nodes.node import Node
 from topology.packing import Room, Taken, Want, take
 
 _ROUNDING: Final = 1e-6  # of processors that became slots

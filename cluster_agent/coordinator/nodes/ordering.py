@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SPLIT, Step
-from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.nodes import commands, following
+from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.space import disks, quotas
 from cluster_agent.coordinator.state import Task
 from cluster_agent.coordinator.units.infos import unit_info

@@ -7,9 +7,10 @@ already it counts, and the task is not executed again.
 from __future__ import annotations
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes import commands
+from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.state import Task
 from cluster_agent.coordinator.tasks import retrying
 from cluster_agent.orders.messages import Failure

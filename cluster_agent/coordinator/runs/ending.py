@@ -13,9 +13,10 @@ from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import early
-from cluster_agent.coordinator.live import LiveRun, give_room
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import DesiredChanged, RunKey, SendHub
 from cluster_agent.coordinator.nodes import commands, following, holding, ordering
+from cluster_agent.coordinator.nodes.room import give_room
 from cluster_agent.coordinator.runs import expiring, reserving, retaining, timing
 from cluster_agent.coordinator.runs.reporting import fragment_status
 from cluster_agent.coordinator.space import copies, underway

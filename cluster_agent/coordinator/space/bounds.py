@@ -1,4 +1,7 @@
-"""What bounds the bytes of runs on this cluster: quotas, and the windows that splits get of them. See `quotas`."""
+"""What bounds the bytes of runs on this cluster: quotas, the windows that splits get of them, and full disks.
+
+See `quotas` and `disks`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,13 @@ class Quota(NamedTuple):
 
     namespace: str  # "": it is the run's own
     limit: int
+
+
+class Need(NamedTuple):
+    """What is known of a task that has met a full disk: what it is to have next, and how often it was alone there."""
+
+    size: int
+    alone: int
 
 
 @dataclass(slots=True)

@@ -19,9 +19,10 @@ from typing import Final
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import OUTPUT, SPLIT, Edge, Step
-from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.space import footprint
-from cluster_agent.coordinator.space.footprint import Need
+from cluster_agent.coordinator.space.bounds import Need
 from cluster_agent.coordinator.state import DONE, Task
 
 _KEPT: Final = 4  # halvings: this part of a disk is for tasks that free space

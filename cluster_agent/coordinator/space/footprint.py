@@ -8,24 +8,14 @@ unit that comes out of it needs on its way on, so that it never gets stuck half 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from cluster_agent.coordinator.fragment import SPLIT, Step
-from cluster_agent.coordinator.state import DONE
-
-if TYPE_CHECKING:
-    from cluster_agent.coordinator.live import LiveRun
-    from cluster_agent.coordinator.state import Task, Unit
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.state import DONE, Task, Unit
 
 _PARTS: Final = 16  # that a split is taken to make, before it has made any
 _DOUBT: Final = 16  # a task may make so many times as much as it reads
-
-
-class Need(NamedTuple):
-    """What is known of a task that has met a full disk: what it is to have next, and how often it was alone there."""
-
-    size: int
-    alone: int
 
 
 class Likely(NamedTuple):

@@ -22,7 +22,8 @@ from typing import Final
 from bdw_fed.v1 import control_plane_pb2
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import OUTPUT, SPLIT, Edge, Step
-from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.space import footprint
 from cluster_agent.coordinator.space.bounds import OFFERS, Quota, Window
 from cluster_agent.coordinator.state import ASSIGNED, Task, Unit

@@ -7,11 +7,9 @@ All that begins or ends such a fetch does it here, so that what is set aside is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from cluster_agent.coordinator.book import Book
-    from cluster_agent.coordinator.live import Fetch, LiveRun
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.units.errands import Fetch
 
 
 def begin(book: Book, fetch: Fetch, size: int) -> None:

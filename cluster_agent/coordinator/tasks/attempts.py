@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.live import LiveRun, give_room, take_room
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.nodes.room import give_room, take_room
 from cluster_agent.coordinator.state import ASSIGNED, Task
 
 

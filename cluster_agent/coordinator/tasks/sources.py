@@ -15,9 +15,10 @@ from typing import Final
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import routing
-from cluster_agent.coordinator.live import LiveRun, Node
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey, SourceRead
 from cluster_agent.coordinator.nodes import commands, following, ordering, placement
+from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.coordinator.state import OPENED, OPENING, PENDING, Part
 from cluster_agent.coordinator.tasks import tracing

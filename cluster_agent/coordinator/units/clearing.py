@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.live import Clearing, LiveRun
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import NodeLost, RunKey, UnitsUnshared
 from cluster_agent.coordinator.nodes import commands
 from cluster_agent.coordinator.state import Leftover, Unit
 from cluster_agent.coordinator.units import shared
+from cluster_agent.coordinator.units.errands import Clearing
 
 
 def say(book: Book) -> None:

@@ -18,7 +18,7 @@ from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import remembering
 from cluster_agent.coordinator.clusters import loads
 from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.live import Fetch, LiveRun
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FetchEnded, Place, RunKey
 from cluster_agent.coordinator.nodes import commands, ordering
 from cluster_agent.coordinator.space import disks, underway
@@ -26,6 +26,7 @@ from cluster_agent.coordinator.state import ASSIGNED, HERE, OURS, Incoming, Task
 from cluster_agent.coordinator.tasks.grouping import deliver
 from cluster_agent.coordinator.tasks.making import arrive
 from cluster_agent.coordinator.units import mending, rescuing, sharing
+from cluster_agent.coordinator.units.errands import Fetch
 from cluster_agent.coordinator.units.infos import unit_proto
 
 _SLOW: Final = 1e6  # bytes a second that a push makes at least

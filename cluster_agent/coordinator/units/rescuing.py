@@ -13,12 +13,14 @@ from collections.abc import Collection
 
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.live import LiveRun, Node, Rescue
+from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FetchEnded, RunKey, SendHub
 from cluster_agent.coordinator.nodes import commands
+from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.runs.reporting import fragment_status
 from cluster_agent.coordinator.state import Unit
 from cluster_agent.coordinator.units import fetching, mending, shared
+from cluster_agent.coordinator.units.errands import Rescue
 
 
 def bring_missing(book: Book, live: LiveRun) -> None:
