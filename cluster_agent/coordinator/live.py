@@ -16,6 +16,7 @@ from cluster_agent.coordinator.fragment import CROSS, SPLIT, Graph, Step
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.space.bounds import Need, Quota, Window, stored_by
 from cluster_agent.coordinator.state import READY, RETRYING, KnownOutput, Out, Run, Task
+from cluster_agent.coordinator.tasks.queues import Queue
 from cluster_agent.coordinator.units.errands import Fetch, Rescue
 from cluster_agent.pools.ahead import Arriving
 
@@ -49,7 +50,7 @@ class LiveRun:
     sides: dict[int, dict[str, list[list[bytes]]]] = field(default_factory=dict)  # step -> origin -> its ports' units
     batches: dict[int, Waiting] = field(default_factory=dict)  # step -> what waits to be batched
     brings: set[int] = field(default_factory=set)  # steps for which the copies of broadcasts are brought
-    ready: list[deque[bytes]] = field(init=False)  # for each step the tasks that wait for a node
+    ready: list[Queue] = field(init=False)  # for each step the tasks that wait for a node
     waiting: int = 0  # tasks in `ready`, over all steps
     requeued: set[bytes] = field(default_factory=set)  # tasks that are to be tried again and whose time has come
     parked: dict[bytes, list[bytes]] = field(default_factory=dict)  # unit that no connected node has -> who needs it
@@ -113,7 +114,7 @@ class LiveRun:
             namespace=graph.namespace, run=graph.run, epoch=graph.epoch, revision=graph.revision
         ).SerializeToString()
         self.unclosed = len(graph.concerned)
-        self.ready = [deque() for _ in range(steps)]
+        self.ready = [Queue() for _ in range(steps)]
         self.assigned = [0] * steps
         self.stock = {each.unit.id: each for entry in run.known.values() for each in entry.outputs}
         self.stored = stored_by(run)
@@ -138,28 +139,19 @@ class LiveRun:
         return stock is not None and node in stock.copies
 
     def make_ready(self, task: Task) -> None:
-        """Put a task into its step's queue.
-
-        First comes what somebody may be waiting for, since that begins where all else is held back. Then what another
-        cluster has sent here, and at the end the rest.
-        """
+        """Put a task into its step's queue."""
         queue = self.ready[task.step]
         if self.is_awaited(task):
-            queue.appendleft(task.id)
+            queue.put_awaited(task.id)
         elif self.was_sent(task):
-            queue.insert(self._awaited(queue), task.id)
+            queue.put_sent(task.id)
         else:
-            queue.append(task.id)
+            queue.put(task.id)
         self.waiting += 1
 
     def is_awaited(self, task: Task) -> bool:
         """Units that the task has made may be lost, and waited for: it was done, or is a split that had begun."""
         return task.remake or (task.attempt > self.run.attempts_before and self.graph.steps[task.step].kind == SPLIT)
-
-    def _awaited(self, queue: deque[bytes]) -> int:
-        """How many tasks there are at the head of a step's queue for which somebody may be waiting."""
-        tasks = self.run.tasks
-        return next((place for place, task in enumerate(queue) if not self.is_awaited(tasks[task])), len(queue))
 
     def was_sent(self, task: Task) -> bool:
         """Another cluster, that had a choice, has sent the task's unit here."""
@@ -167,16 +159,10 @@ class LiveRun:
         return step.free and task.inputs[step.drives][0] in self.run.incoming
 
     def unready(self, task: Task) -> None:
-        """Take a task out of its step's queue, where it mostly stands first; nothing happens if it is not there."""
-        queue = self.ready[task.step]
-        if queue and queue[0] == task.id:
-            queue.popleft()
-        elif task.id in queue:
-            queue.remove(task.id)
-        else:
-            return
-        self.waiting -= 1
-        self.requeued.discard(task.id)
+        """Take a task out of its step's queue; nothing happens if it is not there."""
+        if self.ready[task.step].take(task.id):
+            self.waiting -= 1
+            self.requeued.discard(task.id)
 
     def unpark(self, unit: bytes) -> None:
         """A connected node has the unit (again): tasks that waited for it may be placed."""

@@ -99,12 +99,7 @@ def apply_spilled(book: Book, record: records.Spilled) -> None:
     task = live.run.tasks.pop(record.task)
     step = live.graph.steps[task.step]
     assert task.state == READY and step.driving is not None
-    queue = live.ready[step.index]
-    if queue and queue[-1] == task.id:
-        queue.pop()
-        live.waiting -= 1
-    else:  # a replayed queue may stand in another order
-        live.unready(task)
+    live.unready(task)
     state = live.run.steps[step.index]
     state.open -= len(task.inputs[step.drives])
     if not state.open:  # what goes elsewhere may have been the last that was waited for here
