@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import Counter
 
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.clusters.ways import OFFERED, QUEUED
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.fragment import EACH, GATHER_ALL, SPLIT
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.lives import Lives
 from cluster_agent.coordinator.space.bounds import stored_by
-from cluster_agent.coordinator.state import ASSIGNED, DONE, OFFERED, QUEUED, READY, RETRYING, Task
+from cluster_agent.coordinator.state import ASSIGNED, DONE, READY, RETRYING, Task
 
 
 def audit(core: Coordinator) -> None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator.cache.searches import Listing, Serving, Sought
+from cluster_agent.coordinator.clusters.ways import Out
 from cluster_agent.coordinator.fragment import CROSS, SPLIT, Graph, Step
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.space.bounds import Need, Quota, Window, stored_by
-from cluster_agent.coordinator.state import READY, RETRYING, KnownOutput, Out, Run, Task
+from cluster_agent.coordinator.state import READY, RETRYING, KnownOutput, Run, Task
 from cluster_agent.coordinator.tasks.queues import Queue
 from cluster_agent.coordinator.units.errands import Fetch, Rescue
 from cluster_agent.pools.ahead import Arriving

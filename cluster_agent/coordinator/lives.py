@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+from cluster_agent.coordinator.clusters.ways import OFFERED, QUEUED
 from cluster_agent.coordinator.fragment import Graph
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes.node import Nodes
 from cluster_agent.coordinator.nodes.room import take_room
-from cluster_agent.coordinator.state import ASSIGNED, OFFERED, PENDING, QUEUED, READY, Run
+from cluster_agent.coordinator.state import ASSIGNED, PENDING, READY, Run
 
 
 class Lives(dict[RunKey, LiveRun]):

@@ -11,28 +11,18 @@ from typing import Final
 
 import msgspec
 
-from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.coordinator.clusters.ways import EdgeState, Incoming, Push, Traffic
+from cluster_agent.coordinator.messages import RunKey
+from cluster_agent.coordinator.stored import Stored, Sum, decode_sum, encode_sum
 from cluster_agent.orders.messages import Failure, Output, UnitInfo
 
 VERSION: Final = 1
-_MASK: Final = (1 << 128) - 1
 
 # Tasks.
 READY: Final = 0  # may be placed on a node
 ASSIGNED: Final = 1  # a node has it, or will as soon as its inputs are there
 RETRYING: Final = 2  # an attempt ended badly, the next is due later
 DONE: Final = 3
-
-# Units on their way out, on one edge.
-QUEUED: Final = 0  # not offered yet
-OFFERED: Final = 1  # ours until it is granted
-GRANTED: Final = 2  # the other's, who may not know yet
-HEARD: Final = 3  # the other has the grant in its log
-
-# Units on their way in, on one edge.
-ACCEPTED: Final = 0  # the other's until it grants it
-OURS: Final = 1  # granted, bytes on their way
-HERE: Final = 2  # delivered to the consumer
 
 # Parts of a source.
 PENDING: Final = 0
@@ -43,43 +33,6 @@ OPENED: Final = 2
 HELD: Final = 0
 DENIED: Final = 1
 EXPIRED: Final = 2  # its time to live is over
-
-
-class Stored(msgspec.Struct, array_like=True, gc=False):
-    """A mutable part of the durable state. None of it refers back to what holds it, so there is nothing to collect."""
-
-
-class Sum:
-    """A growing set of ids in constant size: how many, and their sum, which is told modulo 2**128.
-
-    Not a struct: it is added to several times a task, and the sum is brought into its 16 bytes only when it is told.
-    """
-
-    __slots__ = ("_sum", "count")
-
-    def __init__(self, count: int = 0, total: bytes = b"") -> None:
-        self.count = count
-        self._sum = int.from_bytes(total, "big")
-
-    @property
-    def total(self) -> bytes:
-        """The sum: 16 bytes, big endian."""
-        return (self._sum & _MASK).to_bytes(16, "big")
-
-    def add(self, identifier: bytes) -> None:
-        """Put one more id into the set."""
-        self.count += 1
-        self._sum += int.from_bytes(identifier, "big")
-
-    def include(self, other: Sum) -> None:
-        """Put all ids of a disjoint set into this one."""
-        self.count += other.count
-        self._sum += other._sum
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sum) and self.count == other.count and not (self._sum - other._sum) & _MASK
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class Unit(Stored):
@@ -122,56 +75,6 @@ class Task(Stored):
     parts: int = 0  # that a split per slot makes, from its first attempt on
 
 
-class Out(Stored):
-    """A unit that another cluster's consumer gets on one edge."""
-
-    cluster: str
-    state: int = QUEUED
-    declined: list[str] = []
-
-
-class Rival(Stored):
-    """An offer of a unit beside another one. One of the two was taken back, and only a grant tells which was not."""
-
-    place: Place
-    forwarded: bool
-
-
-class Incoming(Stored):
-    """A unit that another cluster offers or has granted to us; `edges` maps each edge to its state."""
-
-    cluster: str
-    place: Place
-    edges: dict[int, int]
-    node: str = ""  # where its bytes go
-    senders: dict[int, str] = {}  # of edges that were offered by another cluster than `cluster`
-    forwarded: list[int] = []  # edges that were offered by a cluster that had the unit from another
-    rivals: dict[int, dict[str, Rival]] = {}  # edge -> cluster that offers the unit as well
-    held: list[int] = []  # edges that are ACCEPTED, but for want of disk nobody was told so
-
-    def sender(self, edge: int) -> str:
-        """Who offered the unit on an edge."""
-        return self.senders.get(edge, self.cluster)
-
-    def drop_rival(self, edge: int, cluster: str) -> Rival:
-        """Its offer beside another one counts no more."""
-        rival = self.rivals[edge].pop(cluster)
-        if not self.rivals[edge]:
-            del self.rivals[edge]
-        return rival
-
-    def turn_to(self, edge: int, cluster: str) -> None:
-        """Of those who offer the unit on an edge this one counts; its offer is a rival no more."""
-        rival = self.drop_rival(edge, cluster)
-        if list(self.edges) == [edge]:
-            self.cluster = cluster
-            self.senders = {}
-        else:
-            self.senders[edge] = cluster
-        self.place = rival.place
-        self.forwarded = [each for each in self.forwarded if each != edge] + [edge] * rival.forwarded
-
-
 class Part(Stored):
     """A part of a dataset that lies here."""
 
@@ -186,39 +89,6 @@ class Part(Stored):
     error: str = ""
     known: bool = False  # it was opened once: its units are counted
     follow: bool = False  # a node was asked to go on with its unit by itself, and may have done so
-
-
-class EdgeState(Stored):
-    """One edge on this cluster. A unit on its way out is in `outs`, or of a broadcast for each cluster in `copies`."""
-
-    outs: dict[bytes, Out] = {}
-    held: dict[bytes, None] = {}  # delivered, and waiting for a group to form or kept as a side input
-    arrived: Sum = msgspec.field(default_factory=Sum)
-    went: dict[bytes, str] = {}  # unit -> cluster that was done with it, where the run may begin again
-    copies: dict[bytes, dict[str, Out]] = {}  # of a broadcast: unit -> cluster that gets a copy -> how far that is
-    pairs: dict[bytes, int] = {}  # of a port that is crossed with another: unit -> its tasks that have not committed
-    came: int = 0  # of a broadcast: units that were made here or granted to us
-
-    def out(self, unit: bytes, cluster: str) -> Out | None:
-        """How far a unit is on its way to a cluster; "": to the only one that gets it."""
-        out = self.outs.get(unit)
-        if out is None:
-            return self.copies[unit].get(cluster) if unit in self.copies else None
-        return out if cluster in ("", out.cluster) else None
-
-    def ways(self, unit: bytes) -> list[Out]:
-        """All that is on its way of a unit."""
-        out = self.outs.get(unit)
-        return [out] if out is not None else list(self.copies.get(unit, {}).values())
-
-    def arrived_at(self, unit: bytes, cluster: str) -> Out:
-        """Take what was on its way to a cluster out; "": to the only one that gets it."""
-        if unit not in self.copies:
-            return self.outs.pop(unit)
-        out = self.copies[unit].pop(cluster)
-        if not self.copies[unit]:
-            del self.copies[unit]
-        return out
 
 
 class KnownOutput(Stored):
@@ -276,21 +146,6 @@ class StepState(Stored):
     def executed(self) -> int:
         """Tasks that were executed here, in `busy` seconds together."""
         return self.done - self.reused - self.unmet
-
-
-class Push(Stored):
-    """A cluster that cannot dial us wants a unit's bytes sent to one of its nodes."""
-
-    cluster: str
-    place: Place
-
-
-class Traffic(Stored):
-    """What came from one cluster."""
-
-    units: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
 
 
 class Mishap(Stored):
@@ -391,18 +246,8 @@ class State(Stored):
     leftovers: dict[str, Leftover] = {}  # "place namespace/run" -> what is to be deleted there
 
 
-def _encode_sum(value: object) -> object:
-    if isinstance(value, Sum):
-        return value.count, value.total
-    raise NotImplementedError(type(value))
-
-
-def _decode_sum(_kind: type, value: tuple[int, bytes]) -> Sum:
-    return Sum(*value)
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=_encode_sum)
-_decoder = msgspec.msgpack.Decoder(State, dec_hook=_decode_sum)
+_encoder = msgspec.msgpack.Encoder(enc_hook=encode_sum)
+_decoder = msgspec.msgpack.Decoder(State, dec_hook=decode_sum)
 
 
 def encode(state: State) -> bytes:

@@ -7,6 +7,7 @@ import pytest
 
 from cluster_agent.coordinator import records, state
 from cluster_agent.coordinator.core import Coordinator
+from cluster_agent.coordinator.stored import Sum
 from tests.coordinator.desk import RUN, Desk
 from tests.coordinator.workflows import EACH, Use, output, source
 
@@ -43,7 +44,7 @@ def test_a_record_that_is_none_is_refused() -> None:
 
 def test_sums_are_equal_when_their_sets_are_whatever_the_order() -> None:
     ids = [bytes([number]) * 16 for number in range(200, 256)]
-    one, other, part = state.Sum(), state.Sum(), state.Sum()
+    one, other, part = Sum(), Sum(), Sum()
     for identifier in ids:
         one.add(identifier)
     for identifier in reversed(ids[10:]):
@@ -54,4 +55,4 @@ def test_sums_are_equal_when_their_sets_are_whatever_the_order() -> None:
     other.include(part)
     assert one == other
     assert one.total == other.total
-    assert state.Sum(one.count, one.total) == one
+    assert Sum(one.count, one.total) == one

@@ -25,11 +25,12 @@ from blake3 import blake3
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import routing
+from cluster_agent.coordinator.clusters.ways import GRANTED, HEARD, EdgeState
 from cluster_agent.coordinator.fragment import EACH, TASK, Edge, Graph
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.space import copies
-from cluster_agent.coordinator.state import DONE, GRANTED, HEARD, EdgeState, Known, KnownOutput, Task, Unit
+from cluster_agent.coordinator.state import DONE, Known, KnownOutput, Task, Unit
 from cluster_agent.coordinator.tasks import tracing
 from cluster_agent.coordinator.tasks.committing import consume
 from cluster_agent.coordinator.tasks.making import make

@@ -15,10 +15,11 @@ from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import hearsay
 from cluster_agent.coordinator.clusters import loads, pushing, routing, spilling
+from cluster_agent.coordinator.clusters.ways import GRANTED, HEARD, OFFERED, QUEUED, Out
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.state import GRANTED, HEARD, OFFERED, QUEUED, Out, Unit
+from cluster_agent.coordinator.state import Unit
 from cluster_agent.coordinator.tasks.grouping import deliver
 from cluster_agent.coordinator.units.freeing import end_use
 from cluster_agent.coordinator.units.infos import unit_proto

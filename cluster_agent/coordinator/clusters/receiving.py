@@ -15,11 +15,12 @@ from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import hearsay, remembering
+from cluster_agent.coordinator.clusters.ways import ACCEPTED, HERE, OURS, Incoming, Rival
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import Place
 from cluster_agent.coordinator.space import disks, quotas
-from cluster_agent.coordinator.state import ACCEPTED, HERE, OURS, Incoming, Rival, Unit
+from cluster_agent.coordinator.state import Unit
 from cluster_agent.coordinator.tasks import broadcasting
 from cluster_agent.coordinator.units import fetching, mending
 from cluster_agent.coordinator.units.freeing import drop_use

@@ -12,12 +12,13 @@ from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import loads
 from cluster_agent.coordinator.clusters.routing import choose
+from cluster_agent.coordinator.clusters.ways import Out
 from cluster_agent.coordinator.fragment import Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import PeerLoad
 from cluster_agent.coordinator.nodes import tainting
 from cluster_agent.coordinator.space import quotas
-from cluster_agent.coordinator.state import READY, Out, Task, Unit
+from cluster_agent.coordinator.state import READY, Task, Unit
 
 
 def spill(book: Book, live: LiveRun, step: Step) -> None:

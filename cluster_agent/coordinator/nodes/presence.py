@@ -14,12 +14,13 @@ from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import adopting, caching, seeking
 from cluster_agent.coordinator.clusters import pushing, spilling
+from cluster_agent.coordinator.clusters.ways import ACCEPTED
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import DiskTold, NodeChanged, NodeJoined, NodeLost, RunKey
 from cluster_agent.coordinator.nodes import commands, following, holding, pooling
 from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.space import quotas, underway
-from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, OPENING, Unit
+from cluster_agent.coordinator.state import ASSIGNED, OPENING, Unit
 from cluster_agent.coordinator.tasks import retrying, sources
 from cluster_agent.coordinator.units import clearing, damage, fetching, mending, rescuing, sharing
 from cluster_agent.orders.messages import Acks, Failure, Frees

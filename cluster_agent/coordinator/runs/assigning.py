@@ -13,12 +13,13 @@ from cluster_agent.coordinator import fragment, records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import adopting, remembering
 from cluster_agent.coordinator.clusters import early, loads, peers, spilling
+from cluster_agent.coordinator.clusters.ways import EdgeState
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey, SendHub
 from cluster_agent.coordinator.nodes import commands, placement, tainting
 from cluster_agent.coordinator.runs import ending, reserving, timing
 from cluster_agent.coordinator.space import quotas, stuck
-from cluster_agent.coordinator.state import EdgeState, Known, Part, Run, StepState
+from cluster_agent.coordinator.state import Known, Part, Run, StepState
 from cluster_agent.coordinator.units import clearing
 from cluster_agent.orders.messages import Failure
 from wire.lines import begins_with

@@ -18,13 +18,14 @@ from typing import Final
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import spilling
+from cluster_agent.coordinator.clusters.ways import ACCEPTED, OFFERED, QUEUED
 from cluster_agent.coordinator.fragment import EACH, OUTPUT, SPLIT, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.coordinator.space import disks, footprint, narrow, pressure, quotas, resting
-from cluster_agent.coordinator.state import ACCEPTED, ASSIGNED, DONE, OFFERED, OPENED, QUEUED, RETRYING, Task
+from cluster_agent.coordinator.state import ASSIGNED, DONE, OPENED, RETRYING, Task
 from cluster_agent.orders.messages import Failure
 
 _NOBODY: Final[Collection[str]] = ()

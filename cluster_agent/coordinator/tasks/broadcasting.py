@@ -13,9 +13,10 @@ until all have been a fragment does not end.
 from __future__ import annotations
 
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.clusters.ways import Out
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.state import Out, Unit
+from cluster_agent.coordinator.state import Unit
 from cluster_agent.coordinator.tasks.grouping import deliver, made
 from cluster_agent.coordinator.units.freeing import end_use
 

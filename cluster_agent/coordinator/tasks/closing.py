@@ -15,7 +15,8 @@ from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.state import Report, StepState, Sum
+from cluster_agent.coordinator.state import Report, StepState
+from cluster_agent.coordinator.stored import Sum
 from cluster_agent.coordinator.tasks import batching, crossing, grouping, meeting
 from cluster_agent.coordinator.units import fetching
 from cluster_agent.coordinator.units.freeing import let_go_if_due

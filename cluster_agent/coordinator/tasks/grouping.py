@@ -12,7 +12,8 @@ from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import EACH, MERGE, OUTPUT, SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.state import READY, Sum, Task, Unit
+from cluster_agent.coordinator.state import READY, Task, Unit
+from cluster_agent.coordinator.stored import Sum
 from wire.digests import task_id
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.clusters.ways import Out
 from cluster_agent.coordinator.fragment import SAME_CLUSTER, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.nodes import following
 from cluster_agent.coordinator.space import copies
-from cluster_agent.coordinator.state import Out, Unit
+from cluster_agent.coordinator.state import Unit
 from cluster_agent.coordinator.tasks import broadcasting, meeting, tracing
 from cluster_agent.coordinator.tasks.grouping import add, deliver
 from cluster_agent.coordinator.tasks.tracing import Maker

@@ -17,12 +17,13 @@ from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import remembering
 from cluster_agent.coordinator.clusters import loads
+from cluster_agent.coordinator.clusters.ways import HERE, OURS, Incoming, Traffic
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FetchEnded, Place, RunKey
 from cluster_agent.coordinator.nodes import commands, ordering
 from cluster_agent.coordinator.space import disks, underway
-from cluster_agent.coordinator.state import ASSIGNED, HERE, OURS, Incoming, Task, Traffic, Unit
+from cluster_agent.coordinator.state import ASSIGNED, Task, Unit
 from cluster_agent.coordinator.tasks.grouping import deliver
 from cluster_agent.coordinator.tasks.making import arrive
 from cluster_agent.coordinator.units import mending, rescuing, sharing

@@ -10,10 +10,11 @@ uses end when that is done, or with those of its outputs.
 from __future__ import annotations
 
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.clusters.ways import OURS
 from cluster_agent.coordinator.fragment import Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.space import copies
-from cluster_agent.coordinator.state import OURS, Task, Unit
+from cluster_agent.coordinator.state import Task, Unit
 from cluster_agent.coordinator.units import shared
 
 
