@@ -13,6 +13,7 @@ from collections import deque
 
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.actions import Append, TellNode
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Event, Place, RunKey
@@ -71,9 +72,9 @@ class Bench:
         self.seconds += time.thread_time() - began
         self.now += 0.001
         for action in actions:
-            if isinstance(action, messages.Append):
+            if isinstance(action, Append):
                 self.records.append(action.record)
-            elif isinstance(action, messages.TellNode) and isinstance(action.command, Orders):
+            elif isinstance(action, TellNode) and isinstance(action.command, Orders):
                 self.running.extend(action.command.orders)
 
     def done(self, tasks: list[Order], count: int = 1) -> messages.NodeSaid:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from bdw_fed.v1 import control_plane_pb2, federation_pb2, node_pb2
 from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.actions import Action, Append, SendHub, SendPeer, TellLoad, TellNode, WakeAt
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.orders.messages import Acks, Downward, Orders, Output, Result, Results, UnitInfo, Work
@@ -258,21 +259,21 @@ class Cluster:
         """The hub tells how it reaches the others."""
         self.give(messages.PeersKnown(self.world.directory(self.name).SerializeToString()))
 
-    def _perform(self, actions: list[messages.Action]) -> None:
+    def _perform(self, actions: list[Action]) -> None:
         by_name = {node.name: node for node in self.nodes}
         for action in actions:
             match action:
-                case messages.Append(record=record):
+                case Append(record=record):
                     self.log.append(records.encode(record))  # type: ignore[arg-type]
-                case messages.TellNode(node=name, command=command):
+                case TellNode(node=name, command=command):
                     by_name[name].hear(command)
-                case messages.SendPeer(cluster=receiver, message=message):
+                case SendPeer(cluster=receiver, message=message):
                     self.world.to_peer(self.name, receiver, message)
-                case messages.TellLoad(cluster=receiver, load=load):
+                case TellLoad(cluster=receiver, load=load):
                     self.world.to_peer_load(self.name, receiver, load)
-                case messages.SendHub(kind=kind, message=message):
+                case SendHub(kind=kind, message=message):
                     self.outbox.append((kind, message))
-                case messages.WakeAt(at=at):
+                case WakeAt(at=at):
                     self._alarm += 1
                     alarm = self._alarm
                     self.world.clock.at(at, lambda alarm=alarm: self._ring(alarm))  # type: ignore[misc]

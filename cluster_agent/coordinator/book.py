@@ -15,22 +15,22 @@ from typing import Any, Final
 import msgspec
 
 from bdw_fed.v1 import federation_pb2
-from cluster_agent.coordinator.cache.shelf import Shelf
-from cluster_agent.coordinator.clusters.loads import Loads
-from cluster_agent.coordinator.fragment import Step
-from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.lives import Lives
-from cluster_agent.coordinator.messages import (
+from cluster_agent.coordinator.actions import (
     Action,
     Append,
     ProgressChanged,
     Publish,
-    RunKey,
     SendPeer,
     TaskEnd,
     TellNode,
     WakeAt,
 )
+from cluster_agent.coordinator.cache.shelf import Shelf
+from cluster_agent.coordinator.clusters.loads import Loads
+from cluster_agent.coordinator.fragment import Step
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.lives import Lives
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes.claims import Claim
 from cluster_agent.coordinator.nodes.node import Nodes
 from cluster_agent.coordinator.records import AnyRecord
@@ -199,7 +199,7 @@ class Book:
         *,
         ago: float = 0.0,
     ) -> None:
-        """Put an event of so many seconds ago on the bus, if anybody may listen. See messages.Publish."""
+        """Put an event of so many seconds ago on the bus, if anybody may listen. See actions.Publish."""
         if self.policy.publish:
             self.actions.append(Publish(live.key, kind, step, task, details, ago))
 

@@ -1,4 +1,4 @@
-"""The coordinator of a cluster: events in, decisions out. Pure; see `messages` for what goes in and comes out.
+"""The coordinator of a cluster: events in, decisions out. Pure; `messages` go in and `actions` come out.
 
 `handle_all` takes a batch of events at one instant, `handle` one event. Each event is given to the module of its
 concept, which reads the book, commits records and asks for actions; at the end of the batch follow, once for all of its
@@ -17,11 +17,12 @@ from typing import Any, Final
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2
 from cluster_agent.coordinator import fragment, messages, records, state
+from cluster_agent.coordinator.actions import Action
 from cluster_agent.coordinator.book import Book, Policy
 from cluster_agent.coordinator.cache import caching, remembering, seeking, tidying
 from cluster_agent.coordinator.clusters import early, offering, peers, pushing, receiving, spilling, telling
 from cluster_agent.coordinator.lives import Lives, rebuilt
-from cluster_agent.coordinator.messages import Action, Event, RunKey
+from cluster_agent.coordinator.messages import Event, RunKey
 from cluster_agent.coordinator.nodes import foreseeing, ordering, placement, pooling, presence, tainting
 from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.coordinator.runs import alone, assigning, ending, expiring, reporting, reserving, retaining, timing

@@ -21,24 +21,20 @@ from dataclasses import dataclass, field
 import structlog
 
 from cluster_agent.coordinator import records
-from cluster_agent.coordinator.intake import Intake, Renumber
-from cluster_agent.coordinator.messages import (
+from cluster_agent.coordinator.actions import (
     Action,
     Answered,
     Append,
-    ClockRead,
-    Event,
-    NodeSaid,
     ProgressChanged,
     Publish,
-    RunKey,
     SendHub,
     SendPeer,
     TellLoad,
     TellNode,
-    Tick,
     WakeAt,
 )
+from cluster_agent.coordinator.intake import Intake, Renumber
+from cluster_agent.coordinator.messages import ClockRead, Event, NodeSaid, RunKey, Tick
 from cluster_agent.coordinator.outgoing import END_STATES, hub_message
 from cluster_agent.coordinator.ports import HUB, Carrier, Core, Nodes, Peers, Progress, peer
 from cluster_agent.coordinator.runs.last_words import LastWords

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from cluster_agent.coordinator.messages import Event, SendHub
+from cluster_agent.coordinator.actions import SendHub
+from cluster_agent.coordinator.messages import Event
 
 _QUEUE = 4_096
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from bdw_fed.v1.control_plane_pb2 import CachedStep, HeldSlots, NamespaceStored, PoolStatus, TaskInfo
 from bdw_fed.v1.model_pb2 import FragmentStatus, MeasuredLink, MeasuredStep, Run
-from cluster_agent.coordinator.messages import Action, Event, RunKey
+from cluster_agent.coordinator.actions import Action
+from cluster_agent.coordinator.messages import Event, RunKey
 from cluster_agent.coordinator.records import AnyRecord
 from cluster_agent.orders.messages import Downward
 

@@ -18,7 +18,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from bdw_fed.v1.model_pb2 import Event
-from cluster_agent.coordinator.messages import Publish, RunKey
+from cluster_agent.coordinator.actions import Publish
+from cluster_agent.coordinator.messages import RunKey
 from wire.lines import run_of
 
 PREFIX = "io.bdw-fed."

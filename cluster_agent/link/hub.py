@@ -43,8 +43,9 @@ from bdw_fed.v1.membership_pb2 import CertifyRequest
 from bdw_fed.v1.model_pb2 import DESIRED_STATE_RESERVED, FragmentStatus
 from bdw_fed.v1.peer_pb2 import PeerFrame
 from cluster_agent.bundles import BundleCache, BundleError
+from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.intake import Intake, Mark
-from cluster_agent.coordinator.messages import HubGone, HubHeard, RunKey, SendHub
+from cluster_agent.coordinator.messages import HubGone, HubHeard, RunKey
 from cluster_agent.coordinator.outgoing import END_STATES
 from cluster_agent.coordinator.ports import HUB, Core
 from cluster_agent.events import EventBus

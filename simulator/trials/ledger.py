@@ -15,6 +15,7 @@ from typing import Any
 
 from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.actions import Action, Append
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import RunKey
@@ -35,7 +36,7 @@ class WatchedCoordinator(Coordinator):
         self._cluster = cluster
         self._batches = 0
 
-    def handle_all(self, events: Iterable[messages.Event], now: float) -> list[messages.Action]:
+    def handle_all(self, events: Iterable[messages.Event], now: float) -> list[Action]:
         events = list(events)
         for event in events:
             if isinstance(event, messages.PeerSaid):
@@ -47,7 +48,7 @@ class WatchedCoordinator(Coordinator):
             self._ledger.audit(self._cluster, self)
         return actions
 
-    def resume(self, now: float) -> list[messages.Action]:
+    def resume(self, now: float) -> list[Action]:
         actions = super().resume(now)
         self._ledger.decided(self._cluster, actions)
         return actions
@@ -79,10 +80,10 @@ class Ledger:
         self.forgets(cluster)
         self.note(cluster, "the agent starts")
 
-    def decided(self, cluster: str, actions: Iterable[messages.Action]) -> None:
+    def decided(self, cluster: str, actions: Iterable[Action]) -> None:
         """A coordinator wants these records committed."""
         waiting = self._decided[cluster]
-        waiting.extend(action.record for action in actions if isinstance(action, messages.Append))
+        waiting.extend(action.record for action in actions if isinstance(action, Append))
 
     def committed(self, cluster: str, batch: Batch) -> None:
         """A batch is in the log."""

@@ -15,19 +15,10 @@ from bdw_fed.v1.federation_pb2 import PeerDirectory
 from bdw_fed.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
 from bdw_fed.v1.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from cluster_agent.bundles import BundleCache
+from cluster_agent.coordinator.actions import Action, Append, SendPeer
 from cluster_agent.coordinator.driver import Driver
 from cluster_agent.coordinator.intake import Intake
-from cluster_agent.coordinator.messages import (
-    Action,
-    Append,
-    ClockRead,
-    DesiredChanged,
-    Event,
-    FragmentAssigned,
-    PeerSaid,
-    RunKey,
-    SendPeer,
-)
+from cluster_agent.coordinator.messages import ClockRead, DesiredChanged, Event, FragmentAssigned, PeerSaid, RunKey
 from cluster_agent.coordinator.records import AnyRecord, DesiredSet
 from cluster_agent.events import EventBus
 from cluster_agent.link.hub import HubLink, LinkConfig

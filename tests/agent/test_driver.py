@@ -13,26 +13,28 @@ import pytest
 from bdw_fed.v1 import control_plane_pb2, model_pb2
 from bdw_fed.v1.federation_pb2 import FragmentHeard, SessionRequest
 from bdw_fed.v1.peer_pb2 import PeerMessage
-from cluster_agent.coordinator.driver import Driver
-from cluster_agent.coordinator.intake import Intake, Mark
-from cluster_agent.coordinator.messages import (
+from cluster_agent.coordinator.actions import (
     Action,
     Answered,
     Append,
+    ProgressChanged,
+    Publish,
+    SendHub,
+    SendPeer,
+    TellNode,
+    WakeAt,
+)
+from cluster_agent.coordinator.driver import Driver
+from cluster_agent.coordinator.intake import Intake, Mark
+from cluster_agent.coordinator.messages import (
     ClearAsked,
     ClockRead,
     DesiredChanged,
     Event,
     NodeSaid,
     PeerSaid,
-    ProgressChanged,
-    Publish,
     RunKey,
-    SendHub,
-    SendPeer,
-    TellNode,
     Tick,
-    WakeAt,
 )
 from cluster_agent.coordinator.records import AnyRecord, DesiredSet, decode_all
 from cluster_agent.coordinator.runs import last_words

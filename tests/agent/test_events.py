@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
-from cluster_agent.coordinator.messages import Publish, RunKey
+from cluster_agent.coordinator.actions import Publish
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.events import EventBus
 from tests.agent.federation import within
 

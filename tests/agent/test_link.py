@@ -10,18 +10,8 @@ import pytest
 from bdw_fed.v1 import control_plane_pb2 as c
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
-from cluster_agent.coordinator.messages import (
-    Action,
-    Answered,
-    ClearAsked,
-    DesiredChanged,
-    Event,
-    FragmentAssigned,
-    PeersKnown,
-    Publish,
-    RunKey,
-    SendHub,
-)
+from cluster_agent.coordinator.actions import Action, Answered, Publish, SendHub
+from cluster_agent.coordinator.messages import ClearAsked, DesiredChanged, Event, FragmentAssigned, PeersKnown, RunKey
 from cluster_agent.link import hub as link_hub
 from cluster_agent.log import CoordinatorLog
 from tests.agent.agents import NotingCore, running

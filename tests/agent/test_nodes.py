@@ -12,8 +12,8 @@ import pytest
 
 from bdw_fed.v1 import node_pb2 as n
 from bdw_fed.v1.control_plane_pb2 import NodeStatus
+from cluster_agent.coordinator.actions import Action, TellNode
 from cluster_agent.coordinator.messages import (
-    Action,
     Event,
     FetchEnded,
     NodeChanged,
@@ -23,7 +23,6 @@ from cluster_agent.coordinator.messages import (
     PoolTold,
     RunKey,
     SourceRead,
-    TellNode,
 )
 from cluster_agent.orders.messages import (
     VERSION,

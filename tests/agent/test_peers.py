@@ -16,7 +16,8 @@ import pytest
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1.peer_pb2 import ExchangeRequest, Offer, PeerFrame, PeerMessage
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceStub
-from cluster_agent.coordinator.messages import Publish, RunKey
+from cluster_agent.coordinator.actions import Publish
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.peer import core as peer_core
 from tests.agent.agents import Agent, running
 from tests.agent.federation import FakeHub, Members, Served, directory, until

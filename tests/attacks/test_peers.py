@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1.peer_pb2 import ExchangeRequest, Offer, PeerFrame, PeerMessage, Superseded
 from bdw_fed.v1.peer_pb2_grpc import PeerServiceStub
-from cluster_agent.coordinator.messages import Action, Append, PeerSaid, Publish
+from cluster_agent.coordinator.actions import Action, Append, Publish
+from cluster_agent.coordinator.messages import PeerSaid
 from tests.agent.agents import running
 from tests.agent.conftest import hub, hub_server, members
 from tests.agent.federation import FakeHub, Members, Served, directory, until

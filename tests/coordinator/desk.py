@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from bdw_fed.v1 import federation_pb2, model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.actions import Action, Append, Publish, SendHub, SendPeer, TellNode, WakeAt
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Place, RunKey
@@ -31,7 +32,7 @@ class Said:
     nodes: list[tuple[str, str, Message]] = field(default_factory=list)  # node, kind, command
     peers: list[tuple[str, str, peer_pb2.PeerMessage]] = field(default_factory=list)  # cluster, kind, message
     hub: list[tuple[str, Message]] = field(default_factory=list)
-    published: list[messages.Publish] = field(default_factory=list)
+    published: list[Publish] = field(default_factory=list)
     wake: float | None = None
 
     @property
@@ -111,24 +112,24 @@ class Desk:
         self.now = now
         return self.do(messages.Tick())
 
-    def hear(self, actions: Sequence[messages.Action]) -> Said:
+    def hear(self, actions: Sequence[Action]) -> Said:
         said = Said()
         for action in actions:
             match action:
-                case messages.Append(record=record):
+                case Append(record=record):
                     said.records.append(record)
                     self.log.append(records.encode(record))  # type: ignore[arg-type]
-                case messages.TellNode(node=node, command=command):
+                case TellNode(node=node, command=command):
                     said.nodes += [(node, kind, heard) for kind, heard in self.ears[node].hear(command)]
-                case messages.SendPeer(cluster=cluster, message=serialised):
+                case SendPeer(cluster=cluster, message=serialised):
                     message = peer_pb2.PeerMessage.FromString(serialised)
                     said.peers.append((cluster, message.WhichOneof("kind") or "", message))
-                case messages.SendHub(kind=kind, message=serialised):
+                case SendHub(kind=kind, message=serialised):
                     proto = federation_pb2.FragmentAccepted if kind == "accepted" else model_pb2.FragmentStatus
                     said.hub.append((kind, proto.FromString(serialised)))
-                case messages.Publish():
+                case Publish():
                     said.published.append(action)
-                case messages.WakeAt(at=at):
+                case WakeAt(at=at):
                     said.wake = at
         return said
 

@@ -16,6 +16,17 @@ from typing import Any, ClassVar
 
 from bdw_fed.v1 import federation_pb2, model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.actions import (
+    Action,
+    Answered,
+    Append,
+    Publish,
+    SendHub,
+    SendPeer,
+    TellLoad,
+    TellNode,
+    WakeAt,
+)
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.fragment import Step
@@ -439,7 +450,7 @@ class Agent:
         self.nodes = {name: federation.node_type(self, name, cpus) for name, cpus in nodes.items()}
         self.wake: float | None = None
         self.told_hub: list[tuple[str, bytes]] = []
-        self.published: list[messages.Publish] = []
+        self.published: list[Publish] = []
         self.answers: dict[int, bytes] = {}
         self.progress = 0
 
@@ -484,31 +495,31 @@ class Agent:
         if not tell_nodes:
             self.crash()
 
-    def perform(self, actions: Iterable[messages.Action], *, tell_nodes: bool = True) -> None:
+    def perform(self, actions: Iterable[Action], *, tell_nodes: bool = True) -> None:
         for action in actions:
-            if isinstance(action, messages.Append):
+            if isinstance(action, Append):
                 assert isinstance(action.record, records.Record)
                 self.log.append(records.encode(action.record))  # type: ignore[arg-type]
                 self.federation.observe(self, action.record)
-            elif isinstance(action, messages.SendPeer):
+            elif isinstance(action, SendPeer):
                 way = self.federation.ways[self.cluster, action.cluster]
                 way.append(messages.PeerSaid(self.cluster, action.message))
-            elif isinstance(action, messages.TellLoad):
+            elif isinstance(action, TellLoad):
                 self.federation.ways[self.cluster, action.cluster].append(
                     messages.PeerLoad(self.cluster, b"log", action.load)
                 )
-            elif isinstance(action, messages.SendHub):
+            elif isinstance(action, SendHub):
                 self.told_hub.append((action.kind, action.message))
                 self.federation.hear(self, action.kind, action.message)
-            elif isinstance(action, messages.TellNode):
+            elif isinstance(action, TellNode):
                 node = self.nodes[action.node]
                 if tell_nodes and node.connected and node.stream == action.stream:
                     node.commands.append(action.command)
-            elif isinstance(action, messages.WakeAt):
+            elif isinstance(action, WakeAt):
                 self.wake = action.at
-            elif isinstance(action, messages.Publish):
+            elif isinstance(action, Publish):
                 self.published.append(action)
-            elif isinstance(action, messages.Answered):
+            elif isinstance(action, Answered):
                 self.answers[action.number] = action.answer
             else:
                 self.progress += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.actions import Action, Append, TellNode
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.orders.messages import Acks, Orders, Work
 from tests.coordinator.desk import RUN, Desk, outputs, unit_ids
@@ -24,9 +25,9 @@ def test_a_result_is_committed_before_it_is_acknowledged() -> None:
     desk = desk_with()
     (task,) = desk.read("inputs.flights").starts
     actions = desk.core.handle(desk.result(task), desk.now)
-    kinds = [type(action.command) if isinstance(action, messages.TellNode) else type(action) for action in actions]
-    assert kinds.index(messages.Append) < kinds.index(Acks)
-    assert kinds.index(messages.Append) < kinds.index(Orders)
+    kinds = [type(action.command) if isinstance(action, TellNode) else type(action) for action in actions]
+    assert kinds.index(Append) < kinds.index(Acks)
+    assert kinds.index(Append) < kinds.index(Orders)
 
 
 def test_results_of_a_batch_are_acknowledged_together() -> None:
@@ -58,8 +59,8 @@ def test_orders_of_a_batch_are_said_together_and_what_they_share_once_a_stream()
     assert [type(said) for said in map(told, later) if said] == [Work, Orders], "a new stream knows none"
 
 
-def told(action: messages.Action) -> object:
-    return action.command if isinstance(action, messages.TellNode) else None
+def told(action: Action) -> object:
+    return action.command if isinstance(action, TellNode) else None
 
 
 def test_a_result_that_is_repeated_is_acknowledged_and_changes_nothing() -> None:

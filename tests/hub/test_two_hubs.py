@@ -17,7 +17,7 @@ import pytest
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
-from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import FragmentAssigned, NodeJoined, Place
 from cluster_agent.link.assignments import all_assigned, assigned, forgotten
@@ -67,7 +67,7 @@ class Cluster(FakeAgent):
             if isinstance(event, FragmentAssigned) and event.desired == m.DESIRED_STATE_RUNNING:
                 self._starts(m.Fragment.FromString(event.fragment))
             for action in self.core.handle(event, asyncio.get_running_loop().time()):
-                if isinstance(action, messages.SendHub):
+                if isinstance(action, SendHub):
                     said = f.SessionRequest()
                     getattr(said, action.kind).ParseFromString(action.message)
                     await self._tell(action.kind, said)

@@ -9,6 +9,7 @@ import msgspec
 
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.actions import Action
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.orders.messages import Output
@@ -30,13 +31,13 @@ class RecordedCoordinator(Coordinator):
         self.began = self.snapshot()
         self.history: list[tuple[tuple[messages.Event, ...] | None, float, bytes]] = []  # None = resume
 
-    def handle_all(self, events: Iterable[messages.Event], now: float) -> list[messages.Action]:
+    def handle_all(self, events: Iterable[messages.Event], now: float) -> list[Action]:
         given = tuple(events)
         actions = super().handle_all(given, now)
         self.history.append((given, now, msgspec.msgpack.encode(actions)))
         return actions
 
-    def resume(self, now: float) -> list[messages.Action]:
+    def resume(self, now: float) -> list[Action]:
         self.began = self.snapshot()
         actions = super().resume(now)
         self.history = [(None, now, msgspec.msgpack.encode(actions))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bdw_fed.v1 import federation_pb2, model_pb2
 from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import Place, RunKey
 from tests.coordinator.workflows import EACH, Use, fragments, output, source
@@ -38,7 +39,7 @@ class Agent:
         """(kind, reason) of each word to the hub; the reason "" of an answer is yes."""
         said = []
         for action in self.core.handle_all(events, self.now):
-            if isinstance(action, messages.SendHub):
+            if isinstance(action, SendHub):
                 answer = federation_pb2.ReservationAnswer()
                 if action.kind == "reservation":
                     answer.ParseFromString(action.message)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from bdw_fed.v1 import federation_pb2, model_pb2, peer_pb2
 from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator.actions import TellLoad
 from tests.coordinator.desk import Desk, Said
 from tests.coordinator.workflows import EACH, Use, output, source
 
@@ -84,10 +85,10 @@ def offered(said: Said) -> Counter[str]:
     return Counter(cluster for cluster, _ in said.to_peers("offer"))
 
 
-def told(desk: Desk, *events: messages.Event) -> list[messages.TellLoad]:
+def told(desk: Desk, *events: messages.Event) -> list[TellLoad]:
     actions = desk.core.handle_all(events, desk.now)
     desk.hear(actions)
-    return [action for action in actions if isinstance(action, messages.TellLoad)]
+    return [action for action in actions if isinstance(action, TellLoad)]
 
 
 def test_units_spill_in_the_order_of_distance_as_load_rises() -> None:

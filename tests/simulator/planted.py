@@ -15,11 +15,12 @@ from unittest import mock
 
 from bdw_fed.v1 import federation_pb2 as f
 from cluster_agent.coordinator import records
+from cluster_agent.coordinator.actions import SendPeer
 from cluster_agent.coordinator.cache import adopting
 from cluster_agent.coordinator.clusters import offering, peers, receiving, spilling
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import RunKey, SendPeer
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes import presence, room
 from cluster_agent.coordinator.runs import assigning
 from cluster_agent.coordinator.runs.last_words import LastWords

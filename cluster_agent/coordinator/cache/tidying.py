@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bdw_fed.v1 import control_plane_pb2, federation_pb2
+from cluster_agent.coordinator.actions import Answered
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import caching, seeking
-from cluster_agent.coordinator.messages import Answered, ClearAsked
+from cluster_agent.coordinator.messages import ClearAsked
 from cluster_agent.coordinator.state import Cached
 
 

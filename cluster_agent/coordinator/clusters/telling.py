@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import model_pb2, peer_pb2
+from cluster_agent.coordinator.actions import TellLoad
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import early
 from cluster_agent.coordinator.clusters.loads import Here, Telling, figures, here, link_from, slots
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import TellLoad
 from cluster_agent.coordinator.nodes.tainting import begins
 from cluster_agent.coordinator.space.disks import all_full
 

@@ -11,10 +11,11 @@ from typing import Final
 
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import records
+from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import early
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import DesiredChanged, RunKey, SendHub
+from cluster_agent.coordinator.messages import DesiredChanged, RunKey
 from cluster_agent.coordinator.nodes import commands, following, holding, ordering
 from cluster_agent.coordinator.nodes.room import give_room
 from cluster_agent.coordinator.runs import expiring, reserving, retaining, timing

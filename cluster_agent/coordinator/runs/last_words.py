@@ -17,8 +17,9 @@ from bdw_fed.v1.model_pb2 import (
     FragmentStatus,
 )
 from bdw_fed.v1.peer_pb2 import PeerMessage
+from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.intake import Intake
-from cluster_agent.coordinator.messages import RunKey, SendHub
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.ports import Core, cluster_of
 from cluster_agent.coordinator.runs.unheard import Unheard
 from cluster_agent.log import CoordinatorLog

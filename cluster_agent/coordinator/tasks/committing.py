@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cluster_agent.coordinator import records
+from cluster_agent.coordinator.actions import TaskEnd
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import caching, remembering
 from cluster_agent.coordinator.clusters import loads, routing
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import RunKey, TaskEnd
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Task
 from cluster_agent.coordinator.tasks import attempts, crossing, tracing
 from cluster_agent.coordinator.tasks.grouping import add

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from cluster_agent.coordinator import records
+from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.messages import FetchEnded, RunKey, SendHub
+from cluster_agent.coordinator.messages import FetchEnded, RunKey
 from cluster_agent.coordinator.nodes import commands
 from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.runs.reporting import fragment_status
