@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2
-from cluster_agent.coordinator import fragment, messages, records, state
+from cluster_agent.coordinator import messages, reading, records, state
 from cluster_agent.coordinator.actions import Action
 from cluster_agent.coordinator.book import Book, Policy
 from cluster_agent.coordinator.cache import caching, remembering, seeking, tidying
@@ -299,7 +299,7 @@ class Coordinator:
         book.lives = Lives()
         book.nodes.clear()
         for run in book.state.runs.values():
-            graph = fragment.read(run.fragment, book.cluster)
+            graph = reading.read(run.fragment, book.cluster)
             book.lives.take(rebuilt(run, graph, book.nodes, book.now))
         assigning.read_directory(book)
         early.derive(book)

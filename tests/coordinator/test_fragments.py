@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bdw_fed.v1 import model_pb2, peer_pb2
-from cluster_agent.coordinator import fragment, messages
+from cluster_agent.coordinator import messages, reading
 from tests.coordinator.desk import RUN, Desk, unit_ids
 from tests.coordinator.workflows import EACH, GATHER, SAME, Use, fragments, output, source, table
 
@@ -188,7 +188,7 @@ def test_pairings_that_say_nothing_are_refused(inputs: dict[str, tuple[str, int]
     step = Use("s", ["edge1"], inputs)  # type: ignore[arg-type]
     serialised = fragments([FLIGHTS, step], PARTS, ["edge1"])["edge1"]
     with pytest.raises(ValueError, match=complaint):
-        fragment.read(serialised, "edge1")
+        reading.read(serialised, "edge1")
 
 
 def test_a_suspended_run_starts_nothing_new_until_it_is_resumed() -> None:

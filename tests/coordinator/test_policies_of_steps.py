@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
 from cluster_agent.coordinator import messages, records
-from cluster_agent.coordinator.fragment import read
 from cluster_agent.coordinator.messages import RunKey
+from cluster_agent.coordinator.reading import read
 from cluster_agent.coordinator.tasks.judging import wait_after
 from tests.coordinator.desk import RUN, Desk, Said, outputs
 from tests.coordinator.federation import made

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-from cluster_agent.coordinator.fragment import read
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes.commands import work
+from cluster_agent.coordinator.reading import read
 from cluster_agent.node.works import read_work
 from cluster_agent.orders.messages import Work
 from cluster_agent.runtimes.base import Values

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import federation_pb2, model_pb2
-from cluster_agent.coordinator import fragment, records
+from cluster_agent.coordinator import reading, records
 from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import adopting, remembering
@@ -49,7 +49,7 @@ def on_assigned(book: Book, event: FragmentAssigned) -> None:
         _never_was(book, proto, event.desired)
         return
     try:
-        fragment.read(event.fragment, book.cluster)
+        reading.read(event.fragment, book.cluster)
     except ValueError as error:
         _refuse(book, proto, str(error))
         return
@@ -129,7 +129,7 @@ def on_taints(book: Book) -> None:
 
 def apply_taken(book: Book, record: records.FragmentTaken) -> None:
     """See records."""
-    graph = fragment.read(record.fragment, book.cluster)
+    graph = reading.read(record.fragment, book.cluster)
     key = RunKey(graph.namespace, graph.run)
     old = book.lives.get(key)
     revisions_before = graph.revision - begins_with(graph.run)

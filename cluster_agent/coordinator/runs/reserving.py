@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import control_plane_pb2, federation_pb2, model_pb2
-from cluster_agent.coordinator import fragment, records
+from cluster_agent.coordinator import reading, records
 from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
@@ -99,7 +99,7 @@ def _say(book: Book, half: Half) -> None:
 def _denial(book: Book, serialised: bytes) -> str:
     """Why the slots can't be held, in words; empty if they can."""
     try:
-        graph = fragment.read(serialised, book.cluster)
+        graph = reading.read(serialised, book.cluster)
     except ValueError as error:
         return f"the fragment for {book.cluster} can't be executed: {error}"
     wanted = claim_of(graph, half=True)
@@ -132,7 +132,7 @@ def apply_reserved(book: Book, record: records.Reserved) -> None:
     half = Half(record.run, record.epoch, record.state, record.fragment, record.reason)
     book.state.halves[_name(record.run)] = half
     if record.state == HELD:
-        holding.add(book, claim_of(fragment.read(record.fragment, book.cluster), half=True))
+        holding.add(book, claim_of(reading.read(record.fragment, book.cluster), half=True))
     else:
         book.state.denied = True
 
