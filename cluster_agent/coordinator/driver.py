@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import structlog
 
@@ -33,38 +32,23 @@ from cluster_agent.coordinator.actions import (
     TellNode,
     WakeAt,
 )
+from cluster_agent.coordinator.checkpoints import Checkpoints
 from cluster_agent.coordinator.intake import Intake, Renumber
 from cluster_agent.coordinator.messages import ClockRead, Event, NodeSaid, RunKey, Tick
-from cluster_agent.coordinator.outgoing import END_STATES, hub_message
+from cluster_agent.coordinator.outgoing import hub_message
+from cluster_agent.coordinator.outlets import Gathered, Outlets
 from cluster_agent.coordinator.ports import HUB, Carrier, Core, Nodes, Peers, Progress, peer
+from cluster_agent.coordinator.runs.counters import Counters
 from cluster_agent.coordinator.runs.last_words import LastWords
 from cluster_agent.events import EventBus
-from cluster_agent.log import Batch, CoordinatorLog, Position, Sent
-from cluster_agent.orders.messages import Downward, Produced, Results
+from cluster_agent.log import CoordinatorLog, Position, Sent
+from cluster_agent.orders.messages import Produced, Results
 
 LAMPORT = "lamport"
 _TICK_EVENTS = 2_048  # events, each result and each unit of a node counted
 _TICK_ACTIONS = 16_384
-_PROGRESS_SECONDS = 0.2
 _CLOCK_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
-
-
-@dataclass
-class _Gathered:
-    """What one commit is to make true, and what may happen after it."""
-
-    batch: Batch = field(default_factory=Batch)
-    records: list[object] = field(default_factory=list)
-    commands: dict[tuple[str, int], list[bytes | Downward]] = field(default_factory=dict)  # node, stream
-    events: list[Publish] = field(default_factory=list)
-    answers: list[Answered] = field(default_factory=list)
-    progress: dict[RunKey, None] = field(default_factory=dict)
-    loads: dict[str, bytes] = field(default_factory=dict)  # cluster -> our newest load
-    actions: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.actions or self.batch)
 
 
 class Driver:
@@ -86,22 +70,17 @@ class Driver:
         self.core = core
         self._log = log
         self._bus = bus
-        self._nodes = nodes
-        self._peers = peers
-        self._hub = hub
-        self._progress = progress
+        self._counters = Counters(core, progress)
+        self._outlets = Outlets(nodes, peers, hub, bus, intake, self._counters)
         self._intake = intake
         self._queue = intake.queue
         self._wake = intake.wake
         self._stopping = False
-        self._gathered = _Gathered()
+        self._gathered = Gathered()
         self._thread = ThreadPoolExecutor(1, "log") if durability == "power" else None
-        self._committing: tuple[_Gathered, asyncio.Future[list[Sent]]] | None = None
-        self._checkpoints = ThreadPoolExecutor(1, "checkpoint")
-        self._checkpoint: asyncio.Future[None] | None = None
+        self._committing: tuple[Gathered, asyncio.Future[list[Sent]]] | None = None
+        self._checkpoints = Checkpoints(log)
         self._timer: asyncio.TimerHandle | None = None
-        self._progress_timers: dict[RunKey, asyncio.TimerHandle] = {}
-        self._told: dict[RunKey, float] = {}
         self._last_words = LastWords(core, intake)
         self._clock_due = 0.0  # when the core is told the wall clock's time again
         self._loop = asyncio.get_running_loop()
@@ -148,15 +127,14 @@ class Driver:
 
     async def _end(self) -> None:
         self._last_words.close()
-        for timer in (self._timer, *self._progress_timers.values()):
-            if timer is not None:
-                timer.cancel()
-        committing = self._committing[1] if self._committing is not None else None
-        waiting = [task for task in (self._checkpoint, committing) if task is not None]
-        await asyncio.gather(*waiting, return_exceptions=True)
-        for executor in (self._thread, self._checkpoints):
-            if executor is not None:
-                executor.shutdown()
+        self._counters.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._checkpoints.close()
+        if self._committing is not None:
+            await asyncio.gather(self._committing[1], return_exceptions=True)
+        if self._thread is not None:
+            self._thread.shutdown()
 
     # -------------------------------------------------------------------------------------- a tick
 
@@ -250,9 +228,9 @@ class Driver:
     def _commit(self) -> None:
         """Put what is gathered into the log, then let it happen: at once, or when the thread is done."""
         if self._gathered:
-            gathered, self._gathered = self._gathered, _Gathered()
+            gathered, self._gathered = self._gathered, Gathered()
         elif self._intake.has_kept:
-            gathered = _Gathered()
+            gathered = Gathered()
         else:
             return
         batch = gathered.batch
@@ -278,55 +256,22 @@ class Driver:
         (gathered, future), self._committing = self._committing, None
         self._let_happen(gathered, future.result())
 
-    def _let_happen(self, gathered: _Gathered, sent: list[Sent]) -> None:
-        for (node, stream), commands in gathered.commands.items():
-            self._nodes.tell(node, stream, commands)
-        by_destination: dict[str, list[tuple[int, bytes]]] = {}
-        for destination, seq, body in sent:
-            by_destination.setdefault(destination, []).append((seq, body))
-        for destination, messages in by_destination.items():
-            self._carrier(destination).pushed(destination, messages)
-        for source, position in gathered.batch.received.items():
-            self._carrier(source).durable(source, position.log_id, position.seq)
-        for cluster, load in gathered.loads.items():
-            self._peers.load(cluster, load)
-        if by_destination or gathered.batch.received or gathered.loads:
-            self._peers.flush()
-            self._hub.flush()
-        if gathered.events:
-            self._bus.publish(gathered.events)
-        for answered in gathered.answers:
-            self._intake.answer(answered.number, answered.answer)
-        for run in gathered.progress:
-            self._tell_progress(run)
+    def _let_happen(self, gathered: Gathered, sent: list[Sent]) -> None:
+        self._outlets.let_happen(gathered, sent)
         self._maintain()
-
-    def _carrier(self, name: str) -> Carrier:
-        return self._hub if name == HUB else self._peers
 
     def _renumber(self, order: Renumber) -> None:
         self._intake.forget_acked(order.destination)
         messages = self._log.renumber(order.destination, order.first)
         following = self._log.next_seq(order.destination)
         self._last_words.renumbered(order.destination, messages, following)
-        self._carrier(order.destination).renumbered(order.destination, messages, following)
+        self._outlets.carrier(order.destination).renumbered(order.destination, messages, following)
 
     def _maintain(self) -> None:
         """Between two commits: a snapshot if replay got long, a checkpoint if the WAL did."""
         if self._log.snapshot_due and self._committing is None and not self._gathered:
             self._log.take_snapshot(self.core.snapshot())
-        if self._log.checkpoint_due and self._checkpoint is None:
-            self._log.checkpoint_started()
-            self._checkpoint = self._loop.run_in_executor(self._checkpoints, self._log.checkpoint)
-            self._checkpoint.add_done_callback(self._checkpointed)
-
-    def _checkpointed(self, future: asyncio.Future[None]) -> None:
-        self._checkpoint = None
-        if error := future.exception():
-            # The WAL has everything: a commit will fail if the disk really is full.
-            _log.warning("the log's checkpoint failed", error=str(error))
-
-    # -------------------------------------------------------------------------------------- timers
+        self._checkpoints.begin_if_due()
 
     def _wake_at(self, at: float) -> None:
         if self._timer is not None:
@@ -336,30 +281,6 @@ class Driver:
     def _time_came(self) -> None:
         self._timer = None
         self._intake.submit(Tick())
-
-    def _tell_progress(self, run: RunKey) -> None:
-        """Tell the hub, now if it has not been told just now; at once if the fragment has ended."""
-        if run in self._progress_timers:
-            return
-        try:
-            status = self.core.status(run)
-        except KeyError:  # forgotten since
-            self._told.pop(run, None)
-            return
-        now = self._loop.time()
-        due = self._told.get(run, now - _PROGRESS_SECONDS) + _PROGRESS_SECONDS
-        if status.state in END_STATES:
-            self._told.pop(run, None)
-            self._progress.progress(status)
-        elif now >= due:
-            self._told[run] = now
-            self._progress.progress(status)
-        else:
-            self._progress_timers[run] = self._loop.call_at(due, self._progress_due, run)
-
-    def _progress_due(self, run: RunKey) -> None:
-        del self._progress_timers[run]
-        self._tell_progress(run)
 
 
 def _count(event: Event) -> int:

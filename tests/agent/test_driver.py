@@ -384,7 +384,7 @@ async def test_progress_is_told_now_and_then_and_an_end_at_once(tmp_path: Path) 
         await until(lambda: driven.outside.statuses[-1].epoch == 20)
         core.run_state = model_pb2.FRAGMENT_STATE_SUCCEEDED
         told = len(driven.outside.statuses)
-        driven.driver._told[RUN] = driven.driver._loop.time()
+        driven.driver._counters._told[RUN] = driven.driver._loop.time()
         driven.intake.submit(event(21))
         await until(lambda: len(core.state) == 21)
         assert len(driven.outside.statuses) == told + 1
