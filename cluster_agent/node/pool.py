@@ -114,6 +114,11 @@ class Pool:
         """Whether it wants a worker for which there was no place the last time."""
         return self.refusals > 0 and (bool(self.waiting or self.queue) or self.workers < self.target)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody has asked for it, and nothing of it is left."""
+        return not (self.told or self.workers or self.waiting or self.queue or self.full_until)
+
     def refused(self, why: str) -> None:
         """There was no place for another worker."""
         self.refusals += 1

@@ -46,12 +46,36 @@ def impurities(source: str) -> list[str]:
     return found
 
 
+def parts(core: Path) -> set[Path]:
+    """A core, and the modules of its package that it stands on."""
+    found, open_ends = {core}, [core]
+    while open_ends:
+        for node in ast.walk(ast.parse(open_ends.pop().read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                    path = ROOT / f"{name.replace('.', '/')}.py"
+                    if path.is_relative_to(core.parent) and path not in found and path.is_file():
+                        found.add(path)
+                        open_ends.append(path)
+    return found
+
+
 CORES = sorted(core for package in PACKAGES for core in (ROOT / package).rglob("core.py"))
+OBJECTS = ROOT / "cluster_agent/runtimes/kubernetes/api"  # where a moment is a value that Kubernetes told
 
 
 def test_a_core_has_no_clock_no_chance_and_no_io() -> None:
-    faults = {str(core.relative_to(ROOT)): impurities(core.read_text()) for core in CORES}
-    assert {core: found for core, found in faults.items() if found} == {}
+    faults = {
+        str(part.relative_to(ROOT)): [
+            fault
+            for fault in impurities(part.read_text())
+            if not (part.is_relative_to(OBJECTS) and fault.endswith("imports datetime"))
+        ]
+        for core in CORES
+        for part in parts(core)
+    }
+    assert {part: found for part, found in faults.items() if found} == {}
+    assert ROOT / "cluster_agent/node/admission.py" in parts(ROOT / "cluster_agent/node/core.py")
 
 
 def test_the_check_sees_what_it_is_there_for() -> None:
