@@ -6,6 +6,7 @@ These are the records that `small` keeps; the decisions stand there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from cluster_agent.node.logs import LogName, Logs, TaskLog
 from cluster_agent.node.messages import Given, TaskKey
@@ -60,6 +61,21 @@ class Busy:
         self.killed = False
         self.at: SmallJob | None = None  # since when, as far as we have looked
         self.since = 0.0
+
+    def cut(self, task: SmallTask) -> None:
+        """Nothing is to follow a task in its row. What the worker has begun all the same is not heard."""
+        after, task.after = task.after, None
+        while after is not None:
+            self.tasks.pop(after.assignment.key, None)
+            after = after.after
+
+    def give_up(self, job: SmallJob | None) -> list[TaskKey]:
+        """The worker does not execute a task, if there is one; its key, if the core knows of it."""
+        task = cast("SmallTask | None", job)
+        if task is None or self.tasks.get(task.assignment.key) is not task:
+            return []
+        del self.tasks[task.assignment.key]
+        return [] if task.ahead else [task.assignment.key]
 
 
 class Told:

@@ -73,6 +73,11 @@ class NodeCore:
         task = self._tasks.get(key)
         return None if task is None or task.unwanted else task.phase
 
+    def wants(self, key: TaskKey) -> bool:
+        """Whether an attempt was wanted and is still, also where it is done."""
+        task = self._tasks.get(key)
+        return task is not None and not task.unwanted
+
     def unfinished(self) -> Iterator[TaskKey]:
         """All wanted tasks that have no result yet."""
         return (

@@ -318,7 +318,6 @@ class NodeDaemon:
         """All that the coordinator must know to go on with this node; the results that it may not have follow."""
         self._tasks.begin()
         self._damages.begin()
-        self._tasks.stir_pools()
         self._sharing.others_reach(())  # until the coordinator says so
         self._told = self._status()
         hello = node_pb2.NodeHello(
@@ -341,7 +340,7 @@ class NodeDaemon:
 
     def _news(self) -> list[node_pb2.NodeMessage]:
         """What is told once a batch, if it has changed."""
-        news = self._tasks.news_of_pools()
+        news = self._tasks.news.take()
         status = self._status()
         if _shown(status) != _shown(self._told):
             self._told = status

@@ -1,6 +1,6 @@
 """Executes light tasks as small jobs of a worker: their bytes go from the store to the worker and back, without a file.
 
-    Execute ─▶ inputs from the store ─▶ worker ─▶ outputs into the journal ─▶ Done
+    Execute ─▶ inputs from the store ─▶ worker ─▶ outputs into the journal (see `carried`) ─▶ Done
                                          │ ended one by one, told many at a time
                                          └ dead ─▶ one task charged, the others returned to the core
 
@@ -13,70 +13,60 @@ output that is large after all, which is taken out of the worker's directory, an
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import cast
 
-from cluster_agent.data.base import Content, UnitKey
 from cluster_agent.data.errors import DataError
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node import messages, rows
 from cluster_agent.node.busy import Busy, SmallTask, Told
-from cluster_agent.node.directory import Made, TaskDirectory, missing
+from cluster_agent.node.carried import inputs_of, result_of_end, result_of_left
+from cluster_agent.node.core import NodeCore
 from cluster_agent.node.execution import outcome_of, result_of
+from cluster_agent.node.finishing import Finishing
 from cluster_agent.node.logs import Logs
 from cluster_agent.node.messages import Given, TaskKey
-from cluster_agent.node.works import Assignment, Done, file_name, follower
-from cluster_agent.orders.messages import SMALL, Output, Result, UnitInfo
+from cluster_agent.node.workers import Own, Workers
+from cluster_agent.node.works import Assignment, Done, follower
+from cluster_agent.orders.messages import Result
 from cluster_agent.runtimes.base import Outcome, Row, SmallEnd, SmallJob, Worker
-from wire.digests import bytes_digest, unit_id
 
 _STUCK_SECONDS = 0.05  # after which those behind a task are taken back
 
 
 class SmallTasks:
-    """All light tasks that are with workers.
-
-    `handle` takes the core's events, `finish` ends of tasks, `wanted` says whether one still is, `known` whether one
-    was ever heard of, `adopt` hears of one that nobody ordered, `settled` says whether all results are as safe as they
-    have to be, `own` runs what takes time, `drop` hears that a worker is not to be used any more.
-    """
+    """All light tasks that are with workers. `handle` takes the core's events, `own` what takes time, `finishing` ends
+    of tasks; `adopt` hears of a task that nobody ordered."""
 
     def __init__(
         self,
+        core: NodeCore,
+        workers: Workers,
+        finishing: Finishing,
         store: DiskStore,
         logs: Logs,
-        *,
         handle: Callable[[messages.Event], None],
-        finish: Callable[[list[Done]], None],
-        wanted: Callable[[TaskKey], bool],
-        known: Callable[[TaskKey], bool],
+        own: Own,
         adopt: Callable[[Assignment], None],
-        settled: Callable[[], bool],
-        own: Callable[[Coroutine[None, None, None]], None],
-        drop: Callable[[int], Worker],
     ) -> None:
+        self._core = core
+        self._workers = workers
+        self._finishing = finishing
         self._store = store
         self._logs = logs
         self._handle = handle
-        self._finish = finish
-        self._wanted = wanted
-        self._known = known
-        self._adopt = adopt
-        self._settled = settled
         self._own = own
-        self._drop = drop
+        self._adopt = adopt
         self._busy: dict[Worker, Busy] = {}
-        self._with: dict[TaskKey, Busy] = {}
 
     # ------------------------------------------------------------------------------------------------- questions
 
     @property
     def any(self) -> bool:
         """Whether any task is with a worker."""
-        return bool(self._with)
+        return bool(self._busy)
 
     def current(self, now: float) -> Iterable[TaskKey]:
         """The tasks that are being executed now; `relieve` knows since when by how often this was asked."""
@@ -89,8 +79,12 @@ class SmallTasks:
 
     # -------------------------------------------------------------------------------------------------- commands
 
-    def execute(self, number: int, worker: Worker, tasks: Sequence[tuple[Given, Assignment]], ahead: int) -> None:
+    def execute(self, number: int, tasks: Sequence[tuple[Given, Assignment]], ahead: int) -> None:
         """Give these to a worker, after those that it has; a single one with up to so many that follow."""
+        worker = self._workers[number]
+        if not worker.takes_small:  # of a command whose image has no interpreter
+            self._handle(messages.TasksReturned(number, [given.key for given, _ in tasks], heavy=True))
+            return
         busy = self._busy.get(worker)
         if busy is None:
             busy = self._busy[worker] = Busy(number, worker)
@@ -100,7 +94,7 @@ class SmallTasks:
         heavy = []
         for given, task in tasks:
             try:
-                inputs = self._inputs(task)
+                inputs = inputs_of(self._store, task)
             except (DataError, OSError) as error:
                 broken.append(Done(task, result_of(task, given, outcome_of(error), ())))
                 continue
@@ -108,7 +102,6 @@ class SmallTasks:
                 heavy.append(task.key)
                 continue
             job = busy.tasks[task.key] = SmallTask(task, given, inputs, self._logs, now)
-            self._with[task.key] = busy
             jobs.append(job)
         if jobs:
             if not (ahead and worker.takes_rows and self._give_row(busy, jobs[0], ahead)):
@@ -119,11 +112,11 @@ class SmallTasks:
             self._handle(messages.TasksReturned(number, heavy, worker.alive, heavy=True))
         if broken:
             self._handle(messages.TasksEnded(number, [done.assignment.key for done in broken], worker.alive))
-            self._finish(broken)
+            self._finishing.done(broken)
 
     def abort(self, key: TaskKey) -> None:
         """A task is not wanted any more."""
-        busy = self._with.get(key)
+        busy = next((each for each in self._busy.values() if key in each.tasks), None)
         if busy is None or busy.killed:
             return
         self._return(busy)
@@ -167,11 +160,11 @@ class SmallTasks:
                 self._tell(busy, told)
                 told = Told()
             if end.left is not None:
-                self._own(self._take_left(busy, task, end))
+                self._own(self._take_left(busy, task, end, end.left))
             else:
-                self._forget(busy, key)
+                del busy.tasks[key]
                 told.heavy.append(key)
-            self._cut(busy, task)
+            busy.cut(task)
         self._let_go(busy)
         self._tell(busy, told)
 
@@ -185,17 +178,14 @@ class SmallTasks:
             task = next((known for known in busy.tasks.values() if not known.ahead), None)
         if task is not None and busy.tasks.get(task.assignment.key) is not task:
             task = None
-        keys = []
-        for other in (*others, job):
-            if other is not None and other is not task:
-                keys += self._forget_with(busy, cast(SmallTask, other))
+        keys = [key for other in (*others, job) if other is not task for key in busy.give_up(other)]
         if keys:
             self._handle(messages.TasksReturned(busy.number, keys, usable=False))
         if task is None:
             self._let_go(busy)
             return
         task.close()
-        self._forget(busy, task.assignment.key)
+        del busy.tasks[task.assignment.key]
         self._let_go(busy)
         self._end(busy, task.assignment, result_of(task.assignment, task.given, outcome, ()))
 
@@ -203,9 +193,9 @@ class SmallTasks:
 
     def _give_row(self, busy: Busy, first: SmallTask, most: int) -> bool:
         """Give the worker, which has no other, a task and what follows it; False if there is nothing, or no room."""
-        if len(busy.tasks) > 1 or not self._settled():  # of the last row there may be what is not safe elsewhere yet
+        if len(busy.tasks) > 1 or self._finishing.keys():  # of the last row there may be what is not safe elsewhere yet
             return False
-        follow = rows.followers(first.assignment, most, self._known)
+        follow = rows.followers(first.assignment, most, self._core.knows)
         if not follow:
             return False
         row = [first]
@@ -221,22 +211,21 @@ class SmallTasks:
             return False
         for each in row[1:]:
             busy.tasks[each.assignment.key] = each
-            self._with[each.assignment.key] = busy
         return True
 
     def _take(self, busy: Busy, task: SmallTask, end: SmallEnd, told: Told) -> None:
         """A task has ended, and the worker is at what follows in its row, if there is any and its input was made."""
         key, after = task.assignment.key, task.after
         if not task.ahead:
-            told.wanted = self._wanted(key)
-        self._forget(busy, key)
+            told.wanted = self._core.wants(key)
+        del busy.tasks[key]
         (told.ahead if task.ahead else told.ended).append(key)
         told.seconds += end.seconds
         told.at = None
         if not told.wanted:
-            self._cut(busy, task)
+            busy.cut(task)
             return
-        result = self._result(task, end)
+        result = result_of_end(self._store, task, end)
         if after is not None:
             port = task.assignment.work.outputs[after.link].name
             made = next((each.unit for each in result.outputs if each.port == port), None)
@@ -244,17 +233,10 @@ class SmallTasks:
                 after.assignment = follower(after.assignment.work, made)
                 told.at = after
             else:
-                self._cut(busy, task)
+                busy.cut(task)
                 if end.failure is None and busy.worker.alive:
                     self._return(busy)  # the worker has found nothing wrong with it, and goes on
         told.done.append(Done(task.assignment, result, gone_on=told.at is not None))
-
-    def _cut(self, busy: Busy, task: SmallTask) -> None:
-        """Nothing is to follow a task in its row. What the worker has begun all the same is not heard."""
-        after, task.after = task.after, None
-        while after is not None:
-            self._forget(busy, after.assignment.key)
-            after = after.after
 
     def _tell(self, busy: Busy, told: Told) -> None:
         """Tell the core what has ended, and where the worker is; then let the results be told."""
@@ -271,108 +253,35 @@ class SmallTasks:
                     busy.number, told.ended, busy.worker.alive, told.seconds, small=True, ahead=told.ahead, at=at
                 )
             )
-            self._finish(told.done)
+            self._finishing.done(told.done)
 
     # ---------------------------------------------------------------------------------------------------- inside
 
-    def _inputs(self, task: Assignment) -> list[bytes] | None:
-        """The bytes of the inputs; None if one has a file of its own all the same. DataError, OSError."""
-        namespace, run, _, _ = task.key
-        inputs = []
-        for port, (unit,) in zip(task.work.inputs, task.order.inputs, strict=True):
-            content: Content = self._store.find(UnitKey(namespace, run, unit.id))
-            if unit.digest and unit.digest != content.digest:
-                raise DataError(f"unit {unit.id.hex()} on input {port.name} has other bytes here than it should have")
-            if content.data is None:
-                return None
-            inputs.append(content.data)
-        return inputs
-
-    def _result(self, task: SmallTask, end: SmallEnd) -> Result:
-        """What a task's end is told as; its outputs are in the store then."""
-        assignment = task.assignment
-        waited = max(0.0, time.monotonic() - task.given_at - end.seconds) if task.link < 0 else 0.0
-        given = task.given._replace(queued_seconds=task.given.queued_seconds + waited)
-        if end.failure is not None:
-            return result_of(assignment, given, end.failure, ())
-        outcome = Outcome(seconds=end.seconds, peak_memory=end.peak_memory)
-        outputs = []
-        try:
-            for port, (_, name), data in zip(assignment.work.outputs, task.work.outputs, end.outputs, strict=True):
-                if data is not None:
-                    outputs.append(self._put(assignment.key, port.name, name, data))
-                elif not port.optional:
-                    raise missing(port.name, name)
-        except (DataError, OSError) as error:
-            outcome = outcome_of(error)
-        return result_of(assignment, given, outcome, outputs)
-
-    def _put(self, key: TaskKey, port: str, name: str, data: bytes) -> Output:
-        unit = unit_id(key.task, port, 0)
-        digest = bytes_digest(data)
-        self._store.put(UnitKey(key.namespace, key.run, unit), data, digest)
-        return Output(port, 0, UnitInfo(unit, digest, len(data), name=name))
-
-    async def _take_left(self, busy: Busy, task: SmallTask, end: SmallEnd) -> None:
+    async def _take_left(self, busy: Busy, task: SmallTask, end: SmallEnd, left: Path) -> None:
         """Take outputs out of the worker's directory, and let it go on."""
-        assert end.left is not None
-        key, work, _ = task.assignment
-        outcome = Outcome(seconds=end.seconds, peak_memory=end.peak_memory)
-        outputs: list[Output] = []
-        names = {port.name: end.left / "out" / file_name(port.name, port.format) for port in work.outputs}
-        directory = TaskDirectory(end.left, outputs=names)
-        try:
-            for port, data in zip(work.outputs, end.outputs, strict=True):
-                if data is not None:
-                    outputs.append(self._put(key, port.name, names[port.name].name, data))
-                    continue
-                for made in directory.made([port]):
-                    outputs.append(await self._move(key, made))
-        except (DataError, OSError) as error:
-            outcome = outcome_of(error)
+        key = task.assignment.key
+        result = await result_of_left(self._store, task, end, left)
         if busy.killed or key not in busy.tasks:
             return
-        self._forget(busy, key)
+        del busy.tasks[key]
         busy.worker.go_on()
         self._let_go(busy)
-        result = result_of(task.assignment, task.given, outcome, outputs)
         self._end(busy, task.assignment, result, end.seconds)
-
-    async def _move(self, key: TaskKey, made: Made) -> Output:
-        """Bring a file from the worker's directory, which is in memory, into the store."""
-        unit = unit_id(key.task, made.port, made.index)
-        path = made.path
-        size = path.stat().st_size
-        if size > SMALL:
-            self._store.space.check(size)
-            path = self._store.partial / f"{unit.hex()}.{key.attempt}"
-            try:
-                await asyncio.to_thread(shutil.copyfile, made.path, path)
-                content = await self._store.commit(path, UnitKey(key.namespace, key.run, unit))
-            except (DataError, OSError):
-                path.unlink(missing_ok=True)
-                raise
-        else:
-            content = await self._store.commit(path, UnitKey(key.namespace, key.run, unit))
-        return Output(made.port, made.index, UnitInfo(unit, content.digest, content.size, name=made.name))
 
     async def _kill(self, busy: Busy, key: TaskKey) -> None:
         """Kill a worker for the sake of the task that it is at."""
-        await self._drop(busy.number).stop()
+        await self._workers.drop(busy.number).stop()
         self._busy.pop(busy.worker, None)
         others = [other for other, task in busy.tasks.items() if other != key and not task.ahead]
-        for known, task in busy.tasks.items():
+        for task in busy.tasks.values():
             task.close()
-            del self._with[known]
         if others:
             self._handle(messages.TasksReturned(busy.number, others, usable=False))
         self._handle(messages.TasksEnded(busy.number, [key], usable=False))
 
     def _return(self, busy: Busy) -> None:
         """Take back what the worker has not begun."""
-        keys = []
-        for job in busy.worker.take_back():
-            keys += self._forget_with(busy, cast(SmallTask, job))
+        keys = [key for job in busy.worker.take_back() for key in busy.give_up(job)]
         for task in busy.tasks.values():
             if task.after is not None and task.after.assignment.key not in busy.tasks:
                 task.after = None
@@ -380,22 +289,10 @@ class SmallTasks:
         self._let_go(busy)
 
     def _end(self, busy: Busy, task: Assignment, result: Result, seconds: float = 0.0) -> None:
-        wanted = self._wanted(task.key)
+        wanted = self._core.wants(task.key)
         self._handle(messages.TasksEnded(busy.number, [task.key], busy.worker.alive, seconds))
         if wanted:
-            self._finish([Done(task, result)])
-
-    def _forget_with(self, busy: Busy, task: SmallTask) -> list[TaskKey]:
-        """A task that its worker does not execute; its key, if the core knows of it."""
-        key = task.assignment.key
-        if busy.tasks.get(key) is not task:
-            return []
-        self._forget(busy, key)
-        return [] if task.ahead else [key]
-
-    def _forget(self, busy: Busy, key: TaskKey) -> None:
-        busy.tasks.pop(key, None)
-        self._with.pop(key, None)
+            self._finishing.done([Done(task, result)])
 
     def _let_go(self, busy: Busy) -> None:
         """A worker without tasks is no business of ours; one that is not to be used again is dropped."""
@@ -403,4 +300,4 @@ class SmallTasks:
             return
         self._busy.pop(busy.worker, None)
         if not busy.worker.alive:
-            self._own(self._drop(busy.number).stop())
+            self._workers.stop(busy.number)

@@ -93,7 +93,6 @@ class Daemon:
     def _hello(self) -> node_pb2.NodeMessage:
         self._tasks.begin()
         self._damages.begin()
-        self._tasks.stir_pools()
         unfinished = [*self._tasks.unfinished(), *self.outbox.keys()]
         hello = node_pb2.NodeHello(
             cluster=self.cluster,
@@ -110,7 +109,7 @@ class Daemon:
         return node_pb2.NodeMessage(hello=hello)
 
     def _news(self) -> list[node_pb2.NodeMessage]:
-        news = self._tasks.news_of_pools()
+        news = self._tasks.news.take()
         disk = self._disk()
         if disk != self._told:
             self._told = disk

@@ -118,7 +118,7 @@ class PlayedTasks(Tasks):
         """See Tasks. What splits in the middle have made is told again."""
         super().begin()
         for key, split in self._splits.items():
-            if split.made and self._is_wanted(key):
+            if split.made and self._core.wants(key):
                 self._outbox.produced(key, made(self._assignments[key], self._pace)[: split.made])
 
     def _do(self, action: messages.Action) -> None:
@@ -176,7 +176,7 @@ class PlayedTasks(Tasks):
         self._told(number, task, result, small=worker.small)
 
     def _lose(self, number: int, worker: _Worker) -> None:
-        self._own(self._drop(number).stop())
+        self._workers.stop(number)
         if waiting := [given.key for given in worker.tasks]:
             worker.tasks.clear()
             self._handle(messages.TasksReturned(number, waiting))
@@ -187,7 +187,7 @@ class PlayedTasks(Tasks):
             split.end()
             self._handle(messages.TasksEnded(None, (key,)))
             return
-        for number in self._workers:
+        for number in self._workers.numbers():
             worker = self._played(number)
             position = next((at for at, given in enumerate(worker.tasks) if given.key == key), None)
             if position is None:
@@ -263,7 +263,7 @@ class PlayedTasks(Tasks):
     def _told(
         self, number: int | None, task: Assignment, result: Result, *, usable: bool = True, small: bool = False
     ) -> None:
-        wanted = self._is_wanted(task.key)
+        wanted = self._core.wants(task.key)
         self._handle(messages.TasksEnded(number, (task.key,), usable, result.seconds, small))
         if wanted:
             self._finishing.done([Done(task, result)])
