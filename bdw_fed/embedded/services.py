@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import cluster_agent.agent as agent_service
-import cluster_agent.node.daemon as node_service
+import cluster_agent.node.service as node_service
 import cluster_agent.relay.service as relay_service
 import control_plane.server as hub_service
 from bdw_fed.embedded.certificates import AUTHORITY, ETCD_CLIENT, USER
 from bdw_fed.embedded.layout import STORAGE_CREDENTIALS, Layout, Process
 from bdw_fed.embedded.ports import LOOPBACK
 from cluster_agent.data.shared.declared import shared_config
+from cluster_agent.node.config import NodeConfig
 from control_plane.store.etcd import embedded as etcd_program
 from topology.storage import Storage
 from wire.identity import Credentials
@@ -114,9 +115,9 @@ def _agent(process: Process, layout: Layout) -> agent_service.AgentConfig:
     )
 
 
-def _node(process: Process, layout: Layout) -> node_service.NodeConfig:
+def _node(process: Process, layout: Layout) -> NodeConfig:
     storage = Storage.model_validate_json(process.storage or "{}")
-    return node_service.NodeConfig(
+    return NodeConfig(
         cluster=process.cluster,
         node=process.node,
         state=Path(process.state),

@@ -19,8 +19,8 @@ from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.agent import AgentConfig
 from cluster_agent.agent import serve as serve_agent
 from cluster_agent.node import core as node_core
-from cluster_agent.node.daemon import NodeConfig
-from cluster_agent.node.daemon import serve as serve_node
+from cluster_agent.node.config import NodeConfig
+from cluster_agent.node.service import serve as serve_node
 from cluster_agent.runtimes.kubernetes import judging
 from cluster_agent.runtimes.kubernetes.api.reasons import Cause
 from cluster_agent.runtimes.kubernetes.surroundings import KubernetesConfig

@@ -19,7 +19,8 @@ from bdw_fed.v1 import control_plane_pb2, model_pb2, node_pb2
 from bdw_fed.v1.node_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.journal import Journal
-from cluster_agent.node.daemon import NodeConfig, serve
+from cluster_agent.node.config import NodeConfig
+from cluster_agent.node.service import serve
 from cluster_agent.orders.messages import Downward, Order, Result, UnitInfo, decode_upward, encode
 from tests.fixtures import words
 from wire.digests import bytes_digest, source_task_id, task_id, unit_id

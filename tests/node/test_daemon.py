@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.node.daemon import StateInUseError, serve
+from cluster_agent.node.service import StateInUseError, serve
 from cluster_agent.runtimes.process.places import SHARED_MEMORY
 from tests.fixtures import words
 from tests.node.cluster import (
@@ -33,7 +33,8 @@ from tests.node.test_failures import alive, pid_in_log
 
 DAEMON = """
 import asyncio, pathlib, sys
-from cluster_agent.node.daemon import NodeConfig, serve
+from cluster_agent.node.config import NodeConfig
+from cluster_agent.node.service import serve
 from wire.identity import Credentials
 config = NodeConfig("edge1", "n1", pathlib.Path(sys.argv[1]), sys.argv[2], Credentials.load(pathlib.Path(sys.argv[3])),
                     "127.0.0.1:0", cpus=4)

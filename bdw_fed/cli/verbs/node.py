@@ -121,7 +121,8 @@ def command(
     from bdw_fed.cli.verbs.token_create import seconds_from
     from cluster_agent.data.shared.declared import shared_config
     from cluster_agent.data.shared.errors import WrongStorageError
-    from cluster_agent.node.daemon import NodeConfig, serve
+    from cluster_agent.node.config import NodeConfig
+    from cluster_agent.node.service import serve
     from wire.identity import Identity, Role
     from wire.logging import configure
     from wire.service import run_service
