@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cluster_agent.data import store as store_module
 from cluster_agent.data.base import UnitKey, path_part, suffix
 from cluster_agent.data.errors import BadNameError, ContentChangedError, NoSpaceError, NotAFileError, UnitMissingError
 from cluster_agent.data.store import DiskStore
@@ -77,7 +76,7 @@ async def test_more_units_than_a_file_can_have_links(
             raise OSError(31, "Too many links")
         real(source, target)
 
-    monkeypatch.setattr(store_module.os, "link", link)
+    monkeypatch.setattr(os, "link", link)
     for number in range(7):
         await store.commit(file(tmp_path, b"same"), key(number))
     assert all(store.find(key(number)).digest == bytes_digest(b"same") for number in range(7))
@@ -108,7 +107,7 @@ async def test_a_dataset_on_another_file_system_is_referred_to(
     def link(source: Path, target: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(store_module.os, "link", link)
+    monkeypatch.setattr(os, "link", link)
     given = file(tmp_path, b"far away")
     await store.reference(given, key(1))
     for each in (store, file_store(store.root)):
@@ -129,7 +128,7 @@ async def test_a_dataset_that_could_only_be_referred_to_is_had_in_the_store_once
             raise OSError(18, "Invalid cross-device link")
         links(source, target)
 
-    monkeypatch.setattr(store_module.os, "link", link)
+    monkeypatch.setattr(os, "link", link)
     for number in range(3):
         await store.reference(given, key(number))
     assert store.stored_bytes == 0
@@ -163,8 +162,8 @@ async def test_a_dataset_that_is_freed_while_it_is_copied_is_not_there_again(
         copies(source, target)
         asyncio.run_coroutine_threadsafe(store.free([key(1)]), loop).result()
 
-    monkeypatch.setattr(store_module.os, "link", link)
-    monkeypatch.setattr(store_module.shutil, "copyfile", copy)
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(shutil, "copyfile", copy)
     await store.reference(given, key(1))
     with pytest.raises(UnitMissingError):
         await store.own(key(1))

@@ -190,7 +190,7 @@ class Tiers(RuleBasedStateMachine):
         if free in self.known:
 
             def meanwhile() -> None:
-                self.store._forget(free)
+                self.store._index.forget(free)
 
             self.bucket.meanwhile = meanwhile
         self.do(self.store.end_run("default", name, kept, kept))
@@ -201,7 +201,7 @@ class Tiers(RuleBasedStateMachine):
         self.known = {key: data for key, data in self.known.items() if key.run != name or key.unit in kept}
         assert self.store.memory is not None
         self.delete_unneeded()
-        left = [self.store._named(key) for key in self.known if key.run == name]
+        left = [self.store._index.find(key) for key in self.known if key.run == name]
         away, cooling = self.store.away, self.store._tiers._cooling
         assert away is not None
         assert cooling is not None
@@ -262,7 +262,7 @@ class Tiers(RuleBasedStateMachine):
     @rule()
     def the_machine_loses_power(self) -> None:
         """What was in memory only is lost, and known to be."""
-        lost = [key for key in self.known if self.store._named(key).shelf not in (None, self.store._disk)]
+        lost = [key for key in self.known if self.store._index.find(key).shelf not in (None, self.store._tiers.disk)]
         self.abandon()
         shutil.rmtree(self.memory)
         self.memory.mkdir()
@@ -308,7 +308,7 @@ class Tiers(RuleBasedStateMachine):
     def it_has_what_it_must_have_and_nothing_else(self) -> None:
         assert set(self.store.units()) == set(self.known)
         for key, data in self.known.items():
-            content = self.store._named(key)
+            content = self.store._index.find(key)
             if content.away:
                 names = [content.away]
                 if self.outputs is not None and content.away.startswith("units/"):
@@ -322,7 +322,7 @@ class Tiers(RuleBasedStateMachine):
     def each_content_is_counted_once_where_it_lies(self) -> None:
         memory = self.store.memory
         assert memory is not None
-        for shelf in (self.store._disk, memory.shelf):
+        for shelf in (self.store._tiers.disk, memory.shelf):
             files = list((shelf.root / "content").glob("*/*"))
             assert shelf.used == sum(path.stat().st_size for path in files)
             assert {content.file for content in shelf.contents} == set(files)
