@@ -48,7 +48,7 @@ class Nodes:
             peer.changed.set()
 
         peer.client, peer.arrivals = client, Arrivals(peer.store, client, tell)
-        peer.server._arrivals = peer.arrivals
+        peer.server._answers._arrivals = peer.arrivals
         self._stack.push_async_callback(peer.arrivals.close)
         await until(lambda: standing.at == {relay.name for relay in routes.relays})
         return peer

@@ -28,7 +28,7 @@ from cluster_agent.data.transfer.connections import UPLOAD_OFFSET, Connections, 
 from cluster_agent.data.transfer.partial import PartialFile
 from cluster_agent.relay.dialling import Routes
 
-__all__ = ["UPLOAD_OFFSET", "Source", "TransferClient"]
+__all__ = ["Source", "TransferClient"]
 
 RANGES_AT_ONCE = 4
 _THREADS = 64
