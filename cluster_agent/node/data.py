@@ -24,7 +24,8 @@ from cluster_agent.data.shared.places import SharedPlaces
 from cluster_agent.data.shared.taking import Taken, Taking, Wanted
 from cluster_agent.data.source import resolve, resolve_directory
 from cluster_agent.data.store import DiskStore
-from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
+from cluster_agent.data.transfer.arrival import Arrived
+from cluster_agent.data.transfer.arrivals import Arrivals
 from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.node.cache import Cache
 from cluster_agent.node.packing import keep_part

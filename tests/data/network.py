@@ -11,7 +11,8 @@ from pathlib import Path
 from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
-from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
+from cluster_agent.data.transfer.arrival import Arrived
+from cluster_agent.data.transfer.arrivals import Arrivals
 from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.data.transfer.readers import Readers
 from cluster_agent.data.transfer.server import DataServer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster_agent.data.transfer import arrivals, many
+from cluster_agent.data.transfer import batches, many
 from cluster_agent.orders.messages import SMALL
 from tests.data.counting import CountingProxy
 from tests.data.network import Network, key
@@ -16,8 +16,8 @@ def content(number: int) -> bytes:
 
 
 async def test_they_cross_together_and_are_there_when_told(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals.many, "AT_ONCE", 40)
-    monkeypatch.setattr(arrivals, "_BATCH_BYTES", 10_000)
+    monkeypatch.setattr(many, "AT_ONCE", 40)
+    monkeypatch.setattr(batches, "_BATCH_BYTES", 10_000)
     here, there = await network.peer("edge1/n1"), await network.peer("cloud/n1")
     for number in range(100):
         there.store.put(key(number), content(number))

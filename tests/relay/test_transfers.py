@@ -10,7 +10,8 @@ import pytest
 from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1.peer_pb2 import Offer, PeerMessage
 from cluster_agent.data.transfer import connections
-from cluster_agent.data.transfer.arrivals import Arrivals, Arrived
+from cluster_agent.data.transfer.arrival import Arrived
+from cluster_agent.data.transfer.arrivals import Arrivals
 from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.relay.dialling import Relay, Routes
 from cluster_agent.relay.doors import RelayDoors

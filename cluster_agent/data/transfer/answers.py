@@ -15,7 +15,8 @@ from cluster_agent.data.base import Content, Store, UnitKey
 from cluster_agent.data.errors import DataError, UnitMissingError
 from cluster_agent.data.shared.errors import SharedStoreError
 from cluster_agent.data.transfer import many
-from cluster_agent.data.transfer.arrivals import Arrivals, PushRefusedError
+from cluster_agent.data.transfer.arrival import PushRefusedError
+from cluster_agent.data.transfer.arrivals import Arrivals
 from cluster_agent.data.transfer.callers import Callers, note_refusal
 from cluster_agent.data.transfer.channel import BrokenError, Channel
 from cluster_agent.data.transfer.connections import UPLOAD_OFFSET

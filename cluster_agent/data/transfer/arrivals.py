@@ -3,66 +3,27 @@
 Whoever wants a unit says so by `fetch` (with places to pull it from) or `expect` (somebody will push it). Wants for the
 same digest share one `Arrival`, so its bytes come once; its file is complete, checked and in the store before any of
 them is told `Arrived`. One writer at a time: a push waits outside while a pull is under way, and the other way round.
-Small units that are wanted from one server while it answers are asked for together, and go into the store's journal.
+Small units of one server are asked for together (see `batches`), and go into the store's journal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import DataError, GoneError, TransferError
 from cluster_agent.data.store import DiskStore
 from cluster_agent.data.transfer import many
+from cluster_agent.data.transfer.arrival import Arrival, Arrived, PushRefusedError
+from cluster_agent.data.transfer.batches import Batches
 from cluster_agent.data.transfer.client import Source, TransferClient
 from cluster_agent.data.transfer.kept import EARLIER_SECONDS, Kept
 from cluster_agent.data.transfer.partial import PartialFile, remove
 from wire.digests import bytes_digest
 
 PULLS_AT_ONCE = 8
-_BATCH_BYTES = 2 << 20
-_REQUESTS_AT_ONCE = 2  # to a server for small ones: it collects the next while we store the last
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """How a want ended: without `error` the unit is in the store. `bytes` crossed in `seconds`."""
-
-    key: UnitKey
-    bytes: int = 0
-    seconds: float = 0.0
-    error: str = ""
-    gone: bool = False
-
-
-@dataclass(eq=False)
-class Arrival:
-    """One digest that is wanted: by whom, from where, and how far it is."""
-
-    digest: bytes
-    size: int
-    wants: dict[UnitKey, str] = field(default_factory=dict)  # -> cluster that may push it; empty: pulled
-    sources: list[Source] = field(default_factory=list)
-    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    partial: PartialFile | None = None
-    pull: asyncio.Task[None] | None = None
-    push: asyncio.Task[object] | None = None
-    queued: bool = False  # to be asked for among other small ones
-    crossed: int = 0
-    began: float = 0.0
-
-
-class PushRefusedError(DataError):
-    """What was pushed is not what is expected; `status` is HTTP's."""
-
-    def __init__(self, status: int, message: str, offset: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-        self.offset = offset
 
 
 class Arrivals:
@@ -75,8 +36,7 @@ class Arrivals:
         self._by_digest: dict[bytes, Arrival] = {}
         self._by_key: dict[UnitKey, Arrival] = {}
         self._slots = asyncio.Semaphore(PULLS_AT_ONCE)
-        self._small: dict[tuple[str, str], deque[Arrival]] = {}  # to be asked for, by server
-        self._asking: dict[tuple[tuple[str, str], int], asyncio.Task[None]] = {}
+        self._batches = Batches(self._ask_for)
         self._closing: set[asyncio.Task[None]] = set()
         self._kept = Kept(store.partial, self._by_digest.__contains__)
         self._timer = asyncio.get_running_loop().call_later(EARLIER_SECONDS, self._kept.drop_earlier)
@@ -94,7 +54,7 @@ class Arrivals:
         if arrival.pull is not None or arrival.queued:
             return
         if arrival.sources and size <= self._store.small:
-            self._queue(arrival)
+            self._batches.add(arrival)
         else:
             arrival.pull = asyncio.create_task(self._pull(arrival))
 
@@ -121,9 +81,7 @@ class Arrivals:
     async def close(self) -> None:
         """Stop all transfers; what has come is kept for the next start."""
         self._timer.cancel()
-        for task in self._asking.values():
-            task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await self._batches.close()
         for arrival in list(self._by_digest.values()):
             if arrival.pull is not None:
                 arrival.pull.cancel()
@@ -239,39 +197,9 @@ class Arrivals:
         finally:
             arrival.pull = None
 
-    def _queue(self, arrival: Arrival) -> None:
-        """Ask for a small unit with the next request to its server."""
-        source = arrival.sources[0]
-        where = (source.address, source.server_name)
-        arrival.queued = True
-        self._small.setdefault(where, deque()).append(arrival)
-        for lane in range(_REQUESTS_AT_ONCE):
-            if (where, lane) not in self._asking:
-                self._asking[where, lane] = asyncio.create_task(self._ask(where, lane))
-                break
-
-    async def _ask(self, where: tuple[str, str], lane: int) -> None:
-        """Get what is wanted from a server, and what is wanted from it meanwhile."""
-        try:
-            while batch := self._next_batch(where):
-                await self._ask_for(batch)
-        finally:
-            del self._asking[where, lane]
-
-    def _next_batch(self, where: tuple[str, str]) -> list[Arrival]:
-        """What is asked for with one request: little enough that a slow line brings it, and a cut costs little."""
-        queue = self._small.get(where, deque())
-        batch: list[Arrival] = []
-        size = 0
-        while queue and len(batch) < many.AT_ONCE and (not batch or size + queue[0].size <= _BATCH_BYTES):
-            batch.append(queue.popleft())
-            size += batch[-1].size
-        if not queue:
-            self._small.pop(where, None)
-        return batch
-
-    async def _ask_for(self, queue: list[Arrival]) -> None:
-        asked = [arrival for arrival in queue if self._by_digest.get(arrival.digest) is arrival]
+    async def _ask_for(self, batch: list[Arrival]) -> None:
+        """Ask for small units of one server together."""
+        asked = [arrival for arrival in batch if self._by_digest.get(arrival.digest) is arrival]
         if not asked:
             return
         began, error = time.monotonic(), ""
