@@ -21,7 +21,8 @@ from cluster_agent.runtimes.kubernetes.api.objects.pod import (
     Waiting,
 )
 from cluster_agent.runtimes.kubernetes.api.reasons import Cause, Reason
-from cluster_agent.runtimes.kubernetes.core import SPARE_SECONDS, TEMPLATE_LABEL, PodsCore, State
+from cluster_agent.runtimes.kubernetes.core import TEMPLATE_LABEL, PodsCore
+from cluster_agent.runtimes.kubernetes.held import SPARE_SECONDS, State
 from cluster_agent.runtimes.kubernetes.judging import LINK_SECONDS, START_SECONDS
 from tests.settings import examples
 

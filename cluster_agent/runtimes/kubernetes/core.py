@@ -16,19 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any, Final
 
-from cluster_agent.runtimes.kubernetes.api.objects.pod import Pod
-from cluster_agent.runtimes.kubernetes.api.reasons import Cause, Reason, reason_of
-from cluster_agent.runtimes.kubernetes.judging import (
-    LINK_SECONDS,
-    START_SECONDS,
-    end_of,
-    hopeless,
-    patience,
-    runs,
-)
+from cluster_agent.runtimes.kubernetes.api.reasons import Cause, Reason
+from cluster_agent.runtimes.kubernetes.held import Held, State
+from cluster_agent.runtimes.kubernetes.judging import end_of, hopeless
 from cluster_agent.runtimes.kubernetes.messages import (
     Action,
     Clear,
@@ -58,53 +50,13 @@ from cluster_agent.runtimes.kubernetes.messages import (
 )
 
 TEMPLATE_LABEL: Final = "bdw-fed.io/template"
-SPARE_SECONDS: Final = 60.0  # that a pod without a use is kept
-_LOOK_SECONDS: Final = 10.0  # after which the events of a pod are read that says nothing of itself
-_ROUNDING: Final = 1e-9
-
-
-class State(Enum):
-    """What a pod is to us."""
-
-    STARTING = auto()  # it shall become the worker of a request
-    USED = auto()  # it is one
-    SPARE = auto()
-    LEAVING = auto()  # it is being deleted
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """A pod. `since` when it is in its state; `adopted`: it was not made for the request that it has."""
-
-    name: str
-    template: str
-    state: State
-    since: float
-    request: int = 0
-    adopted: bool = False
-    pod: Pod | None = None
-    linking: bool = False
-    linked: bool = False
-    dead: Reason | None = None
-    trouble: Reason | None = None
-    troubled_since: float = 0.0
-    remarked: bool = False  # the trouble was told by events, not by its state
-    running_since: float | None = None
-    looked_at: float = 0.0
-    explaining: bool = False
-    given_up: str = ""  # why, once it is only asked for an explanation
-
-    @property
-    def silent(self) -> bool:
-        """Whether it has not come up, and its state does not say why."""
-        return self.running_since is None and (self.trouble is None or self.remarked)
 
 
 @dataclass(slots=True)
 class PodsCore:
     """All pods of one daemon."""
 
-    _pods: dict[str, _Held] = field(default_factory=dict)
+    _pods: dict[str, Held] = field(default_factory=dict)
     _requests: dict[int, Wanted] = field(default_factory=dict)  # that were neither granted nor failed
     _listed: bool = False
     _leaving: bool = False
@@ -147,7 +99,7 @@ class PodsCore:
         held = self._pods.get(name)
         if held is None:
             template = event.pod.metadata.labels.get(TEMPLATE_LABEL, "")
-            held = self._pods[name] = _Held(name, template, State.SPARE, now)
+            held = self._pods[name] = Held(name, template, State.SPARE, now)
         held.pod = event.pod
         end = end_of(event.pod)
         match held.state:
@@ -179,7 +131,7 @@ class PodsCore:
         del self._pods[event.name]
         self._actions.append(Clear(event.name))
         for other in self._pods.values():
-            if _lacks_room(other):
+            if other.lacks_room:
                 other.troubled_since = now  # what was left is room, of which the scheduler will hear
                 self._wake_for(other, now)
         self._failed(held, held.given_up or reason.text, "", now)
@@ -269,7 +221,7 @@ class PodsCore:
     def _tick(self, _event: Tick, now: float) -> None:
         self._wake_at = float("inf")
         for held in list(self._pods.values()):
-            if held.state is State.SPARE and held.since + SPARE_SECONDS <= now + _ROUNDING:
+            if held.is_stale(now):
                 self._delete(held, now)
             elif held.state is State.STARTING:
                 self._look(held, now)
@@ -294,11 +246,11 @@ class PodsCore:
         self._start(held, now)
 
     def _make(self, wanted: Wanted, now: float) -> None:
-        held = self._pods[wanted.name] = _Held(wanted.name, wanted.template, State.STARTING, now, wanted.request)
+        held = self._pods[wanted.name] = Held(wanted.name, wanted.template, State.STARTING, now, wanted.request)
         self._actions.append(Create(held.name, wanted.request))
         self._start(held, now)
 
-    def _start(self, held: _Held, now: float) -> None:
+    def _start(self, held: Held, now: float) -> None:
         held.state, held.since, held.looked_at = State.STARTING, now, now
         held.running_since = None
         if not held.linking:
@@ -308,64 +260,41 @@ class PodsCore:
             self._look(held, now)
         self._wake_for(held, now)
 
-    def _grant(self, held: _Held, now: float) -> None:
+    def _grant(self, held: Held, now: float) -> None:
         held.state, held.since = State.USED, now
         del self._requests[held.request]
         self._actions.append(Grant(held.request, held.name))
         held.request = 0
 
-    def _spare(self, held: _Held, now: float) -> None:
+    def _spare(self, held: Held, now: float) -> None:
         held.state, held.since, held.request, held.adopted = State.SPARE, now, 0, False
         self._wake_for(held, now)
 
-    def _delete(self, held: _Held, now: float) -> None:
+    def _delete(self, held: Held, now: float) -> None:
         held.state, held.since = State.LEAVING, now
         self._actions.append(Delete(held.name))
 
-    def _look(self, held: _Held, now: float) -> None:
+    def _look(self, held: Held, now: float) -> None:
         """Whether a pod that starts still may come up."""
         if held.given_up:
             return
-        if held.pod is not None:
-            self._note(held, held.pod, now)
-        if _lacks_room(held):
+        held.note(now)
+        if held.lacks_room:
             self._need_room(RoomNeeded(), now)
             if any(self.names(State.LEAVING)):
                 held.troubled_since = now
-        trouble = held.trouble
-        if trouble is not None and held.troubled_since + patience(trouble) <= now + _ROUNDING:
-            self._give_up(held, trouble.text, now)
-        elif held.running_since is not None and held.running_since + LINK_SECONDS <= now + _ROUNDING:
-            why = (
-                "the pod runs, but its starter can't be reached: is the node daemon's directory mounted from the node,"
-            )
-            self._give_up(held, f"{why} at the same path?", now)
-        elif held.since + START_SECONDS <= now + _ROUNDING:
-            self._give_up(held, f"the pod is not up after {START_SECONDS:g} s", now)
-        elif held.silent and held.looked_at + _LOOK_SECONDS <= now + _ROUNDING:
+        if (why := held.verdict(now)) is not None:
+            self._give_up(held, why, now)
+        elif held.puzzles(now):
             held.looked_at = now
             self._ask(held)
 
-    def _note(self, held: _Held, pod: Pod, now: float) -> None:
-        """What its state says: that it runs, or what is wrong."""
-        if runs(pod):
-            held.trouble = None
-            held.running_since = held.running_since if held.running_since is not None else now
-            return
-        found = reason_of(pod)
-        if found is None:
-            held.trouble = held.trouble if held.remarked else None
-            return
-        if held.trouble is None or held.trouble.cause is not found.cause:
-            held.troubled_since = now
-        held.trouble, held.remarked = found, False
-
-    def _ask(self, held: _Held) -> None:
+    def _ask(self, held: Held) -> None:
         if not held.explaining:
             held.explaining = True
             self._actions.append(Explain(held.name))
 
-    def _give_up(self, held: _Held, why: str, now: float) -> None:
+    def _give_up(self, held: Held, why: str, now: float) -> None:
         """It will not come up. Who asked for it is told why when more is known; an adopted one is replaced."""
         if held.given_up:
             return
@@ -376,7 +305,7 @@ class PodsCore:
         else:
             self._ask(held)
 
-    def _failed(self, held: _Held, message: str, words: str, now: float) -> None:
+    def _failed(self, held: Held, message: str, words: str, now: float) -> None:
         """The request that a pod had is not granted by it."""
         request, held.request = held.request, 0
         wanted = self._requests.get(request)
@@ -386,29 +315,12 @@ class PodsCore:
             self._serve(wanted, now)
             return
         del self._requests[request]
-        lacks_room = held.trouble is not None and held.trouble.cause is Cause.UNSCHEDULABLE
-        self._actions.append(Fail(request, message, words, lacks_room))
+        self._actions.append(Fail(request, message, words, held.unscheduled))
 
-    def _wake_for(self, held: _Held, now: float) -> None:
-        due = float("inf")
-        if held.state is State.SPARE:
-            due = held.since + SPARE_SECONDS
-        elif held.state is State.STARTING and not held.given_up:
-            due = held.since + START_SECONDS
-            if held.trouble is not None:
-                due = min(due, held.troubled_since + patience(held.trouble))
-            if held.running_since is not None:
-                due = min(due, held.running_since + LINK_SECONDS)
-            if held.silent:
-                due = min(due, held.looked_at + _LOOK_SECONDS)
-        if due < self._wake_at:
-            self._wake_at = max(due, now)
+    def _wake_for(self, held: Held, now: float) -> None:
+        if held.due < self._wake_at:
+            self._wake_at = max(held.due, now)
             self._actions.append(WakeAt(self._wake_at))
-
-
-def _lacks_room(held: _Held) -> bool:
-    """Whether it is a pod that the scheduler has found no place for."""
-    return held.state is State.STARTING and held.trouble is not None and held.trouble.cause is Cause.UNSCHEDULABLE
 
 
 _TAKE: Final[Mapping[type, Callable[[PodsCore, Any, float], None]]] = {

@@ -9,7 +9,8 @@ from cluster_agent.runtimes.base import Worker, WorkerSpec
 from cluster_agent.runtimes.directories.worker import DirectoryWorker
 from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.kubernetes.link import StarterLink
-from cluster_agent.runtimes.kubernetes.manifest import BOX, Place
+from cluster_agent.runtimes.kubernetes.manifest import BOX
+from cluster_agent.runtimes.kubernetes.place import Place
 from cluster_agent.runtimes.kubernetes.worker import End, Fate
 from cluster_agent.runtimes.process.command import CommandWorker
 from cluster_agent.runtimes.process.home import Home, home_in

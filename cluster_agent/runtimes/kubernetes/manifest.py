@@ -1,13 +1,6 @@
-"""A worker's pod as it is asked for: the user's image, our starter in it, and of the node one directory. Pure.
+"""A worker's pod as it is asked for: the user's image, our starter in it, and directories of the node. Pure.
 
-    <state>/workers/<id>/            the pod's own, at the same path here and there
-                        /socket      where the starter listens
-                        /tasks/      directories of its tasks
-                        /small/      of small ones
-                        /home/       of a program that stays; of one that watches a directory, what is `/in` to it …
-                        /calls       where a service calls
-    <state>/bundles/<digest>/        read only
-    <memory>/<id>/                   small tasks' files, where the node has a directory in memory for them
+Of the node it has a directory of its own (see `place`) and, read only, that of its step's bundle.
 
 A `Template` is all of a pod but its name and directory. Two pods of equal templates can stand for each other, also
 when a daemon has made one and its successor would make the other.
@@ -28,6 +21,7 @@ from cluster_agent.runtimes.directories.worker import PARTS
 from cluster_agent.runtimes.kubernetes.api.quantity import write
 from cluster_agent.runtimes.kubernetes.api.quota import Asking, PodAsking, amounts
 from cluster_agent.runtimes.kubernetes.core import TEMPLATE_LABEL
+from cluster_agent.runtimes.kubernetes.place import HOME, Roots
 from wire.digests import bytes_digest
 
 OWNER_LABEL: Final = "bdw-fed.io/owner"
@@ -36,9 +30,7 @@ STARTER_IN_IMAGE: Final = "/opt/bdw-fed/starter/starter"  # in our own; the work
 _INSTALLED: Final = "/.bdw-fed"
 SECRETS: Final = PurePosixPath("/.bdw-fed-secrets")
 _BUNDLE: Final = "bdw-fed.io/bundle"
-_SOCKET: Final = "socket"
 _OWN: Final = "own"  # the volume with the pod's own directory
-_HOME: Final = "home"
 # What a program that watches a directory is told, whatever image it is in. All but the code is the pod's own.
 BOX: Final[Mapping[str, str]] = {part: f"/{part}" for part in (*PARTS, "code")}
 _OF_ROOT: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
@@ -73,29 +65,10 @@ class Settings:
         """By which a daemon knows its pods, whatever the length of a node's name."""
         return bytes_digest(f"{self.cluster}/{self.node}".encode())[:8].hex()
 
-
-@dataclass(frozen=True)
-class Place:
-    """The directories of one pod; in `tasks` its tasks have theirs."""
-
-    root: Path
-    memory: Path | None
-    tasks: Path
-
     @property
-    def socket(self) -> Path:
-        """Where its starter listens."""
-        return self.root / _SOCKET
-
-    @property
-    def home(self) -> Path:
-        """Where a program that stays lives."""
-        return self.root / _HOME
-
-    @property
-    def calls(self) -> Path:
-        """Where a service calls; no longer than the starter's."""
-        return self.root / "calls"
+    def roots(self) -> Roots:
+        """Where they have their directories."""
+        return Roots(self.state, self.memory)
 
 
 @dataclass(frozen=True)
@@ -114,7 +87,7 @@ class Template:
 
     def manifest(self, identity: str) -> dict[str, Any]:
         """The pod that has this identity."""
-        place = place_of(self.settings, identity)
+        place = self.settings.roots.place(identity)
         made: dict[str, Any] = json.loads(json.dumps(self.made))
         made["metadata"]["name"] = self.name(identity)
         own = [(_OWN, place.root), *([("memory", place.memory)] if place.memory else [])]
@@ -135,13 +108,6 @@ class Template:
 
         spec = self.made["spec"]
         return PodAsking(tuple(map(asked, spec["containers"])), tuple(map(asked, spec["initContainers"])))
-
-
-def place_of(settings: Settings, identity: str) -> Place:
-    """Where the pod of this identity has its directories."""
-    memory = settings.memory / identity if settings.memory is not None else None
-    root = settings.state / "workers" / identity
-    return Place(root, memory, root / "tasks")
 
 
 def identity_of(name: str) -> str:
@@ -192,7 +158,7 @@ def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
         volumes.append(_of_node("bundle", spec.bundle))
         mounts.append({"name": "bundle", "mountPath": str(spec.bundle), "readOnly": True})
     if spec.watching is not None:
-        mounts += [{"name": _OWN, "mountPath": BOX[part], "subPath": f"{_HOME}/{part}"} for part in PARTS]
+        mounts += [{"name": _OWN, "mountPath": BOX[part], "subPath": f"{HOME}/{part}"} for part in PARTS]
         if spec.bundle is not None:
             mounts.append({"name": "bundle", "mountPath": BOX["code"], "readOnly": True})
     if spec.secrets:

@@ -18,7 +18,7 @@ from cluster_agent.runtimes.kubernetes.api.configuration import Source
 from cluster_agent.runtimes.kubernetes.api.errors import ApiError
 from cluster_agent.runtimes.kubernetes.api.objects.kinds import PODS
 from cluster_agent.runtimes.kubernetes.api.objects.pod import Pod
-from cluster_agent.runtimes.kubernetes.manifest import Settings, place_of
+from cluster_agent.runtimes.kubernetes.manifest import Settings
 from cluster_agent.runtimes.kubernetes.room import NodeRoom
 from cluster_agent.runtimes.kubernetes.runtime import KubernetesRuntime
 from cluster_agent.runtimes.process.keep import Keeps
@@ -92,7 +92,7 @@ def settings_of(
         pull_secrets=tuple(each["name"] for each in own.spec.image_pull_secrets) if own is not None else (),
         owner=_owner(own) if own is not None else None,
     )
-    length = len(os.fsencode(place_of(settings, "0" * 12).socket))
+    length = len(os.fsencode(settings.roots.place("0" * 12).socket))
     if length > _PATH_BYTES:
         longest = _PATH_BYTES - length + len(os.fsencode(state))
         raise StartError(f"--directory {state}: sockets of workers lie in it, so it may have {longest} bytes at most")

@@ -15,7 +15,8 @@ from cluster_agent.runtimes.base import Job, Listener, Outcome, Row, Sink, Small
 from cluster_agent.runtimes.kubernetes.api.reasons import Reason
 from cluster_agent.runtimes.kubernetes.judging import failure_kind
 from cluster_agent.runtimes.kubernetes.link import StarterLink
-from cluster_agent.runtimes.kubernetes.manifest import Place, memory_limit
+from cluster_agent.runtimes.kubernetes.manifest import memory_limit
+from cluster_agent.runtimes.kubernetes.place import Place
 
 _LEARN_SECONDS: Final = 10.0  # that a kubelet has to tell of a container's end
 _NEARLY: Final = 0.8  # of its limit a process holds that is killed for it, as measured
