@@ -1,7 +1,7 @@
 // Starter is the one program of ours in a pod that is made of a user's own image: it executes what the node daemon
 // orders, so that an image needs no shell, no Python and nothing else of ours to be a warm worker.
 //
-// It speaks the conversation of cluster_agent/runtimes/process/spawner.py, over a Unix socket that it listens on:
+// It speaks the conversation of cluster_agent/runtimes/process/spawner, over a Unix socket that it listens on:
 //
 //	daemon ── orders, descriptors ──▶ conversation ──▶ children ──▶ fork and exec (programs, interpreters)
 //	daemon ◀── hello, started, exited ───────────────── children ◀── reaper: all that dies below us

@@ -1,6 +1,6 @@
 package main
 
-// order is any request of the daemon's; which one is told by what it has, see spawner.py.
+// order is any request of the daemon's; which one is told by what it has, see the spawner.
 type order struct {
 	ID          int             `json:"id"`
 	Slot        int             `json:"slot"`

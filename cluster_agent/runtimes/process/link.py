@@ -22,7 +22,7 @@ from cluster_agent.runtimes.errors import StartError
 from cluster_agent.runtimes.process.sweeping import sweep
 
 _LENGTH = struct.Struct("<I")
-_SPAWNER = Path(__file__).with_name("spawner.py")
+_SPAWNER = Path(__file__).with_name("spawner")
 _READ_BYTES = 1 << 16
 _GONE = "the process that starts workers is gone"
 

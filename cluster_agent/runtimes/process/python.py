@@ -22,7 +22,7 @@ from cluster_agent.runtimes.process.link import Child, Exit, SpawnerLink
 from cluster_agent.runtimes.process.pipe import Pipe, Shared
 from cluster_agent.runtimes.process.places import Place, Places
 from cluster_agent.runtimes.process.small import SmallJobs
-from cluster_agent.runtimes.process.spawner import MARK
+from cluster_agent.runtimes.process.spawner.orphans import MARK
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
 from cluster_agent.runtimes.process.worker.frames import LEAVING, answers
 

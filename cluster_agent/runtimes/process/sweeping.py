@@ -10,7 +10,7 @@ import os
 import signal
 from pathlib import Path
 
-from cluster_agent.runtimes.process.spawner import MARK
+from cluster_agent.runtimes.process.spawner.orphans import MARK
 
 _ROUNDS = 5  # what is killed may have started something meanwhile
 
