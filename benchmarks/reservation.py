@@ -17,7 +17,7 @@ from random import Random
 from typing import Final
 
 from bdw_fed.v1 import model_pb2
-from control_plane.planner.compile import Definition
+from control_plane.planner.authored import Definition
 from control_plane.runs import forms
 from simulator.cluster import Cluster
 from simulator.federation import Federation, Job

@@ -15,8 +15,8 @@ from bdw_fed.v1 import federation_pb2, model_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.link.assignments import all_assigned, assigned, forgotten
 from control_plane.federation.directory import StoredTopology, directory
+from control_plane.planner.authored import Definition
 from control_plane.planner.base import Request
-from control_plane.planner.compile import Definition
 from control_plane.planner.core import Planned, plan
 from control_plane.reservations.core import Event as QueueEvent
 from control_plane.reservations.core import (

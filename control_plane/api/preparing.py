@@ -13,8 +13,8 @@ from functools import lru_cache
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from control_plane.api.applying import told
+from control_plane.planner.authored import Definition
 from control_plane.planner.base import Measured, Request
-from control_plane.planner.compile import Definition
 from topology.model import Topology
 from topology.problems import Problem
 from wire.errors import ProblemError

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.planner.base import World
-from control_plane.planner.compile import Vertex
+from control_plane.planner.graph import Vertex
 from control_plane.planner.scores import bringing, free_slots, totals
 from wire.errors import ProblemError
 

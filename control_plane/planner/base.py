@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.planner.compile import Definition
+from control_plane.planner.authored import Definition
 from topology.model import Cluster, Taint, Tier, Topology
 from topology.questions import Questions
 from workflow.model import Value, Workflow

@@ -18,9 +18,10 @@ from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.planner import assign, reserving
 from control_plane.planner.base import Request, World
-from control_plane.planner.compile import Graph, Vertex, compiled
+from control_plane.planner.compile import compiled
 from control_plane.planner.estimate import Amounts, Estimate, shipping_all
 from control_plane.planner.filters import Situation, verdicts
+from control_plane.planner.graph import Graph, Vertex
 from control_plane.planner.irreplaceable import irreplaceable
 from control_plane.planner.narrow import narrow
 from control_plane.planner.scores import scored

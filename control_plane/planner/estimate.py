@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.base import Measured, World
-from control_plane.planner.compile import ASIDE, COPIED, Graph, Vertex
+from control_plane.planner.graph import ASIDE, COPIED, Graph, Vertex
 from control_plane.planner.scores import free_slots
 from control_plane.planner.sources import Data
 

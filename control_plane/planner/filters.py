@@ -12,8 +12,8 @@ from itertools import product
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.base import World
-from control_plane.planner.compile import COPIED, Graph, Vertex
 from control_plane.planner.execution import of_a_worker
+from control_plane.planner.graph import COPIED, Graph, Vertex
 from control_plane.planner.sources import Data
 from topology.model import Taint
 from topology.quantity import format_cpus, format_size

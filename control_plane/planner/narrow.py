@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from control_plane.planner.base import Request
-from control_plane.planner.compile import Graph
 from control_plane.planner.estimate import Estimate
+from control_plane.planner.graph import Graph
 from control_plane.planner.sources import Data
 from topology.quantity import format_size
 

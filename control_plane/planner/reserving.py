@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.base import World
-from control_plane.planner.compile import Vertex
+from control_plane.planner.graph import Vertex
 from topology.packing import LIGHT_CPUS, Room, Want, take
 
 _MOST_SLOTS = 1024  # of a step on a cluster

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bdw_fed.v1 import model_pb2 as m
 from control_plane.planner.base import World
-from control_plane.planner.compile import Vertex
 from control_plane.planner.filters import tolerated
+from control_plane.planner.graph import Vertex
 
 WEIGHTS: Mapping[str, float] = {"transfer": 3.0, "slots": 1.0, "spread": 0.5, "taints": 2.0, "ready": 5.0}
 _UNKNOWN_BYTES = 1 << 20  # stands for an input whose size nobody knows, so that distance counts all the same

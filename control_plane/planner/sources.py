@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1.control_plane_pb2 import Problem
 from control_plane.planner.base import World
-from control_plane.planner.compile import COPIED, Graph, Vertex
+from control_plane.planner.graph import COPIED, Graph, Vertex
 from topology.model import Dataset, Part
 from wire.errors import ProblemError
 

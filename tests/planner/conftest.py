@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bdw_fed.v1 import control_plane_pb2 as cp
+from control_plane.planner.authored import Definition
 from control_plane.planner.base import Measured, Request
-from control_plane.planner.compile import Definition
 from topology.model import Topology
 from workflow.load import load
 from workflow.model import Step, Workflow

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.planner.compile import Definition
+from control_plane.planner.authored import Definition
 from control_plane.planner.core import plan
 from tests.planner.conftest import Case
 from workflow.flow.hooks import hooked
