@@ -582,6 +582,7 @@ class WorkersChanged(_message.Message):
     START_SECONDS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     FULL_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """definition, "clean-flights@1" """
     starting: _builtins.int
@@ -593,6 +594,8 @@ class WorkersChanged(_message.Message):
     """why the last one could not start"""
     full: _builtins.bool
     """there is no place for another one for now; tasks beyond those that it has are given back"""
+    final: _builtins.bool
+    """with an error: another one would fail in the same way on this node"""
     def __init__(
         self,
         *,
@@ -603,10 +606,11 @@ class WorkersChanged(_message.Message):
         start_seconds: _builtins.float = ...,
         error: _builtins.str = ...,
         full: _builtins.bool = ...,
+        final: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "error", b"error", "full", b"full", "idle", b"idle", "start_seconds", b"start_seconds", "starting", b"starting", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "error", b"error", "final", b"final", "full", b"full", "idle", b"idle", "start_seconds", b"start_seconds", "starting", b"starting", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

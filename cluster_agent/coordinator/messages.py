@@ -131,7 +131,7 @@ class UnitsDamaged(Struct, frozen=True):
 class PoolTold(Struct, frozen=True):
     """The workers of a pool on a node; `start_seconds` of one that came up, or why one could not (`error`).
 
-    `full`: there is no place for another one for now.
+    `full`: there is no place for another one for now. `final`: another one would fail in the same way there.
     """
 
     node: str
@@ -142,6 +142,7 @@ class PoolTold(Struct, frozen=True):
     start_seconds: float = 0.0
     error: str = ""
     full: bool = False
+    final: bool = False
 
 
 class SourceRead(Struct, frozen=True):

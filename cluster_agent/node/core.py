@@ -257,7 +257,7 @@ class NodeCore:
         self._pools.came_up(event.worker, event.seconds, now)
 
     def _failed(self, event: WorkerFailed, now: float) -> None:
-        pool = self._pools.did_not_start(event.worker, event.error)
+        pool = self._pools.did_not_start(event.worker, event.error, event.final)
         if event.no_room:
             self._admission.lacks_place(pool, event.error.partition("\0")[0], now)
         else:

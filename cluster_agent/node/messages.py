@@ -129,11 +129,12 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailed:
-    """A worker could not start. `no_room`: there is no place for another one just now."""
+    """A worker could not start. `no_room`: there is no place for another one just now; `final`: it never could here."""
 
     worker: int
     error: str
     no_room: bool = False
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +259,12 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class PoolChanged:
-    """The pool's numbers changed; `start_seconds` or `error` of a worker that started or could not."""
+    """The pool's numbers changed; `start_seconds` or `error` of a worker that started or could not, ever if `final`."""
 
     pool: str
     start_seconds: float = 0.0
     error: str = ""
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,4 +52,5 @@ class PoolNews:
             start_seconds=change.start_seconds,
             error=change.error.partition("\0")[0],
             full=self._core.is_full(change.pool),
+            final=change.final,
         )

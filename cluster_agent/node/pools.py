@@ -110,12 +110,12 @@ class Pools:
             self.supply(pool)
         self._wake_for(pool)
 
-    def did_not_start(self, number: int, error: str) -> Pool:
+    def did_not_start(self, number: int, error: str, final: bool) -> Pool:
         """A worker that was to be started is not; its pool."""
         pool = self.workers.pop(number).pool
         pool.starting.remove(number)
         pool.broken = True
-        self._actions.append(PoolChanged(pool.spec.key, error=error))
+        self._actions.append(PoolChanged(pool.spec.key, error=error, final=final))
         return pool
 
     def make_do(self, pool: Pool, until: float) -> None:

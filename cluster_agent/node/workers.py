@@ -134,7 +134,7 @@ class Workers:
         except StartError as error:
             say = _log.info if error.no_room else _log.warning
             say("a worker could not start", step=pool.definition, error=str(error))
-            self._handle(messages.WorkerFailed(number, f"{error}\0{error.detail}", error.no_room))
+            self._handle(messages.WorkerFailed(number, f"{error}\0{error.detail}", error.no_room, error.final))
             return
         except OSError as error:
             self._handle(messages.WorkerFailed(number, f"a worker could not start: {error}\0"))

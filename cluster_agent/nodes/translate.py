@@ -59,6 +59,7 @@ def pool_told(node: str, message: node_pb2.WorkersChanged) -> PoolTold:
         message.start_seconds,
         message.error,
         message.full,
+        message.final,
     )
 
 

@@ -78,10 +78,11 @@ class Autoscaler:
         start_seconds: float = 0.0,
         error: str = "",
         full: bool = False,
+        final: bool = False,
     ) -> None:
         """A node told of its workers, and of one that came up after so many seconds, or could not.
 
-        `full`: there is no place for another one, until it tells otherwise.
+        `full`: there is no place for another one, until it tells otherwise. `final`: that it could not is so for good.
         """
         pool = self._pools.get(definition)
         if pool is None:
@@ -97,7 +98,9 @@ class Autoscaler:
         if full:
             pool.reason = f"no place for another worker on {node}: {error}" if error else pool.reason
         elif error:
-            if not known.backoff.waits(now):  # what fails together fails once
+            if final:
+                known.failed = max(known.failed, pool.limits.attempts)
+            elif not known.backoff.waits(now):  # what fails together fails once
                 known.failed += 1
             known.error = error
             known.short = True

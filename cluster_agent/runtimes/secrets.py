@@ -51,7 +51,7 @@ class KeptSecrets:
         self.close()
 
     def give(self, spec: WorkerSpec) -> WorkerSpec:
-        """The step, with its secrets as they are now. StartError names the one that is missing."""
+        """The step, with its secrets as they are now. A final StartError names the one that is missing."""
         named = ";".join(f"{name}={secret}" for name, secret in spec.secrets)
         directory = self._given / bytes_digest(f"{spec.definition};{named}".encode())[:16].hex()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,16 +67,22 @@ class KeptSecrets:
     def _content(self, spec: WorkerSpec, secret: Secret) -> bytes:
         wanted = f"step {spec.definition} wants key {secret.key} of secret {secret.name}"
         if self._kept is None:
-            raise StartError(f"{wanted}, and this node has no secrets: start its daemon with --secrets DIRECTORY")
+            raise StartError(
+                f"{wanted}, and this node has no secrets: start its daemon with --secrets DIRECTORY", final=True
+            )
         path = self._kept / secret.namespace / secret.name / secret.key
         try:
             with path.open("rb") as file:
                 content = file.read(MOST_BYTES + 1)
         except OSError as error:
             why = (error.strerror or str(error)).lower()
-            raise StartError(f"{wanted}, and {path} can't be read: {why}; put it there on each node") from None
+            raise StartError(
+                f"{wanted}, and {path} can't be read: {why}; put it there on each node", final=True
+            ) from None
         if len(content) > MOST_BYTES:
-            raise StartError(f"{wanted}, and {path} is larger than {MOST_BYTES >> 20} MiB; that is no secret")
+            raise StartError(
+                f"{wanted}, and {path} is larger than {MOST_BYTES >> 20} MiB; that is no secret", final=True
+            )
         return content
 
 

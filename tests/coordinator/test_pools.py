@@ -22,8 +22,8 @@ def sizes(said: Said) -> dict[str, int]:
     return {size.definition: size.workers for _, size in said.to_nodes("pool")}  # type: ignore[attr-defined]
 
 
-def told(definition: str, node: str = "n1", *, idle: int = 0, error: str = "") -> PoolTold:
-    return PoolTold(node, definition, 0, idle, 0, 0.1 if idle else 0.0, error)
+def told(definition: str, node: str = "n1", *, idle: int = 0, error: str = "", final: bool = False) -> PoolTold:
+    return PoolTold(node, definition, 0, idle, 0, 0.1 if idle else 0.0, error, final=final)
 
 
 def test_the_first_workers_of_each_step_start_with_the_run() -> None:
@@ -67,6 +67,24 @@ def test_a_step_that_cannot_be_started_fails_its_run_in_the_workers_own_words() 
     assert said.ended is not None
     assert "No module named 'frob'" in said.ended.failures[-1].message
     assert said.ended.failures[-1].step == "clean"
+
+
+def test_a_start_that_can_never_go_well_is_not_tried_again_where_it_failed() -> None:
+    desk = two_steps(parts=1, nodes=["n1", "n2"])
+    desk.read("inputs.flights")
+    first = desk.do(told("clean@1", "n1", error="there is no module frob", final=True))
+    assert first.ended is None, "the other node may have it"
+    last = desk.do(told("clean@1", "n2", error="there is no module frob", final=True))
+    assert last.ended is not None
+    assert last.ended.failures[-1].message == "no worker of clean@1 can be started on edge1: there is no module frob"
+
+
+def test_a_run_whose_task_waits_for_its_next_attempt_ends_with_the_last_hope_for_a_worker() -> None:
+    desk = two_steps(parts=1)
+    (task,) = desk.read("inputs.flights").starts
+    assert desk.failed(task, kind="start").ended is None
+    said = desk.do(told("clean@1", error="there is no module frob", final=True))
+    assert said.ended is not None
 
 
 def test_a_run_does_not_fail_for_a_step_that_it_may_never_need() -> None:

@@ -75,7 +75,10 @@ async def test_a_module_that_can_not_be_imported_is_a_failure_to_start_in_its_ow
     assert failure.kind == "start"
     assert "No module named 'no_such_module'" in failure.message
     assert 'broken.py", line 1' in failure.detail
-    await edge.agent.hear("workers", lambda workers: "no_such_module" in workers.error)
+    await edge.agent.hear("workers", lambda workers: "no_such_module" in workers.error and not workers.final)
+    failure = await failure_of(edge, order("typo", python("typo:main", edge.agent.add_bundle(directory))))
+    assert failure.kind == "start"
+    await edge.agent.hear("workers", lambda workers: workers.step == "typo@1" and workers.final)
 
 
 async def test_a_bundle_that_the_agent_does_not_have_is_a_failure_to_start(edge: Cluster) -> None:

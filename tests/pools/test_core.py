@@ -161,6 +161,16 @@ def test_a_pool_is_hopeless_when_every_node_has_failed_as_often_as_a_step_may() 
     assert pools.hopeless(STEP, rooms(0, 0)) == "", "one could be started after all"
 
 
+def test_a_node_that_can_never_start_one_has_no_hope_at_once() -> None:
+    pools = Autoscaler()
+    pools.need(STEP, "run", 1, LIMITS)
+    pools.told(STEP, "n0", 0, 0, 0, 0.0, error="no such function", final=True)
+    assert pools.hopeless(STEP, rooms(0, 0)) == "", "another node may have it"
+    assert pools.hopeless(STEP, rooms(0)) == "no such function"
+    start_all(pools, "n0", 1, 100.0)
+    assert pools.hopeless(STEP, rooms(0)) == "", "it was mended"
+
+
 def test_at_its_maximum_an_idle_worker_makes_way_for_one_on_the_node_that_has_the_tasks() -> None:
     pools = Autoscaler()
     limits = Limits(0, 1, 60.0, 1.0, 0)

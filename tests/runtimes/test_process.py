@@ -282,11 +282,25 @@ async def test_stopping_a_worker_ends_its_process(runtime: Runtime, bundle: Path
 
 @pytest.mark.parametrize(
     ("function", "words"),
-    [("nobody:main", "No module named 'nobody'"), ("steps:nothing", "nothing"), ("steps:LOADED", "not a function")],
+    [
+        ("nobody:main", "there is no module nobody"),
+        ("steps.none:main", "there is no module steps.none"),
+        ("steps:nothing", "steps has no nothing"),
+        ("steps:LOADED", "not a function"),
+    ],
 )
 async def test_a_worker_that_can_not_start_says_why(runtime: Runtime, bundle: Path, function: str, words: str) -> None:
-    with pytest.raises(StartError, match=words):
+    with pytest.raises(StartError, match=words) as caught:
         await runtime.start(WorkerSpec("s@1", function=function, bundle=bundle))
+    assert caught.value.final, "its definition names what is not there"
+
+
+async def test_a_module_that_can_not_be_imported_may_be_at_another_time(runtime: Runtime, tmp_path: Path) -> None:
+    """What it needs itself is not the definition's: a file that is written just now, a module that is installed."""
+    (tmp_path / "needs.py").write_text("import what_nobody_has\n")
+    with pytest.raises(StartError, match="No module named 'what_nobody_has'") as caught:
+        await runtime.start(WorkerSpec("s@1", function="needs:main", bundle=tmp_path))
+    assert not caught.value.final
 
 
 async def test_a_module_that_ends_the_interpreter_is_a_failure_to_start(runtime: Runtime, tmp_path: Path) -> None:

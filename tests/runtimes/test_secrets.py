@@ -107,8 +107,9 @@ async def test_nobody_but_the_workers_user_can_read_them_and_they_go_with_the_da
 async def test_a_secret_that_can_not_be_had_is_named(runtime: Runtime, kept: Path, secret: Secret, words: str) -> None:
     (kept / "default" / "large").mkdir()
     (kept / "default" / "large" / "password").write_bytes(b"x" * (MOST_BYTES + 1))
-    with pytest.raises(StartError, match=words):
+    with pytest.raises(StartError, match=words) as caught:
         await runtime.start(WorkerSpec("s@1", argv=("true",), secrets=(("password", secret),)))
+    assert caught.value.final
 
 
 async def test_a_node_without_secrets_says_how_it_gets_some(tmp_path: Path) -> None:

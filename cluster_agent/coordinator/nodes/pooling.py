@@ -6,7 +6,8 @@
 
 Woken by what happens: a step is *stirred* when a task of it is queued, given or ended, and looked after once, at the
 end of the batch. A pool whose workers can't be started anywhere fails the runs that have tasks for it, in the worker's
-own words; a run to which that step's tasks may never come goes on.
+own words; a run to which that step's tasks may never come goes on. A node that says that no start can ever go well is
+not asked twice.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import PoolTold
 from cluster_agent.coordinator.nodes import commands, foreseeing
 from cluster_agent.coordinator.runs.ending import fail
+from cluster_agent.coordinator.state import RETRYING
 from cluster_agent.orders.messages import Failure
 from cluster_agent.pools.core import Limits, Room
 
@@ -123,6 +125,7 @@ def on_told(book: Book, event: PoolTold) -> None:
         start_seconds=event.start_seconds,
         error=event.error,
         full=event.full,
+        final=event.final,
     )
     if book.pools.most(event.definition, event.node) != most:
         book.slots_known.clear()
@@ -141,14 +144,17 @@ def _give_up(book: Book, definition: str) -> None:
         return
     for live in list(book.lives.going.values()):
         for own in live.graph.steps:
-            if (
-                own.definition == definition
-                and own.kind == TASK
-                and (live.ready[own.index] or live.assigned[own.index])
-            ):
+            if own.definition == definition and own.kind == TASK and _wants_worker(live, own):
                 message = f"no worker of {definition} can be started on {book.cluster}: {error}"
                 fail(book, live, Failure("start", message), step=own.name)
                 break
+
+
+def _wants_worker(live: LiveRun, step: Step) -> bool:
+    """Whether tasks of the step are there: they wait, are given to a node, or are about to be tried again."""
+    if live.ready[step.index] or live.assigned[step.index]:
+        return True
+    return any(task.step == step.index and task.state == RETRYING for task in live.run.tasks.values())
 
 
 def node_changed(book: Book, name: str) -> None:

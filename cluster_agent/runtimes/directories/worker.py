@@ -84,7 +84,7 @@ class DirectoryWorker(Worker):
                 worker._run({})
         except (OSError, TemplateError) as error:
             await worker.stop()
-            raise StartError(str(error)) from None
+            raise StartError(str(error), final=isinstance(error, TemplateError)) from None
         except BaseException:
             await worker.stop()
             raise

@@ -68,8 +68,10 @@ class KubernetesRuntime(Runtime):
     async def start(self, spec: WorkerSpec) -> Worker:
         if spec.user and not self._settings.allow_root:
             raise StartError(
-                f"step {spec.definition} wants to be {spec.user} in its pod, which the operator of this cluster does "
-                "not allow: leave run.user out if any user can execute the image, or have node daemons get --allow-root"
+                f"step {spec.definition} wants to be {spec.user} in its pod, which the operator of this cluster "
+                "does not allow: leave run.user out if any user can execute the image, or have node daemons get "
+                "--allow-root",
+                final=True,
             )
         if spec.secrets:
             spec = pointed_to(spec, SECRETS)
@@ -77,7 +79,7 @@ class KubernetesRuntime(Runtime):
             try:
                 check(spec.argv)
             except TemplateError as error:
-                raise StartError(str(error)) from None
+                raise StartError(str(error), final=True) from None
         if spec.service is not None:
             return await self._services.slot(spec, partial(self._service, spec))
         pod = await self._pods.take(template(self._settings, spec))

@@ -60,7 +60,7 @@ class CommandWorker(Worker):
         try:
             check(spec.argv)
         except TemplateError as error:
-            raise StartError(str(error)) from None
+            raise StartError(str(error), final=True) from None
         interpreter = None
         if places is not None and not (spec.memory or spec.disk):
             own = replace(spec, argv=(), function=FUNCTION, bundle=None)

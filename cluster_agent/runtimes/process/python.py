@@ -24,6 +24,7 @@ from cluster_agent.runtimes.process.places import Place, Places
 from cluster_agent.runtimes.process.small import SmallJobs
 from cluster_agent.runtimes.process.spawner.orphans import MARK
 from cluster_agent.runtimes.process.streams import LastWords, Streams, Tee
+from cluster_agent.runtimes.process.worker.failures import MISSING
 from cluster_agent.runtimes.process.worker.frames import LEAVING, answers
 
 _Message = Any
@@ -95,7 +96,8 @@ class PythonWorker(Worker):
             raise StartError(f"{spec.function}: {describe_exit(exited)} while it was imported", words.text(2))
         if answer[0] == "failed":
             await worker.stop()
-            raise StartError(f"{spec.function}: {answer[1]['message']}", answer[1]["detail"])
+            told = answer[1]
+            raise StartError(f"{spec.function}: {told['message']}", told["detail"], final=told["kind"] == MISSING)
         return worker
 
     @property

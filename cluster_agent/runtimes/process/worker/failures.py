@@ -9,12 +9,13 @@ import traceback
 from .frames import Message
 
 NO_ROOM = "no room"  # kind of failure: the directory in memory is full, which is not the step's fault
+MISSING = "missing"  # kind of failure: there is no such function
 DETAIL_BYTES = 4096
 _OURS = __file__.rpartition(os.sep)[0] + os.sep
 
 
-class PortError(Exception):
-    """A value that is not what its port is to take or to return: kind and message for people."""
+class WrongError(Exception):
+    """A value, or a function, that is not what it is to be: kind and message for people."""
 
 
 def describe(error: BaseException) -> Message:
@@ -27,7 +28,7 @@ def describe(error: BaseException) -> Message:
             return {}
         code = error.code if isinstance(error.code, int) else 1
         return {"kind": "exit", "message": f"the step left with exit code {error.code}", "detail": "", "code": code}
-    if isinstance(error, PortError):
+    if isinstance(error, WrongError):
         kind, message = error.args
         return {"kind": kind, "message": cut(message), "detail": ""}
     kind = "exception"

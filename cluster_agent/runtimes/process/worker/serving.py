@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .failures import describe
+from .failures import MISSING, WrongError, describe
 from .frames import SHARED_BYTES, WORDS_BYTES, Frames, Message
 from .loop import Worker, flush
 from .system import limit_memory
@@ -60,7 +60,7 @@ def serve(fd: int) -> None:
 
 
 def _load(warm: Message) -> Callable[..., Any]:
-    """Import the step's module and find its function."""
+    """Import the step's module and find its function. WrongError, of the kind MISSING, if there is none."""
     if warm["disk"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (warm["disk"], warm["disk"]))
     if warm["memory"]:
@@ -71,11 +71,18 @@ def _load(warm: Message) -> Callable[..., Any]:
     sys.path[:0] = [*filter(None, [warm["bundle"]]), *filter(os.path.isabs, folders)]
     sys.argv = [warm["function"]]
     module_name, _, function_name = warm["function"].partition(":")
-    found: Any = importlib.import_module(module_name)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if f"{module_name}.".startswith(f"{error.name}."):
+            raise WrongError(MISSING, f"there is no module {error.name}") from None
+        raise  # one that it needs itself
     for name in (function_name or "main").split("."):
+        if not hasattr(found, name):
+            raise WrongError(MISSING, f"{module_name} has no {function_name or 'main'}")
         found = getattr(found, name)
     if not callable(found):
-        raise TypeError(f"{warm['function']} is not a function")
+        raise WrongError(MISSING, f"that is a {type(found).__name__}, not a function")
     gc.collect()
     gc.freeze()
     return found  # type: ignore[no-any-return]

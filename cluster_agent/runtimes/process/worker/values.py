@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .failures import PortError, line
+from .failures import WrongError, line
 from .frames import Message
 
 _FORMS = {"bytes": "bytes", "text": "text in UTF-8", "json": "JSON"}
@@ -22,7 +22,7 @@ class Values:
         self.outputs: dict[str, list[Any]] = outputs  # by port form, and whether it may be left out
 
     def take(self, arguments: dict[str, Any]) -> None:
-        """Put the values into the arguments, where the bytes are, or the paths to them. PortError, OSError."""
+        """Put the values into the arguments, where the bytes are, or the paths to them. WrongError, OSError."""
         for name, (port, form) in self.inputs.items():
             given = arguments[name]
             if type(given) is list:
@@ -31,7 +31,7 @@ class Values:
                 arguments[name] = _value(port, form, given)
 
     def made(self, result: Any) -> dict[str, bytes]:
-        """The bytes of what the function has returned, without the outputs that it has left out. PortError."""
+        """The bytes of what the function has returned, without the outputs that it has left out. WrongError."""
         outputs = self.outputs
         if len(outputs) == 1:
             [port] = outputs
@@ -41,26 +41,26 @@ class Values:
         elif not isinstance(result, dict) or not result.keys() <= outputs.keys():
             what = f"a dictionary with {[*result]}" if isinstance(result, dict) else type(result).__name__
             expected = f"a dictionary by its outputs: {', '.join(outputs)}"
-            raise PortError("output", f"the function returned {what}, but expected is {expected}")
+            raise WrongError("output", f"the function returned {what}, but expected is {expected}")
         made = {}
         for port, (form, optional) in outputs.items():
             value = result.get(port)
             if value is not None:
                 made[port] = _written(port, form, value)
             elif not optional:
-                raise PortError("output", f"the function returned nothing for its output {port}")
+                raise WrongError("output", f"the function returned nothing for its output {port}")
         return made
 
 
 def _value(port: str, form: str, given: Any) -> Any:
-    """What the function is given for the bytes of a unit, or for the file that holds them. PortError, OSError."""
+    """What the function is given for the bytes of a unit, or for the file that holds them. WrongError, OSError."""
     data: bytes = given if type(given) is bytes else given.read_bytes()
     try:
         if form == "json":
             return _from_json(data)
         return str(data, "utf-8") if form == "text" else data
     except (ValueError, RecursionError) as error:
-        raise PortError("exception", f"input {port} can't be read as {_FORMS[form]}: {error}") from None
+        raise WrongError("exception", f"input {port} can't be read as {_FORMS[form]}: {error}") from None
 
 
 def _from_json(data: bytes) -> Any:
@@ -76,7 +76,7 @@ def _from_json(data: bytes) -> Any:
 
 
 def _written(port: str, form: str, value: Any) -> bytes:
-    """The bytes of a unit for what the function returned. PortError."""
+    """The bytes of a unit for what the function returned. WrongError."""
     try:
         if form == "json":
             return _to_json(value).encode()
@@ -88,9 +88,9 @@ def _written(port: str, form: str, value: Any) -> bytes:
     except MemoryError:
         raise
     except Exception as error:  # also of what the value itself does when it is looked through
-        raise PortError("output", f"output {port} can't be written as {_FORMS[form]}: {line(error)}") from None
+        raise WrongError("output", f"output {port} can't be written as {_FORMS[form]}: {line(error)}") from None
     expected = f"{'str' if form == 'text' else 'bytes'}, as its port says as: {form}"
-    raise PortError("output", f"output {port} was returned as {type(value).__name__}, but expected is {expected}")
+    raise WrongError("output", f"output {port} was returned as {type(value).__name__}, but expected is {expected}")
 
 
 def keyword(name: str) -> str:
