@@ -22,8 +22,15 @@ class ProblemError(Exception):
     """One or more things are wrong with what was given."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(f"{problem.field}: {problem.message}" for problem in problems))
+        super().__init__("; ".join(map(line, problems)))
         self.problems = list(problems)
+
+
+def line(problem: Problem) -> str:
+    """What is wrong as `FILE:LINE: FIELD: MESSAGE`, as far as there are these; without what to do."""
+    place = f"{problem.file}:{problem.line}: " if problem.file else ""
+    field = f"{problem.field}: " if problem.field else ""
+    return f"{place}{field}{problem.message}"
 
 
 def problems_to_metadata(problems: Iterable[Problem]) -> tuple[tuple[str, bytes], ...]:

@@ -94,10 +94,10 @@ def _code_of(error: Exception) -> int | None:
 
 def print_problems(problems: Iterable[Problem], kind: str = "") -> None:
     """Each problem as `FILE:LINE: FIELD: MESSAGE`, its remedy on the line below."""
+    from wire.errors import line
+
     for problem in problems:
-        place = f"{problem.file}:{problem.line}: " if problem.file else ""
-        field = f"{problem.field}: " if problem.field else ""
-        _say(f"{kind}{place}{field}{problem.message}")
+        _say(f"{kind}{line(problem)}")
         if problem.remedy:
             _say(f"  {problem.remedy}")
 

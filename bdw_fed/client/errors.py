@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bdw_fed.v1.control_plane_pb2 import Problem
-from wire.errors import problems_from_error
+from wire.errors import line, problems_from_error
 
 
-def _line(problem: Problem) -> str:
-    place = f"{problem.file}:{problem.line}: " if problem.file else ""
-    field = f"{problem.field}: " if problem.field else ""
-    return f"{place}{field}{problem.message}" + (f" ({problem.remedy})" if problem.remedy else "")
+def _with_remedy(problem: Problem) -> str:
+    return line(problem) + (f" ({problem.remedy})" if problem.remedy else "")
 
 
 class ClientError(Exception):
@@ -28,7 +26,7 @@ class ClientError(Exception):
 
     def __str__(self) -> str:
         """The message; where something is wrong with what was given all of it, each with what to do."""
-        return "\n".join(map(_line, self.problems)) or super().__str__()
+        return "\n".join(map(_with_remedy, self.problems)) or super().__str__()
 
 
 class Problems(ClientError):

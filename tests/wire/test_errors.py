@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bdw_fed.v1.control_plane_pb2 import Problem
-from wire.errors import ProblemError, problems_from_error, problems_to_metadata
+from wire.errors import ProblemError, line, problems_from_error, problems_to_metadata
 
 
 class Failed:
@@ -32,3 +34,18 @@ def test_what_does_not_fit_is_counted() -> None:
 def test_a_call_without_problems_has_none() -> None:
     assert problems_from_error(Failed(None)) == []  # type: ignore[arg-type]
     assert str(ProblemError([Problem(field="a", message="b")])) == "a: b"
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (
+            Problem(file="a.yaml", line=3, field="spec.x", message="is wrong", remedy="mend it"),
+            "a.yaml:3: spec.x: is wrong",
+        ),
+        (Problem(field="spec.x", message="is wrong"), "spec.x: is wrong"),
+        (Problem(message="is wrong"), "is wrong"),
+    ],
+)
+def test_a_problem_is_told_with_its_place_as_far_as_it_has_one(problem: Problem, told: str) -> None:
+    assert line(problem) == told
