@@ -242,8 +242,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         """A run's results, where their bytes lie, and what to show there."""
         run = await self._run(request.namespace, request.run)
         if run.state != m.RUN_STATE_SUCCEEDED and not run.outputs:  # one may have gone on without tasks that failed
-            state = m.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
-            raise Refused(f"the run {run.name} is {state}: it has outputs once it has succeeded")
+            raise Refused(f"the run {run.name} is {forms.state_word(run.state)}: it has outputs once it has succeeded")
         outputs = list(run.outputs)
         if run.outputs_left_out:
             outputs = await persistently(lambda: self._runs.outputs(run))

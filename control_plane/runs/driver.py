@@ -15,7 +15,7 @@ from bdw_fed.v1 import model_pb2 as m
 from bdw_fed.v1 import store_pb2 as s
 from control_plane.kinds import Kinds, fit_together, submission_name, writing
 from control_plane.patience import REQUEST_SECONDS, persistently
-from control_plane.runs import core, forms, lines, messages
+from control_plane.runs import core, ending, forms, lines, messages
 from control_plane.runs.errors import NoSuchRun, Refused, RunExists
 from control_plane.runs.handing_out import hand_out, never_handed_out
 from control_plane.runs.writing import EventOf, Outcome, RunWriter, desired_operations, wanting
@@ -232,7 +232,7 @@ def _is_of(run: m.Run, fragment: m.Fragment) -> bool:
 def _is_concerned(run: m.Run, fragment: m.Fragment) -> bool:
     if run.HasField("original") and fragment.run == run.original.line:
         return fragment.cluster in lines.going(run.original)
-    return fragment.cluster in core.concerned(run)
+    return fragment.cluster in ending.concerned(run)
 
 
 def _no_such_run(namespace: str, name: str) -> NoSuchRun:

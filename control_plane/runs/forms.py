@@ -141,6 +141,11 @@ def take_part(fresh: m.Run, fragments: Iterable[m.Fragment]) -> None:
             fresh.keep[fragment.cluster] = fragment.policy.keep
 
 
+def state_word(state: m.RunState.ValueType) -> str:
+    """A run's state as people read it."""
+    return m.RunState.Name(state).removeprefix("RUN_STATE_").lower()
+
+
 def copy_of(run: m.Run) -> m.Run:
     """A run that may be changed."""
     fresh = m.Run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.runs.forms import copy_of
+from control_plane.runs.forms import copy_of, state_word
 from control_plane.runs.messages import Action, HookBegun, StoreRun
 from wire.lines import LONGEST
 
@@ -35,5 +35,4 @@ def name_of(run: m.Run, hook: str) -> str:
 
 def facts_of(run: m.Run) -> dict[str, str]:
     """What a hook can be told of the run."""
-    state = m.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
-    return {"name": run.name, "workflow": run.workflow, "state": state, "message": run.message}
+    return {"name": run.name, "workflow": run.workflow, "state": state_word(run.state), "message": run.message}

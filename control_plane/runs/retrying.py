@@ -7,7 +7,7 @@ As when a cluster is replaced, all fragments are new, with new epochs, and what 
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2 as m
-from control_plane.runs.forms import copy_of, take_part
+from control_plane.runs.forms import copy_of, state_word, take_part
 from control_plane.runs.messages import Action, HandOut, Refuse, Retried, SetDesired, StoreRun
 from control_plane.runs.replacing import MOST_BYTES, MOST_FRAGMENTS
 
@@ -18,8 +18,8 @@ def objection(run: m.Run) -> str | None:
     """Why a run can't be tried again; None: it can."""
     again = f"`bdw-fed resubmit {run.name}` makes a new one of the same workflow"
     if run.state not in _NOT_SUCCEEDED:
-        state = m.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
-        return f"the run {run.name} is {state}: only one that has failed or was cancelled is tried again; {again}"
+        why = "only one that has failed or was cancelled is tried again"
+        return f"the run {run.name} is {state_word(run.state)}: {why}; {again}"
     if run.reservation.mode:
         return f"the run {run.name} reserved its slots, which is done once: {again}"
     if not run.plan_revision:
