@@ -20,7 +20,8 @@ from bdw_fed.v1 import model_pb2
 from control_plane.planner.authored import Definition
 from control_plane.runs import forms
 from simulator.cluster import Cluster
-from simulator.federation import Federation, Job
+from simulator.federation import Federation
+from simulator.job import Job
 
 CLUSTERS: Final = {"edge1": {"n1": 2.0, "n2": 2.0}, "edge2": {"n1": 2.0, "n2": 2.0}, "cloud": {"n1": 4.0}}
 VARIANTS: Final = {
@@ -150,17 +151,17 @@ def measured(variant: str, seed: int) -> Figures:
     ends: dict[str, float] = {}
 
     def note() -> bool:
-        for (_, name), run in federation.runs.items():
+        for (_, name), run in federation.hub.runs.items():
             if run.state in forms.ENDED:
                 ends.setdefault(name, federation.clock.now)
         return len(ends) == len(jobs)
 
     for name, (when, wanted) in jobs.items():
-        federation.clock.at(1.0 + when, lambda name=name, wanted=wanted: federation.submit(name, wanted))  # type: ignore[misc]
+        federation.clock.at(1.0 + when, lambda name=name, wanted=wanted: federation.hub.submit(name, wanted))  # type: ignore[misc]
     federation.clock.run(3600.0, note)
     figures.makespan = max(ends.values()) - 1.0
     for name, end in ends.items():
-        run = federation.runs["default", name]
+        run = federation.hub.runs["default", name]
         assert run.state == model_pb2.RUN_STATE_SUCCEEDED, run.message
         if name.startswith("reserving"):
             figures.waited.append(run.started_at - run.submitted_at)

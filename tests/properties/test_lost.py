@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.coordinator import records
-from simulator.federation import Federation, Job
+from simulator.federation import Federation
+from simulator.job import Job
 from tests.settings import few
 
 JOB = """
@@ -83,7 +84,7 @@ def happen(federation: Federation, mishap: Mishap) -> None:
     if mishap.seconds:
         federation.cut(mishap.cluster, mishap.seconds)
     elif mishap.disk:
-        if not federation.ended:  # else what was done can't be counted
+        if not federation.hub.ended:  # else what was done can't be counted
             federation.lose_log(mishap.cluster)
     elif mishap.cluster == "hub":
         federation.crash_hub()
@@ -99,17 +100,17 @@ def ran(
     job = Job.written(text, dict.fromkeys(("clean", "first", "second", "report"), seconds))
     federation = Federation.of(job.request.topology)
     federation.clock.run(1.0)
-    federation.submit("r", job)
+    federation.hub.submit("r", job)
     begun = federation.clock.now
     for mishap in mishaps:
         federation.clock.at(begun + mishap.at, lambda mishap=mishap: happen(federation, mishap))  # type: ignore[misc]
-    federation.clock.run(begun + 1_000.0, lambda: federation.ended)
+    federation.clock.run(begun + 1_000.0, lambda: federation.hub.ended)
     federation.clock.run(federation.clock.now + 200.0)
     return federation
 
 
 def check(federation: Federation, count: int = 12) -> m.Run:
-    run = federation.runs["default", "r"]
+    run = federation.hub.runs["default", "r"]
     assert run.state == m.RUN_STATE_SUCCEEDED, f"{m.RunState.Name(run.state)}: {run.message}"
     done = counted(federation, run)  # clean, first and second of each unit; one split, one report
     assert {task: count for task, count in done.items() if count != 1} == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simulator.federation import Job
+from simulator.job import Job
 
 OBJECTS = """
 kind: Topology

@@ -21,7 +21,8 @@ from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import HELD
 from control_plane.runs import forms
 from simulator.cluster import Cluster
-from simulator.federation import TIME_TO_LIVE, Federation
+from simulator.federation import Federation
+from simulator.hub import TIME_TO_LIVE
 from tests.reservation.jobs import chain
 from tests.settings import examples
 from topology.packing import Room
@@ -64,9 +65,9 @@ class Watched(Federation):
                 assert half.run in book.claims
 
     def finish(self) -> None:
-        self.clock.run(LONG, lambda: self.ended)
-        states = {name[1]: (m.RunState.Name(run.state), run.message) for name, run in self.runs.items()}
-        assert self.ended, f"these runs hang: {states}"
+        self.clock.run(LONG, lambda: self.hub.ended)
+        states = {name[1]: (m.RunState.Name(run.state), run.message) for name, run in self.hub.runs.items()}
+        assert self.hub.ended, f"these runs hang: {states}"
         self.clock.run(self.clock.now + 2 * TIME_TO_LIVE)
         for cluster in self.clusters.values():
             book = book_of(cluster)
@@ -90,7 +91,7 @@ class Faulty(Watched):
 
     def look(self, cluster: Cluster) -> None:
         super().look(cluster)
-        reserving = any(run.state == m.RUN_STATE_QUEUED for run in getattr(self, "runs", {}).values())
+        reserving = any(run.state == m.RUN_STATE_QUEUED for run in self.hub.runs.values())
         if self.struck or not reserving:
             return
         self.left -= 1
@@ -133,7 +134,7 @@ def test_every_run_ends_and_nothing_is_promised_twice_or_left(
             clusters=CLUSTERS,
             preemptible=preemptible,
         )
-        federation.clock.at(1.0 + when, lambda name=f"r{number}", job=job: federation.submit(name, job))  # type: ignore[misc]
+        federation.clock.at(1.0 + when, lambda name=f"r{number}", job=job: federation.hub.submit(name, job))  # type: ignore[misc]
     for when, kind, cluster in broken:
         what = {
             "agent": federation.clusters[cluster].crash,
@@ -144,7 +145,7 @@ def test_every_run_ends_and_nothing_is_promised_twice_or_left(
         federation.clock.at(1.0 + when, what)
     federation.clock.run(5.0)
     federation.finish()
-    assert all(run.state == m.RUN_STATE_SUCCEEDED for run in federation.runs.values())
+    assert all(run.state == m.RUN_STATE_SUCCEEDED for run in federation.hub.runs.values())
 
 
 @pytest.mark.parametrize("kind", ["agent", "hub", "cut"])
@@ -152,10 +153,10 @@ def test_a_crash_at_each_event_of_a_reservation_loses_no_slot(kind: str) -> None
     """Two runs that want each other's clusters; the fault comes at one event later each time."""
     for fault_at in itertools.count():
         federation = Faulty(kind, fault_at)
-        federation.submit("a", chain(["x", "y"], clusters=CLUSTERS, cpus=2, units=1))
-        federation.submit("b", chain(["y", "x"], clusters=CLUSTERS, cpus=2, units=1))
+        federation.hub.submit("a", chain(["x", "y"], clusters=CLUSTERS, cpus=2, units=1))
+        federation.hub.submit("b", chain(["y", "x"], clusters=CLUSTERS, cpus=2, units=1))
         federation.finish()
-        assert all(run.state == m.RUN_STATE_SUCCEEDED for run in federation.runs.values()), f"fault at {fault_at}"
+        assert all(run.state == m.RUN_STATE_SUCCEEDED for run in federation.hub.runs.values()), f"fault at {fault_at}"
         if not federation.struck:
             assert fault_at > 20
             return
@@ -163,23 +164,23 @@ def test_a_crash_at_each_event_of_a_reservation_loses_no_slot(kind: str) -> None
 
 def test_two_runs_that_would_deadlock_under_naive_holding_both_end() -> None:
     federation = Watched()
-    federation.submit("a", chain(["x", "y"], clusters=CLUSTERS, cpus=2))
-    federation.submit("b", chain(["y", "x"], clusters=CLUSTERS, cpus=2))
+    federation.hub.submit("a", chain(["x", "y"], clusters=CLUSTERS, cpus=2))
+    federation.hub.submit("b", chain(["y", "x"], clusters=CLUSTERS, cpus=2))
     federation.clock.run(2.0)
-    one, other = federation.runs["default", "a"], federation.runs["default", "b"]
+    one, other = federation.hub.runs["default", "a"], federation.hub.runs["default", "b"]
     assert (one.state, other.state) == (m.RUN_STATE_RUNNING, m.RUN_STATE_QUEUED)
     assert "run a holds" in other.message
     federation.finish()
-    assert all(run.state == m.RUN_STATE_SUCCEEDED for run in federation.runs.values())
+    assert all(run.state == m.RUN_STATE_SUCCEEDED for run in federation.hub.runs.values())
 
 
 def test_a_run_goes_elsewhere_where_its_plan_allows_that() -> None:
     federation = Watched()
-    federation.submit("a", chain(["x", "z"], clusters=CLUSTERS, cpus=2, units=4))
+    federation.hub.submit("a", chain(["x", "z"], clusters=CLUSTERS, cpus=2, units=4))
     federation.clock.run(2.0)
-    federation.submit("b", chain(["", "y"], clusters=CLUSTERS, cpus=2, units=1))
+    federation.hub.submit("b", chain(["", "y"], clusters=CLUSTERS, cpus=2, units=1))
     federation.clock.run(3.0)
-    run = federation.runs["default", "b"]
+    run = federation.hub.runs["default", "b"]
     assert run.state == m.RUN_STATE_RUNNING, run.message
     assert sorted(run.fragments) != ["x", "y"], "x is held by a"
 
@@ -187,7 +188,7 @@ def test_a_run_goes_elsewhere_where_its_plan_allows_that() -> None:
 def test_a_half_is_over_after_its_time_to_live_if_the_hub_is_gone() -> None:
     federation = Watched()
     federation.cut("y", 3 * TIME_TO_LIVE)
-    federation.submit("a", chain(["x", "y"], clusters=CLUSTERS, cpus=2))
+    federation.hub.submit("a", chain(["x", "y"], clusters=CLUSTERS, cpus=2))
     federation.clock.run(2.0)
     book = book_of(federation.clusters["x"])
     assert [claim.half for claim in book.claims.values()] == [True]
@@ -200,10 +201,10 @@ def test_a_half_is_over_after_its_time_to_live_if_the_hub_is_gone() -> None:
 def test_cancelling_a_queued_run_takes_back_what_it_holds() -> None:
     federation = Watched()
     federation.cut("y", 3 * TIME_TO_LIVE)
-    federation.submit("a", chain(["x", "y"], clusters=CLUSTERS, cpus=2))
+    federation.hub.submit("a", chain(["x", "y"], clusters=CLUSTERS, cpus=2))
     federation.clock.run(2.0)
-    federation.cancel("a")
-    assert federation.runs["default", "a"].state in forms.ENDED
+    federation.hub.cancel("a")
+    assert federation.hub.runs["default", "a"].state in forms.ENDED
     federation.clock.run(2.1)
     assert not book_of(federation.clusters["x"]).claims
     federation.finish()
@@ -212,9 +213,9 @@ def test_cancelling_a_queued_run_takes_back_what_it_holds() -> None:
 def test_others_do_not_use_what_is_held_and_do_use_what_is_lent() -> None:
     for mode, done in (("hold", 0), ("lend", 2)):
         federation = Watched()
-        federation.submit("owner", chain(["x", "y"], reserve=mode, clusters=CLUSTERS, cpus=2, units=1, seconds=5.0))
+        federation.hub.submit("owner", chain(["x", "y"], reserve=mode, clusters=CLUSTERS, cpus=2, units=1, seconds=5.0))
         federation.clock.run(2.0)
-        federation.submit("other", chain(["y"], reserve="none", clusters=CLUSTERS, cpus=2, units=4, seconds=1.0))
+        federation.hub.submit("other", chain(["y"], reserve="none", clusters=CLUSTERS, cpus=2, units=4, seconds=1.0))
         federation.clock.run(5.5)
         status = federation.clusters["y"].core.status(RunKey("default", "other"))
         assert status.steps[2].done >= done
@@ -228,14 +229,14 @@ def test_others_do_not_use_what_is_held_and_do_use_what_is_lent() -> None:
 @pytest.mark.parametrize(("preemptible", "waits"), [(False, 20.0), (True, 0.2)])
 def test_an_owner_gets_its_slot_back_at_the_next_tasks_end_or_at_once(preemptible: bool, waits: float) -> None:
     federation = Watched()
-    federation.submit("owner", chain(["x", "y"], reserve="lend", clusters=CLUSTERS, cpus=2, units=1, seconds=3.0))
+    federation.hub.submit("owner", chain(["x", "y"], reserve="lend", clusters=CLUSTERS, cpus=2, units=1, seconds=3.0))
     federation.clock.run(2.0)
     borrower = chain(["y"], reserve="none", clusters=CLUSTERS, cpus=2, units=2, seconds=20.0, preemptible=preemptible)
-    federation.submit("borrower", borrower)
-    federation.clock.run(60.0, lambda: federation.runs["default", "owner"].state in forms.ENDED)
+    federation.hub.submit("borrower", borrower)
+    federation.clock.run(60.0, lambda: federation.hub.runs["default", "owner"].state in forms.ENDED)
     wanted_at = 1.0 + 3.0
     assert federation.clock.now - wanted_at - 3.0 <= waits, "it waited for one task at most"
     federation.finish()
-    assert federation.runs["default", "borrower"].state == m.RUN_STATE_SUCCEEDED
-    (status,) = federation.runs["default", "borrower"].fragments.values()
+    assert federation.hub.runs["default", "borrower"].state == m.RUN_STATE_SUCCEEDED
+    (status,) = federation.hub.runs["default", "borrower"].fragments.values()
     assert sum(step.failed for step in status.steps) == 0, "being preempted is no failure"

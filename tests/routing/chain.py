@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from bdw_fed.v1 import model_pb2 as m
-from simulator.federation import Federation, Job
+from simulator.federation import Federation
+from simulator.job import Job
 from topology.model import Taint, Topology
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "thesis-chain"
@@ -54,13 +55,13 @@ def run(load: Load, prefer: str, *, removed: str = "", slower: float = 1.0, warm
     declared = topology(load)
     federation = Federation.of(declared, links=topology(load, slower), start_seconds=0.0 if warm else START_SECONDS)
     federation.clock.run(1.0)
-    federation.submit("run", job(load, prefer))
+    federation.hub.submit("run", job(load, prefer))
     began = federation.clock.now
     if removed:
         federation.clock.run(_LONG, lambda: done(federation, STEPS[:1]) > 0)
         federation.apply(tainted(declared, removed))
-    federation.clock.run(_LONG, lambda: federation.ended)
-    ended = federation.runs["default", "run"]
+    federation.clock.run(_LONG, lambda: federation.hub.ended)
+    ended = federation.hub.runs["default", "run"]
     assert ended.state == m.RUN_STATE_SUCCEEDED, ended.message
     assert done(federation, STEPS) == len(STEPS) * len(EDGES) * load.units
     tasks = {cluster: done(federation, STEPS[:3], cluster) for cluster in federation.clusters}
