@@ -31,8 +31,9 @@ from cluster_agent.relay.doors import RelayDoors
 from simulator.trials.disk import LogDisk
 from simulator.trials.hub import CREDENTIALS, PlayedAuthority
 from simulator.trials.loop import Process
-from simulator.trials.network import End, Network, broken, sending
+from simulator.trials.network import Network
 from simulator.trials.relays import PlayedDoors, is_over
+from simulator.trials.streams import End, broken, sending
 from wire.identity import Credentials, Identity, Role
 from wire.identity.revocations import Revocations, as_mapping
 

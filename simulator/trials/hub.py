@@ -23,8 +23,9 @@ from control_plane.kinds import Kinds
 from control_plane.server import Hub, HubConfig
 from control_plane.store.repository import Store
 from simulator.trials.loop import Process
-from simulator.trials.network import End, Network, sending
+from simulator.trials.network import Network
 from simulator.trials.store import EtcdClient, Reach
+from simulator.trials.streams import End, sending
 from wire.identity import Credentials, Identity, Role
 from wire.identity.authority import Authority
 

@@ -23,8 +23,9 @@ from simulator.trials.bulk import Bulk
 from simulator.trials.disk import Journal
 from simulator.trials.hub import CREDENTIALS
 from simulator.trials.loop import Process
-from simulator.trials.network import End, Network
+from simulator.trials.network import Network
 from simulator.trials.pace import Pace
+from simulator.trials.streams import End
 from simulator.trials.tasks import PlayedTasks
 from wire.identity.revocations import as_mapping
 

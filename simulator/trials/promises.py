@@ -12,7 +12,7 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import peer_pb2
 from bdw_fed.v1 import store_pb2 as s
 from cluster_agent.coordinator.ports import HUB, peer
-from simulator.trials.network import End
+from simulator.trials.streams import End
 
 if TYPE_CHECKING:
     from cluster_agent.log import CoordinatorLog

@@ -19,7 +19,8 @@ from bdw_fed.v1.membership_pb2 import SignedRevocations
 from cluster_agent.relay import messages as say
 from cluster_agent.relay.dialling import Relay, Routes
 from simulator.trials.loop import Process
-from simulator.trials.network import End, Network, broken
+from simulator.trials.network import Network
+from simulator.trials.streams import End, broken
 from wire.identity import Identity
 
 _OVER = "over/"

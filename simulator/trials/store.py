@@ -19,7 +19,7 @@ from control_plane.store.etcd.client import Answer, Client, Config, Method
 from control_plane.store.etcd.errors import EtcdError, Unavailable, Uncertain
 from control_plane.store.etcd.rpc import etcd_pb2 as rpc
 from simulator.trials.etcd import Etcd, within
-from simulator.trials.network import broken
+from simulator.trials.streams import broken
 
 _SECONDS = (0.0003, 0.002)  # each way
 _KEEPALIVE = (8.0, 16.0)  # seconds until a silent stream is given up
