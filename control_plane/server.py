@@ -36,6 +36,7 @@ from control_plane.access.users import Users
 from control_plane.api.grounds import GroundsReader
 from control_plane.api.hooks import HookRuns
 from control_plane.api.objects import Objects
+from control_plane.api.planning import Planning
 from control_plane.api.service import ControlPlaneService
 from control_plane.api.submitting import Submissions
 from control_plane.blobs.collecting import collect
@@ -196,8 +197,9 @@ class Hub:
         self._agents.taints = self._directories.taints = self._marks.taints
         self._grounds = GroundsReader(kinds)
         admission = Admission(kinds, self._quotas, self._board.live)
-        self._submissions = Submissions(kinds, self._grounds, self._runs, self._blobs, self._agents.statuses, admission)
-        self._reservations = Reservations(self._runs, self._submissions.again, config.hold)
+        self._planning = Planning(kinds, self._grounds, self._blobs, self._agents.statuses, admission)
+        self._submissions = Submissions(kinds, self._grounds, self._planning, self._runs, admission)
+        self._reservations = Reservations(self._runs, self._planning.again, config.hold)
         self._hook_runs = HookRuns(self._runs, self._submissions)
         self._board.over = self._hook_runs.ended
         self._replacements = Replacements(
@@ -205,7 +207,7 @@ class Hub:
             self._runs,
             self._agents,
             self._marks,
-            self._submissions.again,
+            self._planning.again,
             partial(epochs.issue, config.credentials),
         )
         self._board.taken = self._reservations.run_seen
@@ -316,6 +318,7 @@ class Hub:
             version=VERSION,
             objects=Objects(self._kinds, self._blobs, self._shown),
             submissions=self._submissions,
+            planning=self._planning,
             runs=self._runs,
             board=self._board,
             agents=self._agents,

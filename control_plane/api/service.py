@@ -19,6 +19,7 @@ from control_plane.api.calls import answers, streams
 from control_plane.api.details import Details
 from control_plane.api.errors import EXPECTED, NotFound, Wrong, abort
 from control_plane.api.objects import Objects, Statuses, shown_run
+from control_plane.api.planning import Planning
 from control_plane.api.submitting import Submissions
 from control_plane.blobs.base import BlobStore
 from control_plane.federation.agents import Agents
@@ -52,6 +53,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         version: str,
         objects: Objects,
         submissions: Submissions,
+        planning: Planning,
         runs: Runs,
         board: Board,
         agents: Agents,
@@ -68,6 +70,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         self._version = version
         self._objects = objects
         self._submissions = submissions
+        self._planning = planning
         self._runs = runs
         self._board = board
         self._agents = agents
@@ -206,8 +209,8 @@ class ControlPlaneService(ControlPlaneServiceServicer):
             raise Wrong("what is to be explained is either a run or a workflow")
         if request.run:
             run = await self._run(request.namespace, request.run)
-            return cp.ExplainResponse(plan=await self._submissions.plan_of(run))
-        plan = await self._submissions.planned(request.namespace, request.workflow, request.parameters_json)
+            return cp.ExplainResponse(plan=await self._planning.of(run))
+        plan = await self._planning.now(request.namespace, request.workflow, request.parameters_json)
         return cp.ExplainResponse(plan=plan)
 
     @streams
@@ -234,7 +237,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         """A run with its plan, and the tasks that matter most just now."""
         run = await self._run(request.namespace, request.run)
         tasks, unreachable = await self._details.tasks(run)
-        plan = await self._submissions.plan_of(run) if run.plan else None
+        plan = await self._planning.of(run) if run.plan else None
         return cp.DescribeRunResponse(run=run, plan=plan, tasks=tasks, unreachable=unreachable)
 
     @answers

@@ -1,7 +1,7 @@
-"""From a workflow's name and parameters to a plan, and from a plan to a run.
+"""From a workflow's name and parameters to a run that is stored and handed out, or queued.
 
-What the plan stands on is read once, or was before; the run is stored on the condition that it still is so.
-The plan itself, with all its reasons, is stored in the same transaction; a large one goes into the blob store before.
+What the plan stands on is read once, or was before; the run is stored on the condition that it still is so, with its
+plan (see `planning`), in one transaction. A key that the caller gives makes one run, however often it is given.
 """
 
 from __future__ import annotations
@@ -9,20 +9,17 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1 import model_pb2 as m
-from bdw_fed.v1 import store_pb2 as s
-from control_plane.api.errors import Changed, NotFound, Wrong
+from control_plane.api.errors import Changed, Wrong
 from control_plane.api.grounds import Grounds, GroundsReader
+from control_plane.api.planning import Planning
 from control_plane.api.uses import hooks_used
-from control_plane.blobs.base import BlobStore
-from control_plane.kinds import Kinds, submission_name, writing
-from control_plane.models import models_imported
+from control_plane.kinds import Kinds, submission_name
 from control_plane.patience import persistently
 from control_plane.quotas.admission import Admission
 from control_plane.runs import hooks, lines, messages, retrying
@@ -31,13 +28,10 @@ from control_plane.runs.errors import Refused
 from control_plane.store.errors import Conflict, InvalidName
 from control_plane.store.etcd.errors import EtcdError
 from control_plane.store.keys import checked_name
-from control_plane.store.transaction import Operation
-from wire.digests import bytes_digest
 from wire.errors import ProblemError
 from wire.lines import LONGEST, may_name_a_run
 
 if TYPE_CHECKING:
-    from control_plane.planner.base import Measured
     from control_plane.planner.core import Planned
 
 
@@ -49,28 +43,19 @@ class Signer(Protocol):
 
 _SUFFIX = "abcdefghijkmnpqrstuvwxyz23456789"
 _LONGEST_STEM = LONGEST - 6
-_SMALL_PLAN = 32 << 10  # bytes: such a plan needs no blob
 _RESERVING = ("hold", "lend")
-Statuses = Callable[[], Mapping[str, cp.ClusterStatus]]
 
 
 class Submissions:
-    """Plans and makes runs. `statuses` gives the agents as they are now."""
+    """Makes runs."""
 
     def __init__(
-        self,
-        kinds: Kinds,
-        grounds: GroundsReader,
-        runs: Runs,
-        blobs: BlobStore,
-        statuses: Statuses,
-        admission: Admission,
+        self, kinds: Kinds, grounds: GroundsReader, planning: Planning, runs: Runs, admission: Admission
     ) -> None:
         self._kinds = kinds
         self._grounds = grounds
+        self._planning = planning
         self._runs = runs
-        self._blobs = blobs
-        self._statuses = statuses
         self._admission = admission
 
     async def submit(self, request: cp.SubmitRequest, by: str) -> cp.SubmitResponse:
@@ -88,7 +73,7 @@ class Submissions:
             look = await self._grounds.look(namespace, request.workflow, request.topology, [submission])
             seen = self._kinds.submissions.seen(look, submission)
             if seen and (before := await self._runs.submitted_before(namespace, digest)):
-                return cp.SubmitResponse(run=before, plan=await self.plan_of(before))
+                return cp.SubmitResponse(run=before, plan=await self._planning.of(before))
             grounds = await self._grounds.grounds(namespace, request.workflow, request.topology, look)
             return await self._made(request, by, key, grounds)
 
@@ -112,7 +97,7 @@ class Submissions:
         if expected not in (0, workflow.revision):
             raise Changed(f"workflow {request.workflow} is at revision {workflow.revision}, expected was {expected}")
         name = request.run or _run_name(request.workflow)
-        planned, parameters = await self._planned(
+        planned, parameters = await self._planning.plan(
             namespace, name, grounds, request.parameters_json, epoch=grounds.revision, told=told
         )
         run = m.Run(
@@ -160,7 +145,7 @@ class Submissions:
 
         async def attempt() -> cp.SubmitResponse:
             if made := await self._runs.submitted_before(namespace, submission_name(key)):
-                return cp.SubmitResponse(run=made, plan=await self.plan_of(made))
+                return cp.SubmitResponse(run=made, plan=await self._planning.of(made))
             look = await self._grounds.look(namespace, asked.workflow, asked.topology, whole=True)
             revisions = {**before.workflows, before.workflow: before.workflow_revision}
             grounds = await self._grounds.grounds(namespace, asked.workflow, asked.topology, look, revisions)
@@ -190,43 +175,21 @@ class Submissions:
 
         return await persistently(attempt)
 
-    async def planned(self, namespace: str, workflow: str, parameters_json: str) -> m.Plan:
-        """The plan that a submission would have now."""
-        namespace = namespace or "default"
-        look = await self._grounds.look(namespace, workflow, "")
-        grounds = await self._grounds.grounds(namespace, workflow, "", look)
-        planned, _ = await self._planned(namespace, "", grounds, parameters_json, epoch=look.revision)
-        return planned.plan
-
-    async def plan_of(self, run: m.Run) -> m.Plan:
-        """The plan that a run was made with."""
-        if not run.plan:
-            raise NotFound(f"run {run.name} has no plan yet")
-        if stored := await self._kinds.plans.get(self._kinds.plans.key(run.namespace, run.name)):
-            return stored.value
-        async with self._blobs.get(run.plan) as chunks:
-            return m.Plan.FromString(b"".join([chunk async for chunk in chunks]))
-
     async def _stored(self, run: m.Run, planned: Planned, grounds: Grounds) -> cp.SubmitResponse:
-        packed = planned.plan.SerializeToString(deterministic=True)
-        plan_digest = bytes_digest(packed)
         also = [*grounds.conditions]
         if not run.hook_of:
             also += await self._admission.admit(run.namespace, run.name)
-        if len(packed) <= _SMALL_PLAN:
-            also.append(self._kinds.plans.creating(self._kinds.plans.key(run.namespace, run.name), planned.plan))
-        else:
-            await self._blobs.put(plan_digest, _once(packed))
+        digest, writes = await self._planning.keep(run, planned.plan)
         fragments = tuple(planned.fragments.values())
         revision = planned.plan.revision
         event: messages.Planned | messages.Queued
         if (mode := fragments[0].policy.reserve) in _RESERVING:
-            event = messages.Queued(revision, plan_digest, mode, tuple(sorted(planned.fragments)))
+            event = messages.Queued(revision, digest, mode, tuple(sorted(planned.fragments)))
         else:
-            event = messages.Planned(revision=revision, plan=plan_digest, fragments=fragments, at=time.time())
-        stored = await self._runs.submit(run, event, also)
-        plan = planned.plan if stored.name == run.name else await self.plan_of(stored)  # its key had made it before
-        return cp.SubmitResponse(run=stored, plan=plan)
+            event = messages.Planned(revision=revision, plan=digest, fragments=fragments, at=time.time())
+        stored = await self._runs.submit(run, event, [*also, *writes])
+        made = stored.name == run.name  # else its key had made another one before
+        return cp.SubmitResponse(run=stored, plan=planned.plan if made else await self._planning.of(stored))
 
     async def retry(self, namespace: str, name: str, sign: Signer) -> m.Run:
         """Try a run again that has not succeeded. NoSuchRun, Refused, ProblemError if there is no plan for it now."""
@@ -235,7 +198,7 @@ class Submissions:
             run = await self._runs.get(namespace, name)
             if why := retrying.objection(run):
                 raise Refused(why)
-            planned, digest, also = await self.again(run, {}, revision=run.plan_revision + 1)
+            planned, digest, also = await self._planning.again(run, {}, revision=run.plan_revision + 1)
             if not run.hook_of:
                 also += await self._admission.admit(namespace, name)
             fragments = tuple(planned.fragments.values())
@@ -255,75 +218,6 @@ class Submissions:
 
         return await persistently(attempt)
 
-    async def again(
-        self, run: m.Run, denied: Mapping[str, str], *, lost: Collection[str] = (), revision: int = 1
-    ) -> tuple[Planned, bytes, list[Operation]]:
-        """A new plan of a run, on what it was submitted on and as the clusters are now, without those `denied`.
-
-        `lost`: clusters that are taken to be out of touch. Returns the plan with its digest, and the writes that store
-        it. ProblemError if there is none.
-        """
-        look = await self._grounds.look(run.namespace, run.workflow, run.topology, whole=True)
-        revisions = {**run.workflows, run.workflow: run.workflow_revision}
-        then = await self._grounds.grounds(run.namespace, run.workflow, run.topology, look, revisions)
-        topology = await self._grounds.of_revision("Topology", then.topology, run.topology_revision)
-        grounds = replace(then, topology=topology)
-        planned, _ = await self._planned(
-            run.namespace,
-            run.name,
-            grounds,
-            run.parameters_json,
-            epoch=await self._kinds.revision(),
-            denied=denied,
-            lost=lost,
-            revision=revision,
-            told=run,
-        )
-        packed = planned.plan.SerializeToString(deterministic=True)
-        key = self._kinds.plans.key(run.namespace, run.name)
-        before = await self._kinds.plans.get(key)
-        if len(packed) <= _SMALL_PLAN:
-            return planned, bytes_digest(packed), [writing(self._kinds.plans, key, before, planned.plan)]
-        await self._blobs.put(bytes_digest(packed), _once(packed))
-        return planned, bytes_digest(packed), [self._kinds.plans.deleting(key, before.revision)] if before else []
-
-    async def _planned(
-        self,
-        namespace: str,
-        run: str,
-        grounds: Grounds,
-        parameters_json: str,
-        *,
-        epoch: int,
-        denied: Mapping[str, str] | None = None,
-        lost: Collection[str] = (),
-        revision: int = 1,
-        told: m.Run | None = None,
-    ) -> tuple[Planned, str]:
-        """The plan, and the workflow's resolved parameters."""
-        await models_imported()
-        from control_plane.api.preparing import prepared
-        from control_plane.planner.core import plan
-
-        request, parameters = prepared(
-            namespace=namespace,
-            run=run,
-            workflow=grounds.workflow.value,
-            topology=grounds.topology.value,
-            steps=grounds.steps,
-            workflows={name: each.value for name, each in grounds.workflows.items()},
-            parameters_json=parameters_json,
-            hook=told.hook if told is not None else "",
-            facts=told.hook_facts if told is not None else {},
-            measured={name: _measured(known) for name, known in grounds.measured.items() if known.tasks},
-            epoch=epoch,
-            fresh=told is not None and told.no_cache,
-        )
-        clusters = _without(self._statuses(), lost)
-        storage = self._admission.storage(namespace)
-        request = replace(request, clusters=clusters, denied=denied or {}, revision=revision, storage=storage)
-        return plan(request), json.dumps(parameters, sort_keys=True)
-
 
 def _check_name(run: str) -> None:
     """InvalidName if a run can't be called so."""
@@ -332,24 +226,6 @@ def _check_name(run: str) -> None:
         raise InvalidName(f"{run!r} can't name a run: expected at most {LONGEST} characters, and no '.-'")
 
 
-def _without(statuses: Mapping[str, cp.ClusterStatus], lost: Collection[str]) -> Mapping[str, cp.ClusterStatus]:
-    """The clusters' states, the lost ones as out of touch."""
-    if not lost:
-        return statuses
-    return {**statuses, **{each: cp.ClusterStatus(name=each, state="unknown") for each in lost}}
-
-
-def _measured(known: s.StepMeasured) -> Measured:
-    from control_plane.planner.base import Measured
-
-    selectivity = known.bytes_out / known.bytes_in if known.bytes_in else None
-    return Measured(selectivity, known.busy_seconds / known.tasks)
-
-
 def _run_name(workflow: str) -> str:
     suffix = "".join(secrets.choice(_SUFFIX) for _ in range(5))
     return f"{workflow[:_LONGEST_STEM].rstrip('-')}-{suffix}"
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

@@ -21,7 +21,7 @@ from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import FragmentAssigned, NodeJoined, Place
 from cluster_agent.link.assignments import all_assigned, assigned, forgotten
-from control_plane.api.submitting import Submissions
+from control_plane.api.planning import Planning
 from control_plane.kinds import Kinds
 from control_plane.reservations.driver import Reservations
 from control_plane.store.base import Deleted
@@ -191,11 +191,11 @@ class Schedule:
         self._both = asyncio.Event()
         self._first: dict[Reservations, str] = {}
         self._late: list[tuple[Reservations, m.Run]] = []
-        self._plan, self._see = Submissions.again, Reservations.run_seen
-        monkeypatch.setattr(Submissions, "again", lambda *of: self._planned(*of))
+        self._plan, self._see = Planning.again, Reservations.run_seen
+        monkeypatch.setattr(Planning, "again", lambda *of: self._planned(*of))
         monkeypatch.setattr(Reservations, "run_seen", lambda *of: self._seen(*of))
 
-    async def _planned(self, hub: Submissions, run: m.Run, denied: Mapping[str, str]) -> Any:
+    async def _planned(self, hub: Planning, run: m.Run, denied: Mapping[str, str]) -> Any:
         planned = await self._plan(hub, run, denied)
         if self.meets and not self._both.is_set():
             self.met.append(run.name)
