@@ -33,6 +33,7 @@ from control_plane.access.audit import AuditLog
 from control_plane.access.gate import Gate
 from control_plane.access.history import AuditHistory
 from control_plane.access.users import Users
+from control_plane.api.clusters import Clusters
 from control_plane.api.grounds import GroundsReader
 from control_plane.api.hooks import HookRuns
 from control_plane.api.objects import Objects
@@ -322,13 +323,10 @@ class Hub:
             runs=self._runs,
             board=self._board,
             agents=self._agents,
-            statuses=self._shown,
+            clusters=Clusters(self._directories, self._shown, self._marks, self._members, self._board),
             users=self._users,
             credentials=self._config.credentials,
-            directories=self._directories,
-            marks=self._marks,
             blobs=self._blobs,
-            members=self._members,
             joining=self._joining,
             audits=self._audits,
         )

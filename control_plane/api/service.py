@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,27 +17,23 @@ from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceServicer
 from control_plane.access.caller import CALLER, Caller
 from control_plane.access.users import Users
 from control_plane.api.calls import answers, streams
+from control_plane.api.clusters import Clusters
 from control_plane.api.details import Details
-from control_plane.api.errors import EXPECTED, NotFound, Wrong, abort
-from control_plane.api.objects import Objects, Statuses, shown_run
+from control_plane.api.errors import EXPECTED, Wrong, abort
+from control_plane.api.objects import Objects, shown_run
 from control_plane.api.planning import Planning
+from control_plane.api.showing import ShownRuns
 from control_plane.api.submitting import Submissions
 from control_plane.blobs.base import BlobStore
 from control_plane.federation.agents import Agents
-from control_plane.federation.directories import Directories
-from control_plane.federation.errors import NoSuchCluster
-from control_plane.federation.marks import Marks
 from control_plane.hubs.audits import Audits
 from control_plane.membership.joining import Joining
-from control_plane.membership.members import Members
-from control_plane.patience import persistently
-from control_plane.runs import forms, lines, messages
+from control_plane.runs import lines, messages
 from control_plane.runs.board import Board
 from control_plane.runs.driver import Runs
-from control_plane.runs.errors import Refused
 from control_plane.runs.expiry import delete_run
 from wire import epochs, permits
-from wire.identity import Credentials, Identity, Role, server_name
+from wire.identity import Credentials
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -57,12 +54,9 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         runs: Runs,
         board: Board,
         agents: Agents,
-        statuses: Statuses,
-        directories: Directories,
-        marks: Marks,
+        clusters: Clusters,
         blobs: BlobStore,
         users: Users,
-        members: Members,
         joining: Joining,
         audits: Audits,
         credentials: Credentials,
@@ -74,13 +68,11 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         self._runs = runs
         self._board = board
         self._agents = agents
-        self._statuses = statuses
+        self._clusters = clusters
         self._details = Details(agents)
-        self._directories = directories
-        self._marks = marks
+        self._shown = ShownRuns(runs, board, agents)
         self._blobs = blobs
         self._users = users
-        self._members = members
         self._joining = joining
         self._audits = audits
         self._credentials = credentials
@@ -101,7 +93,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     async def Get(self, request: cp.GetRequest, _: Caller) -> cp.GetResponse:
         """One object."""
         if request.kind == "Run":
-            return cp.GetResponse(object=shown_run(await self._run(request.namespace, request.name)))
+            return cp.GetResponse(object=shown_run(await self._shown.get(request.namespace, request.name)))
         found = await self._objects.get(request.namespace, request.kind, request.name, request.revision)
         return cp.GetResponse(object=found)
 
@@ -172,8 +164,9 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     @streams
     async def WatchRun(self, request: cp.WatchRunRequest, _: Caller) -> AsyncGenerator[cp.WatchRunResponse]:
         """A run now, and whenever it changes, until it has ended."""
-        async for run in self._board.watch(request.namespace or "default", request.run):
-            yield cp.WatchRunResponse(run=self._explained(run))
+        async with aclosing(self._shown.watch(request.namespace, request.run)) as runs:
+            async for run in runs:
+                yield cp.WatchRunResponse(run=run)
 
     @answers
     async def CancelRun(self, request: cp.CancelRunRequest, caller: Caller) -> cp.CancelRunResponse:
@@ -208,7 +201,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         if bool(request.run) == bool(request.workflow):
             raise Wrong("what is to be explained is either a run or a workflow")
         if request.run:
-            run = await self._run(request.namespace, request.run)
+            run = await self._shown.get(request.namespace, request.run)
             return cp.ExplainResponse(plan=await self._planning.of(run))
         plan = await self._planning.now(request.namespace, request.workflow, request.parameters_json)
         return cp.ExplainResponse(plan=plan)
@@ -216,7 +209,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     @streams
     async def Logs(self, request: cp.LogsRequest, _: Caller) -> AsyncGenerator[cp.LogsResponse]:
         """What a run's tasks have printed."""
-        run = await self._run(request.namespace, request.run)
+        run = await self._shown.get(request.namespace, request.run)
         request.namespace = run.namespace
         async for piece in self._details.logs(run, request):
             yield piece
@@ -226,7 +219,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         """What has happened in a run, or in the whole namespace."""
         request.namespace = request.namespace or "default"
         if request.run:
-            clusters = lines.clusters(await self._run(request.namespace, request.run))
+            clusters = lines.clusters(await self._shown.get(request.namespace, request.run))
         else:
             clusters = self._agents.connected_anywhere()
         async for event in self._details.events(clusters, request):
@@ -235,7 +228,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     @answers
     async def DescribeRun(self, request: cp.DescribeRunRequest, _: Caller) -> cp.DescribeRunResponse:
         """A run with its plan, and the tasks that matter most just now."""
-        run = await self._run(request.namespace, request.run)
+        run = await self._shown.get(request.namespace, request.run)
         tasks, unreachable = await self._details.tasks(run)
         plan = await self._planning.of(run) if run.plan else None
         return cp.DescribeRunResponse(run=run, plan=plan, tasks=tasks, unreachable=unreachable)
@@ -243,16 +236,10 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     @answers
     async def Outputs(self, request: cp.OutputsRequest, caller: Caller) -> cp.OutputsResponse:
         """A run's results, where their bytes lie, and what to show there."""
-        run = await self._run(request.namespace, request.run)
-        if run.state != m.RUN_STATE_SUCCEEDED and not run.outputs:  # one may have gone on without tasks that failed
-            raise Refused(f"the run {run.name} is {forms.state_word(run.state)}: it has outputs once it has succeeded")
-        outputs = list(run.outputs)
-        if run.outputs_left_out:
-            outputs = await persistently(lambda: self._runs.outputs(run))
-        statuses = self._agents.statuses()
+        run = await self._shown.get(request.namespace, request.run)
+        outputs = await self._shown.outputs(run)
         permit = permits.issue(self._credentials, caller.name, run.namespace, run.name, now=time.time())
-        located = [_located(run, each, statuses.get(each.cluster)) for each in outputs]
-        return cp.OutputsResponse(outputs=located, permit=permit)
+        return cp.OutputsResponse(outputs=outputs, permit=permit)
 
     # ------------------------------------------------------------------------------------- caches
 
@@ -260,47 +247,28 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     async def ListCache(self, request: cp.ListCacheRequest, _: Caller) -> cp.ListCacheResponse:
         """What clusters keep of tasks' results."""
         query = f.Query(namespace=request.namespace or "default", list_cache=request)
-        steps, unreachable = await self._details.cached(self._with_caches(request.cluster), query)
+        steps, unreachable = await self._details.cached(self._clusters.with_caches(request.cluster), query)
         return cp.ListCacheResponse(steps=steps, unreachable=unreachable)
 
     @answers
     async def ClearCache(self, request: cp.ClearCacheRequest, _: Caller) -> cp.ClearCacheResponse:
         """Have results given up that clusters keep."""
         query = f.Query(namespace=request.namespace or "default", clear_cache=request)
-        steps, unreachable = await self._details.cached(self._with_caches(request.cluster), query)
+        steps, unreachable = await self._details.cached(self._clusters.with_caches(request.cluster), query)
         return cp.ClearCacheResponse(steps=steps, unreachable=unreachable)
-
-    def _with_caches(self, cluster: str) -> list[str]:
-        """The cluster that is named; of all, those that were ever seen and are members."""
-        known = self._statuses()
-        if cluster and cluster not in known:
-            raise NotFound(f"no agent of a cluster {cluster} was ever seen here")
-        return [cluster] if cluster else sorted(name for name, each in known.items() if each.state != "revoked")
 
     # ------------------------------------------------------------------------------------- clusters
 
     @answers
     async def Status(self, request: cp.StatusRequest, _: Caller) -> cp.StatusResponse:
         """The hub, and all clusters that are declared or were seen."""
-        statuses = self._statuses()
-        known: dict[str, tuple[str, str]] = {}
-        for stored in self._directories.topologies(request.namespace or None):
-            for name in stored.questions.clusters:
-                known.setdefault(name, (stored.questions.zone(name).name, stored.questions.tier(name)))
-        clusters = []
-        for name in [*known, *sorted(statuses.keys() - known.keys())]:
-            status = statuses.get(name) or cp.ClusterStatus(name=name, state="never-seen")
-            status.zone, status.tier = known.get(name, ("", ""))
-            clusters.append(status)
+        clusters = self._clusters.all(request.namespace)
         return cp.StatusResponse(version=self._version, clusters=clusters, pid=os.getpid())
 
     @answers
     async def MarkCluster(self, request: cp.MarkClusterRequest, caller: Caller) -> cp.MarkClusterResponse:
         """Put taints on a cluster, or take them from it; which runs still have a part there."""
-        declared = {name for stored in self._directories.topologies() for name in stored.questions.clusters}
-        marks = await self._marks.mark(request, caller.name, declared | self._agents.statuses().keys())
-        left = [f"{run.namespace}/{run.name}" for run in self._board.live() if lines.goes_on_at(run, marks.cluster)]
-        return cp.MarkClusterResponse(marks=marks, runs=sorted(left))
+        return await self._clusters.mark(request, caller.name)
 
     # ------------------------------------------------------------------------------------- users
 
@@ -362,40 +330,7 @@ class ControlPlaneService(ControlPlaneServiceServicer):
     @answers
     async def RevokeCluster(self, request: pb.RevokeClusterRequest, caller: Caller) -> pb.RevokeClusterResponse:
         """Cut a cluster off, with its nodes and tokens."""
-        name = request.cluster
-        declared = any(name in stored.questions.clusters for stored in self._directories.topologies())
-        if not declared and not await self._members.is_known(name):
-            raise NoSuchCluster(f"nobody knows a cluster {name!r}: bdw-fed get clusters shows those that there are")
-        return pb.RevokeClusterResponse(generation=await self._members.revoke(name, caller.name))
-
-    async def _run(self, namespace: str, name: str) -> m.Run:
-        run = await persistently(lambda: self._runs.get(namespace or "default", name))
-        return self._explained(self._board.shown(run))
-
-    def _explained(self, run: m.Run) -> m.Run:
-        """The run, with a word on clusters that are out of touch where it says nothing itself."""
-        if run.state != m.RUN_STATE_RUNNING or run.message:
-            return run
-        absent = [name for name in sorted(run.fragments) if self._agents.out_of_touch(name)]
-        if not (why := forms.absence(run, absent)):
-            return run
-        shown = forms.copy_of(run)
-        shown.message = why
-        return shown
+        return pb.RevokeClusterResponse(generation=await self._clusters.revoke(request.cluster, caller.name))
 
     async def _happened(self, namespace: str, name: str, event: messages.Event) -> m.Run:
         return self._board.shown(await self._runs.happened(namespace or "default", name, event))
-
-
-def _located(run: m.Run, output: m.RunOutput, status: cp.ClusterStatus | None) -> cp.OutputsResponse.Located:
-    nodes = status.nodes if status is not None else ()
-    addresses = [node.data_address for node in nodes if node.name == output.node and node.data_address]
-    identity = Identity(Role.NODE, f"{output.cluster}/{output.node}")
-    until = forms.kept_until(run, output)
-    return cp.OutputsResponse.Located(
-        output=output,
-        addresses=addresses,
-        server_name=server_name(identity),
-        kept_until=until,
-        expired=0.0 < until <= time.time(),
-    )
