@@ -102,14 +102,14 @@ async def _serve(
     intake = Intake()
     bus = EventBus(cluster, log.log_id, lamport=int.from_bytes(log.meta(LAMPORT) or b"", "big"))
     link = HubLink(LinkConfig(cluster, config.hub, config.credentials, version("bdw-fed")), core, log, intake, bus)
-    bundles = BundleCache(config.state / "bundles", link.pull_bundle)
+    bundles = BundleCache(config.state / "bundles", link.calls.pull_bundle)
     revoked = Revoked(config.credentials, intake, log.meta(REVOKED))
     nodes = NodeDoor(
         cluster,
         intake,
         bundles,
         revoked,
-        link.certify,
+        link.calls.certify,
         data_root=str(config.data_root),
         durability=config.durability,
         changed=link.nodes_changed,
@@ -130,7 +130,7 @@ async def _serve(
 
     peers = Peers(cluster, log, intake, bus, config.credentials, link.relay, revoked, learned, doors)
     driver = Driver(core, log, intake, bus, nodes, peers, link, link, durability=config.durability)
-    renewal = Renewal(config.credentials, link.certify)
+    renewal = Renewal(config.credentials, link.calls.certify)
 
     def told_renewal(seconds: float) -> None:
         renewal.told(seconds)
@@ -172,7 +172,7 @@ def _join_server(config: AgentConfig, link: HubLink, addresses: dict[str, str]) 
     """The door for nodes that have no certificate yet."""
     server = grpc.aio.server(options=join_server_options(), maximum_concurrent_rpcs=_JOINS_AT_A_TIME)
     token = node_token(config.node_token or config.state / NODE_TOKEN, config.credentials)
-    door = NodeJoinDoor(config.cluster, token, config.credentials, link.certify)
+    door = NodeJoinDoor(config.cluster, token, config.credentials, link.calls.certify)
     add_JoinServiceServicer_to_server(door, server)
     addresses["join"] = _bind(server, config.listen_join, config, grpc_open_credentials(config.credentials))
     return server

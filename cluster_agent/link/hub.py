@@ -5,6 +5,9 @@
                  ├─▶ relayed frames ─▶ peers
                  └─▶ questions ─▶ answers
 
+What is asked of the hub beside that, as long as the session lasts, is in `calls`, what is told of the cluster every
+few seconds in `heartbeats`.
+
 What the hub sends with a number is acked once it is in our log. It counts on from what our hello says, so the hello
 says what has been taken in, also if its commit is still under way: a crash before that is made good by the inventory,
 which the hub compares on every connection.
@@ -18,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -31,18 +33,15 @@ import structlog
 from bdw_fed.v1 import control_plane_pb2
 from bdw_fed.v1.federation_pb2 import (
     AgentHello,
-    Heartbeat,
     HubWelcome,
     PeerRelay,
-    PullBundleRequest,
     SessionRequest,
     SessionResponse,
 )
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
-from bdw_fed.v1.membership_pb2 import CertifyRequest
 from bdw_fed.v1.model_pb2 import DESIRED_STATE_RESERVED, FragmentStatus
 from bdw_fed.v1.peer_pb2 import PeerFrame
-from cluster_agent.bundles import BundleCache, BundleError
+from cluster_agent.bundles import BundleCache
 from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.intake import Intake, Mark
 from cluster_agent.coordinator.messages import HubGone, HubHeard, RunKey
@@ -50,11 +49,12 @@ from cluster_agent.coordinator.outgoing import END_STATES
 from cluster_agent.coordinator.ports import HUB, Core
 from cluster_agent.events import EventBus
 from cluster_agent.link.backoff import Backoff
+from cluster_agent.link.calls import HubCalls
+from cluster_agent.link.heartbeats import Heartbeats
 from cluster_agent.link.incoming import Incoming
 from cluster_agent.link.outgoing import Outgoing
 from cluster_agent.link.queries import Answers
 from cluster_agent.log import CoordinatorLog
-from cluster_agent.membership.errors import JoinError, NotNowError
 from cluster_agent.nodes.logs import LogReaders
 from cluster_agent.peer.peers import Peers
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials
@@ -62,9 +62,7 @@ from wire.inventory import inventory_digest
 from wire.session.core import OutOfOrderError
 from wire.versions import SESSION, Versions
 
-_BUNDLE_WAIT = 30.0
 _HEARTBEAT = 5.0
-_CERTIFY_SECONDS = 15.0
 _WELCOME_SECONDS = 15.0  # a hub that takes connections and says nothing is no hub
 
 if TYPE_CHECKING:
@@ -109,17 +107,15 @@ class HubLink:
         self._bus = bus
         self._peers: Peers
         self._logs: LogReaders
-        self._nodes: Callable[[], list[control_plane_pb2.NodeStatus]]
+        self._heartbeats: Heartbeats
         self._gateway_address = ""
         self._incoming = Incoming(config.cluster, core, intake)
         known = log.received().get(HUB)
         self._hub_id = known.log_id if known else b""
         self._out = Outgoing(log.outbox(HUB), log.next_seq(HUB), known.seq if known else 0)
         self._renumbered: asyncio.Future[None] | None = None
-        self._changed = asyncio.Event()
-        self._stub: FederationServiceAsyncStub | None = None
+        self.calls = HubCalls()
         self.told_renewal: Callable[[float], None] = lambda _: None
-        self._connected = asyncio.Event()
 
     def connect(
         self,
@@ -134,8 +130,9 @@ class HubLink:
         self._peers = peers
         self._incoming.serve(peers, bundles)
         self._logs = logs
-        self._nodes = nodes
         self._gateway_address = gateway_address
+        config = self._config
+        self._heartbeats = Heartbeats(config.cluster, config.version, self._core, peers, nodes, gateway_address)
 
     # ------------------------------------------------------------------------------- the driver's side
 
@@ -180,36 +177,7 @@ class HubLink:
 
     def nodes_changed(self) -> None:
         """Tell the hub how the nodes are without waiting for the next heartbeat."""
-        self._changed.set()
-
-    async def pull_bundle(self, namespace: str, digest: bytes) -> AsyncIterator[bytes]:
-        """The archive of a bundle in pieces. BundleError if the hub does not have it or can't be asked."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_BUNDLE_WAIT):
-                await self._connected.wait()
-        stub = self._stub
-        if stub is None:
-            raise BundleError(f"bundle {digest.hex()} is not here, and the hub can't be reached")
-        try:
-            async for part in stub.PullBundle(PullBundleRequest(namespace=namespace, digest=digest)):
-                yield part.chunk
-        except grpc.aio.AioRpcError as error:
-            raise BundleError(
-                f"bundle {digest.hex()}: {error.details()}", missing=error.code() is grpc.StatusCode.NOT_FOUND
-            ) from error
-
-    async def certify(self, request: bytes, node: str = "") -> bytes:
-        """A certificate for a request: our own next one, or that of a node. JoinError, NotNowError."""
-        stub = self._stub
-        if stub is None:
-            raise NotNowError("the hub, which makes certificates, can't be reached")
-        try:
-            asked = CertifyRequest(request=request, node=node)
-            return (await stub.Certify(asked, timeout=_CERTIFY_SECONDS)).certificate
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                raise JoinError(str(error.details())) from error
-            raise NotNowError(f"the hub makes no certificate just now: {error.details()}") from error
+        self._heartbeats.changed()
 
     # ------------------------------------------------------------------------------- its life
 
@@ -242,15 +210,13 @@ class HubLink:
                 raise LinkError(f"the hub's first word is no welcome: {_what(first)}")
             backoff.reset()
             await self._welcomed(first.welcome)
-            self._stub = stub
-            self._connected.set()
+            self.calls.up(stub)
             self.told_renewal(first.welcome.renew_after)
             self._intake.submit(HubHeard())
             try:
                 await self._talk(call, first.welcome)
             finally:
-                self._connected.clear()
-                self._stub = None
+                self.calls.down()
                 self._out.close()
                 self._peers.relay_down()
                 self._intake.submit(HubGone())
@@ -309,11 +275,12 @@ class HubLink:
     async def _talk(
         self, call: grpc.aio.StreamStreamCall[SessionRequest, SessionResponse], welcome: HubWelcome
     ) -> None:
+        seconds = welcome.heartbeat or _HEARTBEAT
         async with asyncio.TaskGroup() as tasks:
             answers = Answers(self._core, self._intake, self._bus, self._logs, self._out.reply, tasks)
             helpers = [
                 tasks.create_task(self._write(call), name="link writer"),
-                tasks.create_task(self._beat(welcome.heartbeat or _HEARTBEAT), name="heartbeat"),
+                tasks.create_task(self._heartbeats.beat(seconds, self._out.heartbeat), name="heartbeat"),
             ]
             self._peers.relay_up()
             broken = await self._read(call, answers)
@@ -338,30 +305,6 @@ class HubLink:
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader sees the end, too
             async for frame in self._out.frames():
                 await call.write(frame)
-
-    async def _beat(self, seconds: float) -> None:
-        while True:
-            self._changed.clear()
-            links, steps = self._core.measured()
-            status = control_plane_pb2.ClusterStatus(
-                name=self._config.cluster,
-                state="ready",
-                version=self._config.version,
-                nodes=self._nodes(),
-                runs=sum(desired != DESIRED_STATE_RESERVED for _, _, _, desired in self._core.inventory()),
-                held=self._core.reserved(),
-                gateway_address=self._gateway_address,
-                pid=os.getpid(),
-                pools=self._core.pools(),
-                links=links,
-                steps=steps,
-                peers=self._peers.paths(),
-                stored=self._core.stored(),
-            )
-            self._out.heartbeat(Heartbeat(status=status, wall_clock=time.time()))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancellation
-                    await self._changed.wait()
 
     def _take(self, response: SessionResponse, answers: Answers) -> None:
         session = self._out.session

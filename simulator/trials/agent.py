@@ -80,7 +80,7 @@ class SimulatedAgent:
             intake,
             bundles,
             revoked,
-            self.link.certify,
+            self.link.calls.certify,
             data_root="/",
             durability=durability,
             changed=self.link.nodes_changed,

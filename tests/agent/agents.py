@@ -164,14 +164,14 @@ async def running(
     intake = Intake()
     bus = EventBus(cluster, log.log_id)
     link = HubLink(LinkConfig(cluster, hubs, credentials, "test", session), core, log, intake, bus)
-    bundles = BundleCache(state / "bundles", link.pull_bundle)
+    bundles = BundleCache(state / "bundles", link.calls.pull_bundle)
     revoked = Revoked(credentials, intake, log.meta(REVOKED))
     nodes = NodeDoor(
         cluster,
         intake,
         bundles,
         revoked,
-        link.certify,
+        link.calls.certify,
         data_root="/data",
         durability=durability,
         changed=link.nodes_changed,

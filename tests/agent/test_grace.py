@@ -29,7 +29,7 @@ LIFE, GRACE = 1.0, 6.0
 @asynccontextmanager
 async def renewing(agent: Agent, credentials: Credentials) -> AsyncIterator[None]:
     """As the whole agent does it."""
-    renewal = Renewal(credentials, agent.link.certify)
+    renewal = Renewal(credentials, agent.link.calls.certify)
     agent.link.told_renewal = renewal.told
     working = asyncio.create_task(renewal.run())
     yield

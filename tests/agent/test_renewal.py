@@ -129,7 +129,7 @@ async def test_a_node_is_renewed_by_the_hub_through_its_agent(
     credentials = members.issue(Role.NODE, "edge1/n1")
     async with running(members, tmp_path / "edge1", "edge1", [hub_server.address]) as agent:
         await within(hub.sessions.get())
-        await until(lambda: agent.link._stub)
+        await until(lambda: agent.link.calls._stub)
         async with FakeNode(agent.node_door, "edge1", "n1", credentials) as node:
             request = asking.begin(credentials.key.parent)
             answer = await within(node.stub.Renew(RenewRequest(request=request)))
