@@ -4,8 +4,8 @@
     stream, hub ─ frames ─▶ Peering ─ messages ─▶ intake (marked with their numbers) ─▶ driver
 
 A stream is opened when it is first wanted: a fragment names the peer, something is to be said to it, or it has spoken
-through the hub; then it is kept open. Until it is there, and whenever it is not, the hub relays. Peers of which neither
-can dial the other have their stream over a relay process, where the topology has one for them.
+through the hub; then it is kept open (see `dialling`). Until it is there, and whenever it is not, the hub relays. Peers
+of which neither can dial the other have their stream over a relay process, where the topology has one for them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -29,9 +29,9 @@ from cluster_agent.coordinator.ports import peer as named
 from cluster_agent.events import EventBus
 from cluster_agent.log import CoordinatorLog
 from cluster_agent.membership.revoked import Revoked
-from cluster_agent.peer.client import Streams, dial
+from cluster_agent.peer.client import dial
 from cluster_agent.peer.core import RELAY, Peering
-from cluster_agent.peer.directory import relayed, to_dial
+from cluster_agent.peer.dialling import Dial, Dialling
 from cluster_agent.peer.stream import FrameQueue
 from cluster_agent.relay.doors import RelayDoors
 from wire import epochs
@@ -40,7 +40,6 @@ from wire.signing import SignatureError
 from wire.versions import PEERS, Versions
 
 _log = structlog.get_logger(__name__)
-Dial = Callable[[Streams, Identity, str, Credentials], Coroutine[None, None, None]]
 
 
 @dataclass(eq=False)
@@ -48,8 +47,6 @@ class _Peer:
     cluster: str
     session: Peering
     streams: dict[int, FrameQueue] = field(default_factory=dict)
-    wanted: bool = False
-    dialling: tuple[str, int, asyncio.Task[None]] | None = None  # the address, the generation, and who dials
     timer: asyncio.TimerHandle | None = None
 
 
@@ -84,28 +81,20 @@ class Peers:
         self._revoked = revoked
         revoked.listeners.append(self._cut_off)
         self._learned = learned
-        self._doors = doors
-        self._dialled = dial
+        self._dialling = Dialling(cluster, credentials, revoked, doors, dial)
         self._versions = versions
         self._relay_up = False
         self._peers: dict[str, _Peer] = {}
         self._dirty: dict[_Peer, None] = {}  # in the order in which they were told of
-        self._addresses: dict[str, str] = {}
         self._members: frozenset[str] = frozenset()
         self._paths = itertools.count(RELAY + 1)
-        self._dials: asyncio.TaskGroup | None = None
         self._restore(log)
 
     async def run(self) -> None:
         """Keep the streams that we open, until cancelled."""
         try:
-            async with asyncio.TaskGroup() as dials:
-                self._dials = dials
-                for peer in self._peers.values():
-                    self._dial(peer)
-                await asyncio.Event().wait()
+            await self._dialling.run(self)
         finally:
-            self._dials = None
             for peer in self._peers.values():
                 if peer.timer is not None:
                     peer.timer.cancel()
@@ -116,14 +105,14 @@ class Peers:
         """These are in the outbox now."""
         peer = self._peer(destination.removeprefix("peer/"))
         peer.session.pushed(messages)
-        self._want(peer)
+        self._dialling.want(peer.cluster)
         self._dirty[peer] = None
 
     def load(self, cluster: str, load: bytes) -> None:
         """Tell a cluster how busy we are: goes with what is sent anyway, and gives way to what is newer."""
         peer = self._peer(cluster)
         peer.session.load(load)
-        self._want(peer)
+        self._dialling.want(peer.cluster)
         self._dirty[peer] = None
 
     def durable(self, source: str, log_id: bytes, seq: int) -> None:
@@ -150,21 +139,15 @@ class Peers:
         """How the others are reached, as the hub says."""
         self._revoked.take(directory.revocations, "hub")
         self._learned(directory)
-        self._addresses = to_dial(self._cluster, directory)
         self._members = frozenset(peer.cluster for peer in directory.peers)
-        if self._doors is not None:
-            over = relayed(directory)
-            self._doors.know(over)
-            # One of two dials, as between those that can both dial each other.
-            self._addresses |= {peer: self._doors.address(peer) for peer in over if self._cluster < peer}
-        for peer in self._peers.values():
-            self._dial(peer)
+        self._dialling.know(directory)
 
     def expect(self, clusters: Iterable[str]) -> None:
         """There will be something to say to these."""
         for cluster in clusters:
             if cluster != self._cluster:
-                self._want(self._peer(cluster))
+                self._peer(cluster)
+                self._dialling.want(cluster)
 
     def relay_up(self) -> None:
         """The hub takes frames."""
@@ -201,7 +184,7 @@ class Peers:
         if frame.messages and self._intake.full:
             return
         peer = self._peer(cluster)
-        self._want(peer)
+        self._dialling.want(peer.cluster)
         self._take(peer, RELAY, frame)
 
     # ------------------------------------------------------------------------------- the streams' side
@@ -259,7 +242,7 @@ class Peers:
         """How each peer that we have to do with is reached just now."""
         found = []
         for cluster, peer in sorted(self._peers.items()):
-            over = self._doors.over(cluster) if self._doors is not None else ""
+            over = self._dialling.over(cluster)
             path = "none"
             if peer.session.direct:
                 path = "relay" if over else "direct"
@@ -278,7 +261,7 @@ class Peers:
                     queue.close()
                 else:
                     queue.revoke(self._revoked.signed)
-            self._dial(peer)
+        self._dialling.look()
 
     def _restore(self, log: CoordinatorLog) -> None:
         """The sessions as the log has them; the log is not read again, for the driver may be writing it."""
@@ -295,7 +278,9 @@ class Peers:
                 known=received.get(name),
                 versions=self._versions,
             )
-            self._peers[cluster] = _Peer(cluster, session, wanted=name in received or session.unacked > 0)
+            self._peers[cluster] = _Peer(cluster, session)
+            if name in received or session.unacked:
+                self._dialling.want(cluster)
 
     def _peer(self, cluster: str) -> _Peer:
         peer = self._peers.get(cluster)
@@ -341,7 +326,7 @@ class Peers:
         loop = asyncio.get_running_loop()
         for path, frame in peer.session.flush(loop.time(), self._bus.lamport):
             if path == RELAY:
-                self._relay(self._meant(peer), frame)
+                self._relay(self._dialling.meant(peer.cluster), frame)
             elif (stream := peer.streams.get(path)) is not None:
                 stream.put(frame)
         due = peer.session.due
@@ -355,24 +340,3 @@ class Peers:
         peer.timer = None
         peer.session.overdue(asyncio.get_running_loop().time())
         self._send(peer)
-
-    def _want(self, peer: _Peer) -> None:
-        if not peer.wanted:
-            peer.wanted = True
-            self._dial(peer)
-
-    def _dial(self, peer: _Peer) -> None:
-        """Let somebody dial the peer if that is ours to do, at the address that holds now."""
-        address = self._addresses.get(peer.cluster)
-        meant = self._meant(peer)
-        if peer.dialling is not None and peer.dialling[:2] != (address, meant.generation):
-            peer.dialling[2].cancel()
-            peer.dialling = None
-        if peer.wanted and address and peer.dialling is None and self._dials is not None:
-            work = self._dialled(self, meant, address, self._credentials)
-            task = self._dials.create_task(work, name=f"dial {peer.cluster}")
-            peer.dialling = address, meant.generation, task
-
-    def _meant(self, peer: _Peer) -> Identity:
-        """Who it must be: an earlier generation of its is revoked."""
-        return Identity(Role.AGENT, peer.cluster, self._revoked.revocations.valid_from(peer.cluster))

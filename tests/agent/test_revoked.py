@@ -79,7 +79,7 @@ async def test_a_peer_that_we_dialled_is_left_when_it_is_revoked_and_not_dialled
         a.peers.directory(revoking(members.signed(b=1), *dial("b", b.peer_door.address).peers))
         await until(lambda: not b.peers.is_direct("a"))
         a.tell_peer("b", message("y"))
-        await until(lambda: a.peers._peer("b").dialling)
+        await until(lambda: a.peers._dialling._dialled.get("b"))
         for _ in range(20):  # it has let go of the stream; now it tries in vain
             await asyncio.sleep(0.01)
             assert not a.peers.is_direct("b")

@@ -160,7 +160,7 @@ async def test_the_words_of_two_coordinators_go_over_a_relay_and_over_the_next_w
         RelayDoors(members.credentials(Role.AGENT, "b"), b.peer_door.address) as doors_of_b,
     ):
         for agent, doors, other in ((a, doors_of_a, "b"), (b, doors_of_b, "a")):
-            agent.peers._doors = doors
+            agent.peers._dialling._doors = doors
             agent.peers.directory(directory(f.PeerDirectory.Peer(cluster=other, reachable=True, relays=relays)))
             await until(lambda doors=doors: doors._standing.at == {"r1", "r2"})  # type: ignore[misc]
         a.tell_peer("b", *(message(number) for number in range(300)))
