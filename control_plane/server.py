@@ -56,8 +56,8 @@ from control_plane.hubs.living import LivingHubs
 from control_plane.hubs.service import HubService
 from control_plane.kinds import Kinds
 from control_plane.membership.joining import Issuing, Joining
+from control_plane.membership.keeping import Keeping
 from control_plane.membership.members import Members
-from control_plane.membership.own import OwnCertificate
 from control_plane.membership.service import JoinDoor
 from control_plane.models import models_imported
 from control_plane.patience import persistently
@@ -73,12 +73,15 @@ from control_plane.store.repository import Store
 from wire import epochs
 from wire.identity import (
     Credentials,
+    Identity,
+    Role,
     grpc_open_credentials,
     grpc_server_credentials,
     join_server_options,
     server_options,
 )
 from wire.identity.authority import Authority, authority_hash
+from wire.identity.kept import Kept
 from wire.service import allow_many_files
 
 if TYPE_CHECKING:
@@ -118,6 +121,7 @@ class HubConfig:
     issuer: Issuer | None = None  # of the tokens
     settle: bool = False  # etcd is the embedded one, whose acknowledgements come early
     authority: Path | None = None
+    kept: tuple[Kept, ...] = ()  # certificates besides its own that it sees to: of the embedded etcd, for one
     listen_join: str = ""  # empty: nobody can join
     advertise_join: str = ""  # where clusters find that, if it differs; ":PORT": at the hub's own host
     certificate_life: float = 90 * 86400.0  # seconds within which a certificate is renewed
@@ -175,8 +179,10 @@ class Hub:
         issuing = _issuing(config)
         self._members = Members(kinds, issuing.authority if issuing else None)
         self._joining = Joining(kinds, self._members, issuing)
-        self._own = OwnCertificate(issuing, config.state / "credentials") if issuing else None
-        self._credentials = self._own.issue() if self._own else config.credentials
+        own = _own(issuing, config.state / "credentials")
+        self._keeping = Keeping([*own, *config.kept])
+        self._keeping.see_to_all()
+        self._credentials = Credentials.load(own[0].directory) if own else config.credentials
         self._agents = Agents(
             self._intake,
             self._board,
@@ -209,7 +215,7 @@ class Hub:
             self._agents,
             self._marks,
             self._planning.again,
-            partial(epochs.issue, config.credentials),
+            partial(epochs.issue, self._credentials),
         )
         self._board.taken = self._reservations.run_seen
         self._board.dropped = self._reservations.run_gone
@@ -271,8 +277,7 @@ class Hub:
             self._tasks.append(group.create_task(part))
 
     async def _open(self, group: asyncio.TaskGroup) -> tuple[list[grpc.aio.Server], str]:
-        if self._own:
-            self._tasks.append(group.create_task(self._own.keep()))
+        self._tasks.append(group.create_task(self._keeping.keep()))
         server = grpc.aio.server(interceptors=[self._gate()], options=server_options())
         service = FederationService(self._agents, self._blobs, self._members, self._joining)
         add_FederationServiceServicer_to_server(service, server)
@@ -325,7 +330,7 @@ class Hub:
             agents=self._agents,
             clusters=Clusters(self._directories, self._shown, self._marks, self._members, self._board),
             users=self._users,
-            credentials=self._config.credentials,
+            credentials=self._credentials,
             blobs=self._blobs,
             joining=self._joining,
             audits=self._audits,
@@ -343,6 +348,14 @@ class Hub:
     async def _mend(self) -> None:
         with suppress(asyncio.CancelledError):
             await persistently(self._runs.mend, None)
+
+
+def _own(issuing: Issuing | None, directory: Path) -> list[Kept]:
+    """The hub's own certificate, where it has the authority: it needs nobody to renew it."""
+    if issuing is None:
+        return []
+    hub = Identity(Role.HUB, "hub")
+    return [Kept(issuing.authority, hub, directory, issuing.life, issuing.grace, loopback=False)]
 
 
 def _issuing(config: HubConfig) -> Issuing | None:

@@ -16,7 +16,7 @@ import cluster_agent.agent as agent_service
 import cluster_agent.node.service as node_service
 import cluster_agent.relay.service as relay_service
 import control_plane.server as hub_service
-from bdw_fed.embedded.certificates import AUTHORITY, ETCD_CLIENT, USER
+from bdw_fed.embedded.certificates import AUTHORITY, ETCD_CLIENT, USER, kept_by_hub
 from bdw_fed.embedded.layout import STORAGE_CREDENTIALS, Layout, Process
 from bdw_fed.embedded.ports import LOOPBACK
 from cluster_agent.data.shared.declared import shared_config
@@ -89,6 +89,7 @@ def _hub(process: Process, layout: Layout) -> hub_service.HubConfig:
         admins=(USER,),
         settle=True,
         authority=Path(layout.state) / AUTHORITY,
+        kept=kept_by_hub(layout),
         listen_join=f"{LOOPBACK}:{process.ports['join']}" if "join" in process.ports else "",
     )
 

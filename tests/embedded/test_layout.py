@@ -101,6 +101,14 @@ def test_each_certificate_says_who_it_is_for_and_etcd_trusts_the_hub_alone(tmp_p
     assert before.not_valid_after_utc > datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=60)
 
 
+def test_the_hub_keeps_every_certificate_whose_holder_does_not_ask_for_the_next(tmp_path: Path) -> None:
+    layout = a_layout(tmp_path)
+    certificates.issue_all(layout)
+    ask = {process.name for process in layout.processes if process.role != "etcd"}
+    kept = {each.directory.name for each in certificates.kept_by_hub(layout)}
+    assert kept == {folder.name for folder in (tmp_path / "credentials").iterdir()} - ask
+
+
 TOPOLOGY = """\
 kind: Topology
 metadata: {name: here}

@@ -96,7 +96,7 @@ class Changed:
     def __call__(self) -> bool:
         try:
             stamp = self._stamp()
-            if stamp == self._seen or not _belong_together(self._credentials):
+            if stamp == self._seen or not belong_together(self._credentials):
                 return False  # in the middle of a renewal: at the next handshake
         except (OSError, ValueError):
             return False
@@ -108,7 +108,8 @@ class Changed:
         return [(found.st_ino, found.st_mtime_ns) for found in map(Path.stat, files)]
 
 
-def _belong_together(credentials: Credentials) -> bool:
+def belong_together(credentials: Credentials) -> bool:
+    """Whether the key in the files is that of the certificate. OSError, ValueError."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 

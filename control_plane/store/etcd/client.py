@@ -4,13 +4,14 @@ A call goes to the endpoint that last worked. When that fails in a way that anot
 endpoint becomes the current one, and the call is repeated there if that is safe: always when the failure proves
 that nothing was applied, and otherwise only when the caller says that applying it twice is the same as once.
 Every endpoint is asked to answer only while it knows a leader, so that a member that is cut off from the others
-is left instead of waited for.
+is left instead of waited for. Our certificate may be replaced in its files at any time: what begins from then on
+shows the new one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,9 +23,11 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from control_plane.store.etcd.errors import EtcdError, Refused, Unavailable, Uncertain, classify
+from wire.identity import Changed, Credentials
 
 _REQUIRE_LEADER = (("hasleader", "true"),)
 _MAX_MESSAGE = 64 << 20  # a full page of the largest values, and room
+_LOOK_SECONDS = 1.0  # between two looks at the files of our certificate
 
 
 Answer = TypeVar("Answer", bound=Message)
@@ -49,6 +52,12 @@ class Tls:
     certificate: Path | None = None
     key: Path | None = None
     server_name: str | None = None
+
+    def newer(self) -> Callable[[], bool]:
+        """What says whether our certificate was renewed since it was last asked. Raises OSError, naming the file."""
+        if self.certificate is None or self.key is None:
+            return lambda: False
+        return Changed(Credentials(self.certificate, self.key, self.ca))
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Read the files. Raises OSError, naming the file."""
@@ -100,9 +109,20 @@ class _Endpoint:
         self.address = address.split("://", 1)[-1].rstrip("/")
         self._tls = tls
         self._channel: grpc.aio.Channel | None = None
+        self._former: list[grpc.aio.Channel] = []
         self._unary: dict[str, Any] = {}
+        self._newer: Callable[[], bool] = lambda: False
+        self._look_at = 0.0
 
     def _opened(self) -> grpc.aio.Channel:
+        """The channel. Where our files are others than it was opened with, a new one: what is under way stays."""
+        now = asyncio.get_running_loop().time()
+        if self._channel is not None and now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            if self._newer():
+                self._former.append(self._channel)
+                self._channel = None
+                self._unary.clear()
         if self._channel is None:
             options: list[tuple[str, Any]] = [
                 ("grpc.max_receive_message_length", _MAX_MESSAGE),
@@ -120,14 +140,16 @@ class _Endpoint:
             else:
                 if self._tls.server_name:
                     options.append(("grpc.ssl_target_name_override", self._tls.server_name))
+                self._newer = self._tls.newer()
                 self._channel = grpc.aio.secure_channel(self.address, self._tls.credentials(), options=options)
         return self._channel
 
     async def call(self, method: Method[Answer], request: Message, timeout: float) -> Answer:
         """Call once. Raises an EtcdError."""
+        channel = self._opened()
         callable_ = self._unary.get(method.path)
         if callable_ is None:
-            callable_ = self._unary[method.path] = self._opened().unary_unary(
+            callable_ = self._unary[method.path] = channel.unary_unary(
                 method.path,
                 request_serializer=_serialize,
                 response_deserializer=method.answer.FromString,
@@ -144,8 +166,9 @@ class _Endpoint:
         )(metadata=_REQUIRE_LEADER)
 
     async def close(self) -> None:
-        if self._channel is not None:
-            await self._channel.close()
+        for channel in (*self._former, self._channel):
+            if channel is not None:
+                await channel.close()
 
 
 def _serialize(message: Message) -> bytes:
