@@ -20,7 +20,8 @@ from cluster_agent.data.shared.base import SharedStore
 from cluster_agent.data.shared.config import SharedConfig
 from cluster_agent.data.shared.objects import ObjectStore
 from cluster_agent.data.shared.redis import RedisStore
-from cluster_agent.node import daemon
+from cluster_agent.node import service
+from cluster_agent.node.config import NodeConfig
 from tests.agent.federation import FakeHub, Members, Served, directory, until, within
 from tests.agent.test_agent import Ends, assign
 from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
@@ -60,7 +61,7 @@ class Cluster:
         self.addresses = await within(ready)
 
     async def node(self, name: str, storage: SharedConfig, cpus: float = 1.0) -> None:
-        config = daemon.NodeConfig(
+        config = NodeConfig(
             self.name,
             name,
             self.home / self.name / name,
@@ -73,7 +74,7 @@ class Cluster:
         )
         ready: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
-        self.stops[name] = stop, asyncio.create_task(daemon.serve(config, ready.set_result, stop))
+        self.stops[name] = stop, asyncio.create_task(service.serve(config, ready.set_result, stop))
         self.stack.push_async_callback(self.end, name)
         await within(ready)
 

@@ -155,7 +155,7 @@ async def test_of_several_topologies_one_has_to_be_named(hub: RunningHub, person
 async def test_a_plan_can_be_explained_as_long_as_its_run_is_there(
     hub: RunningHub, person: ControlPlaneServiceStub, monkeypatch: pytest.MonkeyPatch, small: int
 ) -> None:
-    monkeypatch.setattr("control_plane.api.submitting._SMALL_PLAN", small)
+    monkeypatch.setattr("control_plane.api.planning._SMALL_PLAN", small)
     await apply(person, ALL)
     async with FakeAgent(hub, "edge") as edge, FakeAgent(hub, "cloud") as cloud:
         for _ in range(2):  # the second time under the same name

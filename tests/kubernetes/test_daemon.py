@@ -46,6 +46,7 @@ from tests.node.test_light import (
     test_what_a_light_task_prints_is_in_its_own_log,
 )
 from tests.node.test_rows import (
+    quick,
     test_a_large_output_is_taken_and_the_next_has_it_as_a_file,
     test_one_that_dies_is_the_last_and_those_before_it_are_done,
 )

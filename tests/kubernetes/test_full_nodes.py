@@ -18,7 +18,7 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.agent import AgentConfig
 from cluster_agent.agent import serve as serve_agent
-from cluster_agent.node import core as node_core
+from cluster_agent.node import admission
 from cluster_agent.node.config import NodeConfig
 from cluster_agent.node.service import serve as serve_node
 from cluster_agent.runtimes.kubernetes import judging
@@ -127,7 +127,7 @@ async def cluster(fake: FakeServer, starter: Path) -> AsyncIterator[Cluster]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scheduler here hears of everything at once, and room is looked for again soon."""
     monkeypatch.setitem(judging._PATIENCE, Cause.UNSCHEDULABLE, 0.3)
-    monkeypatch.setattr(node_core, "FULL_SECONDS", 0.5)
+    monkeypatch.setattr(admission, "FULL_SECONDS", 0.5)
 
 
 async def test_a_fan_over_nodes_that_others_use_ends_with_every_unit_once(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
-from cluster_agent.node import rows
+from cluster_agent.node import pool, rows
 from cluster_agent.node.works import Assignment
 from cluster_agent.orders.messages import Output, Result, UnitInfo
 from cluster_agent.runtimes.base import LeftRow
@@ -22,8 +22,15 @@ from wire.digests import bytes_digest, unit_id
 LENGTH = 8
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any worker is quick, on a machine that has much else to do, too."""
+    monkeypatch.setattr(pool, "_SHORT_SECONDS", 60.0)
+    monkeypatch.setattr(pool, "_AHEAD_SECONDS", 60.0)
+
+
 async def begun(edge: Cluster, tmp_path: Path, first: int, **parameters: str) -> tuple[Node, Chain]:
-    """A chain that a worker, which is known to be quick, has begun."""
+    """A chain that a worker, which is known to be quick (see the fixture), has begun."""
     node = await edge.start(cpus=1.0)
     warm = Chain(edge, tmp_path, await source(edge, "warm", b"1000"), 1, alike=True, **parameters)
     warm.begin(edge)
@@ -34,6 +41,7 @@ async def begun(edge: Cluster, tmp_path: Path, first: int, **parameters: str) ->
     return node, chain
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("durability", ["process", "power"])
 async def test_all_are_done_and_told_in_their_order(tmp_path: Path, durability: str) -> None:
     async with cluster(tmp_path, durability=durability) as edge:
@@ -46,6 +54,7 @@ async def test_all_are_done_and_told_in_their_order(tmp_path: Path, durability: 
         assert in_a_row(node)
 
 
+@pytest.mark.usefixtures("quick")
 async def test_one_that_dies_is_the_last_and_those_before_it_are_done(edge: Cluster, tmp_path: Path) -> None:
     node, chain = await begun(edge, tmp_path, 0, dies_at="4")
     failed = await edge.agent.result(chain.key(4))
@@ -55,6 +64,7 @@ async def test_one_that_dies_is_the_last_and_those_before_it_are_done(edge: Clus
     assert in_a_row(node)
 
 
+@pytest.mark.usefixtures("quick")
 async def test_one_that_takes_long_is_told_to_run_and_those_before_it_to_be_done(edge: Cluster, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     node, chain = await begun(edge, tmp_path, 0, slow_from="3", gate=str(gate))
@@ -67,6 +77,7 @@ async def test_one_that_takes_long_is_told_to_run_and_those_before_it_to_be_done
     assert content(node, last.outputs[0].unit) == b"%d" % LENGTH
 
 
+@pytest.mark.usefixtures("quick")
 async def test_one_that_takes_long_can_be_cancelled_and_nothing_follows_it(edge: Cluster, tmp_path: Path) -> None:
     node, chain = await begun(edge, tmp_path, 0, slow_from="3", gate=str(tmp_path / "no"))
     await edge.agent.hear("started", lambda told: told.key == chain.key(3))
@@ -79,6 +90,7 @@ async def test_one_that_takes_long_can_be_cancelled_and_nothing_follows_it(edge:
     assert set(chain.tasks[3:]).isdisjoint(result.task for result in edge.agent.results)
 
 
+@pytest.mark.usefixtures("quick")
 async def test_a_large_output_is_taken_and_the_next_has_it_as_a_file(edge: Cluster, tmp_path: Path) -> None:
     node, chain = await begun(edge, tmp_path, 0, large_from="3")
     last = await edge.agent.result(chain.key(LENGTH - 1))

@@ -89,7 +89,7 @@ def test_a_step_that_fails_says_so_in_its_own_words(project: Path, capfd: pytest
     assert said.startswith("hello\nkeep-lines@1 failed (exception): ValueError: no such thing\n")
     change(project, "step.yaml", "main:main", "nowhere:main")
     assert tried(project) == NEGATIVE
-    assert "failed (start): nowhere:main: ModuleNotFoundError" in capfd.readouterr().out
+    assert "failed (start): nowhere:main: there is no module nowhere" in capfd.readouterr().out
 
 
 def test_an_input_that_is_written_to_is_found_and_the_sample_is_safe(
