@@ -1,4 +1,4 @@
-"""What the durable state is made of: mutable structs that encode themselves, and sums that stand for sets of ids."""
+"""What durable things are made of: records, the structs that they change, and sums that stand for sets of ids."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Final
 import msgspec
 
 _MASK: Final = (1 << 128) - 1
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A record: compact, immutable, told apart from the others by its name."""
 
 
 class Stored(msgspec.Struct, array_like=True, gc=False):

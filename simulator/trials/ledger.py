@@ -14,11 +14,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bdw_fed.v1 import model_pb2 as m
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.actions import Action, Append
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.cache.records import Recalled, Reused
+from cluster_agent.coordinator.clusters.records import GrantGiven, GrantTaken, Rerouted
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.messages import RunKey
+from cluster_agent.coordinator.runs.records import FragmentTaken
+from cluster_agent.coordinator.tasks.records import Committed
+from cluster_agent.coordinator.units.records import Remade
 from cluster_agent.log import Batch
 from simulator.audit import audit
 
@@ -137,35 +142,31 @@ class Ledger:
 
     def _enter(self, cluster: str, record: Any) -> None:
         match record:
-            case records.FragmentTaken(fragment=fragment):
+            case FragmentTaken(fragment=fragment):
                 taken = m.Fragment.FromString(fragment)
                 key = (cluster, RunKey(taken.namespace, taken.run))
                 if taken.epoch < self.epochs.get(key, 0):
                     self.violated(f"{cluster} took epoch {taken.epoch} of {taken.run} after {self.epochs[key]}")
                 self.epochs[key] = taken.epoch
-            case (
-                records.Committed(run=run, task=task)
-                | records.Recalled(run=run, task=task)
-                | records.Reused(run=run, task=task)
-            ):
+            case Committed(run=run, task=task) | Recalled(run=run, task=task) | Reused(run=run, task=task):
                 line = self._line(cluster, run)
                 where = self.tasks.get((line, task))
                 if where is not None:
                     self.violated(f"task {task.hex()} of {run.run} is committed on {cluster}, and was on {where}")
                 self.tasks[line, task] = cluster
-            case records.Remade(run=run, tasks=tasks):
+            case Remade(run=run, tasks=tasks):
                 for task in tasks:
                     self.tasks.pop((self._line(cluster, run), task), None)
-            case records.GrantGiven(run=run, edge=edge, unit=unit):
+            case GrantGiven(run=run, edge=edge, unit=unit):
                 line = self._line(cluster, run)
                 self._given[line, edge, unit] += 1
                 self._granted.add((cluster, line, edge, unit))
-            case records.GrantTaken(run=run, edge=edge, unit=unit):
+            case GrantTaken(run=run, edge=edge, unit=unit):
                 line = self._line(cluster, run)
                 self._given[line, edge, unit] -= 1
                 if self._given[line, edge, unit] < 0:
                     self.violated(f"{cluster} took unit {unit.hex()} of {run.run} that nobody has granted")
-            case records.Rerouted(run=run, edge=edge, unit=unit):
+            case Rerouted(run=run, edge=edge, unit=unit):
                 if (cluster, self._line(cluster, run), edge, unit) in self._granted:
                     self.violated(f"{cluster} took unit {unit.hex()} of {run.run} back, which it had granted")
             case _:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from cluster_agent.coordinator.messages import Place, RunKey
-from cluster_agent.coordinator.records import Record
+from cluster_agent.coordinator.stored import Record
 from cluster_agent.orders.messages import Output, UnitInfo
 from simulator.trials.scenario import Scenario
 from simulator.trials.trial import Verdict, tried

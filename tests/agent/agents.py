@@ -19,7 +19,8 @@ from cluster_agent.coordinator.actions import Action, Append, SendPeer
 from cluster_agent.coordinator.driver import Driver
 from cluster_agent.coordinator.intake import Intake
 from cluster_agent.coordinator.messages import ClockRead, DesiredChanged, Event, FragmentAssigned, PeerSaid, RunKey
-from cluster_agent.coordinator.records import AnyRecord, DesiredSet
+from cluster_agent.coordinator.records import AnyRecord
+from cluster_agent.coordinator.runs.records import DesiredSet
 from cluster_agent.events import EventBus
 from cluster_agent.link.hub import HubLink, LinkConfig
 from cluster_agent.log import CoordinatorLog

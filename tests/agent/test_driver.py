@@ -36,8 +36,9 @@ from cluster_agent.coordinator.messages import (
     RunKey,
     Tick,
 )
-from cluster_agent.coordinator.records import AnyRecord, DesiredSet, decode_all
+from cluster_agent.coordinator.records import AnyRecord, decode_all
 from cluster_agent.coordinator.runs import last_words
+from cluster_agent.coordinator.runs.records import DesiredSet
 from cluster_agent.events import EventBus
 from cluster_agent.log import Batch, CoordinatorLog, LogFullError, Sent
 from cluster_agent.orders.messages import Downward, Result, Results

@@ -28,10 +28,13 @@ from cluster_agent.coordinator.actions import (
     WakeAt,
 )
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.clusters.records import Offered, OutReleased, Rerouted
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.state import DONE, Task
+from cluster_agent.coordinator.stored import Record
+from cluster_agent.coordinator.tasks.records import Closed, Committed
 from cluster_agent.orders.messages import Downward, Failure, Output, Results, UnitInfo
 from tests.coordinator.workflows import Use, fragments
 from tests.fixtures import words
@@ -498,7 +501,7 @@ class Agent:
     def perform(self, actions: Iterable[Action], *, tell_nodes: bool = True) -> None:
         for action in actions:
             if isinstance(action, Append):
-                assert isinstance(action.record, records.Record)
+                assert isinstance(action.record, Record)
                 self.log.append(records.encode(action.record))  # type: ignore[arg-type]
                 self.federation.observe(self, action.record)
             elif isinstance(action, SendPeer):
@@ -759,9 +762,9 @@ class Federation:
 
     # ----------------------------------------------------------------------------------------------- observing
 
-    def observe(self, agent: Agent, record: records.Record) -> None:
+    def observe(self, agent: Agent, record: Record) -> None:
         """Count what was committed."""
-        if isinstance(record, records.Committed):
+        if isinstance(record, Committed):
             live = agent.core._book.lives.get(record.run)
             if live is None:
                 return
@@ -774,14 +777,14 @@ class Federation:
             step = live.graph.steps[task.step]
             for edge, unit in consumed_by(step, task):
                 self.consumed[edge, unit] += 1
-        elif isinstance(record, records.Rerouted):
+        elif isinstance(record, Rerouted):
             self.rerouted.add(bytes_digest(record.unit))
-        elif isinstance(record, records.OutReleased):
+        elif isinstance(record, OutReleased):
             self.released.add((record.unit, record.cluster))
-        elif isinstance(record, records.Offered):
+        elif isinstance(record, Offered):
             again = {unit for _, unit in record.units if (unit, record.cluster) in self.released}
             self.rerouted.update(map(bytes_digest, again))
-        elif isinstance(record, records.Closed):
+        elif isinstance(record, Closed):
             live = agent.core._book.lives[record.run]
             step = live.graph.steps[record.step]
             if step.counts:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.messages import FragmentAssigned, HubGone, HubHeard
+from cluster_agent.coordinator.runs.records import AloneCounted
 from tests.coordinator.desk import RUNNING, Desk, Said
 from tests.coordinator.workflows import EACH, Use, fragments, output, source
 
@@ -46,7 +46,7 @@ def test_a_run_without_stop_after_goes_on_for_ever_and_nothing_is_written() -> N
     alone.do(HubGone())
     said = let_pass(alone, 500.0)
     assert not stopped(said)
-    assert not [each for each in said if each.recorded(records.AloneCounted)]
+    assert not [each for each in said if each.recorded(AloneCounted)]
 
 
 def test_a_run_is_stopped_so_long_after_the_hub_was_lost_and_the_hub_is_told_why() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import records
+from cluster_agent.coordinator.clusters.records import Spilled
 from tests.coordinator.desk import Desk, Said, unit_ids
 from tests.coordinator.workflows import EACH, Use, output, source
 from tests.routing.test_routing import news
@@ -81,7 +81,7 @@ def test_all_units_of_a_batch_go_to_another_cluster_together() -> None:
     desk.do(news("edge2", wanted=50))
     (first,) = desk.do(*(desk.part("inputs.rows", part) for part in range(4))).starts
     said = desk.do(news("edge2", wanted=0, number=2))
-    assert len(said.recorded(records.Spilled)) == 1
+    assert len(said.recorded(Spilled)) == 1
     offered = {message.offer.unit.id for _, message in said.to_peers("offer")}
     assert len(offered) == 2
     assert not offered & set(unit_ids(first, "rows"))

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import federation_pb2, model_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.book import Policy
 from cluster_agent.coordinator.messages import RunKey
+from cluster_agent.coordinator.stored import Record
+from cluster_agent.coordinator.tasks.records import Committed
 from cluster_agent.orders.messages import Output, UnitInfo
 from simulator.audit import audit
 from tests.coordinator.federation import Agent, Faults, Federation
@@ -72,8 +74,8 @@ class Contents(Federation):
             for port in task.start.outputs
         )
 
-    def observe(self, agent: Agent, record: records.Record) -> None:
-        if isinstance(record, records.Committed):
+    def observe(self, agent: Agent, record: Record) -> None:
+        if isinstance(record, Committed):
             live = agent.core._book.lives[record.run]
             self.executed.append((record.run.run, live.graph.steps[live.run.tasks[record.task].step].name))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2, node_pb2, peer_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.tasks.records import Closed, Committed
 from tests.coordinator.desk import RUN, Desk, outputs, sum_of
 from tests.coordinator.workflows import EACH, Use, output, source
 
@@ -31,7 +32,7 @@ def test_a_source_without_units_closes_and_so_does_all_that_follows() -> None:
     flights = source("flights", [HERE])
     clean = Use("clean", [HERE], {"rows": ("inputs.flights.out", EACH)})
     desk = Desk([flights, clean, output(clean)], {"inputs.flights": {}})
-    assert len(desk.first.recorded(records.Closed)) == 3
+    assert len(desk.first.recorded(Closed)) == 3
     assert desk.first.ended is not None
     assert desk.first.ended.state == SUCCEEDED
 
@@ -171,7 +172,7 @@ def test_a_cancelled_run_stops_its_tasks_and_says_so() -> None:
     assert said.ended.state == model_pb2.FRAGMENT_STATE_CANCELLED
     assert desk.progress("clean").running == 0
     late = desk.done(task)
-    assert late.recorded(records.Committed) == []
+    assert late.recorded(Committed) == []
     assert late.freed() == {made.unit.id for made in outputs(task)}
     assert desk.read("inputs.flights", 1).starts == []
 

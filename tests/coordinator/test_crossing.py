@@ -7,8 +7,9 @@ import itertools
 import pytest
 
 from bdw_fed.v1 import model_pb2, node_pb2, peer_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.units.records import Fetched
 from tests.coordinator.desk import RUN, Desk, unit_ids
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source
 
@@ -377,7 +378,7 @@ def test_a_restart_does_not_move_a_crossing_to_another_node() -> None:
     assert desk.join(other).to_nodes("fetch") == []
     ((again, _),) = desk.join(first, fetching=[message.unit.id]).to_nodes("fetch")
     assert again == first
-    assert len(desk.fetched(message.unit.id, first).recorded(records.Fetched)) == 1
+    assert len(desk.fetched(message.unit.id, first).recorded(Fetched)) == 1
 
 
 def test_a_grant_that_comes_before_any_node_waits_for_the_first() -> None:

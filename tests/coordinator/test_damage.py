@@ -7,10 +7,12 @@ import json
 import pytest
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.cache import caching
+from cluster_agent.coordinator.cache.records import CacheDropped
 from cluster_agent.coordinator.messages import RunKey, UnitsDamaged
 from cluster_agent.coordinator.state import Cached
+from cluster_agent.coordinator.units.records import CopiesLost, Fetched, Remade
 from cluster_agent.orders.messages import Output, UnitInfo
 from tests.coordinator.desk import RUN, Desk, Said, outputs, unit_ids
 from tests.coordinator.workflows import EACH, Use, output, source
@@ -74,10 +76,10 @@ def test_a_copy_on_another_node_takes_its_place_and_nothing_is_made_again() -> N
     desk = Desk(STEPS, PARTS, nodes=["n1", "n2"])
     (clean,) = desk.read("inputs.flights").starts
     (unit,) = unit_ids(clean, "rows")
-    desk.core.apply(records.Fetched(RUN, unit, "n2", "", 1000, 0.1))
+    desk.core.apply(Fetched(RUN, unit, "n2", "", 1000, 0.1))
     said = desk.do(damaged(unit))
-    assert not said.recorded(records.Remade)
-    assert len(said.recorded(records.CopiesLost)) == 1
+    assert not said.recorded(Remade)
+    assert len(said.recorded(CopiesLost)) == 1
 
 
 def test_what_nobody_needs_any_more_is_not_made_again() -> None:
@@ -85,7 +87,7 @@ def test_what_nobody_needs_any_more_is_not_made_again() -> None:
     (clean,) = desk.read("inputs.flights").starts
     desk.done(clean)
     said = desk.do(damaged(*unit_ids(clean, "rows")))
-    assert not said.recorded(records.Remade)
+    assert not said.recorded(Remade)
     assert not desk.do(damaged(b"nobody knows it ")).records
     assert not desk.do(damaged(b"u" * 16, run=RunKey("default", "gone"))).records
 
@@ -110,7 +112,7 @@ def test_a_result_that_another_node_has_is_told_of_as_lying_there() -> None:
     (tidy,) = desk.done(clean).starts
     result = outputs(tidy)[0].unit.id
     desk.done(tidy)
-    desk.core.apply(records.Fetched(RUN, result, "n2", "", 1000, 0.1))
+    desk.core.apply(Fetched(RUN, result, "n2", "", 1000, 0.1))
     (moved,) = told(desk.do(damaged(result)))
     assert (moved.node, moved.lost) == ("n2", "")
 
@@ -159,5 +161,5 @@ def test_a_cached_result_of_which_anything_is_damaged_is_in_the_cache_no_more() 
     for key, node, contents in ((b"1", "n1", first), (b"2", "n1", second), (b"3", "n2", first)):
         caching.put(book, key, Cached("default", "clean@1", node, 0.0, list(contents)))
     said = desk.do(damaged(content_name(b"a" * 32), run=RunKey("default", CACHE)))
-    assert said.recorded(records.CacheDropped) == [records.CacheDropped((b"1",))]
+    assert said.recorded(CacheDropped) == [CacheDropped((b"1",))]
     assert set(book.state.cached) == {b"2", b"3"}

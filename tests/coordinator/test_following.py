@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.nodes.records import Assigned
+from cluster_agent.coordinator.tasks.records import PartOpened
 from tests.coordinator.desk import RUN, Desk, Said, outputs
 from tests.coordinator.federation import Faults, Federation
 from tests.coordinator.test_federation import CLUSTERS, few, finish
@@ -213,7 +215,7 @@ def test_what_a_node_did_with_a_part_that_another_was_given_is_called_back() -> 
     desk.join(node)
     said = desk.do(word)  # it was opening the part all the time
     assert [command.key.task for _, command in said.to_nodes("cancel")] == [task.key.task]  # type: ignore[attr-defined]
-    assert [record.task for record in said.recorded(records.Assigned)] == [task.key.task]  # type: ignore[attr-defined]
+    assert [record.task for record in said.recorded(Assigned)] == [task.key.task]  # type: ignore[attr-defined]
     assert [info.attempt for info in desk.core.tasks(RUN)] == [2]
 
 
@@ -231,7 +233,7 @@ def test_what_was_opened_for_a_former_fragment_is_not_believed() -> None:
     desk.assign(epoch=2)
     said = desk.do(msgspec.structs.replace(word, epoch=1))
     assert [command.key.task for _, command in said.to_nodes("cancel")] == [task.key.task]  # type: ignore[attr-defined]
-    assert said.recorded(records.PartOpened) == []
+    assert said.recorded(PartOpened) == []
     said = desk.do(msgspec.structs.replace(desk.part("inputs.flights", 0, node), epoch=2))
     assert [(each.key.task, each.key.attempt) for each in said.starts] == [(task.key.task, 2)]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.messages import NodeSaid
+from cluster_agent.coordinator.tasks.records import Gathered
 from tests.coordinator.desk import RUN, Desk, outputs, sum_of, unit_ids
 from tests.coordinator.workflows import EACH, GATHER, SAME, Use, output, source, split
 from tests.fixtures import words
@@ -138,4 +138,4 @@ def test_a_gathering_step_waits_for_units_of_other_clusters_until_all_have_come(
     desk.peer("edge2", grant=peer_pb2.Grant(edge="report.parts", unit=unit.id))
     said = desk.fetched(unit.id)
     assert [unit_ids(task, "parts") for task in said.starts] == [[unit.id]]
-    assert len(said.recorded(records.Gathered)) == 1
+    assert len(said.recorded(Gathered)) == 1

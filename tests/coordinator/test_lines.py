@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.cache.records import Recalled
 from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.coordinator.units.records import CopiesLost
 from tests.coordinator.desk import RUN, RUNNING, Desk, Said, outputs
 from tests.coordinator.federation import made
 from tests.coordinator.workflows import EACH, Use, fragments, output, source
@@ -35,7 +37,7 @@ class TwoNodes(Desk):
         began = self.do(messages.FragmentAssigned(new, RUNNING))
         part = made(source_task_id(RUN.namespace, RUN.run, "inputs.flights", 0), "out", 0, 1000)
         opened = self.do(messages.SourceRead("n2", LINE, "inputs.flights", 0, (part,), asked=True))
-        assert len(opened.recorded(records.Recalled)) == 1
+        assert len(opened.recorded(Recalled)) == 1
         assert began.to_nodes("adopt") == []
         return opened
 
@@ -63,7 +65,7 @@ def test_a_node_that_was_away_when_a_line_began_is_told_of_it_when_it_comes() ->
     desk.begin_line()
     said = desk.come_back(RUN)
     assert adopted(said) == [desk.result_unit]
-    assert said.recorded(records.CopiesLost) == []
+    assert said.recorded(CopiesLost) == []
     assert desk.has_result()
 
 
@@ -97,7 +99,7 @@ def test_what_a_node_has_in_no_line_is_lost() -> None:
     desk.begin_line()
     said = desk.come_back()
     assert adopted(said) == []
-    assert records.CopiesLost(LINE, "n1", (desk.result_unit,)) in said.records
+    assert CopiesLost(LINE, "n1", (desk.result_unit,)) in said.records
     assert not desk.has_result()
 
 
@@ -123,6 +125,6 @@ def test_what_a_later_line_does_with_a_result_changes_nothing_of_what_an_earlier
     desk.do(messages.FragmentAssigned(fragments(STEPS, PARTS, ["edge1"], run=third.run, epoch=3)["edge1"], RUNNING))
     part = made(source_task_id(RUN.namespace, RUN.run, "inputs.flights", 0), "out", 0, 1000)
     opened = desk.do(messages.SourceRead("n2", third, "inputs.flights", 0, (part,), asked=True))
-    assert len(opened.recorded(records.Recalled)) == 1
+    assert len(opened.recorded(Recalled)) == 1
     known = desk.core._book.lives[LINE].run.known
     assert [each.copies for entry in known.values() for each in entry.outputs] == [["n1"]]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.messages import Place
+from cluster_agent.coordinator.tasks.records import Committed
+from cluster_agent.coordinator.units.records import Remade
 from tests.coordinator.desk import RUN, Desk, Said, outputs, unit_ids
 from tests.coordinator.workflows import EACH, Use, output, source
 
@@ -52,7 +54,7 @@ def test_a_result_that_comes_just_after_the_node_joined_counts() -> None:
     desk.lose()
     wake = desk.join(process=b"2", units=unit_ids(task, "rows")).wake
     said = desk.done(task)
-    assert len(said.recorded(records.Committed)) == 1
+    assert len(said.recorded(Committed)) == 1
     assert wake is not None
     assert [started.step for started in (*said.starts, *desk.at(wake).starts)] == ["tidy"]
 
@@ -128,7 +130,7 @@ def test_a_store_that_survives_needs_nothing_made_again() -> None:
     desk.done(clean)
     desk.lose()
     said = desk.join(process=b"2", units=[outputs(clean)[0].unit.id])
-    assert said.recorded(records.Remade) == []
+    assert said.recorded(Remade) == []
     assert [task.step for task in desk.at(desk.now + 10).starts] == ["tidy"]
 
 

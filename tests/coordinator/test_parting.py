@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.messages import NodeSaid
+from cluster_agent.coordinator.nodes.records import Assigned
 from cluster_agent.orders.messages import Failure, Output
 from tests.coordinator.desk import RUN, Desk
 from tests.coordinator.federation import Faults, Federation
@@ -47,7 +47,7 @@ def test_a_later_attempt_makes_the_same_parts_whatever_slots_there_are_then() ->
     desk = Desk(per_slot(), {"inputs.flights": {"edge1": 1}})
     said = desk.read("inputs.flights")
     (task,) = said.starts
-    assert [record.parts for record in said.recorded(records.Assigned)] == [2]  # type: ignore[attr-defined]
+    assert [record.parts for record in said.recorded(Assigned)] == [2]  # type: ignore[attr-defined]
     desk.join("n2")
     desk.do(NodeSaid("n1", words.failed(RUN, task.key.task, 1, Failure("lost", "gone"), 0.0)))
     again = desk.at(desk.now + 10).starts

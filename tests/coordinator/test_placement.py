@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bdw_fed.v1 import federation_pb2, peer_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.clusters.records import Spilled
 from tests.coordinator.desk import RUN, Desk, outputs, unit_ids
 from tests.coordinator.federation import made
 from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
@@ -203,7 +204,7 @@ def test_a_cluster_that_gets_on_faster_is_given_more_of_the_waiting_units() -> N
         about = {"edge": offer.edge, "unit": offer.unit.id}
         desk.peer("cloud", accept=peer_pb2.Accept(**about))
         said = desk.peer("cloud", released=peer_pb2.Released(**about))
-        more += said.recorded(records.Spilled)
+        more += said.recorded(Spilled)
     assert more
     assert len(offers) + len(more) + desk.progress("clean").waiting + desk.progress("clean").running == 20
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.reading import read
 from cluster_agent.coordinator.tasks.judging import wait_after
+from cluster_agent.coordinator.tasks.records import Committed
 from tests.coordinator.desk import RUN, Desk, Said, outputs
 from tests.coordinator.federation import made
 from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
@@ -129,7 +130,7 @@ def test_what_was_skipped_stays_so_after_a_restart_and_its_late_result_counts_fo
     at.restart()
     at.join()
     late = at.done(task)
-    assert not late.recorded(records.Committed)
+    assert not late.recorded(Committed)
     assert at.progress("clean").skipped == 1
 
 

@@ -7,8 +7,9 @@ import random
 import pytest
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.messages import FetchEnded, UnitsDamaged, UnitsShared, UnitsUnshared
+from cluster_agent.coordinator.units.records import Cleared
 from tests.coordinator.desk import RUN, Desk, Said
 from tests.coordinator.workflows import EACH, Use, output, source
 
@@ -195,7 +196,7 @@ def test_an_output_whose_time_is_over_is_deleted_there_though_its_node_is_gone()
     said = desk.at(desk.now + 600.0)
     (order,) = unshared(said)
     assert (list(order.units), order.all, order.answer) == ([unit], False, True)
-    assert cleared(desk, unit, "n2").recorded(records.Cleared)
+    assert cleared(desk, unit, "n2").recorded(Cleared)
     assert not unshared(desk.join("n2", places=[BUCKET], process=b"2")), "once is enough"
 
 
@@ -205,7 +206,7 @@ def test_what_is_to_be_deleted_there_is_not_forgotten(meanwhile: str) -> None:
     first = desk.at(desk.now + 600.0)
     assert len(unshared(first)) == (meanwhile != "nobody is there")
     if meanwhile == "the bucket is away":
-        assert not cleared(desk, unit, "n2", "it does not answer").recorded(records.Cleared)
+        assert not cleared(desk, unit, "n2", "it does not answer").recorded(Cleared)
         again = desk.at(desk.now + 31.0)
     elif meanwhile == "the node goes":
         desk.join("n3", places=[BUCKET])
@@ -216,7 +217,7 @@ def test_what_is_to_be_deleted_there_is_not_forgotten(meanwhile: str) -> None:
         again = desk.join("n2", process=b"2", places=[BUCKET])
     assert [list(each.units) for each in unshared(again)] == [[unit]]
     node = "n3" if meanwhile == "the node goes" else "n2"
-    assert cleared(desk, unit, node).recorded(records.Cleared)
+    assert cleared(desk, unit, node).recorded(Cleared)
     desk.restart()
     assert not unshared(desk.join("n4", places=[BUCKET]))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bdw_fed.v1 import model_pb2, node_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.actions import Action, Append, TellNode
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.tasks.records import Committed
 from cluster_agent.orders.messages import Acks, Orders, Work
 from tests.coordinator.desk import RUN, Desk, outputs, unit_ids
 from tests.coordinator.workflows import EACH, Use, output, source
@@ -86,7 +87,7 @@ def test_a_result_of_an_older_attempt_is_freed_where_it_lies() -> None:
     desk.join("n1", units=unit_ids(task, "rows"))
     late = desk.done(task, "n1")
     assert len(late.to_nodes("ack")) == 1
-    assert late.recorded(records.Committed) == []
+    assert late.recorded(Committed) == []
     assert late.freed("n1") == {made.unit.id for made in outputs(task)}
 
 

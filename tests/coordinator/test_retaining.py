@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.cache.records import Recalled
 from tests.coordinator.desk import RUN, Desk, Said
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source
 from tests.fixtures import words
@@ -40,7 +41,7 @@ def begun_again(desk: Desk, units: list[bytes]) -> tuple[list[object], list[word
     recalled: list[object] = []
     started: list[Any] = []
     for said in (desk.assign(epoch=2), desk.read("inputs.flights", 0), desk.read("inputs.flights", 1)):
-        recalled += said.recorded(records.Recalled)
+        recalled += said.recorded(Recalled)
         started += said.starts
     return recalled, started
 
@@ -88,7 +89,7 @@ def test_a_part_that_had_succeeded_is_kept_with_the_run_that_has_not() -> None:
     assert desk.done(task).ended is not None
     assert not desk.do(RETAINED).to_nodes("end_run")
     desk.assign(epoch=2)
-    assert desk.read("inputs.flights").recorded(records.Recalled)
+    assert desk.read("inputs.flights").recorded(Recalled)
 
 
 def test_the_time_of_a_run_that_is_tried_again_begins_anew() -> None:

@@ -9,9 +9,10 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.fragment import BROADCAST as BROADCAST_EDGE
+from cluster_agent.coordinator.stored import Record
 from cluster_agent.coordinator.tasks.grouping import made
+from cluster_agent.coordinator.tasks.records import Committed
 from tests.coordinator.federation import Agent, Faults
 from tests.coordinator.workflows import BROADCAST, EACH, GATHER, Use, output, some_of, source
 from tests.properties.graphs import Parts
@@ -51,9 +52,9 @@ class Reading(World):
         self.read_at: dict[tuple[str, str], bool] = {}
         super().__init__(seed, faults, grow=grown, crashes=crashes, audited=0.2)
 
-    def observe(self, agent: Agent, record: records.Record) -> None:
+    def observe(self, agent: Agent, record: Record) -> None:
         super().observe(agent, record)
-        if isinstance(record, records.Committed):
+        if isinstance(record, Committed):
             live = agent.core._book.lives[record.run]
             task = live.run.tasks[record.task]
             step = live.graph.steps[task.step]

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.cache.records import Recalled, Reused
 from cluster_agent.coordinator.messages import RunKey
+from cluster_agent.coordinator.stored import Record
+from cluster_agent.coordinator.tasks.records import Closed, Committed
 from tests.coordinator.federation import RUN, RUNNING, Agent, Faults
 from tests.coordinator.workflows import Use, fragments
 from tests.properties.test_replacing import Replacing, without
@@ -72,14 +75,14 @@ class TwoLines(Replacing):
         self.told_late.append((at, cluster, event))
         self.told_late.sort(key=lambda each: each[0])
 
-    def observe(self, agent: Agent, record: records.Record) -> None:
-        if not isinstance(record, records.Committed | records.Recalled | records.Reused | records.Closed):
+    def observe(self, agent: Agent, record: Record) -> None:
+        if not isinstance(record, Committed | Recalled | Reused | Closed):
             World.observe(self, agent, record)
             return
         live = agent.core._book.lives.get(record.run)
         if live is None:
             return  # in the same batch came the word that the line is none of ours
-        if isinstance(record, records.Closed):
+        if isinstance(record, Closed):
             step = live.graph.steps[record.step]
             if step.counts:
                 self.closed_of[record.run, step.name] += 1
@@ -87,7 +90,7 @@ class TwoLines(Replacing):
         task = live.run.tasks[record.task]
         contents = [live.run.units[unit].digest for units in live.inputs(task) for unit in units]
         key = (record.run, agent.cluster, record.task)
-        if isinstance(record, records.Committed):
+        if isinstance(record, Committed):
             self.contents.setdefault(record.task, []).append(contents)
             if key in self.done_of:
                 return  # made again

@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.coordinator import records
+from cluster_agent.coordinator.cache.records import Recalled, Reused
+from cluster_agent.coordinator.runs.records import FragmentTaken
+from cluster_agent.coordinator.tasks.records import Committed
 from simulator.federation import Federation
 from simulator.job import Job
 from tests.settings import few
@@ -130,10 +133,10 @@ def counted(federation: Federation, run: m.Run) -> Counter[bytes]:
         here: dict[str, set[bytes]] = {}
         for raw in cluster.log:
             record = records.decode(raw)
-            if isinstance(record, records.FragmentTaken):
+            if isinstance(record, FragmentTaken):
                 fragment = m.Fragment.FromString(record.fragment)
                 epoch[fragment.run], here[fragment.run] = fragment.epoch, set()
-            elif isinstance(record, records.Committed | records.Recalled | records.Reused):
+            elif isinstance(record, Committed | Recalled | Reused):
                 here[record.run.run].add(record.task)
         line = run.line or run.name
         if name in run.fragments and run.fragments[name].epoch == epoch.get(line):
@@ -209,7 +212,7 @@ def test_a_lost_cluster_is_replaced_and_what_others_have_done_is_not_done_again(
         name
         for name, cluster in federation.clusters.items()
         for raw in cluster.log
-        if isinstance(records.decode(raw), records.Recalled | records.Reused)
+        if isinstance(records.decode(raw), Recalled | Reused)
     ]
     assert {"edge"} <= set(recalled)
 

@@ -13,8 +13,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.fragment import MERGE
+from cluster_agent.coordinator.stored import Record
+from cluster_agent.coordinator.tasks.records import Committed, PartOpened, Produced
 from tests.coordinator.federation import Agent, Faults
 from tests.coordinator.workflows import (
     BROADCAST,
@@ -66,13 +67,13 @@ class Meeting(World):
         self.made_on: dict[bytes, str] = {}
         super().__init__(seed, faults, grow=grown, audited=0.1)
 
-    def observe(self, agent: Agent, record: records.Record) -> None:
+    def observe(self, agent: Agent, record: Record) -> None:
         super().observe(agent, record)
-        if isinstance(record, records.Committed | records.Produced | records.PartOpened):
+        if isinstance(record, Committed | Produced | PartOpened):
             for made in record.outputs:
                 self.names[made.unit.id] = made.unit.name
                 self.made_on.setdefault(made.unit.id, agent.cluster)
-            if isinstance(record, records.Committed):
+            if isinstance(record, Committed):
                 live = agent.core._book.lives[record.run]
                 task = live.run.tasks[record.task]
                 step = live.graph.steps[task.step]

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cluster_agent.coordinator import records
+from cluster_agent.coordinator.clusters.records import Spilled
 from tests.coordinator.desk import Desk
 from tests.coordinator.federation import Faults
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source
@@ -67,5 +67,5 @@ def test_a_cluster_reports_when_the_last_unit_that_waits_for_it_goes_elsewhere()
     desk.do(news("edge2", wanted=50))
     [task] = desk.do(desk.part("inputs.units", 0), desk.part("inputs.units", 1)).starts
     said = desk.do(desk.result(task), news("edge2", wanted=0, number=2))
-    assert said.recorded(records.Spilled)
+    assert said.recorded(Spilled)
     assert [message.report.step for _, message in said.to_peers("report")] == ["work"]

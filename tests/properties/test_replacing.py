@@ -12,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.book import Policy
+from cluster_agent.coordinator.cache.records import Recalled, Reused
+from cluster_agent.coordinator.runs.records import FragmentTaken
 from cluster_agent.coordinator.state import DONE
+from cluster_agent.coordinator.stored import Record
+from cluster_agent.coordinator.tasks.records import Closed, Committed
 from cluster_agent.orders.messages import Output
 from tests.coordinator.federation import RUN, RUNNING, Agent, Faults, consumed_by, made
 from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, source
@@ -118,17 +122,17 @@ class Replacing(World):
         heard = {task for there in lives for task, known in there.run.makers.items() if not known.lacking}
         return {task.id for task in live.run.tasks.values() if task.state == DONE and task.outputs and task.id in heard}
 
-    def observe(self, agent: Agent, record: records.Record) -> None:
-        if isinstance(record, records.FragmentTaken):
+    def observe(self, agent: Agent, record: Record) -> None:
+        if isinstance(record, FragmentTaken):
             self.taken[agent.cluster] = model_pb2.Fragment.FromString(record.fragment).epoch
-        if not isinstance(record, records.Committed | records.Recalled | records.Reused | records.Closed):
+        if not isinstance(record, Committed | Recalled | Reused | Closed):
             super().observe(agent, record)
             return
         live = agent.core._book.lives.get(record.run)
         epoch = self.taken[agent.cluster]
         if live is None or epoch < live.graph.epoch:
             return  # in the same batch came a newer fragment, or the word that the run is none of ours
-        if isinstance(record, records.Closed):
+        if isinstance(record, Closed):
             step = live.graph.steps[record.step]
             if step.counts:
                 self.closed_in[epoch, step.name] += 1
@@ -136,7 +140,7 @@ class Replacing(World):
         task = live.run.tasks[record.task]
         contents = [live.run.units[unit].digest for units in live.inputs(task) for unit in units]
         key = (epoch, agent.cluster, record.task)
-        if isinstance(record, records.Committed):
+        if isinstance(record, Committed):
             self.read.setdefault(record.task, []).append(contents)
             first = self.executed.setdefault((agent.cluster, record.task), epoch)
             if key in self.counted:

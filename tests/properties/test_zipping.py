@@ -9,7 +9,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster_agent.coordinator import records
+from cluster_agent.coordinator.stored import Record
+from cluster_agent.coordinator.tasks.records import Committed, PartOpened, Produced
 from tests.coordinator.federation import Agent, Faults
 from tests.coordinator.workflows import EACH, ZIP, Use, output, some_of, source, split
 from tests.properties.graphs import Parts
@@ -46,12 +47,12 @@ class Zipping(World):
         self.met: dict[tuple[str, bytes], list[bytes]] = {}
         super().__init__(seed, faults, grow=grown, audited=0.1)
 
-    def observe(self, agent: Agent, record: records.Record) -> None:
+    def observe(self, agent: Agent, record: Record) -> None:
         super().observe(agent, record)
-        if isinstance(record, records.PartOpened):
+        if isinstance(record, PartOpened):
             part = agent.core._book.lives[record.run].run.parts[record.part]
             self.beginning.update({made.unit.id: b"%d" % part.index for made in record.outputs})
-        if isinstance(record, records.Committed | records.Produced):
+        if isinstance(record, Committed | Produced):
             live = agent.core._book.lives[record.run]
             task = live.run.tasks[record.task]
             step = live.graph.steps[task.step]
@@ -59,7 +60,7 @@ class Zipping(World):
             for made in record.outputs:
                 piece = made.unit.id if step.name.endswith(".split") else self.beginning[units[0]]
                 self.beginning[made.unit.id] = piece
-            if step.meets and isinstance(record, records.Committed):
+            if step.meets and isinstance(record, Committed):
                 self.met[step.name, task.id] = units
 
     def check_met(self) -> None:

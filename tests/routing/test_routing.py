@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import federation_pb2, model_pb2, peer_pb2
-from cluster_agent.coordinator import messages, records
+from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.actions import TellLoad
+from cluster_agent.coordinator.clusters.records import Spilled
 from tests.coordinator.desk import Desk, Said
 from tests.coordinator.workflows import EACH, Use, output, source
 
@@ -141,7 +142,7 @@ def test_what_waits_goes_as_soon_as_another_says_that_it_has_room() -> None:
     assert offered(read_all(desk, 8)) == {}
     said = desk.do(news(NEAR, wanted=0, number=2))
     assert set(offered(said)) == {NEAR}
-    assert len(said.recorded(records.Spilled)) == sum(offered(said).values())
+    assert len(said.recorded(Spilled)) == sum(offered(said).values())
 
 
 def test_a_word_that_was_overtaken_is_dropped_and_one_of_a_new_life_is_not() -> None:

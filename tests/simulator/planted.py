@@ -14,10 +14,10 @@ from typing import Any
 from unittest import mock
 
 from bdw_fed.v1 import federation_pb2 as f
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.actions import SendPeer
 from cluster_agent.coordinator.cache import adopting
 from cluster_agent.coordinator.clusters import offering, peers, receiving, spilling
+from cluster_agent.coordinator.clusters.records import GrantTaken
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
@@ -143,7 +143,7 @@ def offer_executed_without_a_grant(stack: ExitStack) -> None:
         edge = of.graph.edge_by_id.get(message.edge)
         incoming = of.run.incoming.get(message.unit.id)
         if edge is not None and incoming is not None and incoming.edges.get(edge.index) == receiving.ACCEPTED:
-            book.commit(records.GrantTaken(of.key, edge.index, message.unit.id))
+            book.commit(GrantTaken(of.key, edge.index, message.unit.id))
 
     _everywhere(stack, on_offer, hasty)
 

@@ -18,9 +18,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.cache import remembering
+from cluster_agent.coordinator.cache import records, remembering
 from cluster_agent.coordinator.cache.shelf import Shelf
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Final
 
 from cluster_agent.coordinator.cache import remembering
+from cluster_agent.coordinator.cache.records import Made
 from cluster_agent.coordinator.cache.searches import Listing
 from cluster_agent.coordinator.fragment import TASK
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.records import Made
 from cluster_agent.coordinator.state import DONE, Known, KnownOutput, Unit
 from cluster_agent.orders.messages import Output
 

@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.cache import records
 from cluster_agent.coordinator.clusters import routing
 from cluster_agent.coordinator.clusters.ways import GRANTED, HEARD, EdgeState
 from cluster_agent.coordinator.fragment import EACH, TASK, Edge, Graph

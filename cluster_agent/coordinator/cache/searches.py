@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cluster_agent.coordinator.cache.records import Made
 from cluster_agent.coordinator.messages import Place
-from cluster_agent.coordinator.records import Made
 from cluster_agent.orders.messages import Output
 
 

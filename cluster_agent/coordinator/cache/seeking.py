@@ -16,9 +16,8 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.cache import answering, caching, remembering
+from cluster_agent.coordinator.cache import answering, caching, records, remembering
 from cluster_agent.coordinator.cache.searches import Sought
 from cluster_agent.coordinator.clusters import estimating, loads, routing
 from cluster_agent.coordinator.fragment import Step

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.clusters import records
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import Early
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import hearsay
-from cluster_agent.coordinator.clusters import loads, pushing, routing, spilling
+from cluster_agent.coordinator.clusters import loads, pushing, records, routing, spilling
 from cluster_agent.coordinator.clusters.ways import GRANTED, HEARD, OFFERED, QUEUED, Out
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.live import LiveRun

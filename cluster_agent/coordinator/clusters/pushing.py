@@ -7,8 +7,8 @@ the other cluster releases the unit.
 from __future__ import annotations
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.clusters import records
 from cluster_agent.coordinator.clusters.ways import Push
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import Place, PushEnded, RunKey

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import hearsay, remembering
+from cluster_agent.coordinator.cache.records import Made
+from cluster_agent.coordinator.clusters import records
 from cluster_agent.coordinator.clusters.ways import ACCEPTED, HERE, OURS, Incoming, Rival
 from cluster_agent.coordinator.fragment import Edge
 from cluster_agent.coordinator.live import LiveRun
@@ -61,11 +62,11 @@ def on_offer(book: Book, live: LiveRun, cluster: str, message: peer_pb2.Offer) -
         mending.found_again(book, live, live.run.units[unit.id], anew=others or placed)
 
 
-def _made(message: peer_pb2.Offer) -> records.Made | None:
+def _made(message: peer_pb2.Offer) -> Made | None:
     if not message.HasField("made"):
         return None
     outputs = tuple(Output(each.port, each.index, info_of(each.unit)) for each in message.made.outputs)
-    return records.Made(message.made.contents, outputs, message.made.first, message.made.count)
+    return Made(message.made.contents, outputs, message.made.first, message.made.count)
 
 
 def _next(live: LiveRun, edge: Edge) -> bool:

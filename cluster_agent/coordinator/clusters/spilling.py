@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.clusters import loads
+from cluster_agent.coordinator.clusters import loads, records
 from cluster_agent.coordinator.clusters.routing import choose
 from cluster_agent.coordinator.clusters.ways import Out
 from cluster_agent.coordinator.fragment import Edge, Step

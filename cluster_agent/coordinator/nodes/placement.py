@@ -12,12 +12,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SPLIT, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.nodes import holding, ordering, preempting, tainting
+from cluster_agent.coordinator.nodes import holding, ordering, preempting, records, tainting
 from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.coordinator.space import disks, pressure, quotas, stuck

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import adopting, caching, seeking
 from cluster_agent.coordinator.clusters import pushing, spilling
 from cluster_agent.coordinator.clusters.ways import ACCEPTED
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import DiskTold, NodeChanged, NodeJoined, NodeLost, RunKey
-from cluster_agent.coordinator.nodes import commands, following, holding, pooling
+from cluster_agent.coordinator.nodes import commands, following, holding, pooling, records
 from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.space import quotas, underway
 from cluster_agent.coordinator.state import ASSIGNED, OPENING, Unit
 from cluster_agent.coordinator.tasks import retrying, sources
 from cluster_agent.coordinator.units import clearing, damage, fetching, mending, rescuing, sharing
+from cluster_agent.coordinator.units.records import CopiesLost, FetchPlaced
 from cluster_agent.orders.messages import Acks, Failure, Frees
 from wire.lines import CACHE
 
@@ -176,7 +176,7 @@ def _reconcile_units(book: Book, live: LiveRun, node: Node, here: set[bytes]) ->
             else:  # also what an attempt that was given up has left: its bytes may be others
                 book.free(node.name, live.key, unit.id)
     if lost:
-        book.commit(records.CopiesLost(live.key, node.name, tuple(lost)))
+        book.commit(CopiesLost(live.key, node.name, tuple(lost)))
         mending.mend(book, live, lost)
 
 
@@ -280,7 +280,7 @@ def _refetch_elsewhere(book: Book, live: LiveRun, name: str) -> None:
     for unit_id, incoming in list(live.run.incoming.items()):
         if incoming.node == name and not live.run.units[unit_id].copies:
             underway.end(book, live, unit_id, name)
-            book.commit(records.FetchPlaced(live.key, unit_id, ""))
+            book.commit(FetchPlaced(live.key, unit_id, ""))
             fetching.cross(book, live, live.run.units[unit_id])
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import HubGone, HubHeard
+from cluster_agent.coordinator.runs import records
 from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.orders.messages import Failure
 

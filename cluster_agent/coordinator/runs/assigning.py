@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import federation_pb2, model_pb2
-from cluster_agent.coordinator import reading, records
+from cluster_agent.coordinator import reading
 from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import adopting, remembering
@@ -18,7 +18,7 @@ from cluster_agent.coordinator.clusters.ways import EdgeState
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, PeersKnown, RunKey
 from cluster_agent.coordinator.nodes import commands, placement, tainting
-from cluster_agent.coordinator.runs import ending, reserving, timing
+from cluster_agent.coordinator.runs import ending, records, reserving, timing
 from cluster_agent.coordinator.space import quotas, stuck
 from cluster_agent.coordinator.state import Known, Part, Run, StepState
 from cluster_agent.coordinator.units import clearing

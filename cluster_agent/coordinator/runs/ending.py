@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import early
@@ -18,7 +17,7 @@ from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import DesiredChanged, RunKey
 from cluster_agent.coordinator.nodes import commands, following, holding, ordering
 from cluster_agent.coordinator.nodes.room import give_room
-from cluster_agent.coordinator.runs import expiring, reserving, retaining, timing
+from cluster_agent.coordinator.runs import expiring, records, reserving, retaining, timing
 from cluster_agent.coordinator.runs.reporting import fragment_status
 from cluster_agent.coordinator.space import copies, underway
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Mishap

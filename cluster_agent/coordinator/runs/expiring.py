@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.runs import retaining
+from cluster_agent.coordinator.runs import records, retaining
 from cluster_agent.coordinator.units import clearing, freeing
 
 _LOOK_SECONDS: Final = 600.0  # a wall clock may be set, so it is looked at now and then

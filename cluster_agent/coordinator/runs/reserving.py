@@ -18,13 +18,14 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import control_plane_pb2, federation_pb2, model_pb2
-from cluster_agent.coordinator import reading, records
+from cluster_agent.coordinator import reading
 from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FragmentAssigned, RunKey
 from cluster_agent.coordinator.nodes import holding
 from cluster_agent.coordinator.nodes.claims import RESERVING, Claim, claim_of, in_words
+from cluster_agent.coordinator.runs import records
 from cluster_agent.coordinator.state import DENIED, EXPIRED, HELD, Half
 from topology.packing import Taken
 

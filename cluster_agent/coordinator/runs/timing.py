@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.runs import records
 
 _KEPT_OFTEN: Final = 50.0  # times within a run's timeout that the count is written
 _LEAST_PAUSE: Final = 1.0

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters.ways import HERE
 from cluster_agent.coordinator.fragment import Edge, Step
 from cluster_agent.coordinator.live import LiveRun, Waiting
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.tasks import grouping
+from cluster_agent.coordinator.tasks import grouping, records
 
 
 def batch_due(book: Book, live: LiveRun, step: Step) -> None:

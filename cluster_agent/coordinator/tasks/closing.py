@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Report, StepState
 from cluster_agent.coordinator.stored import Sum
-from cluster_agent.coordinator.tasks import batching, crossing, grouping, meeting
+from cluster_agent.coordinator.tasks import batching, crossing, grouping, meeting, records
 from cluster_agent.coordinator.units import fetching
 from cluster_agent.coordinator.units.freeing import let_go_if_due
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.actions import TaskEnd
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import caching, remembering
@@ -17,7 +16,7 @@ from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Task
-from cluster_agent.coordinator.tasks import attempts, crossing, tracing
+from cluster_agent.coordinator.tasks import attempts, crossing, records, tracing
 from cluster_agent.coordinator.tasks.grouping import add
 from cluster_agent.coordinator.tasks.making import make
 from cluster_agent.coordinator.units.freeing import drop_use, end_use, let_go_if_due, let_inputs_go

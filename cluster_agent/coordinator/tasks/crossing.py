@@ -10,11 +10,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
-from cluster_agent.coordinator.tasks import grouping
+from cluster_agent.coordinator.tasks import grouping, records
 from cluster_agent.coordinator.units.freeing import end_use
 
 _AHEAD: Final = 1000  # tasks that may wait for a node before more are made

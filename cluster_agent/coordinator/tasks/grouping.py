@@ -8,12 +8,12 @@ broadcast when all that was made anywhere has come, and so is a gathering step. 
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import EACH, MERGE, OUTPUT, SOURCE, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import READY, Task, Unit
 from cluster_agent.coordinator.stored import Sum
+from cluster_agent.coordinator.tasks import records
 from wire.digests import task_id
 
 

@@ -18,14 +18,13 @@ from typing import Final
 
 from blake3 import blake3
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import GROUP, ZIP, Edge, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.coordinator.state import Unit
 from cluster_agent.coordinator.stored import Sum
-from cluster_agent.coordinator.tasks import grouping, tracing
+from cluster_agent.coordinator.tasks import grouping, records, tracing
 from cluster_agent.coordinator.tasks.tracing import Maker
 from cluster_agent.orders.messages import Failure, Output
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.runs.ending import fail, keep_mishap
 from cluster_agent.coordinator.space import disks
 from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Mishap, Task
-from cluster_agent.coordinator.tasks import attempts
+from cluster_agent.coordinator.tasks import attempts, records
 from cluster_agent.coordinator.tasks.committing import publish_started
 from cluster_agent.coordinator.tasks.judging import may_try_again, wait_after
 from cluster_agent.coordinator.tasks.surrendering import leave_out, surrender

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import routing
 from cluster_agent.coordinator.live import LiveRun
@@ -21,7 +20,7 @@ from cluster_agent.coordinator.nodes import commands, following, ordering, place
 from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.coordinator.state import OPENED, OPENING, PENDING, Part
-from cluster_agent.coordinator.tasks import tracing
+from cluster_agent.coordinator.tasks import records, tracing
 from cluster_agent.coordinator.tasks.making import make
 from cluster_agent.orders.messages import Failure
 

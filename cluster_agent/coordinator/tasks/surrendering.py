@@ -11,12 +11,11 @@ not hold, but that it has not failed.
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.fragment import FAIL
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import ASSIGNED, DONE, Task
-from cluster_agent.coordinator.tasks import attempts
+from cluster_agent.coordinator.tasks import attempts, records
 from cluster_agent.coordinator.tasks.committing import consume
 from cluster_agent.orders.messages import Failure
 

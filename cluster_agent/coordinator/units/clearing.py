@@ -9,13 +9,12 @@ to become of it is remembered here until a node says that it is done. A place th
 
 from __future__ import annotations
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import NodeLost, RunKey, UnitsUnshared
 from cluster_agent.coordinator.nodes import commands
 from cluster_agent.coordinator.state import Leftover, Unit
-from cluster_agent.coordinator.units import shared
+from cluster_agent.coordinator.units import records, shared
 from cluster_agent.coordinator.units.errands import Clearing
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import caching
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import UnitsDamaged
-from cluster_agent.coordinator.units import mending, rescuing
+from cluster_agent.coordinator.units import mending, records, rescuing
 from wire.lines import CACHE
 
 

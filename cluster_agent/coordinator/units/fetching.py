@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import remembering
 from cluster_agent.coordinator.clusters import loads
@@ -26,7 +25,7 @@ from cluster_agent.coordinator.space import disks, underway
 from cluster_agent.coordinator.state import ASSIGNED, Task, Unit
 from cluster_agent.coordinator.tasks.grouping import deliver
 from cluster_agent.coordinator.tasks.making import arrive
-from cluster_agent.coordinator.units import mending, rescuing, sharing
+from cluster_agent.coordinator.units import mending, records, rescuing, sharing
 from cluster_agent.coordinator.units.errands import Fetch
 from cluster_agent.coordinator.units.infos import unit_proto
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bdw_fed.v1 import peer_pb2
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import offering, pushing
 from cluster_agent.coordinator.clusters.ways import ACCEPTED, QUEUED
@@ -20,7 +19,7 @@ from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.coordinator.space import copies
 from cluster_agent.coordinator.state import DONE, OPENED, PENDING, READY, Task, Unit
-from cluster_agent.coordinator.units import fetching, sharing
+from cluster_agent.coordinator.units import fetching, records, sharing
 from cluster_agent.coordinator.units.errands import Fetch
 from cluster_agent.coordinator.units.freeing import drop_use, let_go_if_due
 from cluster_agent.orders.messages import Failure

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.actions import SendHub
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
@@ -20,7 +19,7 @@ from cluster_agent.coordinator.nodes import commands
 from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.runs.reporting import fragment_status
 from cluster_agent.coordinator.state import Unit
-from cluster_agent.coordinator.units import fetching, mending, shared
+from cluster_agent.coordinator.units import fetching, mending, records, shared
 from cluster_agent.coordinator.units.errands import Rescue
 
 

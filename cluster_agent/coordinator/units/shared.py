@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import Unit
+from cluster_agent.coordinator.units import records
 
 _LASTING: Final = "s3://"
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import msgspec
 
-from cluster_agent.coordinator import records
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import FetchEnded, Place, UnitsShared
 from cluster_agent.coordinator.nodes import commands
 from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.state import Unit
-from cluster_agent.coordinator.units import fetching, mending, shared
+from cluster_agent.coordinator.units import fetching, mending, records, shared
 from cluster_agent.coordinator.units.errands import Fetch
 
 
