@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
 
 from cluster_agent.coordinator import records, state
+from cluster_agent.coordinator.appliers import APPLIERS
 from cluster_agent.coordinator.core import Coordinator
 from cluster_agent.coordinator.stored import Sum
 from tests.coordinator.desk import RUN, Desk
@@ -40,6 +43,10 @@ def test_a_snapshot_of_a_newer_release_is_refused_with_what_to_do() -> None:
 def test_a_record_that_is_none_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
         records.decode(msgspec.msgpack.encode(["Nonsense", 1]))
+
+
+def test_whatever_a_log_may_say_is_applied() -> None:
+    assert set(get_args(records.AnyRecord)) == set(APPLIERS)
 
 
 def test_sums_are_equal_when_their_sets_are_whatever_the_order() -> None:
