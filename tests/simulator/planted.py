@@ -21,7 +21,7 @@ from cluster_agent.coordinator.clusters.records import GrantTaken
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.nodes import presence, room
+from cluster_agent.coordinator.nodes import reconciling, room
 from cluster_agent.coordinator.runs import assigning
 from cluster_agent.coordinator.runs.last_words import LastWords
 from cluster_agent.coordinator.space import footprint, quotas, resting, stuck
@@ -346,11 +346,11 @@ def room_of_a_window_is_given_twice(stack: ExitStack) -> None:
 
 def parts_that_nobody_frees(stack: ExitStack) -> None:
     """What a running task has made stays on a node that was away when it was to be freed."""
-    reconcile = presence._reconcile_units
+    reconcile = reconciling._reconcile_units
 
     def trusting(book: Any, of: Any, node: Any, here: set[bytes]) -> None:
         units = (of.run.units[each] for each in here & of.run.units.keys())
-        kept = {unit.id for unit in units if not unit.uses and presence._being_made(of, node, unit.task)}
+        kept = {unit.id for unit in units if not unit.uses and reconciling._being_made(of, node, unit.task)}
         reconcile(book, of, node, here - kept)
 
     _everywhere(stack, reconcile, trusting)
