@@ -8,7 +8,7 @@ from typing import Final
 
 from bdw_fed.v1 import control_plane_pb2, model_pb2
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import CONTINUE, OUTPUT, SOURCE
+from cluster_agent.coordinator.fragment import CONTINUE, OUTPUT, SOURCE, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.nodes import holding
 from cluster_agent.coordinator.space import disks, narrow
@@ -42,56 +42,13 @@ def fragment_status(
     )
     suspended = live.going and run.desired == _SUSPENDED
     status.state = model_pb2.FRAGMENT_STATE_SUSPENDED if suspended else model_pb2.FragmentState.ValueType(run.state)
-    for step_index, unit_id in run.outputs if only is None else only:
-        unit = run.units[unit_id]
-        step = live.graph.steps[step_index]
-        name = step.name.removeprefix("outputs.")
-        status.outputs.add(
-            name=name,
-            file=step.file or unit.name or name,
-            unit=unit_proto(unit),
-            cluster=book.cluster,
-            node=unit.copies[0] if unit.copies else "",
-            line=live.key.run if is_second(live.key.run) else "",
-            directory=any(edge.format == DIRECTORY for edge in step.inputs),
-            retain=step.retain,
-            lost="" if unit.copies or live.going or shared.lasts(unit.shared) else _LOST,
-        )
+    _put_outputs(book, live, status, run.outputs if only is None else only)
     if only is not None:
         return status
     status.stored, status.quota = live.stored, live.graph.quota
     for step in live.graph.concerned:
-        state = run.steps[step.index]
-        progress = status.steps.add(
-            step=step.name,
-            done=state.done - state.surrendered,
-            failed=state.failed,
-            closed=state.closed,
-            busy_seconds=state.busy,
-            bytes_in=state.bytes_in,
-            bytes_out=state.bytes_out,
-            cached=state.cached,
-        )
-        progress.unmet = state.unmet
-        if step.on_failure == CONTINUE:
-            progress.given_up = state.surrendered - state.unmet
-        else:
-            progress.skipped = state.surrendered - state.unmet
-        status.skipped += progress.skipped
-        status.given_up += progress.given_up
-        if step.kind == SOURCE:
-            progress.waiting = sum(part.step == step.index and part.state != OPENED for part in run.parts)
-        elif step.kind != OUTPUT and live.going:
-            progress.running = live.assigned[step.index]
-            progress.waiting = max(0, state.open - live.assigned[step.index])
-            progress.workers = book.pools.workers(step.definition)
-            progress.waits_for = narrow.words(book, live, step) or disks.words(book, live, step)
-    claim = book.claims.get(live.key)
-    if claim is not None and not claim.half:
-        by_name = {progress.step: progress for progress in status.steps}
-        for each, held, used, lent in holding.figures(book, claim):
-            if each.name in by_name:
-                by_name[each.name].held, by_name[each.name].used, by_name[each.name].lent = held, used, lent
+        _put_progress(book, live, status, step)
+    _put_slots(book, live, status)
     for cluster, traffic in run.traffic.items():
         status.traffic.add(
             from_cluster=cluster,
@@ -106,6 +63,66 @@ def fragment_status(
         )
     status.failures_left_out = run.failures_left_out
     return status
+
+
+def _put_outputs(
+    book: Book, live: LiveRun, status: model_pb2.FragmentStatus, outputs: Iterable[tuple[int, bytes]]
+) -> None:
+    for step_index, unit_id in outputs:
+        unit = live.run.units[unit_id]
+        step = live.graph.steps[step_index]
+        name = step.name.removeprefix("outputs.")
+        status.outputs.add(
+            name=name,
+            file=step.file or unit.name or name,
+            unit=unit_proto(unit),
+            cluster=book.cluster,
+            node=unit.copies[0] if unit.copies else "",
+            line=live.key.run if is_second(live.key.run) else "",
+            directory=any(edge.format == DIRECTORY for edge in step.inputs),
+            retain=step.retain,
+            lost="" if unit.copies or live.going or shared.lasts(unit.shared) else _LOST,
+        )
+
+
+def _put_progress(book: Book, live: LiveRun, status: model_pb2.FragmentStatus, step: Step) -> None:
+    """The counters of a step."""
+    state = live.run.steps[step.index]
+    progress = status.steps.add(
+        step=step.name,
+        done=state.done - state.surrendered,
+        failed=state.failed,
+        closed=state.closed,
+        busy_seconds=state.busy,
+        bytes_in=state.bytes_in,
+        bytes_out=state.bytes_out,
+        cached=state.cached,
+    )
+    progress.unmet = state.unmet
+    if step.on_failure == CONTINUE:
+        progress.given_up = state.surrendered - state.unmet
+    else:
+        progress.skipped = state.surrendered - state.unmet
+    status.skipped += progress.skipped
+    status.given_up += progress.given_up
+    if step.kind == SOURCE:
+        progress.waiting = sum(part.step == step.index and part.state != OPENED for part in live.run.parts)
+    elif step.kind != OUTPUT and live.going:
+        progress.running = live.assigned[step.index]
+        progress.waiting = max(0, state.open - live.assigned[step.index])
+        progress.workers = book.pools.workers(step.definition)
+        progress.waits_for = narrow.words(book, live, step) or disks.words(book, live, step)
+
+
+def _put_slots(book: Book, live: LiveRun, status: model_pb2.FragmentStatus) -> None:
+    """What its steps hold of the slots that it has reserved."""
+    claim = book.claims.get(live.key)
+    if claim is None or claim.half:
+        return
+    by_name = {progress.step: progress for progress in status.steps}
+    for each, held, used, lent in holding.figures(book, claim):
+        if each.name in by_name:
+            by_name[each.name].held, by_name[each.name].used, by_name[each.name].lent = held, used, lent
 
 
 def run_here(book: Book, live: LiveRun) -> model_pb2.Run:
