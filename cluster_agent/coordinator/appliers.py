@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cluster_agent.coordinator.book import Appliers
-from cluster_agent.coordinator.cache import caching, remembering, seeking
+from cluster_agent.coordinator.cache import caching, recalling, seeking
 from cluster_agent.coordinator.cache import records as cache_records
 from cluster_agent.coordinator.clusters import early, offering, pushing, receiving, spilling
 from cluster_agent.coordinator.clusters import records as cluster_records
@@ -76,7 +76,7 @@ APPLIERS: Final[Appliers] = {
     cluster_records.PushSettled: pushing.apply_push_settled,
     unit_records.Remade: mending.apply_remade,
     unit_records.RemakeDropped: mending.apply_remake_dropped,
-    cache_records.Recalled: remembering.apply_recalled,
+    cache_records.Recalled: recalling.apply_recalled,
     cache_records.Reused: seeking.apply_reused,
     cache_records.ResultHeard: seeking.apply_heard,
     cache_records.CacheFilled: caching.apply_filled,

@@ -2,7 +2,7 @@
 
 A newer fragment of a run is a new beginning: nothing is counted over two revisions of a plan, so that what a replaced
 cluster did, and all that descends from it, is gone. But a task that was done here need not be executed again. Its
-result is remembered, and where the same task forms anew, on the same bytes, it is taken from there (`recall`).
+result is remembered, and where the same task forms anew, on the same bytes, it is taken from there, see `recalling`.
 
     newer fragment ─▶ `remembered` of the old one ─▶ Run.known ─▶ a task forms ─▶ Recalled ─▶ its units go on
 
@@ -11,11 +11,6 @@ task and does not know it itself asks the others, see `seeking`.
 
 The same holds for a line that begins beside another (`beside`): it has the other's results, and its nodes give the
 units a name in the new line; the other one keeps all it has, and goes on.
-
-What was freed meanwhile is remembered without its bytes. Mostly nobody asks for them, since whoever had them is done
-as well; where somebody does, they are made again as anything that got lost. So the inputs of such a task are held until
-nobody needs its outputs, over clusters too: a sender is not told that it may free them. For the same reason a unit that
-comes from another cluster is taken without its bytes where the result of its task is known.
 """
 
 from __future__ import annotations
@@ -24,16 +19,12 @@ from blake3 import blake3
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import records
-from cluster_agent.coordinator.clusters import routing
 from cluster_agent.coordinator.clusters.ways import GRANTED, HEARD, EdgeState
 from cluster_agent.coordinator.fragment import EACH, TASK, Edge, Graph
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.space import copies
 from cluster_agent.coordinator.state import DONE, Known, KnownOutput, Task, Unit
-from cluster_agent.coordinator.tasks import tracing
-from cluster_agent.coordinator.tasks.committing import consume
-from cluster_agent.coordinator.tasks.making import make
 from cluster_agent.coordinator.units.infos import unit_info
 from cluster_agent.orders.messages import Output
 from wire.digests import task_id, unit_ids
@@ -196,61 +187,13 @@ def _next_task(live: LiveRun, edge: Edge, unit: bytes) -> bytes:
     return task_id(live.key.namespace, live.key.run, edge.consumer.name, [(edge.port, [unit])])
 
 
-def recall(book: Book, live: LiveRun, task: Task) -> list[bytes] | None:
-    """Take what is known of a task that has formed; those of its units whose bytes are needed. None: nothing is."""
-    step = live.graph.steps[task.step]
-    entry = live.run.known.get(task.id)
-    if entry is None or step.crosses is not None or entry.inputs != contents(live, task):
-        return None  # a driving unit that is crossed is consumed with others
-    outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]
-    chosen = routing.routes(book, live, step, outputs, tracing.of_task(live, step, task))
-    book.commit(records.Recalled(live.key, task.id, chosen))
-    book.publish(live, "task.recalled", step.name, task.id, {"units": len(outputs)})
-    return [unit for unit in task.outputs if live.run.units[unit].kept]
-
-
-def apply_recalled(book: Book, record: records.Recalled) -> None:
-    """See records."""
-    live = book.lives[record.run]
-    task = live.run.tasks[record.task]
-    step = live.graph.steps[task.step]
-    entry = live.run.known.pop(task.id)
-    for each in entry.outputs:
-        for name in live.strays.pop(each.unit.id, ()):
-            if name not in each.copies:
-                book.free(name, live.key, each.unit.id)
-    live.unready(task)
-    task.state = DONE
-    task.parts = entry.parts
-    outputs = [Output(each.port, each.index, each.unit) for each in entry.outputs]
-    maker = tracing.of_task(live, step, task)
-    task.outputs = make(book, live, step, task.id, outputs, record.routes, maker, node="")
-    for each in entry.outputs:
-        unit = live.run.units[each.unit.id]
-        if unit.uses:
-            copies.adopt(book, live, unit, each)
-        else:
-            _free(book, live, each)
-    state = live.run.steps[step.index]
-    state.done += 1
-    state.reused += 1
-    made = [live.run.units[unit] for unit in task.outputs]
-    bare = any(unit.uses and not unit.copies for unit in made)
-    if bare:
-        live.run.bare[task.id] = None
-    consume(book, live, step, task, hold=bare)
-    if not state.open:
-        live.check.add(step.index)
-    book.touch(live)
-
-
 def executed(book: Book, live: LiveRun, task: bytes, node: str) -> None:
     """The task was executed all the same: what was remembered of it holds no more. Part of applying a record."""
     entry = live.run.known.pop(task, None)
     for each in entry.outputs if entry is not None else ():
         if node in each.copies:
             copies.take_known(book, live, each, node)  # it has put the new bytes in the place of these
-        _free(book, live, each)
+        free(book, live, each)
 
 
 def offered(book: Book, live: LiveRun, unit: Unit) -> None:
@@ -261,10 +204,11 @@ def offered(book: Book, live: LiveRun, unit: Unit) -> None:
             if each.unit.digest == unit.digest:
                 copies.adopt(book, live, unit, each)
             else:
-                _free(book, live, each)
+                free(book, live, each)
 
 
-def _free(book: Book, live: LiveRun, output: KnownOutput) -> None:
+def free(book: Book, live: LiveRun, output: KnownOutput) -> None:
+    """Nobody needs the bytes of what was remembered. Part of applying a record."""
     for node in output.copies:
         book.free(node, live.key, output.unit.id)
     copies.clear_known(book, live, output)

@@ -17,7 +17,7 @@ from typing import Final
 
 from bdw_fed.v1 import peer_pb2
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.cache import answering, caching, records, remembering
+from cluster_agent.coordinator.cache import answering, caching, recalling, records, remembering
 from cluster_agent.coordinator.cache.searches import Sought
 from cluster_agent.coordinator.clusters import estimating, loads, routing
 from cluster_agent.coordinator.fragment import Step
@@ -48,7 +48,7 @@ def recall(book: Book, live: LiveRun) -> None:
         task = live.run.tasks.get(live.formed.popleft())
         if task is None or task.state != READY or task.remake or task.id in live.sought or not live.going:
             continue
-        needed = remembering.recall(book, live, task) if live.run.remembers else None
+        needed = recalling.recall(book, live, task) if live.run.remembers else None
         if needed is not None:
             lacking += needed
         elif not _begin(book, live, live.graph.steps[task.step], task):
@@ -236,7 +236,7 @@ def settle(book: Book, live: LiveRun, task_id: bytes) -> None:
     _forget(book, live, live.sought.pop(task_id))
     book.commit(records.ResultHeard(live.key, task_id, records.Made(sought.contents, sought.outputs)))
     task = live.run.tasks[task_id]
-    needed = remembering.recall(book, live, task)
+    needed = recalling.recall(book, live, task)
     if needed is None:  # what it reads was made again meanwhile, with other bytes
         live.make_ready(task)
         needed = [unit for ids in live.inputs(task) for unit in ids]

@@ -3,7 +3,7 @@
 A use ends when the task on it has committed; for a side input when its step has closed, and makes nothing again; for a
 unit on its way out when the other cluster has released it. The last use of a unit that another cluster granted tells
 that cluster, edge by edge. Results of the run are kept: their use never ends.
-A task that was recalled without its outputs' bytes (see remembering) may have to be executed after all: its inputs'
+A task that was recalled without its outputs' bytes (see recalling) may have to be executed after all: its inputs'
 uses end when that is done, or with those of its outputs.
 """
 
