@@ -6,18 +6,15 @@
 A file of its own for a unit of a few hundred bytes costs a hundred times what the unit is worth. What is here costs a
 share of a write. Contents stay in memory, up to `MEMORY_BYTES`; older ones are read from the file again.
 
-The segments are one log, and it is only ever shortened at its head: a free refers to a put before it, so no segment
-can go before an older one. A head that nobody needs anything of is deleted; when more is dead than alive, what the
-head still has is written again at the end. So there are never more than twice the live bytes and a constant on disk.
-A flush that fails has written nothing and loses nothing: what it was to write is written by the next. What a crash
-tears is cut off at the next start, so that what is found is what was written up to some flush.
+The files are one log, and it is only ever shortened at its head: a free refers to a put before it, so no file can go
+before an older one. When more is dead than alive, what the head still has is written again at the end, and the head
+goes (see `segments`). So there are never more than twice the live bytes and a constant on disk. A flush that fails has
+written nothing and loses nothing: what it was to write is written by the next.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -25,7 +22,8 @@ from typing import Final
 from cluster_agent.data.base import Content, UnitKey
 from cluster_agent.data.errors import ContentChangedError
 from cluster_agent.data.replay import Replay
-from cluster_agent.data.segment import SUFFIX, Acked, Entry, Freed, Put, ResultKey, RunNamed, Segment, Told
+from cluster_agent.data.segment import Acked, Entry, Freed, Put, ResultKey, RunNamed, Segment, Told
+from cluster_agent.data.segments import Segments
 from cluster_agent.orders.messages import Result
 from wire.digests import bytes_digest
 
@@ -46,7 +44,6 @@ class Journal:
     def __init__(
         self, directory: Path, *, segment: int = SEGMENT_BYTES, spare: int = SPARE_BYTES, memory: int = MEMORY_BYTES
     ) -> None:
-        self._directory = directory
         self._segment_bytes = segment
         self._spare_bytes = spare
         self._memory_bytes = memory
@@ -56,13 +53,20 @@ class Journal:
         self._pending = 0
         self._live = 0  # bytes that what is needed takes, about
         self._held = 0  # bytes of contents in memory
-        self._sequence = 0
         self._results: dict[ResultKey, Segment] = {}
-        self._doomed: list[Segment] = []  # deleted once what was written again is as safe as it was
-        self._segments: deque[Segment] = deque()
-        self._new_file = True
-        directory.mkdir(parents=True, exist_ok=True)
-        self._replay()
+        replay = Replay()
+        self.segments = Segments(directory, replay)
+        self._sequence = replay.sequence
+        for found in self.segments:
+            self._results.update(dict.fromkeys(found.results, found))
+            self._live += len(found.results) * _RESULT_BYTES
+            for content in found.units:
+                self._live += content.size + _ENTRY_BYTES
+                self._held += content.size
+        if self.segments.tail.size >= self._segment_bytes:
+            self.segments.extend()
+        self._shorten()
+        self.segments.drop()
 
     # ----------------------------------------------------------------------------------------------------- units
 
@@ -79,7 +83,7 @@ class Journal:
         segment = content.segment
         assert segment is not None
         key = segment.units.pop(content)
-        tail = self._segments[-1]
+        tail = self.segments.tail
         run = tail.runs.get(key[:2]) or self._number(key[0], key[1])
         last = self._entries[-1] if self._entries else None
         if type(last) is Freed and last.run == run:
@@ -104,13 +108,9 @@ class Journal:
 
     def units(self) -> Iterable[tuple[UnitKey, Content]]:
         """All that is here."""
-        for segment in self._segments:
+        for segment in self.segments:
             for content, key in segment.units.items():
                 yield key, content
-
-    def segments(self) -> list[Segment]:
-        """The files, the oldest first."""
-        return list(self._segments)
 
     def unreadable(self, segment: Segment) -> list[Content]:
         """The contents of a file that are nowhere else, and damaged there."""
@@ -126,9 +126,9 @@ class Journal:
         """Write all again that is needed of a file, and of those before it, so that they can go. OSError."""
         if self._entries:
             self._write()
-        if self._segments[-1] is damaged:
-            self._begin_segment(damaged.number + 1)
-        for segment in self.segments():
+        if self.segments.tail is damaged:
+            self.segments.extend()
+        for segment in list(self.segments):
             self._write_again(segment)
             if segment is damaged:
                 break
@@ -172,57 +172,23 @@ class Journal:
         self._write()
         self._shorten()
 
-    def begin_sync(self) -> tuple[list[int], list[Segment]]:
-        """Descriptors to sync and to close, and what `end_sync` takes; after a flush."""
-        files = [segment.descriptor() for segment in self._segments if segment.unsynced]
-        if self._new_file and files:
-            files.append(os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC))
-            self._new_file = False
-        for segment in self._segments:
-            segment.unsynced = False
-        doomed, self._doomed = self._doomed, []
-        return files, doomed
-
-    def end_sync(self, doomed: list[Segment], synced: bool) -> None:
-        """The sync that began with `doomed` is over."""
-        if synced:
-            for segment in doomed:
-                segment.remove()
-            return
-        self._doomed = doomed + self._doomed
-        self._new_file = True
-        for segment in self._segments:
-            segment.unsynced = True
-
     @property
     def unsynced(self) -> bool:
         """Whether anything is not on the disk yet."""
-        return bool(self._entries) or self._segments[-1].unsynced
-
-    def drop(self) -> None:
-        """Delete files that were written again, where this need not survive a loss of power."""
-        doomed, self._doomed = self._doomed, []
-        for segment in doomed:
-            segment.remove()
-
-    @property
-    def file_bytes(self) -> int:
-        """Bytes that the journal takes on the disk."""
-        return sum(segment.size for segment in (*self._doomed, *self._segments))
+        return bool(self._entries) or self.segments.tail.unsynced
 
     def close(self) -> None:
         """Write what is left, and close the files. OSError."""
         try:
             self.flush()
         finally:
-            for segment in (*self._doomed, *self._segments):
-                segment.close()
+            self.segments.close()
 
     # ---------------------------------------------------------------------------------------------------- inside
 
     def _number(self, namespace: str, run: str) -> int:
         """The number of a run in the newest segment."""
-        runs = self._segments[-1].runs
+        runs = self.segments.tail.runs
         number = runs.get((namespace, run))
         if number is None:
             number = runs[namespace, run] = len(runs) + 1
@@ -231,7 +197,7 @@ class Journal:
 
     def _take(self, key: UnitKey, content: Content, data: bytes) -> None:
         """Make a content part of the next frame."""
-        segment = self._segments[-1]
+        segment = self.segments.tail
         run = segment.runs.get(key[:2]) or self._number(key[0], key[1])
         size = content.size
         self._entries.append(Put(run, key.unit, content.digest, size))
@@ -247,14 +213,14 @@ class Journal:
         if former is not None:
             del former.results[key]
             self._live -= _RESULT_BYTES
-        segment = self._results[key] = self._segments[-1]
+        segment = self._results[key] = self.segments.tail
         segment.results[key] = (sequence, result)
         self._entries.append(Told(self._number(key[0], key[1]), sequence, result))
         self._live += _RESULT_BYTES
 
     def _write(self) -> None:
         """Write one frame. OSError: it is still to be written."""
-        tail = self._segments[-1]
+        tail = self.segments.tail
         offset = tail.append(self._entries, self._contents)
         for content in self._fresh:
             content.offset = offset
@@ -262,18 +228,17 @@ class Journal:
         self._entries, self._contents, self._fresh, self._pending = [], [], [], 0
         if tail.size >= self._segment_bytes:
             with contextlib.suppress(OSError):  # then this one grows until there is room for another
-                self._begin_segment(tail.number + 1)
+                self.segments.extend()
 
     def _shorten(self) -> None:
         """Delete what is dead at the head, after writing it again if that pays. Right after a write."""
-        total = sum(segment.size for segment in self._segments)
+        total = sum(segment.size for segment in self.segments)
         if total > 2 * self._live + self._spare_bytes:
             with contextlib.suppress(OSError):  # the disk is full; what is not moved now is moved later
-                if len(self._segments) == 1:
-                    self._begin_segment(self._segments[0].number + 1)
-                self._write_again(self._segments[0])
-        while len(self._segments) > 1 and not self._segments[0].units and not self._segments[0].results:
-            self._doomed.append(self._segments.popleft())
+                if len(self.segments) == 1:
+                    self.segments.extend()
+                self._write_again(self.segments.head)
+        self.segments.behead()
         self._spill()
 
     def _write_again(self, head: Segment) -> None:
@@ -291,8 +256,8 @@ class Journal:
 
     def _spill(self) -> None:
         """Keep the contents of the oldest segments only in their files, once memory is used up."""
-        for segment in self._segments:
-            if self._held <= self._memory_bytes or segment is self._segments[-1]:
+        for segment in self.segments:
+            if self._held <= self._memory_bytes or segment is self.segments.tail:
                 return
             if not segment.spilled:
                 segment.spilled = True
@@ -300,34 +265,3 @@ class Journal:
                     if content.data is not None:
                         self._held -= content.size
                         content.data = None
-
-    def _begin_segment(self, number: int) -> None:
-        self._segments.append(Segment(self._directory / f"{number:016x}{SUFFIX}"))
-        self._new_file = True
-
-    # ------------------------------------------------------------------------------------------------- the start
-
-    def _replay(self) -> None:
-        """Read what is there; what is behind the first tear is removed."""
-        found = sorted(self._directory.glob(f"*{SUFFIX}"))
-        replay = Replay()
-        for path in found:
-            segment = Segment(path)
-            if self._segments and (replay.torn or segment.number != self._segments[-1].number + 1):
-                segment.remove()
-                continue
-            replay.read(segment)
-            self._segments.append(segment)
-        if not self._segments:
-            self._begin_segment(1)
-        for segment in self._segments:
-            self._results.update(dict.fromkeys(segment.results, segment))
-            self._live += len(segment.results) * _RESULT_BYTES
-            for content in segment.units:
-                self._live += content.size + _ENTRY_BYTES
-                self._held += content.size
-        self._sequence = replay.sequence
-        if self._segments[-1].size >= self._segment_bytes:
-            self._begin_segment(self._segments[-1].number + 1)
-        self._shorten()
-        self.drop()

@@ -204,7 +204,7 @@ class DiskStore(Store):
     def flush(self) -> None:
         self.journal.flush()
         if self.durability != "power":
-            self.journal.drop()
+            self.journal.segments.drop()
 
     def save(self) -> None:
         """Have all of the journal survive a loss of power, whatever the durability is. Blocks; OSError."""

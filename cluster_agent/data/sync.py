@@ -79,9 +79,9 @@ class GroupSync:
 
     def at_once(self) -> None:
         """Sync the journal here and now, before anybody waits. Blocks; OSError."""
-        files, doomed = self._journal.begin_sync()
+        files, doomed = self._journal.segments.begin_sync()
         _sync_all(files, (), self._root)
-        self._journal.end_sync(doomed, True)
+        self._journal.segments.end_sync(doomed, True)
 
     async def close(self) -> None:
         """Finish what was begun."""
@@ -94,16 +94,16 @@ class GroupSync:
             while self._next is not None:
                 waiting, self._next = self._next, None
                 paths, self._touched = self._touched, set()
-                files, doomed = self._journal.begin_sync()
+                files, doomed = self._journal.segments.begin_sync()
                 try:
                     await loop.run_in_executor(self._executor, _sync_all, files, paths, self._root)
                 except OSError as error:
-                    self._journal.end_sync(doomed, False)
+                    self._journal.segments.end_sync(doomed, False)
                     self._touched |= paths
                     waiting.set_exception(error)
                     waiting.exception()  # waiters may all have gone
                 else:
-                    self._journal.end_sync(doomed, True)
+                    self._journal.segments.end_sync(doomed, True)
                     waiting.set_result(None)
         finally:
             self._round = None

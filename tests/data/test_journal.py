@@ -165,7 +165,7 @@ class Model:
                 self.journal.acked("default", name.run, [(name.unit, 1)])
             case "flush":
                 self.journal.flush()
-                self.journal.drop()
+                self.journal.segments.drop()
                 self.flushed.append(self.now())
 
     def free(self, name: UnitKey) -> None:
@@ -236,7 +236,7 @@ def test_segments_go_at_the_head_only_so_nothing_freed_comes_back(
             assert state(model.journal) == model.now()
     model.do(len(steps), "flush", 0)
     live = sum(content.size for content in model.contents.values())
-    assert model.journal.file_bytes < 2 * (live + 160 * len(model.contents) + 400 * len(model.results)) + 8000
+    assert model.journal.segments.file_bytes < 2 * (live + 160 * len(model.contents) + 400 * len(model.results)) + 8000
     model.journal.close()
     again = Journal(place, segment=600, spare=1000, memory=300)
     assert state(again) == model.flushed[-1]
@@ -258,16 +258,16 @@ def test_the_disk_holds_little_more_than_what_lives(tmp_path: Path) -> None:
             journal.free(content)
         if number % 10 == 0:
             journal.flush()
-            journal.drop()
-            most = max(most, journal.file_bytes - 2 * 480 * len(staying))
+            journal.segments.drop()
+            most = max(most, journal.segments.file_bytes - 2 * 480 * len(staying))
     assert most < 20_000 + 3 * 10_000
     for content in staying:
         journal.free(content)
     for _ in range(3):
         journal.result("n", "r", result(1))
         journal.flush()
-    journal.drop()
-    assert journal.file_bytes < 20_000 + 2 * 10_000
+    journal.segments.drop()
+    assert journal.segments.file_bytes < 20_000 + 2 * 10_000
     journal.close()
 
 
@@ -327,7 +327,7 @@ def test_a_full_disk_loses_nothing_and_is_told(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(OSError, match="No space"):
         journal.flush()
     monkeypatch.setattr(os, "write", real)
-    assert journal.file_bytes == next(tmp_path.iterdir()).stat().st_size
+    assert journal.segments.file_bytes == next(tmp_path.iterdir()).stat().st_size
     journal.flush()
     journal.close()
     again = Journal(tmp_path)

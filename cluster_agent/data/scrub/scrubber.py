@@ -93,7 +93,7 @@ class Scrubber:
 
     def _list(self) -> list[File]:
         found: list[tuple[File, Content | tuple[Segment, int]]] = []
-        for segment in self._store.journal.segments():
+        for segment in self._store.journal.segments:
             found.append((File(_JOURNAL + segment.number.to_bytes(8, "big"), segment.size), (segment, segment.size)))
         for content in self._store.files():
             found.append((File(_CONTENT + content.digest, content.size), content))
@@ -163,14 +163,14 @@ class Scrubber:
         False: nobody needs anything of it by now.
         """
         store, journal = self._store, self._store.journal
-        if segment not in journal.segments():
+        if segment not in journal.segments:
             return False
         for content in journal.unreadable(segment):
             store.damaged(content, f"{segment.path} is damaged")
         try:
             journal.renew(segment)
             store.save()
-            journal.drop()
+            journal.segments.drop()
         except OSError as error:  # it is tried again in the next pass
             _log.warning(
                 "a damaged file of the journal can't be written again", path=str(segment.path), error=str(error)
