@@ -201,10 +201,10 @@ class Hub:
         self._quotas = Quotas(kinds.objects["Quota"])
         self._quotas.changed = self._directories.changed
         self._directories.quotas = self._quotas.told
-        self._agents.taints = self._directories.taints = self._marks.taints
+        self._agents.known.taints = self._directories.taints = self._marks.taints
         self._grounds = GroundsReader(kinds)
         admission = Admission(kinds, self._quotas, self._board.live)
-        self._planning = Planning(kinds, self._grounds, self._blobs, self._agents.statuses, admission)
+        self._planning = Planning(kinds, self._grounds, self._blobs, self._agents.known.statuses, admission)
         self._submissions = Submissions(kinds, self._grounds, self._planning, self._runs, admission)
         self._reservations = Reservations(self._runs, self._planning.again, config.hold)
         self._hook_runs = HookRuns(self._runs, self._submissions)
@@ -343,7 +343,7 @@ class Hub:
             self._measurements.ended(run)
 
     def _shown(self) -> Mapping[str, ClusterStatus]:
-        return self._users.shown(self._agents.statuses())
+        return self._users.shown(self._agents.known.statuses())
 
     async def _mend(self) -> None:
         with suppress(asyncio.CancelledError):

@@ -43,14 +43,14 @@ class ShownRuns:
         outputs = list(run.outputs)
         if run.outputs_left_out:
             outputs = await persistently(lambda: self._runs.outputs(run))
-        statuses = self._agents.statuses()
+        statuses = self._agents.known.statuses()
         return [_located(run, each, statuses.get(each.cluster)) for each in outputs]
 
     def _explained(self, run: m.Run) -> m.Run:
         """The run, with a word on clusters that are out of touch where it says nothing itself."""
         if run.state != m.RUN_STATE_RUNNING or run.message:
             return run
-        absent = [name for name in sorted(run.fragments) if self._agents.out_of_touch(name)]
+        absent = [name for name in sorted(run.fragments) if self._agents.known.out_of_touch(name)]
         if not (why := forms.absence(run, absent)):
             return run
         shown = forms.copy_of(run)

@@ -27,11 +27,11 @@ async def give_up_on_absent(board: Board, runs: Runs, agents: Agents) -> None:
             if run.state != m.RUN_STATE_STOPPING:
                 continue
             for cluster, fragment in sorted(run.fragments.items()):
-                if fragment.state not in forms.FRAGMENT_ENDED and agents.out_of_touch(cluster):
+                if fragment.state not in forms.FRAGMENT_ENDED and agents.known.out_of_touch(cluster):
                     event = messages.OutOfTouch(cluster, time.time())
                     try:
                         await runs.happened(run.namespace, run.name, event, seconds=None)
                     except RunError:
                         break
-        wait = agents.seconds_to_next_change()
+        wait = agents.known.seconds_to_next_change()
         await asyncio.sleep(_AGAIN_SECONDS if wait is None else min(max(wait, 0.05), _AGAIN_SECONDS))

@@ -76,10 +76,10 @@ class Replacements:
         while True:
             wait = _LOOK_SECONDS
             listened = attention.listened(time.monotonic())
-            silence = {cluster: min(seconds, listened) for cluster, seconds in self._agents.silence().items()}
+            silence = {cluster: min(seconds, listened) for cluster, seconds in self._agents.known.silence().items()}
             overdue = self._marks.overdue()
             for cluster in silence:
-                if self._agents.out_of_touch(cluster):
+                if self._agents.known.out_of_touch(cluster):
                     self._board.away(cluster)
             for run in self._board.live():
                 found = verdict(run, silence, overdue)
@@ -101,7 +101,7 @@ class Replacements:
 
     def _is_back(self, run: m.Run) -> bool:
         """Whether all clusters that the run had before it began again are there, and have told how far they are."""
-        return not any(self._agents.out_of_touch(each) or self._board.is_silent(each) for each in waits_for(run))
+        return not any(self._agents.known.out_of_touch(each) or self._board.is_silent(each) for each in waits_for(run))
 
     async def _replace(self, run: m.Run, lost: tuple[str, ...], overdue: Collection[str]) -> None:
         name = (run.namespace, run.name)
@@ -129,7 +129,7 @@ class Replacements:
     async def _begin_again(self, run: m.Run, lost: tuple[str, ...], line: str) -> str:
         """Store the run's new beginning, in the line of this name; returns why that is not possible."""
         planned, digest, also = await self._plan(run, {}, lost=lost, revision=run.plan_revision + 1)
-        absent = {cluster for cluster in planned.fragments if self._agents.out_of_touch(cluster)}
+        absent = {cluster for cluster in planned.fragments if self._agents.known.out_of_touch(cluster)}
         if why := objection(lost, planned.fragments, absent):
             return why
         fragments = tuple(planned.fragments.values())
