@@ -152,6 +152,35 @@ def template(settings: Settings, spec: WorkerSpec) -> Template:
 
 
 def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
+    volumes, mounts = _mounted(spec)
+    security: dict[str, Any] = {
+        "runAsUser": settings.user,
+        "runAsGroup": settings.group,
+        "runAsNonRoot": settings.user != 0,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if spec.secrets:  # else nobody but root could read them
+        security["fsGroup"] = settings.group
+    made: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _only(settings.node)}},
+        "securityContext": security,
+        "initContainers": [_installer(settings, spec)],
+        "containers": [_worker(settings, spec, mounts)],
+        "volumes": volumes,
+    }
+    if settings.tolerations:
+        made["tolerations"] = [dict(each) for each in settings.tolerations]
+    if settings.pull_secrets:
+        made["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
+    return made
+
+
+def _mounted(spec: WorkerSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The volumes that pods of a step share or have alike, and where the worker finds them."""
     volumes: list[dict[str, Any]] = [{"name": "starter", "emptyDir": {"sizeLimit": "32Mi"}}]
     mounts: list[dict[str, Any]] = [{"name": "starter", "mountPath": _INSTALLED, "readOnly": True}]
     if spec.bundle is not None:
@@ -164,51 +193,33 @@ def _pod(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
     if spec.secrets:
         volumes.append({"name": "secrets", "projected": {"defaultMode": 0o400, "sources": _secrets(spec)}})
         mounts.append({"name": "secrets", "mountPath": str(SECRETS), "readOnly": True})
-    made: dict[str, Any] = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": _GRACE_SECONDS,
-        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _only(settings.node)}},
-        "securityContext": {
-            "runAsUser": settings.user,
-            "runAsGroup": settings.group,
-            "runAsNonRoot": settings.user != 0,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "initContainers": [
-            {
-                "name": "starter",
-                "image": settings.starter_image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": [STARTER_IN_IMAGE, "install", _INSTALLED],
-                "resources": _resources(
-                    spec, settings.cpu_requests
-                ),  # a pod asks for the larger of both, so this costs nothing
-                "securityContext": {**_confined(), "readOnlyRootFilesystem": True},
-                "volumeMounts": [{"name": "starter", "mountPath": _INSTALLED}],
-            }
-        ],
-        "containers": [
-            {
-                "name": WORKER,
-                "image": spec.image or settings.worker_image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": [f"{_INSTALLED}/starter", "-grace", f"{_TASKS_END_SECONDS}s", *_as_root(settings, spec)],
-                "resources": _resources(spec, settings.cpu_requests),
-                "securityContext": _root() if spec.user else _confined(),
-                "volumeMounts": mounts,
-            }
-        ],
-        "volumes": volumes,
+    return volumes, mounts
+
+
+def _installer(settings: Settings, spec: WorkerSpec) -> dict[str, Any]:
+    """It puts our starter where the worker's container finds it."""
+    return {
+        "name": "starter",
+        "image": settings.starter_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [STARTER_IN_IMAGE, "install", _INSTALLED],
+        "resources": _resources(spec, settings.cpu_requests),  # free: a pod asks for the larger of both
+        "securityContext": {**_confined(), "readOnlyRootFilesystem": True},
+        "volumeMounts": [{"name": "starter", "mountPath": _INSTALLED}],
     }
-    if spec.secrets:  # else nobody but root could read them
-        made["securityContext"]["fsGroup"] = settings.group
-    if settings.tolerations:
-        made["tolerations"] = [dict(each) for each in settings.tolerations]
-    if settings.pull_secrets:
-        made["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
-    return made
+
+
+def _worker(settings: Settings, spec: WorkerSpec, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The step's own image, in which the starter starts what it is told."""
+    return {
+        "name": WORKER,
+        "image": spec.image or settings.worker_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [f"{_INSTALLED}/starter", "-grace", f"{_TASKS_END_SECONDS}s", *_as_root(settings, spec)],
+        "resources": _resources(spec, settings.cpu_requests),
+        "securityContext": _root() if spec.user else _confined(),
+        "volumeMounts": mounts,
+    }
 
 
 def _secrets(spec: WorkerSpec) -> list[dict[str, Any]]:
