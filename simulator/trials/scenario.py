@@ -125,7 +125,7 @@ def _is_bounded(objects: str) -> bool:
 
 def without_quotas(objects: str) -> str:
     """The same documents where nothing bounds what is stored."""
-    documents = [each for each in yaml.safe_load_all(objects) if each["kind"] != "Quota"]
+    documents = [each for each in yaml.load_all(objects, Loader=yaml.CSafeLoader) if each["kind"] != "Quota"]
     for each in documents:
         if each["kind"] == "Workflow":
             each["spec"].get("policy", {}).pop("quota", None)
@@ -149,7 +149,8 @@ def _relays(objects: str) -> dict[str, list[frozenset[str]]]:
 def dumped(documents: Sequence[Mapping[str, object]]) -> str:
     """Documents as YAML."""
     return "---\n".join(
-        yaml.safe_dump(dict(each), sort_keys=False, width=110, default_flow_style=None) for each in documents
+        yaml.dump(dict(each), Dumper=yaml.CSafeDumper, sort_keys=False, width=110, default_flow_style=None)
+        for each in documents
     )
 
 
@@ -177,7 +178,7 @@ def read(text: str, file: str) -> Scenario:
     """What `written` writes, or a person. ScenarioError."""
     first, separator, objects = text.removeprefix("---\n").partition("\n---\n")
     try:
-        head = yaml.safe_load(first)
+        head = yaml.load(first, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         raise ScenarioError(f"{file}: not YAML: {error}") from error
     if not isinstance(head, dict) or head.get("kind") != "Scenario" or not separator:
