@@ -107,9 +107,10 @@ class SpawnerLink:
         await asyncio.to_thread(sweep, self.owner)
         ours, theirs = socket.socketpair()
         with theirs:
+            arguments = str(theirs.fileno()), self.owner, self._memory
             try:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - once, at start; vfork takes a millisecond
-                    [self._python, "-I", "-X", "utf8", str(_SPAWNER), str(theirs.fileno()), self.owner, self._memory],
+                    [self._python, "-I", "-X", "utf8", str(_SPAWNER), *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],

@@ -6,6 +6,7 @@ is executed is taken away from where a step's modules are looked for.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ def _load(name: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # nothing of what is loaded is garbage
     here = Path(__file__).resolve().parent
     sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != here]
     _load(_SPAWNER, here)

@@ -15,7 +15,7 @@ import signal
 import socket
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from .becoming import CONTROL, become, find, prctl
 from .conversation import Conversation
@@ -196,8 +196,8 @@ class Spawner:
             os.close(reader)
 
 
-def main(fd: int, owner: str, memory: str, serving: ModuleType, system: ModuleType, programs: ModuleType) -> None:
-    """Serve the daemon at the other end of `fd`. The modules are the worker's."""
+def main(fd: int, owner: str, memory: str, serving: ModuleType, system: ModuleType, programs: ModuleType) -> NoReturn:
+    """Serve the daemon at the other end of `fd`, and end the process. The modules are the worker's."""
     connection = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
     while os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) <= CONTROL:
@@ -206,8 +206,9 @@ def main(fd: int, owner: str, memory: str, serving: ModuleType, system: ModuleTy
     os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # with what little garbage there is: where that was, interpreters would soon have pages of their own
+    gc.enable()
     Spawner(connection, owner, serving.serve, system.children, programs).run()
     if memory:
         shutil.rmtree(memory, ignore_errors=True)
+    os._exit(0)  # what we have is not taken apart first: the kernel frees it at once
