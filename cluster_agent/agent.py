@@ -10,7 +10,7 @@ has, the log is closed. If the log can't be written all ends with that error: wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -34,8 +34,8 @@ from cluster_agent.events import EventBus
 from cluster_agent.link.hub import HubLink, LinkConfig
 from cluster_agent.link.incoming import DIRECTORY
 from cluster_agent.log import CoordinatorLog, LogError
-from cluster_agent.membership.door import FILE as NODE_TOKEN
-from cluster_agent.membership.door import NodeJoinDoor, node_token
+from cluster_agent.membership.door import NodeJoinDoor
+from cluster_agent.membership.node_token import NodeToken
 from cluster_agent.membership.renewal import Renewal
 from cluster_agent.membership.revoked import REVOKED, Revoked
 from cluster_agent.nodes.door import NodeDoor
@@ -104,12 +104,16 @@ async def _serve(
     link = HubLink(LinkConfig(cluster, config.hub, config.credentials, version("bdw-fed")), core, log, intake, bus)
     bundles = BundleCache(config.state / "bundles", link.calls.pull_bundle)
     revoked = Revoked(config.credentials, intake, log.meta(REVOKED))
+
+    async def certify(request: bytes, node: str) -> bytes:
+        return await link.calls.certify(request, node, revoked.revocations.valid_from(f"{cluster}/{node}"))
+
     nodes = NodeDoor(
         cluster,
         intake,
         bundles,
         revoked,
-        link.calls.certify,
+        certify,
         data_root=str(config.data_root),
         durability=config.durability,
         changed=link.nodes_changed,
@@ -146,7 +150,7 @@ async def _serve(
     people = PeopleDoor(cluster, core, intake, bus, nodes.logs, roles)  # type: ignore[abstract]
     add_ControlPlaneServiceServicer_to_server(people, peer_server)
     if config.listen_join:
-        servers.append(_join_server(config, link, addresses))
+        servers.append(_join_server(config, revoked, certify, addresses))
     link.connect(peers, bundles, nodes.logs, nodes.statuses, config.advertise_peers or addresses["peers"])
 
     async with doors, asyncio.TaskGroup() as tasks:
@@ -168,11 +172,18 @@ async def _serve(
         await driving
 
 
-def _join_server(config: AgentConfig, link: HubLink, addresses: dict[str, str]) -> grpc.aio.Server:
+def _join_server(
+    config: AgentConfig,
+    revoked: Revoked,
+    certify: Callable[[bytes, str], Awaitable[bytes]],
+    addresses: dict[str, str],
+) -> grpc.aio.Server:
     """The door for nodes that have no certificate yet."""
     server = grpc.aio.server(options=join_server_options(), maximum_concurrent_rpcs=_JOINS_AT_A_TIME)
-    token = node_token(config.node_token or config.state / NODE_TOKEN, config.credentials)
-    door = NodeJoinDoor(config.cluster, token, config.credentials, link.calls.certify)
+    token = NodeToken(config.state, config.node_token, config.credentials)
+    token.settle(revoked.revocations.nodes_of(config.cluster))
+    revoked.listeners.append(lambda _: token.heard(revoked.revocations.nodes_of(config.cluster)))
+    door = NodeJoinDoor(config.cluster, token, config.credentials, certify)
     add_JoinServiceServicer_to_server(door, server)
     addresses["join"] = _bind(server, config.listen_join, config, grpc_open_credentials(config.credentials))
     return server

@@ -222,7 +222,8 @@ def node_rows(nodes: Sequence[pb.NodeStatus]) -> tuple[list[str], list[list[str]
     columns = ["NODE", "READY", ">CPUS", ">MEMORY", ">WORKERS", ">RUNNING", ">STORED", ">DISK FREE", ">PID"]
     rows = []
     for node in nodes:
-        ready = "cordoned" if node.ready and node.cordoned else "yes" if node.ready else "no"
+        away = "revoked" if node.revoked else "no"
+        ready = "cordoned" if node.ready and node.cordoned else "yes" if node.ready else away
         row = [node.name, ready, f"{node.cpus:g}", size(node.memory), str(node.workers)]
         rows.append([*row, str(node.running), size(node.stored_bytes), size(node.disk_free), str(node.pid)])
     return columns, rows

@@ -170,6 +170,10 @@ class SyncClient:
         """See Client.revoke_cluster."""
         run_now(self._runs.revoke_cluster(cluster))
 
+    def revoke_node(self, cluster: str, node: str) -> bool:
+        """See Client.revoke_node."""
+        return run_now(self._runs.revoke_node(cluster, node))
+
     def mark(
         self,
         cluster: str,

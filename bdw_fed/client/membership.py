@@ -40,6 +40,12 @@ class Membership(Objects):
         """Cut a cluster off, with its nodes and tokens, for good. Raises NotFound."""
         await self._transport.call("RevokeCluster", pb.RevokeClusterRequest(cluster=cluster), CALL_TIMEOUT)
 
+    async def revoke_node(self, cluster: str, node: str) -> bool:
+        """Cut one node off. Returns whether anybody knows it. Raises NotFound if there is no such cluster."""
+        request = pb.RevokeNodeRequest(cluster=cluster, node=node)
+        response: pb.RevokeNodeResponse = await self._transport.call("RevokeNode", request, CALL_TIMEOUT)
+        return response.is_known
+
     async def renew_certificate(self) -> datetime.datetime:
         """Have our own certificate renewed, for a new key, in the files of the profile. Returns when the new one ends.
 

@@ -125,7 +125,7 @@ def _identity(role: Role, name: str, kind: str) -> Identity:
 def _tokens(directory: Path, joining: Joining) -> None:
     """The token of the agent, and the one of its nodes: a new one for each of the agent's, since the nodes of a new
     member have to be let in anew."""
-    from cluster_agent.membership.door import new_node_token
+    from cluster_agent.membership.node_token import new_node_token
 
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     token, nodes = directory / TOKEN, directory / NODE_TOKEN

@@ -50,4 +50,5 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("bdw_fed.v1.ControlPlaneService", "DeleteToken"): Access(access_pb2.ROLE_OPERATOR, True, True),
     ("bdw_fed.v1.ControlPlaneService", "AcceptCluster"): Access(access_pb2.ROLE_OPERATOR, True, True),
     ("bdw_fed.v1.ControlPlaneService", "RevokeCluster"): Access(access_pb2.ROLE_OPERATOR, True, True),
+    ("bdw_fed.v1.ControlPlaneService", "RevokeNode"): Access(access_pb2.ROLE_OPERATOR, True, True),
 }

@@ -1569,6 +1569,7 @@ class NodeStatus(_message.Message):
     TIERS_FIELD_NUMBER: _builtins.int
     SCRUB_FIELD_NUMBER: _builtins.int
     DISK_SIZE_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     ready: _builtins.bool
     cpus: _builtins.float
@@ -1583,6 +1584,8 @@ class NodeStatus(_message.Message):
     """it goes on with what it has, and takes no new tasks"""
     disk_size: _builtins.int
     """what its store may take in all, as far as others leave it that; 0 = not told"""
+    revoked: _builtins.bool
+    """its certificates are, and it has not joined again"""
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorageTier]:
         """where it keeps units"""
@@ -1606,10 +1609,11 @@ class NodeStatus(_message.Message):
         tiers: _abc.Iterable[Global___StorageTier] | None = ...,
         scrub: Global___NodeStatus.Scrub | None = ...,
         disk_size: _builtins.int = ...,
+        revoked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scrub", b"scrub"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "cpus", b"cpus", "data_address", b"data_address", "disk_free", b"disk_free", "disk_size", b"disk_size", "memory", b"memory", "name", b"name", "pid", b"pid", "ready", b"ready", "running", b"running", "scrub", b"scrub", "stored_bytes", b"stored_bytes", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "cpus", b"cpus", "data_address", b"data_address", "disk_free", b"disk_free", "disk_size", b"disk_size", "memory", b"memory", "name", b"name", "pid", b"pid", "ready", b"ready", "revoked", b"revoked", "running", b"running", "scrub", b"scrub", "stored_bytes", b"stored_bytes", "tiers", b"tiers", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -205,6 +205,11 @@ class ControlPlaneServiceStub:
                 request_serializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterRequest.SerializeToString,
                 response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterResponse.FromString,
                 _registered_method=True)
+        self.RevokeNode = channel.unary_unary(
+                '/bdw_fed.v1.ControlPlaneService/RevokeNode',
+                request_serializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeNodeRequest.SerializeToString,
+                response_deserializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeNodeResponse.FromString,
+                _registered_method=True)
 
 
 class ControlPlaneServiceServicer:
@@ -424,6 +429,12 @@ class ControlPlaneServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeNode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlPlaneServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -596,6 +607,11 @@ def add_ControlPlaneServiceServicer_to_server(servicer, server):
                     servicer.RevokeCluster,
                     request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterRequest.FromString,
                     response_serializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterResponse.SerializeToString,
+            ),
+            'RevokeNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeNode,
+                    request_deserializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeNodeRequest.FromString,
+                    response_serializer=bdw__fed_dot_v1_dot_membership__pb2.RevokeNodeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1516,6 +1532,33 @@ class ControlPlaneService:
             '/bdw_fed.v1.ControlPlaneService/RevokeCluster',
             bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterRequest.SerializeToString,
             bdw__fed_dot_v1_dot_membership__pb2.RevokeClusterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bdw_fed.v1.ControlPlaneService/RevokeNode',
+            bdw__fed_dot_v1_dot_membership__pb2.RevokeNodeRequest.SerializeToString,
+            bdw__fed_dot_v1_dot_membership__pb2.RevokeNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

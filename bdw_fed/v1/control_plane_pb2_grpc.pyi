@@ -80,6 +80,7 @@ class ControlPlaneServiceStub:
     DeleteToken: _grpc.UnaryUnaryMultiCallable[_membership_pb2.DeleteTokenRequest, _membership_pb2.DeleteTokenResponse]
     AcceptCluster: _grpc.UnaryUnaryMultiCallable[_membership_pb2.AcceptClusterRequest, _membership_pb2.AcceptClusterResponse]
     RevokeCluster: _grpc.UnaryUnaryMultiCallable[_membership_pb2.RevokeClusterRequest, _membership_pb2.RevokeClusterResponse]
+    RevokeNode: _grpc.UnaryUnaryMultiCallable[_membership_pb2.RevokeNodeRequest, _membership_pb2.RevokeNodeResponse]
 
 @_typing.type_check_only
 class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
@@ -128,6 +129,7 @@ class ControlPlaneServiceAsyncStub(ControlPlaneServiceStub):
     DeleteToken: _aio.UnaryUnaryMultiCallable[_membership_pb2.DeleteTokenRequest, _membership_pb2.DeleteTokenResponse]  # type: ignore[assignment]
     AcceptCluster: _aio.UnaryUnaryMultiCallable[_membership_pb2.AcceptClusterRequest, _membership_pb2.AcceptClusterResponse]  # type: ignore[assignment]
     RevokeCluster: _aio.UnaryUnaryMultiCallable[_membership_pb2.RevokeClusterRequest, _membership_pb2.RevokeClusterResponse]  # type: ignore[assignment]
+    RevokeNode: _aio.UnaryUnaryMultiCallable[_membership_pb2.RevokeNodeRequest, _membership_pb2.RevokeNodeResponse]  # type: ignore[assignment]
 
 class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -377,5 +379,12 @@ class ControlPlaneServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _membership_pb2.RevokeClusterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_membership_pb2.RevokeClusterResponse, _abc.Awaitable[_membership_pb2.RevokeClusterResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RevokeNode(
+        self,
+        request: _membership_pb2.RevokeNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.RevokeNodeResponse, _abc.Awaitable[_membership_pb2.RevokeNodeResponse]]: ...
 
 def add_ControlPlaneServiceServicer_to_server(servicer: ControlPlaneServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x64w_fed/v1/membership.proto\x12\nbdw_fed.v1\"\x12\n\x10\x41uthorityRequest\"(\n\x11\x41uthorityResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"L\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"4\n\x0cJoinResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"/\n\x0e\x43\x65rtifyRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x0c\n\x04node\x18\x02 \x01(\t\"&\n\x0f\x43\x65rtifyResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"=\n\x17RenewCertificateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\"/\n\x18RenewCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"U\n\x12\x43reateTokenRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x14\n\x0ctime_to_live\x18\x02 \x01(\x01\x12\x18\n\x10needs_acceptance\x18\x03 \x01(\x08\"s\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x16\n\x0e\x61uthority_hash\x18\x02 \x01(\t\x12\x14\n\x0cjoin_address\x18\x03 \x01(\t\x12\x1f\n\x04info\x18\x04 \x01(\x0b\x32\x11.bdw_fed.v1.Token\"\xd9\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x01\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x12\n\nexpires_at\x18\x06 \x01(\x01\x12\x18\n\x10needs_acceptance\x18\x07 \x01(\x08\x12\x0b\n\x03key\x18\x08 \x01(\t\x12\x14\n\x0cpresented_at\x18\t \x01(\x01\x12\x16\n\x0epresented_from\x18\n \x01(\t\x12\x13\n\x0b\x61\x63\x63\x65pted_by\x18\x0b \x01(\t\"\x13\n\x11ListTokensRequest\"7\n\x12ListTokensResponse\x12!\n\x06tokens\x18\x01 \x03(\x0b\x32\x11.bdw_fed.v1.Token\" \n\x12\x44\x65leteTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteTokenResponse\"4\n\x14\x41\x63\x63\x65ptClusterRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"9\n\x15\x41\x63\x63\x65ptClusterResponse\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.bdw_fed.v1.Token\"\'\n\x14RevokeClusterRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"+\n\x15RevokeClusterResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"1\n\nRevocation\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x12\n\nvalid_from\x18\x02 \x01(\x04\"=\n\x0eRevocationList\x12+\n\x0brevocations\x18\x01 \x03(\x0b\x32\x16.bdw_fed.v1.Revocation\"4\n\x11SignedRevocations\x12\x0c\n\x04list\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x32\x92\x01\n\x0bJoinService\x12H\n\tAuthority\x12\x1c.bdw_fed.v1.AuthorityRequest\x1a\x1d.bdw_fed.v1.AuthorityResponse\x12\x39\n\x04Join\x12\x17.bdw_fed.v1.JoinRequest\x1a\x18.bdw_fed.v1.JoinResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62\x64w_fed/v1/membership.proto\x12\nbdw_fed.v1\"\x12\n\x10\x41uthorityRequest\"(\n\x11\x41uthorityResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"L\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"4\n\x0cJoinResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"C\n\x0e\x43\x65rtifyRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x12\n\nvalid_from\x18\x03 \x01(\x04\"&\n\x0f\x43\x65rtifyResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"=\n\x17RenewCertificateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\"/\n\x18RenewCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"U\n\x12\x43reateTokenRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x14\n\x0ctime_to_live\x18\x02 \x01(\x01\x12\x18\n\x10needs_acceptance\x18\x03 \x01(\x08\"s\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x16\n\x0e\x61uthority_hash\x18\x02 \x01(\t\x12\x14\n\x0cjoin_address\x18\x03 \x01(\t\x12\x1f\n\x04info\x18\x04 \x01(\x0b\x32\x11.bdw_fed.v1.Token\"\xd9\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x01\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x12\n\nexpires_at\x18\x06 \x01(\x01\x12\x18\n\x10needs_acceptance\x18\x07 \x01(\x08\x12\x0b\n\x03key\x18\x08 \x01(\t\x12\x14\n\x0cpresented_at\x18\t \x01(\x01\x12\x16\n\x0epresented_from\x18\n \x01(\t\x12\x13\n\x0b\x61\x63\x63\x65pted_by\x18\x0b \x01(\t\"\x13\n\x11ListTokensRequest\"7\n\x12ListTokensResponse\x12!\n\x06tokens\x18\x01 \x03(\x0b\x32\x11.bdw_fed.v1.Token\" \n\x12\x44\x65leteTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteTokenResponse\"4\n\x14\x41\x63\x63\x65ptClusterRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"9\n\x15\x41\x63\x63\x65ptClusterResponse\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.bdw_fed.v1.Token\"\'\n\x14RevokeClusterRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"+\n\x15RevokeClusterResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"2\n\x11RevokeNodeRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\":\n\x12RevokeNodeResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08is_known\x18\x02 \x01(\x08\".\n\nRevocation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nvalid_from\x18\x02 \x01(\x04\"=\n\x0eRevocationList\x12+\n\x0brevocations\x18\x01 \x03(\x0b\x32\x16.bdw_fed.v1.Revocation\"4\n\x11SignedRevocations\x12\x0c\n\x04list\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x32\x92\x01\n\x0bJoinService\x12H\n\tAuthority\x12\x1c.bdw_fed.v1.AuthorityRequest\x1a\x1d.bdw_fed.v1.AuthorityResponse\x12\x39\n\x04Join\x12\x17.bdw_fed.v1.JoinRequest\x1a\x18.bdw_fed.v1.JoinResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,41 +40,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINRESPONSE']._serialized_start=183
   _globals['_JOINRESPONSE']._serialized_end=235
   _globals['_CERTIFYREQUEST']._serialized_start=237
-  _globals['_CERTIFYREQUEST']._serialized_end=284
-  _globals['_CERTIFYRESPONSE']._serialized_start=286
-  _globals['_CERTIFYRESPONSE']._serialized_end=324
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=326
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=387
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=389
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=436
-  _globals['_CREATETOKENREQUEST']._serialized_start=438
-  _globals['_CREATETOKENREQUEST']._serialized_end=523
-  _globals['_CREATETOKENRESPONSE']._serialized_start=525
-  _globals['_CREATETOKENRESPONSE']._serialized_end=640
-  _globals['_TOKEN']._serialized_start=643
-  _globals['_TOKEN']._serialized_end=860
-  _globals['_LISTTOKENSREQUEST']._serialized_start=862
-  _globals['_LISTTOKENSREQUEST']._serialized_end=881
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=883
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=938
-  _globals['_DELETETOKENREQUEST']._serialized_start=940
-  _globals['_DELETETOKENREQUEST']._serialized_end=972
-  _globals['_DELETETOKENRESPONSE']._serialized_start=974
-  _globals['_DELETETOKENRESPONSE']._serialized_end=995
-  _globals['_ACCEPTCLUSTERREQUEST']._serialized_start=997
-  _globals['_ACCEPTCLUSTERREQUEST']._serialized_end=1049
-  _globals['_ACCEPTCLUSTERRESPONSE']._serialized_start=1051
-  _globals['_ACCEPTCLUSTERRESPONSE']._serialized_end=1108
-  _globals['_REVOKECLUSTERREQUEST']._serialized_start=1110
-  _globals['_REVOKECLUSTERREQUEST']._serialized_end=1149
-  _globals['_REVOKECLUSTERRESPONSE']._serialized_start=1151
-  _globals['_REVOKECLUSTERRESPONSE']._serialized_end=1194
-  _globals['_REVOCATION']._serialized_start=1196
-  _globals['_REVOCATION']._serialized_end=1245
-  _globals['_REVOCATIONLIST']._serialized_start=1247
-  _globals['_REVOCATIONLIST']._serialized_end=1308
-  _globals['_SIGNEDREVOCATIONS']._serialized_start=1310
-  _globals['_SIGNEDREVOCATIONS']._serialized_end=1362
-  _globals['_JOINSERVICE']._serialized_start=1365
-  _globals['_JOINSERVICE']._serialized_end=1511
+  _globals['_CERTIFYREQUEST']._serialized_end=304
+  _globals['_CERTIFYRESPONSE']._serialized_start=306
+  _globals['_CERTIFYRESPONSE']._serialized_end=344
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=346
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=407
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=409
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=456
+  _globals['_CREATETOKENREQUEST']._serialized_start=458
+  _globals['_CREATETOKENREQUEST']._serialized_end=543
+  _globals['_CREATETOKENRESPONSE']._serialized_start=545
+  _globals['_CREATETOKENRESPONSE']._serialized_end=660
+  _globals['_TOKEN']._serialized_start=663
+  _globals['_TOKEN']._serialized_end=880
+  _globals['_LISTTOKENSREQUEST']._serialized_start=882
+  _globals['_LISTTOKENSREQUEST']._serialized_end=901
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=903
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=958
+  _globals['_DELETETOKENREQUEST']._serialized_start=960
+  _globals['_DELETETOKENREQUEST']._serialized_end=992
+  _globals['_DELETETOKENRESPONSE']._serialized_start=994
+  _globals['_DELETETOKENRESPONSE']._serialized_end=1015
+  _globals['_ACCEPTCLUSTERREQUEST']._serialized_start=1017
+  _globals['_ACCEPTCLUSTERREQUEST']._serialized_end=1069
+  _globals['_ACCEPTCLUSTERRESPONSE']._serialized_start=1071
+  _globals['_ACCEPTCLUSTERRESPONSE']._serialized_end=1128
+  _globals['_REVOKECLUSTERREQUEST']._serialized_start=1130
+  _globals['_REVOKECLUSTERREQUEST']._serialized_end=1169
+  _globals['_REVOKECLUSTERRESPONSE']._serialized_start=1171
+  _globals['_REVOKECLUSTERRESPONSE']._serialized_end=1214
+  _globals['_REVOKENODEREQUEST']._serialized_start=1216
+  _globals['_REVOKENODEREQUEST']._serialized_end=1266
+  _globals['_REVOKENODERESPONSE']._serialized_start=1268
+  _globals['_REVOKENODERESPONSE']._serialized_end=1326
+  _globals['_REVOCATION']._serialized_start=1328
+  _globals['_REVOCATION']._serialized_end=1374
+  _globals['_REVOCATIONLIST']._serialized_start=1376
+  _globals['_REVOCATIONLIST']._serialized_end=1437
+  _globals['_SIGNEDREVOCATIONS']._serialized_start=1439
+  _globals['_SIGNEDREVOCATIONS']._serialized_end=1491
+  _globals['_JOINSERVICE']._serialized_start=1494
+  _globals['_JOINSERVICE']._serialized_end=1640
 # @@protoc_insertion_point(module_scope)

@@ -117,19 +117,25 @@ class CertifyRequest(_message.Message):
 
     REQUEST_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
+    VALID_FROM_FIELD_NUMBER: _builtins.int
     request: _builtins.bytes
     """PKCS#10, DER"""
     node: _builtins.str
     """of the caller's cluster; empty = the caller itself"""
+    valid_from: _builtins.int
+    """Of a node: the lowest generation of its certificates that is valid as far as the caller knows. Who does not know yet
+    that the node was revoked may have let in the one that was.
+    """
     def __init__(
         self,
         *,
         request: _builtins.bytes = ...,
         node: _builtins.str = ...,
+        valid_from: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "request", b"request", "valid_from", b"valid_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,24 +467,71 @@ class RevokeClusterResponse(_message.Message):
 Global___RevokeClusterResponse: _TypeAlias = RevokeClusterResponse  # noqa: Y015
 
 @_typing.final
-class Revocation(_message.Message):
-    """Certificates of the cluster and its nodes of a lower generation are revoked."""
-
+class RevokeNodeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CLUSTER_FIELD_NUMBER: _builtins.int
-    VALID_FROM_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
-    valid_from: _builtins.int
+    node: _builtins.str
     def __init__(
         self,
         *,
         cluster: _builtins.str = ...,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeNodeRequest: _TypeAlias = RevokeNodeRequest  # noqa: Y015
+
+@_typing.final
+class RevokeNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    IS_KNOWN_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """of certificates of the node that are valid from now on"""
+    is_known: _builtins.bool
+    """it is declared in a topology, or its agent has told of it"""
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        is_known: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "is_known", b"is_known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeNodeResponse: _TypeAlias = RevokeNodeResponse  # noqa: Y015
+
+@_typing.final
+class Revocation(_message.Message):
+    """Certificates of a lower generation are revoked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALID_FROM_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """a cluster, and all its nodes with it; or one node, CLUSTER/NODE"""
+    valid_from: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
         valid_from: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "valid_from", b"valid_from"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "valid_from", b"valid_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,13 +26,15 @@ from bdw_fed.v1 import control_plane_pb2 as bdw__fed_dot_v1_dot_control__plane__
 from bdw_fed.v1 import model_pb2 as bdw__fed_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x64w_fed/v1/store.proto\x12\nbdw_fed.v1\x1a\x1e\x62\x64w_fed/v1/control_plane.proto\x1a\x16\x62\x64w_fed/v1/model.proto\"\xdd\x01\n\x0b\x41gentRecord\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\x0c\x12\x10\n\x08received\x18\x03 \x01(\x04\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x17\n\x0fgateway_address\x18\x05 \x01(\t\x12\x12\n\nfirst_seen\x18\x06 \x01(\x01\x12\x11\n\tlast_seen\x18\x07 \x01(\x01\x12)\n\x06status\x18\x08 \x01(\x0b\x32\x19.bdw_fed.v1.ClusterStatus\x12\x0b\n\x03hub\x18\t \x01(\x0c\x12\x12\n\ngeneration\x18\n \x01(\x04\":\n\tHubRecord\x12\x0e\n\x06hub_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"&\n\nSubmission\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"4\n\nRunOutputs\x12&\n\x07outputs\x18\x01 \x03(\x0b\x32\x15.bdw_fed.v1.RunOutput\"X\n\x0cStepMeasured\x12\x10\n\x08\x62ytes_in\x18\x01 \x01(\x01\x12\x11\n\tbytes_out\x18\x02 \x01(\x01\x12\r\n\x05tasks\x18\x03 \x01(\x01\x12\x14\n\x0c\x62usy_seconds\x18\x04 \x01(\x01\"\x1c\n\nGeneration\x12\x0e\n\x06number\x18\x01 \x01(\x04\"n\n\x0cMemberRecord\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x11\n\tjoined_at\x18\x03 \x01(\x01\x12\x12\n\nrevoked_at\x18\x04 \x01(\x01\x12\x12\n\nrevoked_by\x18\x05 \x01(\t\"\xe0\x01\n\x0bTokenRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x12\n\ncreated_at\x18\x04 \x01(\x01\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x12\n\nexpires_at\x18\x06 \x01(\x01\x12\x18\n\x10needs_acceptance\x18\x07 \x01(\x08\x12\x0b\n\x03key\x18\x08 \x01(\x0c\x12\x14\n\x0cpresented_at\x18\t \x01(\x01\x12\x16\n\x0epresented_from\x18\n \x01(\t\x12\x13\n\x0b\x61\x63\x63\x65pted_by\x18\x0b \x01(\t\"\x1a\n\nAdmissions\x12\x0c\n\x04runs\x18\x01 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x64w_fed/v1/store.proto\x12\nbdw_fed.v1\x1a\x1e\x62\x64w_fed/v1/control_plane.proto\x1a\x16\x62\x64w_fed/v1/model.proto\"\xdd\x01\n\x0b\x41gentRecord\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\x0c\x12\x10\n\x08received\x18\x03 \x01(\x04\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x17\n\x0fgateway_address\x18\x05 \x01(\t\x12\x12\n\nfirst_seen\x18\x06 \x01(\x01\x12\x11\n\tlast_seen\x18\x07 \x01(\x01\x12)\n\x06status\x18\x08 \x01(\x0b\x32\x19.bdw_fed.v1.ClusterStatus\x12\x0b\n\x03hub\x18\t \x01(\x0c\x12\x12\n\ngeneration\x18\n \x01(\x04\":\n\tHubRecord\x12\x0e\n\x06hub_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"&\n\nSubmission\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"4\n\nRunOutputs\x12&\n\x07outputs\x18\x01 \x03(\x0b\x32\x15.bdw_fed.v1.RunOutput\"X\n\x0cStepMeasured\x12\x10\n\x08\x62ytes_in\x18\x01 \x01(\x01\x12\x11\n\tbytes_out\x18\x02 \x01(\x01\x12\r\n\x05tasks\x18\x03 \x01(\x01\x12\x14\n\x0c\x62usy_seconds\x18\x04 \x01(\x01\"\x1c\n\nGeneration\x12\x0e\n\x06number\x18\x01 \x01(\x04\"\xd0\x01\n\x0cMemberRecord\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x11\n\tjoined_at\x18\x03 \x01(\x01\x12\x12\n\nrevoked_at\x18\x04 \x01(\x01\x12\x12\n\nrevoked_by\x18\x05 \x01(\t\x12\x32\n\x05nodes\x18\x06 \x03(\x0b\x32#.bdw_fed.v1.MemberRecord.NodesEntry\x1a,\n\nNodesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xe0\x01\n\x0bTokenRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x12\n\ncreated_at\x18\x04 \x01(\x01\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x12\n\nexpires_at\x18\x06 \x01(\x01\x12\x18\n\x10needs_acceptance\x18\x07 \x01(\x08\x12\x0b\n\x03key\x18\x08 \x01(\x0c\x12\x14\n\x0cpresented_at\x18\t \x01(\x01\x12\x16\n\x0epresented_from\x18\n \x01(\t\x12\x13\n\x0b\x61\x63\x63\x65pted_by\x18\x0b \x01(\t\"\x1a\n\nAdmissions\x12\x0c\n\x04runs\x18\x01 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bdw_fed.v1.store_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MEMBERRECORD_NODESENTRY']._loaded_options = None
+  _globals['_MEMBERRECORD_NODESENTRY']._serialized_options = b'8\001'
   _globals['_AGENTRECORD']._serialized_start=95
   _globals['_AGENTRECORD']._serialized_end=316
   _globals['_HUBRECORD']._serialized_start=318
@@ -45,10 +47,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEPMEASURED']._serialized_end=560
   _globals['_GENERATION']._serialized_start=562
   _globals['_GENERATION']._serialized_end=590
-  _globals['_MEMBERRECORD']._serialized_start=592
-  _globals['_MEMBERRECORD']._serialized_end=702
-  _globals['_TOKENRECORD']._serialized_start=705
-  _globals['_TOKENRECORD']._serialized_end=929
-  _globals['_ADMISSIONS']._serialized_start=931
-  _globals['_ADMISSIONS']._serialized_end=957
+  _globals['_MEMBERRECORD']._serialized_start=593
+  _globals['_MEMBERRECORD']._serialized_end=801
+  _globals['_MEMBERRECORD_NODESENTRY']._serialized_start=757
+  _globals['_MEMBERRECORD_NODESENTRY']._serialized_end=801
+  _globals['_TOKENRECORD']._serialized_start=804
+  _globals['_TOKENRECORD']._serialized_end=1028
+  _globals['_ADMISSIONS']._serialized_start=1030
+  _globals['_ADMISSIONS']._serialized_end=1056
 # @@protoc_insertion_point(module_scope)

@@ -55,13 +55,16 @@ class HubCalls:
                 f"bundle {digest.hex()}: {error.details()}", missing=error.code() is grpc.StatusCode.NOT_FOUND
             ) from error
 
-    async def certify(self, request: bytes, node: str = "") -> bytes:
-        """A certificate for a request: our own next one, or that of a node. JoinError, NotNowError."""
+    async def certify(self, request: bytes, node: str = "", valid_from: int = 0) -> bytes:
+        """A certificate for a request: our own next one, or that of a node. JoinError, NotNowError.
+
+        `valid_from`: the lowest generation of the node's certificates that is valid, as far as we know.
+        """
         stub = self._stub
         if stub is None:
             raise NotNowError("the hub, which makes certificates, can't be reached")
         try:
-            asked = CertifyRequest(request=request, node=node)
+            asked = CertifyRequest(request=request, node=node, valid_from=valid_from)
             return (await stub.Certify(asked, timeout=_CERTIFY_SECONDS)).certificate
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:

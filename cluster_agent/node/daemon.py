@@ -42,6 +42,7 @@ from cluster_agent.orders.messages import Downward
 from cluster_agent.relay.dialling import Routes
 from cluster_agent.runtimes.base import Room, Runtime
 from wire.identity.requests import identity_in
+from wire.identity.revocations import Revocations
 
 if TYPE_CHECKING:
     import ssl
@@ -58,6 +59,7 @@ class NodeDaemon:
         client: TransferClient,
         client_context: ssl.SSLContext,
         routes: Routes,
+        revocations: Revocations,
     ) -> None:
         self._store = store
         self._logs = Logs(config.state / "logs")
@@ -66,7 +68,7 @@ class NodeDaemon:
         self._giving = Giving(store, self._places, config.cluster, config.state / "shared")
         self._sharing = Sharing(self._places, self._giving, self._tell)
         self._outputs = SharedOutputs(store, self._giving, self._places, config.cluster, self._tell)
-        self._door = Door(config, store, self._data.arrivals, client_context, routes)
+        self._door = Door(config, store, self._data.arrivals, client_context, routes, revocations)
         self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)
         self._outbox = Outbox()
         self._link = AgentLink(
@@ -79,7 +81,7 @@ class NodeDaemon:
             handle=self._handle,
             ordered=self._ordered,
             lost=self._queries.lost,
-            generation=identity_in(config.credentials).generation,
+            generation=identity_in(config.credentials).agent.generation,
             hurried=store.space.is_tight,  # else what a task has written would seem to be free for a moment
         )
         period = PERIOD_SECONDS if config.scrub_period is None else config.scrub_period

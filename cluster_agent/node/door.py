@@ -7,7 +7,7 @@ the agent's welcome ─▶ who is revoked, which clusters are trusted, which rel
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from bdw_fed.v1 import node_pb2
 from cluster_agent.data.store import DiskStore
@@ -19,11 +19,10 @@ from cluster_agent.node.config import NodeConfig
 from cluster_agent.relay.dialling import Routes, relays_of
 from cluster_agent.relay.standing import Standing
 from wire.identity import Identity, Role, reload, ssl_server_context
+from wire.identity.revocations import Revocations
 
 if TYPE_CHECKING:
     import ssl
-
-_REVOKED: Final = "revoked"
 
 
 class Door:
@@ -31,12 +30,18 @@ class Door:
     which lead over `routes`."""
 
     def __init__(
-        self, config: NodeConfig, store: DiskStore, arrivals: Arrivals, client_context: ssl.SSLContext, routes: Routes
+        self,
+        config: NodeConfig,
+        store: DiskStore,
+        arrivals: Arrivals,
+        client_context: ssl.SSLContext,
+        routes: Routes,
+        revocations: Revocations,
     ) -> None:
         self.address = ""  # where others find it, once it is open
         self.readers = Readers(config.cluster, config.credentials.ca)
         self._config = config
-        self._revocations = revoked.known_in(config.state / _REVOKED)
+        self._revocations = revocations
         server_context = ssl_server_context(config.credentials)
         self._contexts = (server_context, client_context)
         self._server = DataServer(store, arrivals, server_context, self.readers, self._revocations, config.plain_port)
@@ -51,7 +56,7 @@ class Door:
 
     async def welcomed(self, welcome: node_pb2.NodeWelcome) -> None:
         """Take in what the agent tells of others."""
-        revoked.learn(self._config.state / _REVOKED, self._revocations, welcome.revocations)
+        revoked.learn(self._config.state / revoked.FILE, self._revocations, welcome.revocations)
         await self._server.trust(frozenset(welcome.trusted))
         self._routes.know({each.cluster: relays_of(each.relays) for each in welcome.relayed})
         self._standing.know(self._routes.relays)

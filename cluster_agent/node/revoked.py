@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -15,6 +16,7 @@ from bdw_fed.v1.membership_pb2 import Revocation, RevocationList
 from wire.identity.files import replace_whole
 from wire.identity.revocations import Revocations, as_mapping, statement
 
+FILE: Final = "revoked"  # in the node's directory
 _log = structlog.get_logger(__name__)
 
 

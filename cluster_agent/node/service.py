@@ -19,7 +19,7 @@ from cluster_agent.data.tiers.away import AwayPlace
 from cluster_agent.data.tiers.memory import SHARED_MEMORY, MemoryPlace, default_budget, memory_place
 from cluster_agent.data.tiers.moving import Places
 from cluster_agent.data.transfer.client import TransferClient
-from cluster_agent.node import rows
+from cluster_agent.node import revoked, rows
 from cluster_agent.node.config import NodeConfig
 from cluster_agent.node.daemon import NodeDaemon
 from cluster_agent.relay.dialling import Routes
@@ -65,8 +65,9 @@ async def _daemon(config: NodeConfig) -> AsyncIterator[NodeDaemon]:
         allow_many_files()
         context = ssl_client_context(config.credentials)
         routes = Routes(lambda: context)
-        client = await stack.enter_async_context(TransferClient(context, routes))
-        daemon = NodeDaemon(config, runtime, store, client, context, routes)
+        revocations = revoked.known_in(config.state / revoked.FILE)
+        client = await stack.enter_async_context(TransferClient(context, routes, revocations))
+        daemon = NodeDaemon(config, runtime, store, client, context, routes, revocations)
         stack.push_async_callback(daemon.close)
         await daemon.open()
         yield daemon

@@ -15,6 +15,7 @@ from bdw_fed.v1 import control_plane_pb2, node_pb2
 from cluster_agent.coordinator.messages import DiskTold
 from cluster_agent.orders import messages
 from cluster_agent.orders.messages import Downward
+from wire.identity import Identity
 
 _RESPONSE_BYTES: Final = 1 << 20
 _WAITING_BYTES: Final = 64 << 20
@@ -25,8 +26,9 @@ _ID_BYTES: Final = 24
 class Attached:
     """A node from its hello to the end of its stream."""
 
-    def __init__(self, hello: node_pb2.NodeHello, stream: int) -> None:
+    def __init__(self, hello: node_pb2.NodeHello, stream: int, identity: Identity) -> None:
         self.stream = stream
+        self.identity = identity
         self.node = hello.node
         self.incarnation = hello.incarnation
         self.data_address = hello.data_address

@@ -29,7 +29,7 @@ from cluster_agent.nodes.attached import Attached
 from cluster_agent.nodes.logs import LogReaders
 from cluster_agent.nodes.translate import changed, disk_told, event_of, joined, pool_told
 from cluster_agent.orders.messages import VERSION, Downward, Results, Upward, decode_upward
-from wire.identity import Role, refuse, require
+from wire.identity import Identity, Role, refuse, require
 
 _log = structlog.get_logger(__name__)
 _CHUNK_BYTES = 256 << 10
@@ -67,7 +67,7 @@ class NodeDoor(NodeServiceServicer):
         )
         self._changed = changed
         self._nodes: dict[str, Attached] = {}
-        self._gone: set[str] = set()
+        self._gone: dict[str, int] = {}  # nodes that were here: the generation of their certificates
         self._streams = itertools.count()
         self.logs = LogReaders(cluster, self._say, lambda: list(self._nodes))
 
@@ -105,15 +105,20 @@ class NodeDoor(NodeServiceServicer):
             self._welcome_again()
 
     def statuses(self) -> list[control_plane_pb2.NodeStatus]:
-        """All nodes that were ever here, those that are gone as not ready."""
-        gone = [control_plane_pb2.NodeStatus(name=node) for node in self._gone]
+        """All nodes that were ever here or are revoked, those that are gone as not ready."""
+        revoked = self._revoked.revocations.nodes_of(self._cluster)
+        gone = [
+            control_plane_pb2.NodeStatus(name=node, revoked=self._gone.get(node, 0) < revoked.get(node, 0))
+            for node in (self._gone.keys() | revoked.keys()) - self._nodes.keys()
+        ]
         return sorted([*gone, *(attached.status for attached in self._nodes.values())], key=lambda one: one.name)
 
     # ------------------------------------------------------------------------------- the nodes' side
 
     async def Attach(self, request_iterator: Any, context: _Context) -> None:  # type: ignore[override]
         """One node's stream, until either end closes it."""
-        node = await self._node_of(context)
+        identity = await self._identity_of(context)
+        node = _name(identity)
         requests = aiter(request_iterator)
         first: node_pb2.AttachRequest | None = await anext(requests, None)
         if first is None:
@@ -137,7 +142,9 @@ class NodeDoor(NodeServiceServicer):
         opening = await _opening(first, hello.results, requests)
         if opening is None:
             return
-        attached = self._attach(hello, opening)
+        if refusal := self._revoked.refusal(identity):  # since it began to speak
+            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
+        attached = self._attach(hello, opening, identity)
         tasks = [
             asyncio.create_task(self._read(attached, requests)),
             asyncio.create_task(_write(attached, context)),
@@ -158,7 +165,7 @@ class NodeDoor(NodeServiceServicer):
         self, request: node_pb2.FetchBundleRequest, context: _Context
     ) -> AsyncIterator[node_pb2.FetchBundleResponse]:
         """The archive of a bundle, from our cache or first from the hub."""
-        await self._node_of(context)
+        await self._identity_of(context)
         try:
             path = await self._bundles.get(request.namespace, request.digest)
         except BundleError as error:
@@ -169,7 +176,7 @@ class NodeDoor(NodeServiceServicer):
 
     async def Renew(self, request: node_pb2.RenewRequest, context: _Context) -> node_pb2.RenewResponse:
         """The next certificate of the node that asks."""
-        node = await self._node_of(context)
+        node = _name(await self._identity_of(context))
         try:
             return node_pb2.RenewResponse(certificate=await self._certify(request.request, node))
         except NotNowError as error:
@@ -177,19 +184,23 @@ class NodeDoor(NodeServiceServicer):
         except JoinError as error:
             await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
-    async def _node_of(self, context: _Context) -> str:
+    async def _identity_of(self, context: _Context) -> Identity:
         identity = await require(context, Role.NODE)
-        cluster, _, node = identity.name.partition("/")
-        if cluster != self._cluster:
+        if identity.cluster != self._cluster:
             await refuse(
                 context, grpc.StatusCode.PERMISSION_DENIED, f"{identity} is not a node of cluster {self._cluster}"
             )
         if refusal := self._revoked.refusal(identity):
             await refuse(context, grpc.StatusCode.UNAUTHENTICATED, refusal)
-        return node
+        return identity
 
     def _cut_off(self, _: set[str]) -> None:
-        """More certificates are revoked than were: the nodes serve those clusters no more."""
+        """More certificates are revoked than were: nodes serve those members no more, and some of ours may be out."""
+        for attached in list(self._nodes.values()):
+            if refusal := self._revoked.refusal(attached.identity):
+                _log.warning("a node is cut off", node=attached.node, reason=refusal)
+                self._detach(attached)
+                attached.close()
         del self._welcome.revocations[:]
         self._welcome.revocations.extend(self._revoked.revocations.to_proto())
         self._welcome_again()
@@ -198,15 +209,15 @@ class NodeDoor(NodeServiceServicer):
         for attached in self._nodes.values():
             attached.tell([self._said_welcome()])
 
-    def _attach(self, hello: node_pb2.NodeHello, opening: _Opening) -> Attached:
+    def _attach(self, hello: node_pb2.NodeHello, opening: _Opening, identity: Identity) -> Attached:
         former = self._nodes.get(hello.node)
         if former is not None:
             self._detach(former)
             former.close()
-        attached = Attached(hello, next(self._streams))
+        attached = Attached(hello, next(self._streams), identity)
         attached.status = hello.status
         self._nodes[hello.node] = attached
-        self._gone.discard(hello.node)
+        self._gone.pop(hello.node, None)
         attached.tell([self._said_welcome()])
         for what in opening.said:  # first, so that their tasks are not taken for lost
             self._intake.submit(NodeSaid(hello.node, what))
@@ -224,7 +235,7 @@ class NodeDoor(NodeServiceServicer):
         if self._nodes.get(attached.node) is not attached:
             return
         del self._nodes[attached.node]
-        self._gone.add(attached.node)
+        self._gone[attached.node] = attached.identity.generation
         self._intake.submit(NodeLost(attached.node, attached.incarnation))
         self.logs.lost(attached.node)
         self._changed()
@@ -272,6 +283,11 @@ class NodeDoor(NodeServiceServicer):
                         step=message.workers.step,
                         error=message.workers.error,
                     )
+
+
+def _name(node: Identity) -> str:
+    """Its name within its cluster."""
+    return node.name.partition("/")[2]
 
 
 class _Opening(NamedTuple):

@@ -47,9 +47,23 @@ class Clusters:
 
     async def revoke(self, name: str, by: str) -> int:
         """Cut a cluster off, with its nodes and tokens; the first generation that counts again. NoSuchCluster."""
+        await self._check_known(name)
+        return await self._members.revoke(name, by)
+
+    async def revoke_node(self, cluster: str, node: str, by: str) -> tuple[int, bool]:
+        """Cut one node off, also one that nobody knows: it may be away since its agent was started. NoSuchCluster.
+
+        Returns the first generation that counts again, and whether the node is known.
+        """
+        await self._check_known(cluster)
+        generation = await self._members.revoke_node(cluster, node, by)
+        status = self._statuses().get(cluster)
+        told = status is not None and any(each.name == node for each in status.nodes)
+        return generation, told or self._directories.declares(cluster, node)
+
+    async def _check_known(self, name: str) -> None:
         if name not in self._declared() and not await self._members.is_known(name):
             raise NoSuchCluster(f"nobody knows a cluster {name!r}: bdw-fed get clusters shows those that there are")
-        return await self._members.revoke(name, by)
 
     def with_caches(self, name: str) -> list[str]:
         """The cluster that is named; if none is, those that were ever seen and are members. NotFound."""

@@ -332,5 +332,11 @@ class ControlPlaneService(ControlPlaneServiceServicer):
         """Cut a cluster off, with its nodes and tokens."""
         return pb.RevokeClusterResponse(generation=await self._clusters.revoke(request.cluster, caller.name))
 
+    @answers
+    async def RevokeNode(self, request: pb.RevokeNodeRequest, caller: Caller) -> pb.RevokeNodeResponse:
+        """Cut one node off."""
+        generation, is_known = await self._clusters.revoke_node(request.cluster, request.node, caller.name)
+        return pb.RevokeNodeResponse(generation=generation, is_known=is_known)
+
     async def _happened(self, namespace: str, name: str, event: messages.Event) -> m.Run:
         return self._board.shown(await self._runs.happened(namespace or "default", name, event))

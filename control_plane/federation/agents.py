@@ -177,9 +177,9 @@ class Agents:
                 self._intake.closed(cluster)
                 self.changed()
 
-    def _cut_off(self, cluster: str) -> None:
-        """The cluster's certificates were revoked."""
-        if session := self._sessions.get(cluster):
+    def _cut_off(self, name: str) -> None:
+        """The certificates of a cluster or of a node were revoked."""
+        if session := self._sessions.get(name):
             session.replaced()
         self.changed()
 

@@ -62,6 +62,11 @@ class Directories:
         """The names of all relays of all topologies."""
         return {relay.name for stored in self._topologies.values() for relay in stored.topology.spec.relays}
 
+    def declares(self, cluster: str, node: str) -> bool:
+        """Whether a topology has this node."""
+        found = (stored.questions.clusters.get(cluster) for stored in self._topologies.values())
+        return any(node == declared.name for each in found if each is not None for declared in each.nodes)
+
     async def load(self) -> Listing[cp.Object]:
         """Read all topologies. Returns what `keep` goes on from."""
         listing = await persistently(self._kinds.objects["Topology"].list, None)

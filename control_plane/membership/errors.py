@@ -23,5 +23,9 @@ class BadWish(MembershipError):
     """What is wished can't be meant as it is."""
 
 
+class NotHeardYet(MembershipError):
+    """Who asks does not know yet of a revocation that matters to what is asked."""
+
+
 class JoinRefused(MembershipError):
     """The token lets nobody in, or not this one."""

@@ -24,7 +24,14 @@ from bdw_fed.v1 import store_pb2 as s
 from control_plane.access.caller import Caller
 from control_plane.kinds import Kinds
 from control_plane.membership import tokens
-from control_plane.membership.errors import BadWish, JoinRefused, NoAuthority, NobodyWaits, NoSuchToken
+from control_plane.membership.errors import (
+    BadWish,
+    JoinRefused,
+    NoAuthority,
+    NobodyWaits,
+    NoSuchToken,
+    NotHeardYet,
+)
 from control_plane.membership.members import Members
 from control_plane.patience import persistently
 from control_plane.store.base import Stored
@@ -191,18 +198,25 @@ class Joining:
     async def certify(self, caller: Identity, request: pb.CertifyRequest) -> pb.CertifyResponse:
         """The next certificate of an agent or a relay, or one of a node of the agent's cluster.
 
-        BadWish, or JoinRefused if it is revoked, or a relay that no topology has any more.
+        BadWish, or JoinRefused if it is revoked, or a relay that no topology has any more. NotHeardYet, if a node was
+        revoked and its agent may have let in the one that was.
         """
         issuing = self._having_authority()
         if caller.role is Role.RELAY:
             return self._certify_relay(issuing, caller, request)
-        generation = await self._members.generation(caller.cluster)
-        if refusal := self._members.revocations.refusal(caller):
+        await self._members.refresh(caller.cluster)
+        revocations = self._members.revocations
+        if refusal := revocations.refusal(caller):
             raise JoinRefused(refusal)
+        generation = revocations.valid_from(caller.cluster)
         try:
             identity = Identity(Role.AGENT, caller.cluster, generation)
             if request.node:
-                identity = Identity(Role.NODE, f"{caller.cluster}/{checked_name(request.node)}", generation)
+                name = f"{caller.cluster}/{checked_name(request.node)}"
+                identity = Identity(Role.NODE, name, revocations.valid_from(name), generation)
+                alone = identity.generation > generation  # it was revoked by itself
+                if alone and request.valid_from < identity.generation:
+                    raise NotHeardYet(f"{identity} was revoked, which agent {caller.cluster} does not know yet")
             return pb.CertifyResponse(certificate=issuing.certify(identity, request.request))
         except (BadRequestError, InvalidName, ValueError) as error:
             raise BadWish(str(error)) from error

@@ -177,8 +177,8 @@ class _Service:
 class _NodeDoor(NodeDoor):
     """The door for nodes, which are who they say."""
 
-    async def _node_of(self, context: Any) -> str:
-        return str(context.there.rpartition("/")[2])
+    async def _identity_of(self, context: Any) -> Identity:
+        return Identity(Role.NODE, context.there.removeprefix("node/"))
 
 
 class _PeerDoor(PeerDoor):

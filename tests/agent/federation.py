@@ -168,7 +168,8 @@ class FakeHub(FederationServiceServicer):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this hub certifies nobody")
         identity = caller
         if request.node:
-            identity = Identity(Role.NODE, f"{caller.cluster}/{request.node}", caller.generation)
+            generation = max(caller.generation, request.valid_from)
+            identity = Identity(Role.NODE, f"{caller.cluster}/{request.node}", generation, caller.generation)
         try:
             certificate = self.authority.certify(identity, requested_key(request.request), self.life)
         except BadRequestError as error:

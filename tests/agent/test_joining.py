@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from bdw_fed.v1 import membership_pb2 as pb
 from bdw_fed.v1.membership_pb2_grpc import JoinServiceServicer, add_JoinServiceServicer_to_server
 from cluster_agent.agent import AgentConfig, serve
-from cluster_agent.membership.door import FILE, hash_of, read_token
 from cluster_agent.membership.errors import JoinError, NotNowError
 from cluster_agent.membership.join import join
+from cluster_agent.membership.node_token import FILE, hash_of, read_token
 from tests.agent.federation import FakeHub, Members, Served, within
 from wire.identity import Identity, Role, grpc_open_credentials, join_server_options
 from wire.identity import requests as asking
@@ -213,8 +213,8 @@ async def test_a_node_with_another_token_or_of_another_cluster_is_refused_and_lo
     async with agent(members, hub, hub_server.address, tmp_path / "agent") as address:
         token = read_token(tmp_path / "agent" / FILE)
         for presented, cluster, words in (
-            (f"{hash_}.{'0' * 40}", "edge1", "is not the node token of cluster edge1"),
-            ("", "edge1", "is not the node token of cluster edge1"),
+            (f"{hash_}.{'0' * 40}", "edge1", "cluster edge1: this is not the node token"),
+            ("", "edge1", "cluster edge1: this is not the node token"),
             (token, "edge2", "of cluster edge1, not of edge2"),
         ):
             with capture_logs() as logs, pytest.raises(JoinError, match=words):

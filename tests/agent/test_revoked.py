@@ -169,10 +169,10 @@ async def test_the_hub_s_word_reaches_the_nodes(
             assert not (await node.command("welcome")).welcome.revocations
             session.say(peers=revoking(members.signed(b=3)))
             again = (await node.command("welcome", 2)).welcome
-            assert [(each.cluster, each.valid_from) for each in again.revocations] == [("b", 3)]
+            assert [(each.name, each.valid_from) for each in again.revocations] == [("b", 3)]
         async with FakeNode(a.node_door, "a", "n2", members.issue(Role.NODE, "a/n2")) as later:
             first = (await later.command("welcome")).welcome
-            assert [(each.cluster, each.valid_from) for each in first.revocations] == [("b", 3)]
+            assert [(each.name, each.valid_from) for each in first.revocations] == [("b", 3)]
 
 
 async def test_a_cluster_that_joined_again_takes_none_of_its_old_nodes(members: Members, tmp_path: Path) -> None:

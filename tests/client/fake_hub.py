@@ -282,6 +282,10 @@ class FakeHub(services.ControlPlaneServiceServicer):
         self.asked.append(request)
         return membership.RevokeClusterResponse(generation=1)
 
+    def RevokeNode(self, request: membership.RevokeNodeRequest, context: Any) -> membership.RevokeNodeResponse:
+        self.asked.append(request)
+        return membership.RevokeNodeResponse(generation=1, is_known=request.node == "n1")
+
     def Diff(self, request: pb.DiffRequest, context: Any) -> pb.DiffResponse:
         unified = "--- stored\n+++ applied\n@@ -1 +1 @@\n-a: 1\n+a: 2\n"
         change = pb.CHANGE_CONFIGURED if "changed" in request.documents[0].yaml else pb.CHANGE_UNCHANGED

@@ -76,14 +76,15 @@ class Network:
         self.authority = Authority.create(directory / "ca")
         self.revocations = Revocations()
 
-    def credentials(self, role: Role, name: str) -> Credentials:
-        return self.authority.issue(Identity(role, name), self.directory / role / name.replace("/", "-"))
+    def credentials(self, role: Role, name: str, generation: int = 0) -> Credentials:
+        place = self.directory / role / f"{name.replace('/', '-')}-{generation}"
+        return self.authority.issue(Identity(role, name, generation), place)
 
-    async def peer(self, name: str) -> Peer:
-        credentials = self.credentials(Role.NODE, name)
-        store = DiskStore(self.directory / "stores" / name.replace("/", "-"))
+    async def peer(self, name: str, generation: int = 0) -> Peer:
+        credentials = self.credentials(Role.NODE, name, generation)
+        store = DiskStore(self.directory / "stores" / f"{name.replace('/', '-')}-{generation}")
         client = await self._stack.enter_async_context(
-            TransferClient(ssl_client_context(credentials), backoff=0.01, max_backoff=0.05)
+            TransferClient(ssl_client_context(credentials), None, self.revocations, backoff=0.01, max_backoff=0.05)
         )
         told: list[Arrived] = []
         changed = asyncio.Event()

@@ -289,24 +289,42 @@ async def test_who_may_do_what(network: Network, role: Role, name: str, get: int
     assert (await request(there, context, "PUT", path, headers=headers, data=b"y"))[0] == put
 
 
-async def test_whose_certificate_is_revoked_is_served_no_more_on_connections_that_it_has(network: Network) -> None:
+@pytest.mark.parametrize("name", ["edge1", "edge1/n1"], ids=["with its cluster", "by itself"])
+async def test_whose_certificate_is_revoked_is_served_no_more_on_connections_that_it_has(
+    network: Network, name: str
+) -> None:
     there = await network.peer("cloud/n1")
     await there.put(b"x")
     path = f"/v1/default/run1/{key().unit.hex()}"
     context = ssl_client_context(network.credentials(Role.NODE, "edge1/n1"))
     connector = aiohttp.TCPConnector(ssl=context, limit=1)
-    name = server_name(Identity(Role.NODE, "cloud/n1"))
+    server = server_name(Identity(Role.NODE, "cloud/n1"))
     async with aiohttp.ClientSession(connector=connector) as session:
-        for status, revoked in ((200, {}), (200, {"edge2": 1}), (401, {"edge1": 1})):
+        for status, revoked in ((200, {}), (200, {"edge2": 1, "edge1/n2": 1}), (401, {name: 1})):
             network.revocations.learn(revoked)
             with capture_logs() as logs:
-                async with session.get(f"https://{there.address}{path}", server_hostname=name) as answer:
+                async with session.get(f"https://{there.address}{path}", server_hostname=server) as answer:
                     assert answer.status == status
                     words = await answer.text()
             refused = [entry["reason"] for entry in logs if entry["event"] == "a caller was refused"]
             assert refused == ([words] if status == 401 else [])
     fresh = network.authority.issue(Identity(Role.NODE, "edge1/n1", 1), network.directory / "fresh")
     assert (await request(there, ssl_client_context(fresh), "GET", path))[0] == 200
+
+
+async def test_a_node_that_is_revoked_is_asked_nothing_more_and_is_again_once_it_has_joined(network: Network) -> None:
+    """Who was told of the node before means the one that has joined since, and on no connection the one before."""
+    here, stolen = await network.peer("edge1/n1"), await network.peer("cloud/n1")
+    digests = [await stolen.put(bytes([number]), number) for number in (1, 2)]
+    here.arrivals.fetch(key(1), digests[0], 1, [stolen.source(1)])
+    assert (await here.arrived())[0].error == ""
+    network.revocations.learn({"cloud/n1": 1})
+    here.arrivals.fetch(key(2), digests[1], 1, [stolen.source(2)])
+    assert "gave up" in (await here.arrived(2))[1].error
+    again = await network.peer("cloud/n1", 1)
+    digest = await again.put(b"y", 3)
+    here.arrivals.fetch(key(3), digest, 1, [again.source(3)])
+    assert (await here.arrived(3))[2].error == ""
 
 
 async def test_nobody_without_a_certificate_of_ours_is_served_and_it_is_logged(

@@ -66,10 +66,15 @@ async def knocking(hub: RunningHub) -> AsyncIterator[grpc.aio.Channel]:
 
 
 async def certified(
-    hub: RunningHub, cluster: str, request: bytes, node: str = "", shown: Credentials | None = None
+    hub: RunningHub,
+    cluster: str,
+    request: bytes,
+    node: str = "",
+    shown: Credentials | None = None,
+    valid_from: int = 0,
 ) -> bytes:
     """A certificate, asked for as the agent of this cluster. AioRpcError."""
     async with hub.members.channel(hub.address, Role.AGENT, cluster, shown) as channel:
-        asked = pb.CertifyRequest(request=request, node=node)
+        asked = pb.CertifyRequest(request=request, node=node, valid_from=valid_from)
         answer: pb.CertifyResponse = await FederationServiceStub(channel).Certify(asked, timeout=SECONDS)
         return answer.certificate

@@ -17,7 +17,7 @@ from bdw_fed.cli.verbs import load
 from bdw_fed.manifests.errors import ManifestError
 from bdw_fed.manifests.installation import Installation, render
 from bdw_fed.manifests.overlays import AgentPlace, Joining
-from cluster_agent.membership.door import hash_of
+from cluster_agent.membership.node_token import hash_of
 
 HASH = f"sha256:{'5d' * 32}"
 PLACE = AgentPlace(

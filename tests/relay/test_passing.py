@@ -186,8 +186,9 @@ async def test_a_stranger_is_refused(members: Federation) -> None:
     assert not b.came
 
 
-async def test_a_cluster_whose_certificates_are_revoked_is_cut_off_and_comes_back_with_others(
-    members: Federation,
+@pytest.mark.parametrize(("name", "whose"), [("edge1", "cluster edge1"), ("edge1/n1", "node edge1/n1")])
+async def test_whose_certificates_are_revoked_is_cut_off_and_comes_back_with_others(
+    members: Federation, name: str, whose: str
 ) -> None:
     relay = await members.relay()
     a, b = await members.two(relay)
@@ -198,14 +199,14 @@ async def test_a_cluster_whose_certificates_are_revoked_is_cut_off_and_comes_bac
     b.standing._let_in = ends.append
     with await a.routes.dial(B) as speaking:
         await until(lambda: ends)
-        c.standing.revoke(SignedRevocations(list=members.signed(edge1=1).list, signature=b"forged"))
-        c.standing.revoke(members.signed(edge1=1))
+        c.standing.revoke(SignedRevocations(list=members.signed(**{name: 1}).list, signature=b"forged"))
+        c.standing.revoke(members.signed(**{name: 1}))
         await until(lambda: not a.standing.at and not relay.now("pairs"))
         speaking.settimeout(DEADLINE)
         with contextlib.suppress(ConnectionError):
             assert await asyncio.to_thread(speaking.recv, 1) == b""
     ends.pop().close()
-    with pytest.raises(NotThroughError, match="certificates of cluster edge1 were revoked"):
+    with pytest.raises(NotThroughError, match=f"certificates of {whose} were revoked"):
         await a.routes.dial(B)
     with pytest.raises(NotThroughError, match="edge1/n1 is not connected to this relay"):
         await c.routes.dial(A)

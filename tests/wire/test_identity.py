@@ -140,6 +140,10 @@ def test_an_identity_survives_the_way_through_its_uri() -> None:
     assert NODE.cluster == "edge1"
     later = Identity(Role.AGENT, "edge1", 4)
     assert Identity.parse(later.uri) == later
+    alone = Identity(Role.NODE, "edge1/n1", 4, cluster_generation=2)
+    assert Identity.parse(alone.uri).generation == 4
+    assert Identity.parse(alone.uri).agent == Identity(Role.AGENT, "edge1", 2)
+    assert Identity(Role.NODE, "edge1/n1", 4).agent == later
     with pytest.raises(ValueError, match="no number"):
         Identity.parse("bdw-fed://agent/edge1?generation=-1")
     with pytest.raises(ValueError, match="not an identity"):

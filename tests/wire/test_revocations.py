@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from bdw_fed.v1.membership_pb2 import SignedRevocations
 from wire.identity import Identity, Role
 from wire.identity.authority import Authority
-from wire.identity.revocations import Revocations, believed, statement
+from wire.identity.revocations import Revocations, as_mapping, believed, statement
 
-lists = st.dictionaries(st.sampled_from(["edge1", "edge2", "cloud"]), st.integers(1, 5))
+NAMES = ["edge1", "edge1/n1", "edge1/n2", "edge2", "cloud", "cloud/n1"]
+lists = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 5))
 
 
 @pytest.mark.parametrize("role_and_name", [(Role.AGENT, "edge1"), (Role.NODE, "edge1/n1")])
@@ -21,6 +22,32 @@ def test_lower_generations_are_refused_and_others_are_not(role_and_name: tuple[R
     revocations = Revocations({"edge1": 2})
     for generation, refused in ((0, True), (1, True), (2, False), (3, False)):
         assert bool(revocations.refusal(Identity(*role_and_name, generation))) is refused
+
+
+def test_a_node_is_revoked_by_itself_and_its_cluster_and_its_neighbours_are_not() -> None:
+    revocations = Revocations({"edge1": 2, "edge1/n1": 4})
+    for generation, refused in ((1, True), (3, True), (4, False)):
+        assert bool(revocations.refusal(Identity(Role.NODE, "edge1/n1", generation))) is refused
+    for role, name in ((Role.AGENT, "edge1"), (Role.NODE, "edge1/n2"), (Role.NODE, "edge2/n1")):
+        assert revocations.refusal(Identity(role, name, 2)) == ""
+    assert "has to join again, with the token" in revocations.refusal(Identity(Role.NODE, "edge1/n1", 2))
+    assert revocations.nodes_of("edge1") == {"n1": 4}
+
+
+def test_what_is_revoked_with_its_cluster_is_not_told_twice() -> None:
+    revocations = Revocations({"edge1/n1": 1, "edge2/n1": 1})
+    revocations.learn({"edge1": 2})
+    assert [each.name for each in revocations.to_proto()] == ["edge1", "edge2/n1"]
+    assert revocations.nodes_of("edge1") == {}
+    assert revocations.refusal(Identity(Role.NODE, "edge1/n1", 1))
+
+
+@given(lists, st.sampled_from(NAMES), st.integers(0, 6))
+def test_what_is_told_says_all_that_is_known(known: dict[str, int], name: str, generation: int) -> None:
+    one = Revocations(known)
+    other = Revocations(as_mapping(one.to_proto()))
+    member = Identity(Role.NODE if "/" in name else Role.AGENT, name, generation)
+    assert one.refusal(member) == other.refusal(member)
 
 
 def test_who_is_no_member_of_a_cluster_is_not_concerned() -> None:
@@ -43,7 +70,8 @@ def test_the_order_in_which_lists_come_does_not_matter(told: list[dict[str, int]
 def test_news_are_what_was_not_known(before: dict[str, int], told: dict[str, int]) -> None:
     revocations = Revocations(before)
     news = revocations.learn(told)
-    assert news == {name for name, generation in told.items() if generation > before.get(name, 0)}
+    known = Revocations(before)
+    assert news == {name for name, generation in told.items() if generation > known.valid_from(name)}
     assert revocations.learn(told) == set()
 
 

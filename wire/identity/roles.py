@@ -4,13 +4,15 @@ The name in a server's certificate is derived from its identity, so a client tha
 answered by another member of the federation, although all certificates come from the same authority.
 
 A cluster's certificates have a generation. Revoking them makes the next one: certificates of a lower generation are
-refused from then on, by whoever has heard of it (see `revocations`), without a clock being asked.
+refused from then on, by whoever has heard of it (see `revocations`), without a clock being asked. Revoking one node
+makes the next one for that node alone, so its generation may be higher than its cluster's; what it may expect of its
+agent then stands beside it in the certificate.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import parse_qs, urlsplit
 
@@ -33,11 +35,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Identity:
-    """A role and a name; a node's name is CLUSTER/NODE, an agent's its cluster. `generation`: of its certificate."""
+    """A role and a name; a node's name is CLUSTER/NODE, an agent's its cluster. `generation`: of its certificate.
+
+    `cluster_generation` of a node: what its cluster had when the certificate was made; None: the same.
+    """
 
     role: Role
     name: str
     generation: int = 0
+    cluster_generation: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -47,6 +53,8 @@ class Identity:
     def uri(self) -> str:
         """The form that stands in the certificate, for example bdw-fed://agent/edge1?generation=2."""
         generation = f"?generation={self.generation}" if self.generation else ""
+        if self.cluster_generation not in (None, self.generation):
+            generation += f"&cluster={self.cluster_generation}"
         return f"{SCHEME}://{self.role}/{self.name}{generation}"
 
     @property
@@ -54,16 +62,24 @@ class Identity:
         """The cluster that an agent or a node belongs to."""
         return self.name.partition("/")[0]
 
+    @property
+    def agent(self) -> Identity:
+        """The agent that a node answers to: of this generation at least."""
+        known = self.cluster_generation
+        return Identity(Role.AGENT, self.cluster, self.generation if known is None else known)
+
     @classmethod
     def parse(cls, uri: str) -> Identity:
         """The identity behind a URI; ValueError if it is none of ours."""
         parts = urlsplit(uri)
         if parts.scheme != SCHEME:
             raise ValueError(f"{uri!r} is not an identity of this federation")
-        generation = parse_qs(parts.query).get("generation", ["0"])[0]
-        if not generation.isdecimal():
+        told = parse_qs(parts.query)
+        generation = told.get("generation", ["0"])[0]
+        of_cluster = told.get("cluster", [generation])[0]
+        if not (generation.isdecimal() and of_cluster.isdecimal()):
             raise ValueError(f"{uri!r} has no number as its generation")
-        return cls(Role(parts.netloc), parts.path.removeprefix("/"), int(generation))
+        return cls(Role(parts.netloc), parts.path.removeprefix("/"), int(generation), int(of_cluster))
 
     def __str__(self) -> str:
         return f"{self.role} {self.name}"

@@ -35,10 +35,10 @@ def command(
     import asyncio
     import sys
 
-    from cluster_agent.membership.door import FILE as NODE_TOKEN
     from cluster_agent.membership.errors import JoinError, NotNowError
     from cluster_agent.membership.first import remember
     from cluster_agent.membership.join import join
+    from cluster_agent.membership.node_token import FILE as NODE_TOKEN
     from wire.identity import Identity, Role
     from wire.identity.requests import identity_in
 

@@ -204,8 +204,8 @@ def part_from(flag: str, part: float) -> float:
 
 def token_in(file: Path) -> str:
     """The node token in a file. RefusedError."""
-    from cluster_agent.membership.door import read_token
     from cluster_agent.membership.errors import JoinError
+    from cluster_agent.membership.node_token import read_token
 
     try:
         return read_token(file)

@@ -27,6 +27,7 @@ from cluster_agent.data.transfer import many
 from cluster_agent.data.transfer.connections import UPLOAD_OFFSET, Connections, Exchange, RefusedError, Source
 from cluster_agent.data.transfer.partial import PartialFile
 from cluster_agent.relay.dialling import Routes
+from wire.identity.revocations import Revocations
 
 __all__ = ["Source", "TransferClient"]
 
@@ -39,18 +40,22 @@ T = TypeVar("T")
 
 
 class TransferClient:
-    """Connections to other nodes' data servers, over relays where `routes` lead. Use as an async context manager."""
+    """Connections to other nodes' data servers, over relays where `routes` lead, and none to who is revoked.
+
+    Use as an async context manager.
+    """
 
     def __init__(
         self,
         context: ssl.SSLContext,
         routes: Routes | None = None,
+        revocations: Revocations | None = None,
         *,
         attempts: int = 6,
         backoff: float = 0.1,
         max_backoff: float = 5.0,
     ) -> None:
-        self._connections = Connections(context, routes)
+        self._connections = Connections(context, routes, revocations)
         self._attempts = attempts
         self._backoff = backoff
         self._max_backoff = max_backoff

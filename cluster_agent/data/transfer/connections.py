@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,6 +24,9 @@ from cluster_agent.data.base import UnitKey
 from cluster_agent.data.errors import GoneError
 from cluster_agent.data.transfer.channel import BrokenError, Channel, head
 from cluster_agent.relay.dialling import Routes
+from wire.identity import member_named
+from wire.identity import server_name as name_of
+from wire.identity.revocations import Revocations
 
 UPLOAD_OFFSET: Final = "Upload-Offset"
 _CONNECT_SECONDS = 10.0
@@ -59,13 +62,23 @@ class Connections:
     Servers to which `routes` lead are reached over a relay, and never asked to send without TLS.
     """
 
-    def __init__(self, context: ssl.SSLContext, routes: Routes | None = None) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, routes: Routes | None = None, revocations: Revocations | None = None
+    ) -> None:
         self._context = context
         self._routes = routes
+        self._revocations = revocations or Revocations()
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str], list[tuple[Channel, float]]] = {}
         self._plain: dict[tuple[str, str], tuple[str, str, float]] = {}
         self._closed = False
+
+    def meant(self, server_name: str) -> str:
+        """The name to expect of a server now: its certificate of when we were told of it may be revoked since."""
+        member = member_named(server_name)
+        if member is None or not self._revocations.refusal(member):
+            return server_name
+        return name_of(replace(member, generation=self._revocations.valid_from(member.name)))
 
     def take(self, address: str, server_name: str) -> Channel | None:
         """An idle connection; None if there is none."""
@@ -113,14 +126,15 @@ class Connections:
         if self._routes is not None and self._routes.leads_to_server(source.server_name):
             return "", ""
         with self._lock:
-            address, token, until = self._plain.get((source.address, source.server_name), ("", "", 0.0))
+            where = source.address, self.meant(source.server_name)
+            address, token, until = self._plain.get(where, ("", "", 0.0))
         return (address, token) if until > time.monotonic() else None
 
     def remember_plain(self, source: Source, address: str, token: str, seconds: float = _PASS_SECONDS) -> None:
         """What a server said, for a while."""
         with self._lock:
             until = time.monotonic() + seconds
-            self._plain[source.address, source.server_name] = (address, token, until)
+            self._plain[source.address, self.meant(source.server_name)] = (address, token, until)
 
     def close(self) -> None:
         """Close what is idle, now and from now on."""
@@ -170,7 +184,7 @@ class Exchange:
         self._channel: Channel | None = None
         self._lock = threading.Lock()
         self._answer: Answer | None = None
-        self._where = (source.address, source.server_name)
+        self._where = (source.address, connections.meant(source.server_name))
         self._token = ""
 
     @property
