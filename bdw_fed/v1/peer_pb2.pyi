@@ -158,6 +158,7 @@ class Load(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     LINK_FIELD_NUMBER: _builtins.int
     RESTING_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """goes up within the sender's log"""
     cpus: _builtins.float
@@ -176,6 +177,10 @@ class Load(_message.Message):
     def resting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """NAMESPACE/RUN of which nothing moves at the sender, so long that others count on it"""
 
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of those that rest at the receiver, as it has said: what has ended well at the sender"""
+
     def __init__(
         self,
         *,
@@ -186,10 +191,11 @@ class Load(_message.Message):
         steps: _abc.Iterable[Global___StepLoad] | None = ...,
         link: _model_pb2.MeasuredLink | None = ...,
         resting: _abc.Iterable[_builtins.str] | None = ...,
+        ended: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "cpus_wanted", b"cpus_wanted", "link", b"link", "mean_seconds", b"mean_seconds", "number", b"number", "resting", b"resting", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "cpus_wanted", b"cpus_wanted", "ended", b"ended", "link", b"link", "mean_seconds", b"mean_seconds", "number", b"number", "resting", b"resting", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

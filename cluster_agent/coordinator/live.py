@@ -15,7 +15,7 @@ from cluster_agent.coordinator.cache.searches import Listing, Serving, Sought
 from cluster_agent.coordinator.clusters.ways import Out
 from cluster_agent.coordinator.fragment import CROSS, SPLIT, Graph, Step
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.space.bounds import Need, Quota, Window, stored_by
+from cluster_agent.coordinator.space.bounds import Need, Quota, Still, Window, stored_by
 from cluster_agent.coordinator.state import READY, RETRYING, KnownOutput, Run, Task
 from cluster_agent.coordinator.tasks.queues import Queue
 from cluster_agent.coordinator.units.errands import Fetch, Rescue
@@ -105,7 +105,7 @@ class LiveRun:
     windows: dict[bytes, Window] = field(default_factory=dict)  # of splits that nodes were given, within a quota
     bounded: dict[int, Quota] = field(default_factory=dict)  # step whose tasks wait, or OFFERS -> for which quota
     unanswered: dict[tuple[int, bytes], None] = field(default_factory=dict)  # offered (edge, unit) that wait for disk
-    stuck_at: tuple[int, ...] | None = None  # what had been done when it was seen to stand still, see stuck
+    still: Still | None = None  # as it was looked at last, see stuck
 
     def __post_init__(self) -> None:
         run, graph = self.run, self.graph

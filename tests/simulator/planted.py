@@ -16,7 +16,7 @@ from unittest import mock
 from bdw_fed.v1 import federation_pb2 as f
 from cluster_agent.coordinator.actions import SendPeer
 from cluster_agent.coordinator.cache import adopting
-from cluster_agent.coordinator.clusters import offering, peers, receiving, spilling
+from cluster_agent.coordinator.clusters import offering, peers, receiving, spilling, telling
 from cluster_agent.coordinator.clusters.records import GrantTaken
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
@@ -377,6 +377,11 @@ def nobody_says_that_nothing_moves(stack: ExitStack) -> None:
     _everywhere(stack, resting.say, lambda *_, rests: None)
 
 
+def nobody_says_that_it_has_ended(stack: ExitStack) -> None:
+    """A cluster waits for one that has done its part of the run."""
+    _everywhere(stack, telling.ended, lambda *_: [])
+
+
 def parked_units_are_on_their_way(stack: ExitStack) -> None:
     """Tasks wait for a unit that is to be made again, and are taken to move, whatever holds the making back."""
     _everywhere(stack, stuck._is_judged, lambda *_: False)
@@ -420,6 +425,7 @@ PLANTED: Mapping[str, Plant] = {
         full_disk_is_taken_for_a_large_result,
         what_waits_for_a_quota_stays,
         nobody_says_that_nothing_moves,
+        nobody_says_that_it_has_ended,
         parked_units_are_on_their_way,
     )
 }

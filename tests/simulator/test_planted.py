@@ -13,6 +13,7 @@ RARE = {
     "hub_is_believed_of_who_is_revoked",
     "last_words_that_are_lost",
     "mends_what_is_new",
+    "nobody_says_that_it_has_ended",
     "nobody_says_that_nothing_moves",
     "outputs_of_a_replaced_line_count",
     "parked_units_are_on_their_way",

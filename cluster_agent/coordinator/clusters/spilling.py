@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.clusters import loads, records
+from cluster_agent.coordinator.clusters import loads, records, telling
 from cluster_agent.coordinator.clusters.routing import choose
 from cluster_agent.coordinator.clusters.ways import Out
 from cluster_agent.coordinator.fragment import Edge, Step
@@ -88,8 +88,10 @@ def spill_all(book: Book) -> None:
 
 
 def on_load(book: Book, event: PeerLoad) -> None:
-    """A peer says how busy it is."""
+    """A peer says how busy it is. It is answered at once if it waits for nothing but what has ended here."""
     loads.hear(book, event)
+    if telling.ended(book, event.cluster):
+        telling.tell(book, event.cluster)
     spill_all(book)
 
 

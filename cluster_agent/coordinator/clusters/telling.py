@@ -98,7 +98,15 @@ def _load(book: Book, cluster: str, ours: Here, steps: dict[str, tuple[LiveRun, 
         )
     load.link.CopyFrom(_link(book, cluster))
     load.resting.extend(early.run_name(key) for key in book.resting)
+    load.ended.extend(ended(book, cluster))
     return load
+
+
+def ended(book: Book, cluster: str) -> list[str]:
+    """The runs that rest on a cluster, as it says, and whose part here has ended well."""
+    told = book.loads.peers.get(cluster)
+    known = [(name, book.state.runs.get(name)) for name in told.load.resting] if told is not None else []
+    return [name for name, run in known if run is not None and run.state == model_pb2.FRAGMENT_STATE_SUCCEEDED]
 
 
 def _link(book: Book, cluster: str) -> model_pb2.MeasuredLink:

@@ -27,6 +27,13 @@ class Need(NamedTuple):
     alone: int
 
 
+class Still(NamedTuple):
+    """What of a run had been done when it was looked at, and since when that is all."""
+
+    done: tuple[int, ...]
+    since: float
+
+
 @dataclass(slots=True)
 class Window:
     """What a split may have stored of its parts at once, and what it has."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from typing import Final, NamedTuple
 
+from cluster_agent.coordinator.clusters.ways import OFFERED, QUEUED
 from cluster_agent.coordinator.fragment import SPLIT, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.state import DONE, Task, Unit
 
 _PARTS: Final = 16  # that a split is taken to make, before it has made any
 _DOUBT: Final = 16  # a task may make so many times as much as it reads
+_NOT_GRANTED: Final = (QUEUED, OFFERED)
 
 
 class Likely(NamedTuple):
@@ -36,7 +38,7 @@ def follows(live: LiveRun, step: Step) -> int:
     if not step.follow:
         return 0
     state = live.run.steps[step.index]
-    units = -(-sum(each.count for each in state.produced.values()) // state.done) if state.done else 1
+    units = -(-_made(live, step) // state.done) if state.done else 1
     found = 0
     for edge in step.follow.values():
         guessed = not live.run.steps[edge.consumer.index].done
@@ -134,8 +136,21 @@ def waits_behind(live: LiveRun, task: Task) -> bool:
 
 
 def is_missed(live: LiveRun, task: Task) -> bool:
-    """Whether others can't go on without what the task makes: it was done, or a task waits for a unit that it makes."""
-    return task.remake or any(live.run.units[unit].task == task.id for unit in live.parked)
+    """Whether others can't go on without what the task makes: it was done, or somebody waits for a unit of it."""
+    if task.remake or live.graph.steps[task.step].kind != SPLIT:  # what else was not done has made nothing yet
+        return task.remake
+    units = live.run.units
+    return any(units[unit].task == task.id for unit in _awaited(live))
+
+
+def _awaited(live: LiveRun) -> Iterator[bytes]:
+    """Units that have no bytes, and for which tasks wait here, or other clusters to which they were granted."""
+    yield from live.parked
+    units = live.run.units
+    yield from (unit for unit, _ in live.fetches if not units[unit].copies)
+    for _, unit, out in live.ways_out() if live.owed else ():
+        if out.state not in _NOT_GRANTED and not units[unit].copies:
+            yield unit
 
 
 def part(live: LiveRun, step: Step) -> int:
@@ -166,7 +181,13 @@ def _typical(live: LiveRun, step: Step, known: dict[int, int]) -> int:
 def _unit(live: LiveRun, step: Step, known: dict[int, int]) -> int:
     """What a unit that the step makes has."""
     state = live.run.steps[step.index]
-    made = sum(each.count for each in state.produced.values())
+    made = _made(live, step)
     if made:
         return state.bytes_out // made
     return _typical(live, step, known) // (_PARTS if step.kind == SPLIT else 1)
+
+
+def _made(live: LiveRun, step: Step) -> int:
+    """Units that the step has made here. How many of them for which cluster is counted beside (see meeting)."""
+    produced = live.run.steps[step.index].produced
+    return sum(produced[port].count for port in {*step.ports} & produced.keys())

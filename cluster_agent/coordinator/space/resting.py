@@ -1,10 +1,12 @@
 """Clusters of a run that a quota bounds tell each other when nothing moves: only together they know that nothing will.
 
-    a look finds that nothing was done since the last, and nothing is under way ─▶ Load.resting ─▶ the run's clusters
-    a look here, with what they said of themselves ─▶ `stuck`: who rests takes nothing over, and sends nothing
+    a look finds that nothing was done for long, and nothing is under way ─▶ Load.resting ─▶ the run's clusters
+    a look here, or such a word, with what all said of themselves ─▶ `stuck`: who rests takes nothing over, and sends
+    nothing
 
-A word that is not repeated counts for little longer than the time between two looks; it is taken back as soon as
-anything moves. None of it is durable.
+A word is repeated at each look, and counts for little longer than until the next; it is taken back as soon as anything
+moves. Who hears it, and has done its part of that run, answers so (`Load.ended`): it rests as well, and not every
+cluster hears of every step that has closed. None of it is durable.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from cluster_agent.coordinator.clusters import early, telling
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.space import quotas
 
-_LOOKS: Final = 1.5  # for which a word counts
+_LOOKS: Final = 4  # until a run that stands still is found to
+_COUNTS: Final = 2.5  # looks: so long a word does
 
 
 def concerns(book: Book, live: LiveRun) -> bool:
@@ -36,8 +39,15 @@ def say(book: Book, live: LiveRun, *, rests: bool) -> None:
 
 
 def others(book: Book, live: LiveRun) -> set[str]:
-    """The other clusters on which the run rests, as they said not long ago."""
-    since = book.now - _LOOKS * book.policy.stuck_after
+    """The other clusters on which the run rests, or has ended, as they said not long ago."""
+    since = book.now - _COUNTS * look_every(book)
     name = early.run_name(live.key)
     peers = book.loads.peers.items()
-    return {cluster for cluster, told in peers if told.heard >= since and name in told.load.resting}
+    return {
+        cluster for cluster, told in peers if told.heard >= since and name in (*told.load.resting, *told.load.ended)
+    }
+
+
+def look_every(book: Book) -> float:
+    """Seconds between two looks at a run."""
+    return book.policy.stuck_after / _LOOKS

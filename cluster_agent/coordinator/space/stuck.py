@@ -1,6 +1,6 @@
 """A run that waits for disk and can't move any more is found out, and fails in words that say what it lacks.
 
-    something waits for disk ─▶ a look every so often ─▶ nothing was done since the last, and nothing is under way
+    something waits for disk ─▶ a look every so often ─▶ nothing was done for long, and nothing is under way
                                                          └▶ the run fails: which node, how much it has, who holds it
 
 That waiting is in vain must be certain. So nothing fails as long as anything of the run is under way or might begin, as
@@ -24,13 +24,15 @@ from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.runs.ending import fail
-from cluster_agent.coordinator.space import disks, footprint, narrow, pressure, quotas, resting
-from cluster_agent.coordinator.state import ASSIGNED, DONE, OPENED, RETRYING, Task
+from cluster_agent.coordinator.space import disks, footprint, moving, narrow, resting
+from cluster_agent.coordinator.space.bounds import Still
+from cluster_agent.coordinator.state import DONE, OPENED
 from cluster_agent.orders.messages import Failure
 
 _NOBODY: Final[Collection[str]] = ()
 _TAKEN_BACK: Final = (QUEUED, OFFERED)  # what nobody has taken may go to and fro without anything being done
 _NAMED: Final = 4  # runs, of those that hold the space
+_ALMOST: Final = 0.99  # of the time, but for rounding
 
 
 def watch(book: Book) -> None:
@@ -41,9 +43,12 @@ def watch(book: Book) -> None:
         spilling.spill_bounded(book, live)
         if live.short or live.unanswered:
             look_after(book, live)
+    heard = any(told.heard == book.now for told in book.loads.peers.values())
     for live in list(book.resting.values()):
-        if not live.going or not _rests(book, live):
+        if not (live.going and live.still is not None and live.still.done == _done(live) and _rests(book, live)):
             resting.say(book, live, rests=False)
+        elif heard:  # perhaps that it rests elsewhere, too
+            _fail_if_stuck(book, live)
 
 
 def begin(book: Book, live: LiveRun) -> None:
@@ -54,31 +59,40 @@ def begin(book: Book, live: LiveRun) -> None:
 
 def look_after(book: Book, live: LiveRun) -> None:
     """The run waits for disk, or may come to: look at it from time to time."""
-    if live.stuck_at is None:
-        live.stuck_at = _done(live)
-        book.wake(book.now + book.policy.stuck_after, "stuck", live.key)
+    if live.still is None:
+        live.still = Still(_done(live), book.now)
+        book.wake(book.now + resting.look_every(book), "stuck", live.key)
 
 
 def on_due(book: Book, run: RunKey) -> None:
     """It is time for a look."""
     live = book.lives.get(run)
-    if live is None or not live.going or live.stuck_at is None:
+    if live is None or not live.going or live.still is None:
         return
-    before = live.stuck_at
-    live.stuck_at = None
+    before, live.still = live.still, None
     concerned = resting.concerns(book, live)
     if not _waits(live) and not concerned:
         return
-    look_after(book, live)
+    done = _done(live)
+    live.still = before if before.done == done else Still(done, book.now)
+    book.wake(book.now + resting.look_every(book), "stuck", live.key)
+    long = book.now >= live.still.since + _ALMOST * book.policy.stuck_after
     if concerned:
-        resting.say(book, live, rests=before == _done(live) and _rests(book, live))
-    if before == _done(live) and _waits(live) and _is_stuck(book, live) and _goes_first(book, live):
-        if (held := narrow.holding(book, live)) is not None:
-            quota, waits = held
-            fail(book, live, narrow.failure(book, live, quota, waits), step=waits.name if waits is not None else "")
-            return
-        step, message = _words(book, live)
-        fail(book, live, Failure("full", message), step=step)
+        resting.say(book, live, rests=long and _rests(book, live))
+    if long:
+        _fail_if_stuck(book, live)
+
+
+def _fail_if_stuck(book: Book, live: LiveRun) -> None:
+    """Nothing of the run was done for long: fail it if nothing can be, unless another run is to make room for it."""
+    if not (_waits(live) and _is_stuck(book, live) and _goes_first(book, live)):
+        return
+    if (held := narrow.holding(book, live)) is not None:
+        quota, waits = held
+        fail(book, live, narrow.failure(book, live, quota, waits), step=waits.name if waits is not None else "")
+        return
+    step, message = _words(book, live)
+    fail(book, live, Failure("full", message), step=step)
 
 
 def resume(book: Book, live: LiveRun) -> None:
@@ -208,17 +222,16 @@ def _moves(book: Book, live: LiveRun, rest: Collection[str] = _NOBODY) -> bool:
         return True
     if not all(_is_judged(live, unit) for unit in live.parked):
         return True
-    if any(part.state != OPENED for part in run.parts) or any(fetch.said for fetch in live.fetches.values()):
+    if any(part.state != OPENED for part in run.parts) or moving.comes(live, rest) or moving.goes(book, live):
         return True
     for incoming in run.incoming.values():
         if any(state == ACCEPTED and edge not in incoming.held for edge, state in incoming.edges.items()):
             return True
     if any(waiting.due for waiting in live.batches.values()):
         return True
-    for step in live.graph.steps:
-        if live.ready[step.index] and step.index not in live.short and not pressure.stands(book, live, step):
-            return True
-    return any(_goes_on(book, live, task) for task in run.tasks.values())
+    if any(moving.begins(book, live, step) for step in live.graph.steps):
+        return True
+    return any(moving.goes_on(book, live, task) for task in run.tasks.values())
 
 
 def _is_judged(live: LiveRun, unit: bytes) -> bool:
@@ -234,16 +247,6 @@ def _is_owed(book: Book, live: LiveRun, rest: Collection[str]) -> bool:
     kept_open = _kept_open([step for step in _blocked(book, live) if _only_here(live, step)])
     elsewhere = (edge for edge, _, out in live.ways_out() if out.cluster not in rest)
     return not all(_waits_in_vain(live.graph.edges[edge].consumer, kept_open) for edge in elsewhere)
-
-
-def _goes_on(book: Book, live: LiveRun, task: Task) -> bool:
-    """Whether a task is being executed, or will be tried again by itself."""
-    if task.state == RETRYING:
-        return task.id not in live.requeued
-    if task.state != ASSIGNED:
-        return False
-    step, node = live.graph.steps[task.step], book.nodes[task.node]
-    return not (step.kind == SPLIT and (disks.pauses(live, step, node) or quotas.pauses(live, step, task)))
 
 
 def _room_comes(book: Book, live: LiveRun) -> Iterator[bool]:

@@ -18,6 +18,8 @@ class Fetch:
     tries: int = 0
     checks: bool = False  # it is there, as we believe; the node looks
     said: bool = False  # the node was told, and has not answered
+    pushed: bool = False  # it was told to expect the unit, which the other cluster is to send
+    gone: bool = False  # the other cluster had not got the unit, and has not said since where it is
     unshared: bool = False  # a shared place did not give it: it is asked for elsewhere
 
 

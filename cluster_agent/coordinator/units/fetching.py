@@ -159,6 +159,7 @@ def say(book: Book, live: LiveRun, fetch: Fetch) -> None:
         mending.not_there(book, live, unit, fetch)
         return  # the other cluster says where it is once it has it again
     fetch.said = True
+    fetch.pushed = not place.known
     if place.known:
         book.tell(fetch.node, commands.fetch(live.key, unit, place))
         return
@@ -277,6 +278,7 @@ def _try_again(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> None
         underway.end(book, live, event.unit, event.node)
         return
     fetch.said = False
+    fetch.gone = event.gone and fetch.crossing
     if event.unshared and not fetch.source and not (fetch.crossing and event.gone):
         say(book, live, fetch)  # nobody else was asked yet
         return

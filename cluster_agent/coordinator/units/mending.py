@@ -207,7 +207,10 @@ def _missed(unit: Unit) -> bool:
 def found_again(book: Book, live: LiveRun, unit: Unit, *, anew: bool) -> None:
     """Another cluster says where a unit can be had that is ours already; `anew`: we did not know, or it has others."""
     fetch = live.fetches.get((unit.id, live.run.incoming[unit.id].node))
-    if fetch is not None and (anew or not fetch.said):
+    if fetch is None:
+        return
+    fetch.gone = False
+    if anew or not fetch.said:
         fetching.say(book, live, fetch)
 
 

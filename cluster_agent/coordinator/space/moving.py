@@ -1,0 +1,71 @@
+"""What moves of a run that may stand still: tasks that are executed, slots that come free, bytes on their way.
+
+A cluster that is to be sent a unit can't tell whether anybody is at it. So that moves where the bytes are: at the
+sender, as long as it has the unit and pushes it. Who has to make it again first says so by what it does for that, and
+while it rests (see `resting`) nothing comes of it. In the same way a slot that is taken comes free only if what has it
+goes on: a split may wait in it, or a task for its inputs. Pure questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from cluster_agent.coordinator.book import Book
+from cluster_agent.coordinator.clusters import pushing
+from cluster_agent.coordinator.fragment import SPLIT, Step
+from cluster_agent.coordinator.live import LiveRun
+from cluster_agent.coordinator.nodes.node import Node
+from cluster_agent.coordinator.space import disks, pressure, quotas
+from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Task
+from cluster_agent.coordinator.units.errands import Fetch
+
+_ROUNDING: Final = 1e-9  # of processors
+
+
+def goes_on(book: Book, live: LiveRun, task: Task) -> bool:
+    """Whether a task is being executed, or will be tried again by itself. Inputs that it waits for: see `comes`."""
+    if task.state == RETRYING:
+        return task.id not in live.requeued
+    if task.state != ASSIGNED or task.id in live.missing:
+        return False
+    step, node = live.graph.steps[task.step], book.nodes[task.node]
+    return not (step.kind == SPLIT and (disks.pauses(live, step, node) or quotas.pauses(live, step, task)))
+
+
+def begins(book: Book, live: LiveRun, step: Step) -> bool:
+    """Whether a task of the step waits for nothing but its turn, and gets that."""
+    if not live.ready[step.index] or step.index in live.short or pressure.stands(book, live, step):
+        return False
+    nodes = [node for node in book.nodes.values() if step.cpus <= node.cpus + _ROUNDING and step.memory <= node.memory]
+    return not nodes or any(node.cordoned or _comes_free(book, step, node) for node in nodes)
+
+
+def _comes_free(book: Book, step: Step, node: Node) -> bool:
+    used = node.used_cpus + (node.split_cpus if step.kind == SPLIT else 0.0)
+    if used + step.cpus <= node.cpus + _ROUNDING:
+        return True
+    lives = book.lives
+    return any(goes_on(book, lives[key], lives[key].run.tasks[task]) for key, task in node.tasks)
+
+
+def comes(live: LiveRun, rest: Collection[str]) -> bool:
+    """Whether bytes are brought to a node, or others are to see to them, but for the clusters that `rest`."""
+    return any(_comes(live, fetch, rest) for fetch in live.fetches.values())
+
+
+def _comes(live: LiveRun, fetch: Fetch, rest: Collection[str]) -> bool:
+    if fetch.gone or (fetch.said and fetch.pushed):  # it is asked for again and again, which brings nothing
+        incoming = live.run.incoming.get(fetch.unit)
+        return incoming is not None and incoming.cluster not in rest
+    return fetch.said and not fetch.checks
+
+
+def goes(book: Book, live: LiveRun) -> bool:
+    """Whether a node has something that it is to push to another cluster."""
+    units = live.run.units
+    return any(
+        not pushing.must_come(book, push.cluster) and any(book.nodes[name].connected for name in units[unit].copies)
+        for unit, pushes in live.run.pushes.items()
+        for push in pushes
+    )
