@@ -85,7 +85,7 @@ class Commands:
             case Hold():
                 self._tasks.hold(order)
             case Window():
-                self._tasks.windows.told(order)
+                self._tasks.bound(order)
 
     async def _obey(self, command: node_pb2.NodeCommand) -> None:
         match command.WhichOneof("kind"):

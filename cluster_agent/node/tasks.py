@@ -37,7 +37,7 @@ from cluster_agent.node.small import SmallTasks
 from cluster_agent.node.started import Started
 from cluster_agent.node.workers import Workers
 from cluster_agent.node.works import BUILT_IN, Assignment, Done, Work, assignment, follower, pool_spec, read_work
-from cluster_agent.orders.messages import Acks, Hold, Orders, UnitInfo
+from cluster_agent.orders.messages import Acks, Hold, Orders, UnitInfo, Window
 from cluster_agent.orders.messages import Work as ToldWork
 from cluster_agent.runtimes.base import Outcome, Room, Runtime
 
@@ -149,6 +149,12 @@ class Tasks:
         """Whether a run's tasks may be gone on with."""
         self._finishing.hold(told.namespace, told.run, told.held)
 
+    def bound(self, told: Window) -> None:
+        """What a split may have in the store; nothing happens if it is not here any more."""
+        key = TaskKey(told.namespace, told.run, told.task, told.attempt)
+        if key in self._assignments:
+            self.windows.told(key, told.most)
+
     def ack(self, acks: Acks) -> None:
         """Forget results that the coordinator has."""
         keys = [TaskKey(acks.namespace, acks.run, task, attempt) for task, attempt in acks.tasks]
@@ -246,6 +252,7 @@ class Tasks:
                 self.news.changed(action)
             case messages.Forget():
                 self._finishing.forget(action.keys)
+                self.windows.forget(action.keys)
                 for key in action.keys:
                     self._assignments.pop(key, None)
             case messages.Abort():

@@ -2,6 +2,7 @@
 
     order, or a word of the coordinator ─▶ most ─▶ a part enters, or waits ◀─ parts are read and freed
 
+Such a word may come before the split has begun, which waits for its turn on the node: it counts from its beginning.
 The store says when something was freed; what of the split's parts is left then is looked up. A split with nothing in
 the store may always enter one part, so that it gets on whatever it was told.
 """
@@ -9,13 +10,12 @@ the store may always enter one part, so that it gets on whatever it was told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node.messages import TaskKey
-from cluster_agent.orders import messages as orders
 
 
 class Windows:
@@ -23,11 +23,12 @@ class Windows:
 
     def __init__(self) -> None:
         self._open: dict[TaskKey, Window] = {}
+        self._said: dict[TaskKey, int] = {}  # of splits that have not begun yet
 
     @contextmanager
     def opened(self, key: TaskKey, most: int, store: DiskStore) -> Iterator[Window]:
         """The window of a split, as long as it is under way."""
-        window = self._open[key] = Window(most, store)
+        window = self._open[key] = Window(self._said.pop(key, most), store)
         store.space.listeners.append(window.look)
         try:
             yield window
@@ -35,12 +36,19 @@ class Windows:
             store.space.listeners.remove(window.look)
             del self._open[key]
 
-    def told(self, said: orders.Window) -> None:
-        """The coordinator has another word on a split; nothing happens if it has ended."""
-        window = self._open.get(TaskKey(said.namespace, said.run, said.task, said.attempt))
-        if window is not None:
-            window.most = said.most
-            window.look()
+    def told(self, key: TaskKey, most: int) -> None:
+        """The coordinator has another word on a split that the node has."""
+        window = self._open.get(key)
+        if window is None:
+            self._said[key] = most
+            return
+        window.most = most
+        window.look()
+
+    def forget(self, keys: Iterable[TaskKey]) -> None:
+        """The node has these tasks no more."""
+        for key in keys:
+            self._said.pop(key, None)
 
 
 class Window:

@@ -176,7 +176,7 @@ class Daemon:
             case Hold():
                 self._tasks.hold(order)
             case Window():
-                self._tasks.windows.told(order)
+                self._tasks.bound(order)
 
 
 class _Link(AgentLink):
