@@ -5,15 +5,18 @@ from __future__ import annotations
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.actions import TellLoad
-from tests.coordinator.desk import RUN, Desk, made
+from cluster_agent.coordinator.messages import RunKey
+from tests.coordinator.desk import RUN, RUNNING, Desk, made
 from tests.coordinator.test_crossing import offer, word
 from tests.coordinator.test_quotas import HASTY, PART, federation
-from tests.coordinator.workflows import EACH, GATHER, GROUP, Use, output, source, split
+from tests.coordinator.workflows import EACH, GATHER, GROUP, Use, fragments, output, source, split
 from tests.fixtures import words
+from wire.digests import source_task_id
 
 HERE, THERE = "edge1", "cloud"
 MINUTE = 60.0
 QUOTA = model_pb2.Policy(quota=1_000_000)
+URGENT = model_pb2.Policy(priority=5)
 STRICT = model_pb2.Policy(quota=2 * PART - 1)
 
 
@@ -131,3 +134,23 @@ def test_a_split_that_was_stopped_half_way_begins_again_where_another_cluster_wa
     desk.join(process=b"2", running=[second], units=[*files, other.unit.id])
     starts = [start for _ in range(20) for start in desk.at(desk.now + 1.0).starts]
     assert first.key.task in [start.key.task for start in starts]
+
+
+def test_what_a_quota_held_back_and_others_have_all_slots_since_waits_for_its_turn() -> None:
+    """It is not taken to stand still, however long the tasks of the other run last."""
+    data = source("data", [HERE])
+    keep = Use("keep", [HERE], {"rows": (f"{data.name}.out", EACH)})
+    grow = Use("grow", [HERE], {"rows": ("keep.out", EACH)})
+    desk = Desk([data, keep, grow, output(grow)], {data.name: {HERE: 2}}, run_policy=model_pb2.Policy(quota=2_500))
+    (first,) = desk.read(data.name, 0).starts
+    (growing,) = desk.done(first).starts
+    assert desk.read(data.name, 1).starts == [], "the quota has no room for it beside"
+    other = fragments([data, keep, output(keep)], {data.name: {HERE: 2}}, [HERE], run="run-2", policy=URGENT)[HERE]
+    desk.do(messages.FragmentAssigned(other, RUNNING))
+    for index in range(2):
+        part = made(source_task_id("default", "run-2", data.name, index), "out", 0, 10)
+        desk.do(messages.SourceRead("n1", RunKey("default", "run-2"), data.name, index, (part,), asked=True))
+    assert len(desk.done(growing, size=10).starts) == 1
+    assert desk.core._book.lives[RUN].waiting, "the other run was first"
+    rests(desk)
+    assert desk.core._book.lives[RUN].going

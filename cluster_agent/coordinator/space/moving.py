@@ -34,10 +34,18 @@ def goes_on(book: Book, live: LiveRun, task: Task) -> bool:
 
 
 def begins(book: Book, live: LiveRun, step: Step) -> bool:
-    """Whether a task of the step waits for nothing but its turn, and gets that."""
-    if not live.ready[step.index] or step.index in live.short or pressure.stands(book, live, step):
+    """Whether a task of the step waits for nothing but its turn, and gets that.
+
+    It may have been held back by a quota that has room again, while others have all the slots.
+    """
+    if not live.ready[step.index] or pressure.stands(book, live, step):
         return False
     nodes = [node for node in book.nodes.values() if step.cpus <= node.cpus + _ROUNDING and step.memory <= node.memory]
+    if step.index in live.short:
+        task = live.run.tasks[live.ready[step.index][0]]
+        open_ones = [node for node in nodes if node.open]
+        if live.short[step.index] or not quotas.admit(book, live, step, task, open_ones):
+            return False
     return not nodes or any(node.cordoned or _comes_free(book, step, node) for node in nodes)
 
 

@@ -86,15 +86,30 @@ def able(book: Book, live: LiveRun, step: Step, task: Task, nodes: Sequence[Node
     """Those of the nodes on which the quotas let a task begin. Where it is none, it is noted which of them does not."""
     if not live.graph.quota and not book.quotas:
         return nodes
+    found, quota = _within(book, live, step, task, nodes)
+    if quota is not None:
+        live.bounded[step.index] = quota
+    else:
+        live.bounded.pop(step.index, None)
+    return found
+
+
+def admit(book: Book, live: LiveRun, step: Step, task: Task, nodes: Sequence[Node]) -> bool:
+    """Whether a task might begin on one of the nodes now, as far as the quotas go."""
+    return bool(_within(book, live, step, task, nodes)[0])
+
+
+def _within(
+    book: Book, live: LiveRun, step: Step, task: Task, nodes: Sequence[Node]
+) -> tuple[Sequence[Node], Quota | None]:
+    """Those of the nodes on which a task may begin; where it is none, the quota that does not let it."""
     found = nodes
     for quota in of(book, live):
         free = left(book, live, quota)
         found = [node for node in found if _admits(book, live, step, task, node, quota, free)]
         if not found:
-            live.bounded[step.index] = quota
-            return found
-    live.bounded.pop(step.index, None)
-    return found
+            return found, quota
+    return found, None
 
 
 def _admits(book: Book, live: LiveRun, step: Step, task: Task, node: Node, quota: Quota, free: int) -> bool:
