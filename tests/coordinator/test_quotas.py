@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-from bdw_fed.v1 import model_pb2
+from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.book import Policy
 from tests.coordinator.desk import RUN, Desk, outputs, unit_ids
 from tests.coordinator.federation import Faults, Federation, made
+from tests.coordinator.test_crossing import offer, word
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source, split
 from tests.fixtures import words
 
@@ -111,3 +112,24 @@ def test_a_task_that_has_met_a_full_disk_is_not_taken_to_write_that_much_where_a
     desk.failed(task, kind="full")
     (again,) = [start for _ in range(60) for start in desk.at(desk.now + 1.0).starts]
     assert again.key.task == task.key.task
+
+
+def test_a_grant_that_answers_what_was_accepted_before_the_offer_was_withdrawn_and_made_again_counts() -> None:
+    """Meanwhile there is no room for the unit: it waits for its answer, and must not do so for ever."""
+    there = source("flights", ["cloud"])
+    clean = Use("clean0", ["edge1"], {"rows": (f"{there.name}.out", EACH)})
+    steps, parts = [there, clean, output(clean)], {there.name: {"cloud": 3}}
+    desk = Desk(steps, parts, clusters=["edge1", "cloud"], run_policy=model_pb2.Policy(quota=2_200))
+    first, second, third = (offer(desk, index=index) for index in range(3))
+    assert len(desk.peer("cloud", offer=first).to_peers("accept")) == 1
+    desk.peer("cloud", withdraw=peer_pb2.Withdraw(**word(first)))  # type: ignore[arg-type]
+    assert len(desk.peer("cloud", offer=second).to_peers("accept")) == 1
+    assert desk.peer("cloud", offer=third).to_peers("accept") == []
+    assert desk.peer("cloud", offer=first).to_peers("accept") == []
+    said = desk.peer("cloud", grant=peer_pb2.Grant(**word(first)))  # type: ignore[arg-type]
+    assert len(said.to_nodes("fetch")) == 1
+    desk.fetched(first.unit.id)
+    (task,) = desk.peer("cloud", withdraw=peer_pb2.Withdraw(**word(second))).starts  # type: ignore[arg-type]
+    said = desk.done(task, size=10)
+    assert len(said.to_peers("released")) == 1
+    assert [message.accept.unit for _, message in said.to_peers("accept")] == [third.unit.id]

@@ -214,8 +214,14 @@ def apply_offer_held(book: Book, record: records.OfferHeld) -> None:
         held.append(record.edge)
         _note_held(book, live, record.edge, record.unit)
     else:
-        held.remove(record.edge)
-        live.unanswered.pop((record.edge, record.unit), None)
+        _forget_held(live, live.run.incoming[record.unit], record.edge, record.unit)
+
+
+def _forget_held(live: LiveRun, incoming: Incoming, edge: int, unit: bytes) -> None:
+    """An offer waits for its answer no more, if it did."""
+    if edge in incoming.held:
+        incoming.held.remove(edge)
+        live.unanswered.pop((edge, unit), None)
 
 
 def apply_offer_dropped(book: Book, record: records.OfferDropped) -> None:
@@ -230,9 +236,7 @@ def apply_offer_dropped(book: Book, record: records.OfferDropped) -> None:
         incoming.turn_to(record.edge, next(iter(rivals)))
         return
     del incoming.edges[record.edge]
-    if record.edge in incoming.held:
-        incoming.held.remove(record.edge)
-        live.unanswered.pop((record.edge, record.unit), None)
+    _forget_held(live, incoming, record.edge, record.unit)
     if not incoming.edges:
         del live.run.incoming[record.unit]
         book.awaited.pop((live.key, record.unit), None)
@@ -247,6 +251,7 @@ def apply_grant_taken(book: Book, record: records.GrantTaken) -> None:
     if record.cluster in incoming.rivals.get(record.edge, {}):
         incoming.turn_to(record.edge, record.cluster)
     incoming.rivals.pop(record.edge, None)
+    _forget_held(live, incoming, record.edge, record.unit)  # it was accepted before it was taken back and offered again
     incoming.edges[record.edge] = OURS
     edge = live.graph.edges[record.edge]
     if edge.copied:

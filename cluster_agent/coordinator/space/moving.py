@@ -41,18 +41,20 @@ def begins(book: Book, live: LiveRun, step: Step) -> bool:
     if not live.ready[step.index] or pressure.stands(book, live, step):
         return False
     nodes = [node for node in book.nodes.values() if step.cpus <= node.cpus + _ROUNDING and step.memory <= node.memory]
-    if step.index in live.short:
-        task = live.run.tasks[live.ready[step.index][0]]
-        open_ones = [node for node in nodes if node.open]
-        if live.short[step.index] or not quotas.admit(book, live, step, task, open_ones):
-            return False
-    return not nodes or any(node.cordoned or _comes_free(book, step, node) for node in nodes)
+    if step.index not in live.short:
+        return not nodes or any(node.cordoned or not _is_taken(step, node) or _is_at_work(book, node) for node in nodes)
+    task = live.run.tasks[live.ready[step.index][0]]
+    ending = [node for node in nodes if node.open and _is_taken(step, node) and _is_at_work(book, node)]
+    return not live.short[step.index] and quotas.admit(book, live, step, task, ending)
 
 
-def _comes_free(book: Book, step: Step, node: Node) -> bool:
+def _is_taken(step: Step, node: Node) -> bool:
+    """Whether the node's tasks leave no room for another one of the step."""
     used = node.used_cpus + (node.split_cpus if step.kind == SPLIT else 0.0)
-    if used + step.cpus <= node.cpus + _ROUNDING:
-        return True
+    return used + step.cpus > node.cpus + _ROUNDING
+
+
+def _is_at_work(book: Book, node: Node) -> bool:
     lives = book.lives
     return any(goes_on(book, lives[key], lives[key].run.tasks[task]) for key, task in node.tasks)
 
