@@ -45,11 +45,16 @@ class RecordedCoordinator(Coordinator):
 
 
 class AuditedAgent(Agent):
-    """An agent whose books are added up, and whose log is replayed, every so often."""
+    """An agent whose books are added up, and whose log is replayed, every so often.
+
+    A replay goes on where the one before it was, as long as the log does; after a crash it begins at the snapshot.
+    """
 
     def __init__(self, federation: Federation, cluster: str, nodes: dict[str, float]) -> None:
         super().__init__(federation, cluster, nodes)
         self.core = RecordedCoordinator(cluster, federation.policy)
+        self.replay: Coordinator | None = None
+        self.replayed = 0
 
     def rebuilt(self, *, check: bool) -> Coordinator:
         core = RecordedCoordinator(self.cluster, self.federation.policy)
@@ -65,7 +70,17 @@ class AuditedAgent(Agent):
         assert isinstance(federation, World)
         if federation.audits.random() < federation.audited:
             audit(self.core)
-            self.rebuilt(check=True)
+            if self.replay is None:
+                self.replay, self.replayed = Coordinator(self.cluster, federation.policy), 0
+                self.replay.restore(self.snapshot)
+            for record in self.log[self.replayed :]:
+                self.replay.apply(records.decode(record))
+            self.replayed = len(self.log)
+            assert self.replay.snapshot() == self.core.snapshot(), "a replay gives another state"
+
+    def crash(self) -> None:
+        self.replay = None
+        super().crash()
 
 
 class World(Federation):
