@@ -71,27 +71,11 @@ class NodeDaemon:
         self._door = Door(config, store, self._data.arrivals, client_context, routes, revocations)
         self._queries = LogQueries(self._logs, lambda: self._link, config.cluster, config.node)
         self._outbox = Outbox()
-        self._link = AgentLink(
-            config.agent,
-            config.cluster,
-            config.credentials,
-            hello=self._hello,
-            of_tasks=self._outbox.take,
-            news=self._news,
-            handle=self._handle,
-            ordered=self._ordered,
-            lost=self._queries.lost,
-            generation=identity_in(config.credentials).agent.generation,
-            hurried=store.space.is_tight,  # else what a task has written would seem to be free for a moment
-        )
+        self._link = self._make_link(config)
         period = PERIOD_SECONDS if config.scrub_period is None else config.scrub_period
         self._scrubber = Scrubber(store, period, config.scrub_most, self._link.nudge)
         self._damages = Damages(self._tell, self._outbox, store.holds)
-        store.on_damage = self._damages.found
         self._renewal = Renewal(config.credentials, self._link.certify, self._renewed)
-        self._outbox.wake = self._link.wake
-        store.on_moved = self._link.nudge
-        store.space.listeners.append(self._link.nudge)
         self._bundles = Bundles(config.state / "bundles", self._link.bundle, self._bundles_in_use)
         room = runtime.room or Room(config.cpus, config.memory)
         self._tasks = Tasks(
@@ -105,19 +89,46 @@ class NodeDaemon:
             nudge=self._link.nudge,
             sharing=self._sharing if self._places else None,
         )
-        self._report = Report(
+        self._report = self._make_report(config, room)
+        self._commands = self._make_commands()
+        self._outbox.wake = self._link.wake
+        store.on_damage = self._damages.found
+        store.on_moved = self._link.nudge
+        store.space.listeners.append(self._link.nudge)
+        self._change_room(room)
+        runtime.follow_room(self._change_room)
+
+    def _make_link(self, config: NodeConfig) -> AgentLink:
+        return AgentLink(
+            config.agent,
+            config.cluster,
+            config.credentials,
+            hello=self._hello,
+            of_tasks=self._outbox.take,
+            news=self._news,
+            handle=self._handle,
+            ordered=self._ordered,
+            lost=self._queries.lost,
+            generation=identity_in(config.credentials).agent.generation,
+            hurried=self._store.space.is_tight,  # else what a task has written would seem to be free for a moment
+        )
+
+    def _make_report(self, config: NodeConfig, room: Room) -> Report:
+        return Report(
             config,
             room,
             tasks=self._tasks,
             outbox=self._outbox,
-            store=store,
+            store=self._store,
             scrubber=self._scrubber,
             data=self._data,
             door=self._door,
             places=self._places,
             giving=self._giving,
         )
-        self._commands = Commands(
+
+    def _make_commands(self) -> Commands:
+        return Commands(
             welcomed=self._welcomed,
             ended=self._link.nudge,
             tasks=self._tasks,
@@ -130,8 +141,6 @@ class NodeDaemon:
             logs=self._logs,
             queries=self._queries,
         )
-        self._change_room(room)
-        runtime.follow_room(self._change_room)
 
     @property
     def data_address(self) -> str:
