@@ -22,8 +22,7 @@ from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
 from bdw_fed.v1.federation_pb2_grpc import FederationServiceStub
 from cluster_agent.data.transfer import channel, listener
 from tests.access.people import answer_to
-from tests.data.network import Network, Peer, key
-from tests.data.test_transfer import request
+from tests.data.network import Network, Peer, key, request
 from tests.hub.hub import SECONDS, RunningHub
 from tests.node.cluster import wait_until
 from wire.digests import bytes_digest

@@ -13,8 +13,7 @@ from structlog.testing import capture_logs
 from bdw_fed.v1 import node_pb2
 from cluster_agent.data.errors import TransferError
 from cluster_agent.data.transfer import many
-from tests.data.network import Network, Peer, key
-from tests.data.test_transfer import request
+from tests.data.network import Network, Peer, key, request
 from wire import permits
 from wire.identity import Role, ssl_client_context
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import aiohttp
 
 from bdw_fed.v1 import node_pb2
 from cluster_agent.data.base import UnitKey
@@ -104,3 +109,14 @@ class Network:
         self._stack.push_async_callback(server.stop)
         address = f"127.0.0.1:{port}"
         return Peer(name, store, client, arrivals, server, readers, credentials, address, told, changed)
+
+
+async def request(
+    peer: Peer, context: ssl.SSLContext, method: str, path: str, **options: Any
+) -> tuple[int, Mapping[str, str], bytes]:
+    name = server_name(Identity(Role.NODE, peer.name))
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
+        session.request(method, f"https://{peer.address}{path}", server_hostname=name, **options) as response,
+    ):
+        return response.status, response.headers.copy(), await response.read()
