@@ -6,7 +6,7 @@ where a run stands still for a quota. A unit goes on once at most, so that none 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import loads, records, telling
@@ -23,15 +23,10 @@ from cluster_agent.coordinator.state import READY, Task, Unit
 def spill(book: Book, live: LiveRun, step: Step) -> None:
     """Hand waiting tasks of the step to other clusters, newest first, as long as the step prefers those."""
     edge = step.driving
-    if edge is None or not step.free or step.crosses is not None or not live.dispatching:
+    if edge is None or not live.dispatching:
         return
-    queue = live.ready[step.index]
-    left = len(queue)  # not looked at
-    while left:
-        left -= 1
-        task = live.run.tasks[queue[left]]
-        units = [live.run.units[unit] for unit in task.inputs[step.drives]]
-        if not may_go(book, live, edge, task, units):
+    for task, units, free in _waiting(book, live, step):
+        if not free:
             if tainting.begins(book, step):
                 return
             continue
@@ -52,17 +47,25 @@ def spill_bounded(book: Book, live: LiveRun) -> None:
 
 def any_may_go(book: Book, live: LiveRun, step: Step) -> bool:
     """Whether any task of the step that waits here may go elsewhere."""
+    return any(free for _, _, free in _waiting(book, live, step))
+
+
+def _waiting(book: Book, live: LiveRun, step: Step) -> Iterator[tuple[Task, list[Unit], bool]]:
+    """Tasks that wait here of a step that may be executed elsewhere, newest first: with the units that would go, and
+    whether they may. Whoever takes the one away that it was given may go on."""
     edge = step.driving
     if edge is None or not step.free or step.crosses is not None:
-        return False
-    for identifier in live.ready[step.index]:
-        task = live.run.tasks[identifier]
-        if may_go(book, live, edge, task, [live.run.units[unit] for unit in task.inputs[step.drives]]):
-            return True
-    return False
+        return
+    queue = live.ready[step.index]
+    left = len(queue)  # not looked at
+    while left:
+        left -= 1
+        task = live.run.tasks[queue[left]]
+        units = [live.run.units[unit] for unit in task.inputs[step.drives]]
+        yield task, units, _may_go(book, live, edge, task, units)
 
 
-def may_go(book: Book, live: LiveRun, edge: Edge, task: Task, units: Sequence[Unit]) -> bool:
+def _may_go(book: Book, live: LiveRun, edge: Edge, task: Task, units: Sequence[Unit]) -> bool:
     """A unit that was sent here goes on only if we may not execute it, and once at most: so it never goes round.
 
     A batch goes on only if none of it was sent here, since each of its units might have come from where it would go.
