@@ -11,12 +11,9 @@ answered as far as they can be, and writes wait.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -42,6 +39,7 @@ from control_plane.api.service import ControlPlaneService
 from control_plane.api.submitting import Submissions
 from control_plane.blobs.collecting import collect
 from control_plane.blobs.directory import DirectoryBlobs
+from control_plane.config import HubConfig
 from control_plane.federation.absent import give_up_on_absent
 from control_plane.federation.agents import Agents
 from control_plane.federation.directories import Directories
@@ -55,7 +53,7 @@ from control_plane.hubs.audits import Audits
 from control_plane.hubs.living import LivingHubs
 from control_plane.hubs.service import HubService
 from control_plane.kinds import Kinds
-from control_plane.membership.joining import Issuing, Joining
+from control_plane.membership.joining import Joining
 from control_plane.membership.keeping import Keeping
 from control_plane.membership.members import Members
 from control_plane.membership.service import JoinDoor
@@ -73,60 +71,21 @@ from control_plane.store.repository import Store
 from wire import epochs
 from wire.identity import (
     Credentials,
-    Identity,
-    Role,
     grpc_open_credentials,
     grpc_server_credentials,
     join_server_options,
     server_options,
 )
-from wire.identity.authority import Authority, authority_hash
-from wire.identity.kept import Kept
 from wire.service import allow_many_files
 
 if TYPE_CHECKING:
-    from control_plane.access.tokens import Issuer
+    pass
 
 VERSION = "0.1.0"
 _GRACE_SECONDS = 0.5
 _JOINS_AT_A_TIME = 64
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class HubConfig:
-    """Where the hub keeps its blobs, where etcd is, who it is, where it serves (port 0: a free one).
-
-    With the directory of the federation's authority it makes its own certificate, renews those of its agents and nodes
-    and, at `listen_join`, lets clusters join.
-    """
-
-    state: Path
-    etcd: list[str]
-    etcd_credentials: Credentials
-    credentials: Credentials
-    listen: str
-    etcd_name: str = ""  # in etcd's certificate, where it is not the endpoint's host
-    name: str = "hub"
-    advertise: str = ""  # where other hubs reach it, if not where it listens
-    blobs: Path | None = None  # a directory that all hubs share; None: `blobs` in `state`
-    lease: float = 6.0  # seconds after which the other hubs take a silent one for dead
-    heartbeat: float = 2.0  # seconds between the agents' heartbeats
-    keep_ended: float = 7 * 86400.0  # seconds after which an ended run is deleted
-    hold: float = 10.0  # seconds that clusters hold slots for a run that is not committed
-    admins: tuple[str, ...] = ()  # certificates' names that are admins whatever is granted: the first one
-    audit: Path | None = None  # the audit log; None: audit.jsonl in `state`
-    listen_users: str = ""  # where users with tokens are served, whose connections show no certificate
-    issuer: Issuer | None = None  # of the tokens
-    settle: bool = False  # etcd is the embedded one, whose acknowledgements come early
-    authority: Path | None = None
-    kept: tuple[Kept, ...] = ()  # certificates besides its own that it sees to: of the embedded etcd, for one
-    listen_join: str = ""  # empty: nobody can join
-    advertise_join: str = ""  # where clusters find that, if it differs; ":PORT": at the hub's own host
-    certificate_life: float = 90 * 86400.0  # seconds within which a certificate is renewed
-    certificate_grace: float = 7 * 86400.0  # that it is valid for beyond, for who is cut off
-    hub_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))  # of this process
 
 
 async def serve(config: HubConfig, ready: Callable[[str], None], stop: asyncio.Event) -> None:
@@ -176,10 +135,10 @@ class Hub:
         self._feed = Feed(kinds)
         self._intake = Intake(kinds, self._runs, config.hub_id)
         self._hubs = LivingHubs(kinds, config.hub_id, config.lease)
-        issuing = _issuing(config)
+        issuing = config.issuing()
         self._members = Members(kinds, issuing.authority if issuing else None)
         self._joining = Joining(kinds, self._members, issuing)
-        own = _own(issuing, config.state / "credentials")
+        own = config.own(issuing)
         self._keeping = Keeping([*own, *config.kept])
         self._keeping.see_to_all()
         self._credentials = Credentials.load(own[0].directory) if own else config.credentials
@@ -348,26 +307,3 @@ class Hub:
     async def _mend(self) -> None:
         with suppress(asyncio.CancelledError):
             await persistently(self._runs.mend, None)
-
-
-def _own(issuing: Issuing | None, directory: Path) -> list[Kept]:
-    """The hub's own certificate, where it has the authority: it needs nobody to renew it."""
-    if issuing is None:
-        return []
-    hub = Identity(Role.HUB, "hub")
-    return [Kept(issuing.authority, hub, directory, issuing.life, issuing.grace, loopback=False)]
-
-
-def _issuing(config: HubConfig) -> Issuing | None:
-    if config.authority is None:
-        return None
-    authority = Authority.open(config.authority)
-    if authority.hash != authority_hash(config.credentials.ca.read_bytes()):
-        raise ValueError(f"{config.authority}: this is not the authority of the certificate that the hub was given")
-    port = config.listen_join.rpartition(":")[2]
-    return Issuing(
-        authority,
-        life=config.certificate_life,
-        grace=config.certificate_grace,
-        join_address=config.advertise_join or (f":{port}" if port else ""),
-    )

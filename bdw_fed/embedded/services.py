@@ -21,6 +21,7 @@ from bdw_fed.embedded.layout import STORAGE_CREDENTIALS, Layout, Process
 from bdw_fed.embedded.ports import LOOPBACK
 from cluster_agent.data.shared.declared import shared_config
 from cluster_agent.node.config import NodeConfig
+from control_plane.config import HubConfig
 from control_plane.store.etcd import embedded as etcd_program
 from topology.storage import Storage
 from wire.identity import Credentials
@@ -76,9 +77,9 @@ def _etcd(process: Process, layout: Layout) -> etcd_program.EtcdConfig:
     )
 
 
-def _hub(process: Process, layout: Layout) -> hub_service.HubConfig:
+def _hub(process: Process, layout: Layout) -> HubConfig:
     etcd = layout.one("etcd")
-    return hub_service.HubConfig(
+    return HubConfig(
         state=Path(process.state),
         etcd=[f"{LOOPBACK}:{etcd.ports['clients']}"],
         etcd_credentials=Credentials.load(Path(layout.state) / "credentials" / ETCD_CLIENT),

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bdw_fed.v1 import hub_pb2 as h
 from bdw_fed.v1 import model_pb2 as m
+from control_plane.config import HubConfig
 from control_plane.federation.service import FederationService
 from control_plane.hubs.fellows import Fellows, Line
 from control_plane.hubs.service import hear
 from control_plane.kinds import Kinds
-from control_plane.server import Hub, HubConfig
+from control_plane.server import Hub
 from control_plane.store.repository import Store
 from simulator.trials.loop import Process
 from simulator.trials.network import Network

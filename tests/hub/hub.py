@@ -15,7 +15,8 @@ import grpc.aio
 from bdw_fed.v1 import control_plane_pb2 as cp
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
 from control_plane.access.tokens import Issuer
-from control_plane.server import HubConfig, serve
+from control_plane.config import HubConfig
+from control_plane.server import serve
 from control_plane.store.etcd.client import Tls
 from tests.fixtures.ports import free_port
 from wire.identity import Credentials, Identity, Role, channel_options, grpc_channel_credentials

@@ -92,7 +92,8 @@ def command(
     from bdw_fed.cli.exits import UsageError
     from bdw_fed.cli.service import say_ready
     from bdw_fed.cli.verbs.token_create import seconds_from
-    from control_plane.server import HubConfig, serve
+    from control_plane.config import HubConfig
+    from control_plane.server import serve
     from wire.identity import Credentials as Files
     from wire.logging import configure
     from wire.service import run_service
