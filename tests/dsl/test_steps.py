@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from bdw_fed.dsl import BuildError, step
 from bdw_fed.dsl.steps import StepFunction, write
 
 LEAST = 2
-LOCK = Path(__file__).open()  # noqa: SIM115 - something that can't be taken along
+LOCK = threading.Lock()  # something that can't be taken along
 
 
 class Pair(TypedDict):
@@ -120,8 +121,9 @@ def _in_a_module(source: str) -> StepFunction:
     return made
 
 
-def uses_a_file(text: str) -> str:
-    return text + str(LOCK.fileno())
+def uses_a_lock(text: str) -> str:
+    with LOCK:
+        return text
 
 
 def takes_anything(*texts: str) -> str:
@@ -151,7 +153,7 @@ def forgets_out(text: str) -> None:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (uses_a_file, "uses LOCK, a TextIOWrapper, which can't be taken along"),
+        (uses_a_lock, "uses LOCK, a lock, which can't be taken along"),
         (takes_anything, r"\*texts can't be a port"),
         (returns_nothing, "has no output"),
         (returns_a_path, "a path can't be returned"),
