@@ -31,6 +31,7 @@ from cluster_agent.log.batch import Sent
 from cluster_agent.node.damage import Damages
 from cluster_agent.nodes import door
 from cluster_agent.peer.core import Heard, Peering
+from cluster_agent.peer.dialling import Dialling
 from cluster_agent.peer.peers import Peers
 from control_plane.federation.agents import Agents
 from control_plane.federation.intake import Intake
@@ -283,7 +284,7 @@ def hub_is_believed_of_who_is_revoked(stack: ExitStack) -> None:
     """A revoked cluster is heard and spoken to, where that goes by a hub that does not know it yet."""
     relayed = Peers.relayed
     _method(stack, Peers, "relayed", lambda self, cluster, _, frame: relayed(self, cluster, sys.maxsize, frame))
-    _method(stack, Peers, "_meant", lambda _, peer: Identity(Role.AGENT, peer.cluster))
+    _method(stack, Dialling, "meant", lambda _, cluster: Identity(Role.AGENT, cluster))
 
 
 def part_of_a_write_is_taken_for_all(stack: ExitStack) -> None:
