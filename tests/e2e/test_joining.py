@@ -109,7 +109,9 @@ class Place:
         assert (self.directory / run / "file.txt").read_text() == "7\n"
 
 
-async def test_a_cluster_joins_works_on_through_renewals_is_cut_off_and_joins_again(tmp_path: Path) -> None:
+async def test_a_cluster_joins_works_on_through_renewals_is_cut_off_after_its_node_was_and_joins_again(
+    tmp_path: Path,
+) -> None:
     place = Place(tmp_path)
     authority, etcd_authority = (Authority.create(tmp_path / name) for name in ("ca", "etcd-ca"))
     server = etcd_authority.issue(Identity(Role.ETCD, "etcd"), place.keys / "etcd")
@@ -130,13 +132,16 @@ async def test_a_cluster_joins_works_on_through_renewals_is_cut_off_and_joins_ag
             assert "joined as one" in place.join("agent", **made)
             with ExitStack() as members:
                 members.enter_context(service(*place.agent("agent")))
-                members.enter_context(service(*place.node("node", "agent")))
-                place.works("first")
-
-                holders = [tmp_path / name / "credentials" for name in ("hub", "agent", "node")]
-                seen: set[tuple[Path, int]] = set()
-                until(lambda: min(certificates(holders, seen)) >= 3)  # each was renewed twice
-                place.works("second")
+                with service(*place.node("node", "agent")):
+                    place.works("first")
+                    holders = [tmp_path / name / "credentials" for name in ("hub", "agent", "node")]
+                    seen: set[tuple[Path, int]] = set()
+                    until(lambda: min(certificates(holders, seen)) >= 3)  # each was renewed twice
+                    place.works("second")
+                    place.bdw_fed("node", "revoke", "one/n1")
+                    until(lambda: "revoked" in place.bdw_fed("describe", "cluster", "one"))
+                members.enter_context(service(*place.node("node", "agent")))  # with the token that the agent has since
+                place.works("third")
 
                 place.bdw_fed("cluster", "revoke", "one")
                 until(lambda: place.state() == "revoked")
@@ -147,7 +152,7 @@ async def test_a_cluster_joins_works_on_through_renewals_is_cut_off_and_joins_ag
             assert "joined as one" in place.join("agent", **place.token())
             started(service(*place.agent("agent")))
             started(service(*place.node("node", "agent")))  # with the token of now it gets what is good now
-            place.works("third")
+            place.works("fourth")
     secrets = [made["token"].partition(".")[2], (tmp_path / "agent" / "node-token").read_text().strip()[72:]]
     stored = [path for path in (tmp_path / "etcd").rglob("*") if path.is_file()]
     for secret in secrets:
