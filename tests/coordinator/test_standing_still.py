@@ -6,6 +6,7 @@ from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.actions import TellLoad
 from cluster_agent.coordinator.messages import RunKey
+from cluster_agent.coordinator.space import moving
 from tests.coordinator.desk import RUN, RUNNING, Desk, made
 from tests.coordinator.test_crossing import offer, word
 from tests.coordinator.test_quotas import HASTY, PART, federation
@@ -154,3 +155,25 @@ def test_what_a_quota_held_back_and_others_have_all_slots_since_waits_for_its_tu
     assert desk.core._book.lives[RUN].waiting, "the other run was first"
     rests(desk)
     assert desk.core._book.lives[RUN].going
+
+
+def test_an_attempt_that_is_due_again_for_which_a_unit_must_be_made_first_does_not_move_the_run() -> None:
+    """Its turn has come, and brought nothing: whether the unit is made is another question."""
+    data = source("data", [HERE])
+    keep = Use("keep", [HERE], {"rows": (f"{data.name}.out", EACH)})
+    grow = Use("grow", [HERE], {"rows": ("keep.out", EACH)})
+    desk = Desk([data, keep, grow, output(grow)], {data.name: {HERE: 1}}, nodes=["n1", "n2"])
+    (first,) = desk.read(data.name).starts
+    (growing,) = desk.done(first).starts
+
+    def goes_on() -> bool:
+        book = desk.core._book
+        return moving.goes_on(book, book.lives[RUN], book.lives[RUN].run.tasks[growing.key.task])
+
+    desk.failed(growing)
+    assert goes_on(), "it is tried again soon"
+    desk.lose()
+    for _ in range(3):
+        desk.at(desk.now + 1.0)
+    assert list(desk.core._book.lives[RUN].parked.values()) == [[growing.key.task]]
+    assert not goes_on()

@@ -26,11 +26,16 @@ _ROUNDING: Final = 1e-9  # of processors
 def goes_on(book: Book, live: LiveRun, task: Task) -> bool:
     """Whether a task is being executed, or will be tried again by itself. Inputs that it waits for: see `comes`."""
     if task.state == RETRYING:
-        return task.id not in live.requeued
+        return task.id not in live.requeued and not _lacks_input(live, task)
     if task.state != ASSIGNED or task.id in live.missing:
         return False
     step, node = live.graph.steps[task.step], book.nodes[task.node]
     return not (step.kind == SPLIT and (disks.pauses(live, step, node) or quotas.pauses(live, step, task)))
+
+
+def _lacks_input(live: LiveRun, task: Task) -> bool:
+    """Whether a unit that the task reads is on no node: its turn brings nothing before that is made again."""
+    return bool(live.parked) and any(unit in live.parked for ids in live.inputs(task) for unit in ids)
 
 
 def begins(book: Book, live: LiveRun, step: Step) -> bool:
