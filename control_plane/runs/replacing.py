@@ -85,9 +85,11 @@ def replaced(run: m.Run, event: Replaced) -> list[Action]:
     """The run begins again by this plan."""
     if run.state not in _GOES_ON or event.revision != run.plan_revision + 1:
         return [Refuse(f"the run {run.name} has come further than it was when it was planned without a lost cluster")]
-    fresh = copy_of(run)
     line = event.fragments[0].run
     beside = line != lines.name_of(run)
+    if beside and run.stopped:  # while the plan was made: what would go on beside it could not come to its end
+        return [Refuse(f"a part of the run {run.name} was stopped when it was planned without a lost cluster")]
+    fresh = copy_of(run)
     fresh.plan_revision = event.revision
     fresh.plan = event.plan
     fresh.message = f"began again: {_why(run, event)}"

@@ -248,3 +248,14 @@ def test_a_line_is_put_beside_another_only_where_clusters_may_come_back_to_it() 
     assert line_of_next(stopped, ("c",), ()) == "r", "one has stopped, and can't come back"
     run.keep.clear()
     assert line_of_next(run, ("b",), ()) == "r"
+
+
+def test_a_line_a_part_of_which_has_stopped_meanwhile_is_kept_beside_no_replacement() -> None:
+    """It could not come to its end any more: it is planned again, in the place of what there is."""
+    run = stored(core.handle(two(), messages.Kept(2, True)))
+    stopped = stored(core.handle(run, bad("b", 1, m.FRAGMENT_STATE_FAILED, "stopped")))
+    beside = messages.Replaced(("a",), 3, b"q", fragments("n", "r.-3", 9, "cd"), 9.0)
+    [refused] = core.handle(stopped, beside)
+    assert isinstance(refused, messages.Refuse)
+    instead = messages.Replaced(("a",), 3, b"q", fragments("n", "r", 9, "cd"), 9.0)
+    assert set(stored(core.handle(stopped, instead)).fragments) == set("cd")

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 from bdw_fed.v1 import federation_pb2 as f
+from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.coordinator.actions import SendPeer
 from cluster_agent.coordinator.cache import adopting
 from cluster_agent.coordinator.clusters import offering, peers, receiving, spilling, telling
@@ -36,8 +37,9 @@ from cluster_agent.peer.peers import Peers
 from control_plane.federation.agents import Agents
 from control_plane.federation.intake import Intake
 from control_plane.federation.session import AgentSession
-from control_plane.runs import forms
+from control_plane.runs import forms, replacing
 from control_plane.runs.driver import Runs
+from control_plane.runs.messages import Action, Replaced
 from control_plane.runs.writing import RunWriter
 from control_plane.store import transaction
 from control_plane.store.etcd.errors import Uncertain
@@ -383,6 +385,18 @@ def nobody_says_that_it_has_ended(stack: ExitStack) -> None:
     _everywhere(stack, telling.ended, lambda *_: [])
 
 
+def line_of_what_has_stopped(stack: ExitStack) -> None:
+    """A line with a part that has stopped is kept beside its replacement, and may be gone on with."""
+    replaced = replacing.replaced
+
+    def blind(run: m.Run, event: Replaced) -> list[Action]:
+        seen = forms.copy_of(run)
+        del seen.stopped[:]
+        return replaced(seen, event)
+
+    stack.enter_context(mock.patch.object(replacing, "replaced", blind))
+
+
 def parked_units_are_on_their_way(stack: ExitStack) -> None:
     """Tasks wait for a unit that is to be made again, and are taken to move, whatever holds the making back."""
     _everywhere(stack, stuck._is_judged, lambda *_: False)
@@ -427,6 +441,7 @@ PLANTED: Mapping[str, Plant] = {
         what_waits_for_a_quota_stays,
         nobody_says_that_nothing_moves,
         nobody_says_that_it_has_ended,
+        line_of_what_has_stopped,
         parked_units_are_on_their_way,
     )
 }
