@@ -23,6 +23,7 @@ RARE = {
     "retries_end_with_a_restart",
     "room_is_waited_for_in_vain",
     "room_of_a_window_is_given_twice",
+    "splits_are_in_the_way",
     "what_waits_for_a_quota_stays",
     "who_comes_late_hears_of_no_line",
 }
