@@ -77,21 +77,21 @@ class Replacements:
             wait = _LOOK_SECONDS
             listened = attention.listened(time.monotonic())
             silence = {cluster: min(seconds, listened) for cluster, seconds in self._agents.known.silence().items()}
-            overdue = self._marks.overdue()
+            gone = self._gone(silence)
             for cluster in silence:
                 if self._agents.known.out_of_touch(cluster):
                     self._board.away(cluster)
             for run in self._board.live():
-                found = verdict(run, silence, overdue)
+                found = verdict(run, silence, gone)
                 if found.next_in is not None:
                     wait = min(wait, found.next_in)
-                if run.HasField("original") and set(waits_for(run)) & set(overdue):
+                if run.HasField("original") and gone.intersection(waits_for(run)):
                     await self._happened(run, messages.Kept(run.plan_revision, original=False))
                 elif run.HasField("original") and self._is_back(run):
                     _log.info("a run has its clusters back", run=run.name, clusters=list(run.original.lost))
                     await self._happened(run, back(run))
                 elif found.lost or found.stopped:
-                    await self._replace(run, found.lost, overdue)
+                    await self._replace(run, found.lost, gone)
                 elif waits(run):
                     await self._happened(run, messages.Irreplaceable(""))
             self._again = {name: at for name, at in self._again.items() if at > time.monotonic()}
@@ -99,17 +99,21 @@ class Replacements:
             attention.next_at(time.monotonic() + wait)
             await asyncio.sleep(wait)
 
+    def _gone(self, seen: Collection[str]) -> set[str]:
+        """Clusters of those `seen` that don't come back to what they have, however soon they are heard again."""
+        return self._marks.overdue() | {cluster for cluster in seen if self._agents.known.is_revoked(cluster)}
+
     def _is_back(self, run: m.Run) -> bool:
         """Whether all clusters that the run had before it began again are there, and have told how far they are."""
         return not any(self._agents.known.out_of_touch(each) or self._board.is_silent(each) for each in waits_for(run))
 
-    async def _replace(self, run: m.Run, lost: tuple[str, ...], overdue: Collection[str]) -> None:
+    async def _replace(self, run: m.Run, lost: tuple[str, ...], gone: Collection[str]) -> None:
         name = (run.namespace, run.name)
         if name in self._again:
             return
         self._again[name] = time.monotonic() + _AGAIN_SECONDS
         try:
-            line = line_of_next(run, lost, overdue)
+            line = line_of_next(run, lost, gone)
             reason = await persistently(lambda: self._begin_again(run, lost, line))
         except ProblemError as error:
             reason = "; ".join(problem.message for problem in error.problems)
@@ -118,7 +122,7 @@ class Replacements:
         except Exception as error:  # what a plan stands on may be gone; the others must not wait for this one
             _log.warning("a run can't be planned without a lost cluster", run=run.name, error=str(error))
             reason = str(error)
-        if reason and set(lost) <= set(overdue) and not run.stopped:
+        if reason and set(lost) <= self._marks.overdue() and not run.stopped:
             _log.info("a drained cluster works on", run=run.name, reason=reason)
         elif reason:
             await self._happened(run, messages.Irreplaceable(reason))

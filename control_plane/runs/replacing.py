@@ -47,8 +47,12 @@ class Verdict:
     next_in: float | None
 
 
-def verdict(run: m.Run, silence: Mapping[str, float], overdue: Collection[str] = ()) -> Verdict:
-    """`silence`: for how many seconds nothing was heard of a cluster; `overdue`: those that should be empty by now."""
+def verdict(run: m.Run, silence: Mapping[str, float], gone: Collection[str] = ()) -> Verdict:
+    """What is lost to a run.
+
+    `silence`: for how many seconds nothing was heard of a cluster. `gone`: those that don't come back to what they
+    have, because they should be empty by now or are revoked; they are lost at once.
+    """
     if run.state not in _GOES_ON:
         return Verdict((), (), None)
     lost = []
@@ -56,7 +60,7 @@ def verdict(run: m.Run, silence: Mapping[str, float], overdue: Collection[str] =
     for cluster, after in run.replace_after.items():
         if cluster not in run.fragments or not needs(run, cluster):
             continue
-        if cluster in overdue and run.fragments[cluster].state not in FRAGMENT_ENDED:
+        if cluster in gone and run.fragments[cluster].state not in FRAGMENT_ENDED:
             lost.append(cluster)
         elif cluster not in silence:
             continue
@@ -113,16 +117,17 @@ def _why(run: m.Run, event: Replaced) -> str:
     said = {run.fragments[each].failures[-1].message for each in run.stopped if run.fragments[each].failures}
     if not event.lost and said:
         return f"{', '.join(run.stopped)}: {'; '.join(sorted(said))}"
-    return f"{', '.join(event.lost) or ', '.join(run.stopped)} was out of touch, or is drained"
+    return f"{', '.join(event.lost) or ', '.join(run.stopped)} was out of touch, or is drained or revoked"
 
 
-def line_of_next(run: m.Run, lost: Collection[str], overdue: Collection[str]) -> str:
+def line_of_next(run: m.Run, lost: Collection[str], gone: Collection[str]) -> str:
     """The name of the line of which the run's next fragments are.
 
-    A line is begun beside the one that there is if the clusters may come back to it: not where they are drained, have
-    stopped their part or lost their log. The replacement that stands beside a line is replaced in its place.
+    A line is begun beside the one that there is if the clusters may come back to it: not where they are drained or
+    revoked, have stopped their part or lost their log. The replacement that stands beside a line is replaced in its
+    place.
     """
-    comes_back = lost and not run.stopped and not set(lost) & set(overdue)
+    comes_back = lost and not run.stopped and not set(lost) & set(gone)
     if comes_back and lines.rule_of(run, lost) and not run.HasField("original"):
         return line_name(run.name, run.plan_revision + 1)
     return lines.name_of(run)

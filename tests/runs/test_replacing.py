@@ -114,7 +114,7 @@ def test_a_cluster_is_lost_once_it_was_silent_for_long_enough_and_its_part_has_n
 def test_a_cluster_whose_part_has_ended_is_lost_while_somebody_lacks_its_last_words() -> None:
     run = after(running(), ended("n", "a", 1, unheard="bz"))
     assert verdict(run, {"a": 99.0}).lost == ("a",)
-    assert verdict(run, {}, overdue=["a"]).lost == (), "nothing of the run is left there that a drain could end"
+    assert verdict(run, {}, gone=["a"]).lost == (), "nothing of the run is left there that a drain could end"
     assert forms.absence(run, ["a"]) == "a out of touch: its part has ended, but its last words have not reached b"
     assert "b out of touch" in forms.absence(run, ["a", "b"])
     over = after(run, ended("n", "b", 1))

@@ -36,6 +36,7 @@ from cluster_agent.peer.dialling import Dialling
 from cluster_agent.peer.peers import Peers
 from control_plane.federation.agents import Agents
 from control_plane.federation.intake import Intake
+from control_plane.federation.replacing import Replacements
 from control_plane.federation.session import AgentSession
 from control_plane.runs import forms, replacing
 from control_plane.runs.driver import Runs
@@ -397,6 +398,11 @@ def line_of_what_has_stopped(stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(replacing, "replaced", blind))
 
 
+def revoked_clusters_are_waited_for(stack: ExitStack) -> None:
+    """What a revoked cluster had goes on to be kept for it, beside what replaces it."""
+    _method(stack, Replacements, "_gone", lambda of, _: of._marks.overdue())
+
+
 def parked_units_are_on_their_way(stack: ExitStack) -> None:
     """Tasks wait for a unit that is to be made again, and are taken to move, whatever holds the making back."""
     _everywhere(stack, stuck._is_judged, lambda *_: False)
@@ -442,6 +448,7 @@ PLANTED: Mapping[str, Plant] = {
         nobody_says_that_nothing_moves,
         nobody_says_that_it_has_ended,
         line_of_what_has_stopped,
+        revoked_clusters_are_waited_for,
         parked_units_are_on_their_way,
     )
 }
