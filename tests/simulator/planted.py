@@ -398,6 +398,11 @@ def line_of_what_has_stopped(stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(replacing, "replaced", blind))
 
 
+def what_is_stranded_is_at_work(stack: ExitStack) -> None:
+    """A task is taken to give space back soon, though its input has to be made again first."""
+    _everywhere(stack, footprint.stranded, lambda *_: set())
+
+
 def revoked_clusters_are_waited_for(stack: ExitStack) -> None:
     """What a revoked cluster had goes on to be kept for it, beside what replaces it."""
     _method(stack, Replacements, "_gone", lambda of, _: of._marks.overdue())
@@ -449,6 +454,7 @@ PLANTED: Mapping[str, Plant] = {
         nobody_says_that_it_has_ended,
         line_of_what_has_stopped,
         revoked_clusters_are_waited_for,
+        what_is_stranded_is_at_work,
         parked_units_are_on_their_way,
     )
 }

@@ -25,6 +25,7 @@ RARE = {
     "room_is_waited_for_in_vain",
     "room_of_a_window_is_given_twice",
     "splits_are_in_the_way",
+    "what_is_stranded_is_at_work",
     "what_waits_for_a_quota_stays",
     "who_comes_late_hears_of_no_line",
 }

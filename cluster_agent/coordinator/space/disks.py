@@ -112,7 +112,8 @@ def _blocks(live: LiveRun, task: Task) -> bool:
 
 def _is_alone(live: LiveRun, task: Task, node: Node) -> bool:
     """Nothing else is done on the node that takes of its disk; splits take none that they must not."""
-    return not any(promised for key, promised in node.tasks.items() if key != (live.key, task.id))
+    others = [key for key, promised in node.tasks.items() if promised and key != (live.key, task.id)]
+    return not others or {*others} <= {(live.key, each) for each in footprint.stranded(live)}
 
 
 def _is_away(live: LiveRun, task: Task) -> bool:

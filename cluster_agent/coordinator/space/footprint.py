@@ -125,9 +125,24 @@ def ahead(live: LiveRun, step: Step) -> int:
 
 
 def is_at_work(live: LiveRun) -> bool:
-    """Whether anything of the run is being done that may give space back: a split waits where it must."""
+    """Whether anything of the run is being done that may give space back.
+
+    A split waits where it must, and what is stranded until somebody has made its input again.
+    """
     steps = live.graph.steps
-    return any(count and steps[index].kind != SPLIT for index, count in enumerate(live.assigned))
+    at_work = sum(count for index, count in enumerate(live.assigned) if steps[index].kind != SPLIT)
+    return at_work > 0 and at_work > sum(steps[live.run.tasks[task].step].kind != SPLIT for task in stranded(live))
+
+
+def stranded(live: LiveRun) -> set[bytes]:
+    """Tasks that nodes have, and of which an input is on no node any more: it has to be made again first."""
+    units = live.run.units
+    return {
+        task
+        for fetch in live.fetches.values()
+        if not (fetch.said or fetch.crossing or units[fetch.unit].copies or units[fetch.unit].shared)
+        for task in fetch.tasks
+    }
 
 
 def waits_behind(live: LiveRun, task: Task) -> bool:
