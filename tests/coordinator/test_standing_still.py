@@ -6,7 +6,7 @@ from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.actions import TellLoad
 from cluster_agent.coordinator.messages import RunKey
-from cluster_agent.coordinator.space import moving
+from cluster_agent.coordinator.space import footprint, moving
 from tests.coordinator.desk import RUN, RUNNING, Desk, made
 from tests.coordinator.test_crossing import offer, word
 from tests.coordinator.test_quotas import HASTY, PART, federation
@@ -177,3 +177,22 @@ def test_an_attempt_that_is_due_again_for_which_a_unit_must_be_made_first_does_n
         desk.at(desk.now + 1.0)
     assert list(desk.core._book.lives[RUN].parked.values()) == [[growing.key.task]]
     assert not goes_on()
+
+
+def test_a_task_whose_input_must_be_made_again_first_is_not_at_work_and_holds_nobody_back() -> None:
+    """What makes the input may wait for more room than there is beside others, and would wait for that task to end."""
+    data = source("data", [HERE])
+    keep = Use("keep", [HERE], {"rows": (f"{data.name}.out", EACH)})
+    grow = Use("grow", [HERE], {"rows": ("keep.out", EACH)})
+    grow.cpus = 2.0
+    desk = Desk([data, keep, grow, output(grow)], {data.name: {HERE: 2}}, nodes=["n1", "n2"])
+    keeping = [start for index in range(2) for start in desk.read(data.name, index).starts]
+    desk.do(*(desk.result(each) for each in keeping))
+    live = desk.core._book.lives[RUN]
+    (fetch,) = live.fetches.values()
+    assert (fetch.node, footprint.stranded(live)) == ("n2", set())
+    desk.lose()
+    desk.join(process=b"2")
+    desk.fetched(fetch.unit, "n2", error="not found", gone=True)
+    assert footprint.stranded(live) == {*fetch.tasks}
+    assert not footprint.is_at_work(live)
