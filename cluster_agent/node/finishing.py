@@ -10,11 +10,12 @@ written at once: those of one call, or all that come while the disk is busy.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from cluster_agent.data.base import UnitKey
 from cluster_agent.data.store import DiskStore
 from cluster_agent.node.core import NodeCore
 from cluster_agent.node.execution import FULL, is_full
@@ -74,16 +75,19 @@ class Finishing:
         for ending in endings:
             key, result = ending.done.assignment.key, ending.done.result
             self._store.journal.result(key.namespace, key.run, result)
-        if self._store.durability == "power":
-            self._unsafe.update({ending.done.assignment.key: ending for ending in endings})
-            if self._syncing is None:
-                self._syncing = asyncio.create_task(self._sync())
+        if self._store.durability != "power" and self._is_flushed():
+            self._tell(endings)
             return
+        self._unsafe.update({ending.done.assignment.key: ending for ending in endings})
+        if self._syncing is None:
+            self._syncing = asyncio.create_task(self._sync())
+
+    def _is_flushed(self) -> bool:
         try:
             self._store.flush()
-        except OSError as error:
-            endings = [_unsaved(ending, error) for ending in endings]
-        self._tell(endings)
+        except OSError:  # which `_sync` sees to
+            return False
+        return True
 
     def forget(self, keys: Iterable[TaskKey]) -> None:
         """The coordinator has these results, or wants them no more."""
@@ -112,10 +116,20 @@ class Finishing:
                     await self._store.durable()
                 except OSError as failure:
                     error = failure
+                    await self._store.free([key for ending in endings for key in _made(ending)])
                 endings = [ending for ending in endings if self._unsafe.pop(ending.done.assignment.key, None) is ending]
-                self._tell([_unsaved(ending, error) for ending in endings] if error else endings)
+                self._tell([self._unsaved(ending, error) for ending in endings] if error else endings)
         finally:
             self._syncing = None
+
+    def _unsaved(self, ending: _Ending, error: OSError) -> _Ending:
+        """The disk has not taken what a task made: that is not there any more, and the result says so."""
+        task, result, _ = ending.done
+        kind = FULL if is_full(error) else "disk"
+        failure = result.failure or Failure(kind, f"the store could not be synced: {error}")
+        failed = msgspec.structs.replace(result, outputs=(), failure=failure, bytes_out=0, followed=False)
+        self._store.journal.result(task.key.namespace, task.key.run, failed)
+        return _Ending(Done(task, failed), [])
 
     def _tell(self, endings: Sequence[_Ending]) -> None:
         following: list[Assignment] = []
@@ -151,10 +165,7 @@ class Finishing:
         return _Ending(Done(task, msgspec.structs.replace(result, followed=True)), following)
 
 
-def _unsaved(ending: _Ending, error: OSError) -> _Ending:
-    """The disk has not taken what a task made."""
+def _made(ending: _Ending) -> Iterator[UnitKey]:
+    """What a task has put into the store."""
     task, result, _ = ending.done
-    kind = FULL if is_full(error) else "disk"
-    failure = result.failure or Failure(kind, f"the store could not be synced: {error}")
-    failed = msgspec.structs.replace(result, outputs=(), failure=failure, bytes_out=0, followed=False)
-    return _Ending(Done(task, failed), [])
+    return (UnitKey(task.key.namespace, task.key.run, output.unit.id) for output in result.outputs)

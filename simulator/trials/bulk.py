@@ -104,13 +104,13 @@ class Bulk:
         known = list(keys)
         for key in known:
             self._wanted.pop(key, None)
-        self.journal.free(known)
+        self.journal.drop(known)
 
     def end_run(self, namespace: str, run: str, keep: Sequence[bytes]) -> None:
         """Forget all of a run but these."""
         self._wanted = {key: digest for key, digest in self._wanted.items() if key[:2] != (namespace, run)}
         gone = [key for key in self.journal.units if key[:2] == (namespace, run) and key[2] not in keep]
-        self.journal.free(gone)
+        self.journal.drop(gone)
 
     async def _pull(self, order: node_pb2.FetchUnit, key: UnitKey) -> None:
         began = asyncio.get_running_loop().time()

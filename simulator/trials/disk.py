@@ -130,7 +130,11 @@ class Journal:
         """Whether a unit is here."""
         return key in self.units
 
-    def free(self, keys: Iterable[UnitKey]) -> None:
+    async def free(self, keys: Iterable[UnitKey]) -> None:
+        """See DiskStore."""
+        self.drop(keys)
+
+    def drop(self, keys: Iterable[UnitKey]) -> None:
         """These are not needed any more."""
         for key in keys:
             if key in self.units:
@@ -154,7 +158,7 @@ class Journal:
         """Whether a unit is here and right; what is rotten is found by that, dropped and told."""
         if self.is_rotten(key):
             digest, size = self.units[key]
-            self.free([key])
+            self.drop([key])
             self.on_damage(Damage((NamedKey(*key),), digest.removeprefix(_ROTTEN), size, "its bytes are others"))
         return key in self.units
 

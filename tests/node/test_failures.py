@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from bdw_fed.v1 import model_pb2
-from cluster_agent.orders.messages import Failure
+from cluster_agent.data.journal import Journal
+from cluster_agent.orders.messages import Failure, UnitInfo
 from tests.fixtures import words
 from tests.node.cluster import Cluster, command, content, given, order, python, source, wait_until
 from tests.node.steps import bundle
+from wire.digests import unit_id
 
 MIB = 1 << 20
 
@@ -147,6 +150,34 @@ async def test_an_output_that_finds_no_room_is_not_the_tasks_fault(edge: Cluster
     assert failure.kind == "full"
     assert "the store may take 50000 more" in failure.message
     await wait_until(lambda: not list((node.state / "tasks").glob("run1/*")))
+
+
+@pytest.mark.parametrize("size", ["10", "100k"], ids=["small", "large"])
+async def test_what_a_task_has_made_is_gone_once_it_is_told_that_the_disk_did_not_take_it(
+    edge: Cluster, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    """Nobody knows of it, so nobody would free it; the next attempt may be on another node."""
+    node = await edge.start()
+    flush, full = Journal.flush, True
+
+    def none_left(self: Journal) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(self)
+
+    monkeypatch.setattr(Journal, "flush", none_left)
+    task = order("dd", command("dd", "if=/dev/zero", "of={out.x}", f"bs={size}", "count=1"), outputs=["x"])
+    failure = await failure_of(edge, task)
+    assert failure.kind == "full"
+    assert "could not be synced" in failure.message
+    full = False
+    again = order("other", command("dd", "if=/dev/zero", "of={out.x}", f"bs={size}", "count=1"), outputs=["x"])
+    edge.agent.start(again)
+    (made,) = (await edge.agent.result(again.key)).outputs
+    assert content(node, made.unit)
+    made_before = unit_id(task.key.task, "x", 0)
+    with pytest.raises(FileNotFoundError):
+        content(node, UnitInfo(made_before, b"", 0))
 
 
 async def test_a_program_that_says_that_the_disk_is_full_has_met_a_full_disk(edge: Cluster) -> None:

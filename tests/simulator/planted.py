@@ -29,6 +29,7 @@ from cluster_agent.coordinator.space import footprint, quotas, resting, stuck
 from cluster_agent.coordinator.tasks import closing, committing, retrying
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
+from cluster_agent.node import finishing
 from cluster_agent.node.damage import Damages
 from cluster_agent.nodes import door
 from cluster_agent.peer.core import Heard, Peering
@@ -403,6 +404,11 @@ def what_is_stranded_is_at_work(stack: ExitStack) -> None:
     _everywhere(stack, footprint.stranded, lambda *_: set())
 
 
+def what_no_disk_has_taken_stays(stack: ExitStack) -> None:
+    """What a task has made stays on its node though it is told to have failed, since the disk was full."""
+    stack.enter_context(mock.patch.object(finishing, "_made", lambda *_: []))
+
+
 def revoked_clusters_are_waited_for(stack: ExitStack) -> None:
     """What a revoked cluster had goes on to be kept for it, beside what replaces it."""
     _method(stack, Replacements, "_gone", lambda of, _: of._marks.overdue())
@@ -455,6 +461,7 @@ PLANTED: Mapping[str, Plant] = {
         line_of_what_has_stopped,
         revoked_clusters_are_waited_for,
         what_is_stranded_is_at_work,
+        what_no_disk_has_taken_stays,
         parked_units_are_on_their_way,
     )
 }

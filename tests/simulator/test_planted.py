@@ -26,6 +26,7 @@ RARE = {
     "room_of_a_window_is_given_twice",
     "splits_are_in_the_way",
     "what_is_stranded_is_at_work",
+    "what_no_disk_has_taken_stays",
     "what_waits_for_a_quota_stays",
     "who_comes_late_hears_of_no_line",
 }
