@@ -4,8 +4,9 @@ A unit enters a journal ─▶ Bounds ─ all journals of the cluster, its coord
 
 It may be passed by one task's outputs, where nothing else is left to do, and by what comes of a run's first split or
 task, of which nobody knew how much that would be. Counted is what really lies there, whether its coordinator has heard
-of it or not; but not what it has told a node to free, which goes as soon as that hears of it. Where a run has begun
-again, or a store was lost, nothing is promised: what is lost is made again all the same, since others wait for it.
+of it or not; but neither files of datasets, wherever they were copied to, nor what it has told a node to free, which
+goes as soon as that hears of it. Where a run has begun again, or a store was lost, nothing is promised: what is lost is
+made again all the same, since others wait for it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Bounds:
             for (namespace, run, identifier), (_, size) in journal.units.items():
                 if (namespace, run) == (key.namespace, key.run):
                     unit = live.run.units.get(identifier)
-                    if unit is None or node in unit.copies:
+                    if unit is None or (node in unit.copies and unit.part < 0):
                         yield size
 
 

@@ -34,6 +34,10 @@ def test_runs_that_are_all_at_the_quota_of_their_namespace_end_though_their_clus
     assert not wrong(5_000_579, 1)
 
 
+def test_a_file_of_a_dataset_that_was_copied_to_another_node_takes_of_no_quota() -> None:
+    assert not wrong(11_000_946, 1)
+
+
 def test_whatever_can_go_wrong_is_drawn() -> None:
     drawn = [scenario_of(seed) for seed in range(1, 101)]
     assert {fault.kind for scenario in drawn for fault in scenario.faults} == set(KINDS)
