@@ -6,7 +6,7 @@ import pytest
 
 from bdw_fed.v1 import model_pb2, peer_pb2
 from cluster_agent.coordinator.book import Policy
-from cluster_agent.coordinator.messages import DesiredChanged, PeerSaid, RunKey
+from cluster_agent.coordinator.messages import PeerSaid
 from tests.coordinator.desk import RUN, Desk
 from tests.coordinator.workflows import EACH, Use, output, source
 
@@ -15,9 +15,12 @@ FLIGHTS = source("flights", ["edge2"])
 CLEAN = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)})
 
 
-def offer(unit: int, run: str = RUN.run) -> bytes:
+FORGOTTEN = model_pb2.DESIRED_STATE_FORGOTTEN
+
+
+def offer(unit: int, run: str = RUN.run, plan: int = 1) -> bytes:
     offered = peer_pb2.Offer(edge="clean.rows", unit=model_pb2.Unit(id=unit.to_bytes(16, "big"), digest=b"d" * 32))
-    message = peer_pb2.PeerMessage(namespace="default", run=run, epoch=1, revision=1, offer=offered)
+    message = peer_pb2.PeerMessage(namespace="default", run=run, epoch=plan, revision=plan, offer=offered)
     return message.SerializeToString()
 
 
@@ -33,8 +36,12 @@ def desk() -> Desk:
     return Desk(clusters=["edge1", "edge2", "mallory"], policy=Policy(early_bytes=BOUND))
 
 
-def assign(desk: Desk, clusters: list[str]) -> model_pb2.FragmentStatus | None:
+def describe(desk: Desk, clusters: list[str]) -> None:
     desk.steps, desk.parts, desk.clusters = [FLIGHTS, CLEAN, output(CLEAN)], {"inputs.flights": {"edge2": 1}}, clusters
+
+
+def assign(desk: Desk, clusters: list[str]) -> model_pb2.FragmentStatus | None:
+    describe(desk, clusters)
     return desk.assign().ended
 
 
@@ -98,8 +105,24 @@ def test_what_was_kept_makes_room_again(desk: Desk, come: bool) -> None:
     if come:
         assign(desk, ["edge1", "edge2"])
     else:
-        desk.do(DesiredChanged(RunKey("default", RUN.run), model_pb2.DESIRED_STATE_FORGOTTEN))
+        describe(desk, ["edge1", "edge2"])
+        desk.assign(desired=FORGOTTEN)
         before = desk.core.snapshot()
         desk.do(PeerSaid("mallory", offer(1)))
         assert desk.core.snapshot() == before, "a late word of a run that is deleted"
+    assert desk.core._book.early_bytes == {}
+
+
+@pytest.mark.parametrize("came", [True, False])
+def test_what_was_said_of_a_newer_plan_is_not_forgotten_with_the_fragment_before_it(desk: Desk, came: bool) -> None:
+    """It was acknowledged, and is not said again; the cluster may have part in both, and hear late of either."""
+    describe(desk, ["edge1", "edge2"])
+    if came:
+        desk.assign()
+    desk.do(PeerSaid("edge2", offer(1)), PeerSaid("edge2", offer(2, plan=2)))
+    desk.assign(desired=FORGOTTEN)
+    desk.restart()
+    desk.join()
+    said = desk.assign(epoch=2)
+    assert [each.accept.unit for _, each in said.to_peers("accept")] == [(2).to_bytes(16, "big")]
     assert desk.core._book.early_bytes == {}

@@ -54,11 +54,28 @@ def derive(book: Book) -> None:
         _count_all(book, early, 1)
 
 
-def forget(book: Book, name: str) -> Early:
-    """Take out all that was kept of a run. Part of applying a record."""
-    early = book.state.early.pop(name, None) or Early()
+def forget(book: Book, name: str, revision: int | None = None) -> None:
+    """Take out what was kept of a run, up to this plan of it if one is given. Part of applying a record.
+
+    Who was refused is refused for a newer plan too: of which one the words were that are missing is not known.
+    """
+    early = book.state.early.pop(name, None)
+    if early is None:
+        return
     _count_all(book, early, -1)
-    return early
+    if revision is None or early.revision <= revision:
+        return
+    for cluster, messages in list(early.kept.items()):
+        newer = {about: said for about, said in messages.items() if _revision(said) > revision}
+        early.kept[cluster] = newer
+        if not newer:
+            del early.kept[cluster]
+    book.state.early[name] = early
+    _count_all(book, early, 1)
+
+
+def _revision(message: bytes) -> int:
+    return peer_pb2.PeerMessage.FromString(message).revision
 
 
 def apply_kept(book: Book, record: records.MessageKept) -> None:

@@ -97,6 +97,8 @@ def _never_was(book: Book, proto: model_pb2.Fragment, desired: int) -> None:
     """The run was cancelled before we heard of it, or we have forgotten it already."""
     if desired == ending.WANT_CANCELLED:
         _say_ended(book, proto, model_pb2.FRAGMENT_STATE_CANCELLED, "")
+    elif desired == ending.WANT_FORGOTTEN:
+        ending.forget_unheard(book, RunKey(proto.namespace, proto.run), proto.revision)
 
 
 def _say_ended(book: Book, proto: model_pb2.Fragment, state: model_pb2.FragmentState.ValueType, why: str) -> None:

@@ -43,14 +43,9 @@ _NAMES: Final = {SUCCEEDED: "succeeded", FAILED: "failed", CANCELLED: "cancelled
 def on_desired(book: Book, event: DesiredChanged) -> None:
     """The run is wanted in another state."""
     live = book.lives.get(event.run)
-    name = run_name(event.run.namespace, event.run.run)
     if event.desired == WANT_FORGOTTEN:
         reserving.forget(book, event.run)
-    if live is None:
-        if event.desired == WANT_FORGOTTEN and name in book.state.early:
-            book.commit(records.DesiredSet(event.run, event.desired, event.reason))
-        return
-    if live.run.desired == event.desired:
+    if live is None or live.run.desired == event.desired:
         return
     want(book, live, event.desired, event.reason)
 
@@ -65,7 +60,7 @@ def want(book: Book, live: LiveRun, desired: int, reason: str) -> None:
     if _frees(live, desired) or desired == WANT_FORGOTTEN:
         _end_on_nodes(book, live, keep=desired != WANT_FORGOTTEN)
     ended = bool(live.run.over)
-    book.commit(records.DesiredSet(live.key, desired, reason, book.wall))
+    book.commit(records.DesiredSet(live.key, desired, reason, book.wall, live.graph.revision))
     timing.begin(book, live)
     retaining.watch(book, live)
     if live.run.over and not ended:
@@ -73,6 +68,12 @@ def want(book: Book, live: LiveRun, desired: int, reason: str) -> None:
     if live.going:
         for node in book.nodes:
             following.say_hold(book, live, node)
+
+
+def forget_unheard(book: Book, run: RunKey, revision: int) -> None:
+    """The hub wants nothing of a fragment that we have not got: nor will what peers have said of it be heard."""
+    if book.state.forgotten.get(run_name(run.namespace, run.run), -1) < revision:
+        book.commit(records.DesiredSet(run, WANT_FORGOTTEN, "", book.wall, revision))
 
 
 def _frees(live: LiveRun, desired: int) -> bool:
@@ -139,12 +140,11 @@ def apply_desired(book: Book, record: records.DesiredSet) -> None:
     name = run_name(record.run.namespace, record.run.run)
     live = book.lives.get(record.run)
     if record.desired == WANT_FORGOTTEN:
-        revision = early.forget(book, name).revision
+        early.forget(book, name, record.revision)
         if live is not None:
-            revision = max(revision, live.graph.revision)
             clearing.leave_all(book, live)
             drop(book, live)
-        _remember_forgotten(book.state.forgotten, name, revision)
+        _remember_forgotten(book.state.forgotten, name, record.revision)
         return
     if live is None:
         return

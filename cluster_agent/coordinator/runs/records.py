@@ -15,12 +15,16 @@ class FragmentTaken(Record, frozen=True):
 
 
 class DesiredSet(Record, frozen=True):
-    """The run is wanted in this state from now on."""
+    """The run is wanted in this state from now on.
+
+    `revision`: of the fragment that is forgotten. What peers say of a newer one is for a fragment that is to come.
+    """
 
     run: RunKey
     desired: int
     reason: str
     at: float = 0.0  # Unix time
+    revision: int = 0
 
 
 class DirectoryLearned(Record, frozen=True):
