@@ -157,6 +157,30 @@ def test_what_a_quota_held_back_and_others_have_all_slots_since_waits_for_its_tu
     assert desk.core._book.lives[RUN].going
 
 
+def test_who_waits_for_a_quota_no_more_since_another_cluster_does_it_does_not_stand_still() -> None:
+    """All of its waiting tasks have gone there, and are done; what is still going on there takes long."""
+    data = source("data", [HERE])
+    keep = Use("keep", [HERE, THERE], {"rows": (f"{data.name}.out", EACH)})
+    grow = Use("grow", [HERE], {"rows": ("keep.out", EACH)})
+    desk = Desk(
+        [data, keep, grow, output(grow)],
+        {data.name: {HERE: 2}},
+        clusters=[HERE, THERE],
+        run_policy=model_pb2.Policy(quota=2_500),
+    )
+    (first,) = desk.read(data.name, 0).starts
+    (growing,) = desk.done(first).starts
+    desk.read(data.name, 1)
+    idle = peer_pb2.Load(number=1, cpus=8.0, steps=[peer_pb2.StepLoad(definition="keep@1", slots=8.0, warm=8)])
+    said = desk.do(messages.PeerLoad(THERE, b"log", idle.SerializeToString()))
+    ((_, message),) = said.to_peers("offer")
+    desk.done(growing)
+    desk.peer(THERE, accept=peer_pb2.Accept(**word(message.offer)))  # type: ignore[arg-type]
+    desk.peer(THERE, released=peer_pb2.Released(**word(message.offer)))  # type: ignore[arg-type]
+    assert rests(desk)
+    assert desk.core._book.lives[RUN].going
+
+
 def test_an_attempt_that_is_due_again_for_which_a_unit_must_be_made_first_does_not_move_the_run() -> None:
     """Its turn has come, and brought nothing: whether the unit is made is another question."""
     data = source("data", [HERE])

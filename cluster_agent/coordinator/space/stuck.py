@@ -114,9 +114,9 @@ def _done(live: LiveRun) -> tuple[int, ...]:
 
 
 def _waits(live: LiveRun) -> bool:
-    return bool(live.short or live.unanswered) or any(
-        live.assigned[step.index] for step in live.graph.steps if step.kind == SPLIT
-    )
+    short = any(live.ready[index] for index in live.short)  # what was short may have gone to another cluster
+    splitting = any(live.assigned[step.index] for step in live.graph.steps if step.kind == SPLIT)
+    return short or splitting or bool(live.unanswered)
 
 
 def _is_stuck(book: Book, live: LiveRun) -> bool:
