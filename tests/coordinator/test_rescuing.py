@@ -21,7 +21,7 @@ AWAY = 6.0  # seconds after which a node is given up
 FORGOTTEN = messages.DesiredChanged(RUN, model_pb2.DESIRED_STATE_FORGOTTEN)
 
 
-def ended(*others: str, retain: float = 0.0) -> tuple[Desk, bytes]:
+def ended(*others: str, retain: float = 0.0, bucket: bool = True) -> tuple[Desk, bytes]:
     """A run is over; its result was made on n1, and lies in the bucket. `others` are there too, and reach it."""
     report = output(CLEAN)
     report.more.execution.output.retain = retain
@@ -32,7 +32,8 @@ def ended(*others: str, retain: float = 0.0) -> tuple[Desk, bytes]:
     desk.done(task)
     desk.do(messages.DesiredChanged(RUN, model_pb2.DESIRED_STATE_FINISHED))
     (result,) = desk.status().outputs
-    assert not refusals(put(desk, result.unit.id)), "what is an output stays there"
+    if bucket:
+        assert not refusals(put(desk, result.unit.id)), "what is an output stays there"
     for other in others:
         desk.join(other, places=[BUCKET])
     return desk, result.unit.id
@@ -107,6 +108,23 @@ def test_a_node_that_is_only_restarted_has_what_it_had() -> None:
     desk.lose()
     said = desk.join(process=b"2", units=[unit], places=[BUCKET])
     assert (asked(said), told(said), said.freed("n1")) == ([], [], set())
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_node_that_is_back_with_what_it_had_lost_is_to_read_it_and_keeps_what_is_sound(sound: bool) -> None:
+    """Its disk was away; or the disk has forgotten with the power that it had dropped what is damaged."""
+    desk, unit = ended(bucket=False)
+    desk.lose()
+    assert told(desk.join(process=b"2")) == [("", True)]
+    desk.lose(process=b"2")
+    said = desk.join(process=b"3", units=[unit])
+    ((_, look),) = said.to_nodes("fetch")
+    assert isinstance(look, node_pb2.FetchUnit)
+    assert not (look.addresses or look.place or look.refer), "from nowhere"
+    said = desk.fetched(unit, error="" if sound else "its bytes are not in the store")
+    assert told(said) == ([("n1", False)] if sound else [])
+    assert said.freed() == (set() if sound else {unit})
+    assert lies_at(desk) == [("n1", False) if sound else ("", True)]
 
 
 def test_damage_on_a_disk_is_made_good_from_the_bucket() -> None:

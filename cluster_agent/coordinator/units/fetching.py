@@ -99,7 +99,12 @@ def check(book: Book, live: LiveRun, unit: Unit) -> None:
     for name in unit.copies:
         if book.nodes[name].connected and (unit.id, name) not in live.fetches:
             live.fetches[unit.id, name] = Fetch(unit.id, name, checks=True, said=True)
-            book.tell(name, commands.fetch(live.key, unit, Place(book.cluster, name)))
+            look(book, live, unit, name)
+
+
+def look(book: Book, live: LiveRun, unit: Unit, node: str) -> None:
+    """Have a node read a unit that it seems to have."""
+    book.tell(node, commands.fetch(live.key, unit, Place(book.cluster, node)))
 
 
 def _twin(live: LiveRun, unit: Unit) -> bytes:

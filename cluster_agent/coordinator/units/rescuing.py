@@ -1,10 +1,13 @@
-"""Outputs of ended runs that lie in the bucket of the cluster: they outlive the disk of the node that put them there.
+"""Outputs of ended runs that no node seemed to have any more: from the cluster's bucket, or from a disk that is back.
 
     no node has an output any more, or only ones that stay away ─▶ one that reaches the bucket is asked
         ─▶ it is there: that node has it from then on; it is not there: the output is lost
 
 No bytes move: the node keeps a reference, and brings them when somebody reads them. A bucket that does not answer is
 asked until it does. A node that comes back with what another one has taken over meanwhile drops its own.
+
+A node may also come back with what it was known to have lost: its disk was away for a while, or the power was, and the
+disk has forgotten that it dropped what was damaged. So the node is asked to read that, and keeps what is still sound.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ def joined(book: Book, live: LiveRun, node: Node, here: set[bytes]) -> None:
             book.free(node.name, live.key, unit.id)
         elif shared.lasts(unit.shared):
             _ask(book, live, unit, node)  # it was asked before, as it seems
+        else:
+            fetching.look(book, live, unit, node.name)
     for unit_id in [each for each in live.rescues if mending.on_nodes(book, live.run.units[each])]:
         _end(book, live, live.run.units[unit_id])
     bring_missing(book, live)
@@ -71,6 +76,9 @@ def _ask(book: Book, live: LiveRun, unit: Unit, node: Node | None = None) -> Non
 def ended(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> bool:
     """What became of a fetch; False if it was none of these."""
     rescue = live.rescues.get(unit.id)
+    if rescue is None and not shared.lasts(unit.shared) and not mending.on_nodes(book, unit):
+        _looked(book, live, unit, event)
+        return True
     if rescue is None or rescue.node != event.node:
         return False
     if not event.error:
@@ -89,6 +97,15 @@ def ended(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> bool:
         rescue.tries += 1
         book.wake(book.now + book.policy.wait(rescue.tries), "rescue", live.key, unit.id)
     return True
+
+
+def _looked(book: Book, live: LiveRun, unit: Unit, event: FetchEnded) -> None:
+    """A node has read what it came back with."""
+    if event.error:
+        book.free(event.node, live.key, unit.id)
+    else:
+        book.commit(records.Fetched(live.key, unit.id, event.node, "", 0, 0.0))
+        tell(book, live, [unit.id], event.node)
 
 
 def _end(book: Book, live: LiveRun, unit: Unit) -> None:
