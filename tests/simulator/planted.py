@@ -17,7 +17,7 @@ from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import model_pb2 as m
 from cluster_agent.coordinator.actions import SendPeer
 from cluster_agent.coordinator.cache import adopting
-from cluster_agent.coordinator.clusters import offering, peers, receiving, spilling, telling
+from cluster_agent.coordinator.clusters import early, offering, peers, receiving, spilling, telling
 from cluster_agent.coordinator.clusters.records import GrantTaken
 from cluster_agent.coordinator.fragment import Step
 from cluster_agent.coordinator.live import LiveRun
@@ -27,6 +27,7 @@ from cluster_agent.coordinator.runs import assigning
 from cluster_agent.coordinator.runs.last_words import LastWords
 from cluster_agent.coordinator.space import footprint, quotas, resting, stuck
 from cluster_agent.coordinator.tasks import closing, committing, retrying
+from cluster_agent.coordinator.units import rescuing
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
 from cluster_agent.node import finishing
@@ -419,6 +420,22 @@ def parked_units_are_on_their_way(stack: ExitStack) -> None:
     _everywhere(stack, stuck._is_judged, lambda *_: False)
 
 
+def forgotten_with_the_fragment_before_it(stack: ExitStack) -> None:
+    """What peers have said of a newer plan goes with the fragment that is forgotten."""
+    forget = early.forget
+    _everywhere(stack, forget, lambda book, name, *_: forget(book, name))
+
+
+def what_was_short_stays_short(stack: ExitStack) -> None:
+    """A run counts as waiting for disk though what waited has gone to another cluster."""
+    _everywhere(stack, stuck._waits, lambda live: bool(live.short or live.unanswered))
+
+
+def what_a_disk_shows_again_is_left(stack: ExitStack) -> None:
+    """A node comes back with what was damaged and dropped before its power was lost, and nobody cares."""
+    _everywhere(stack, rescuing._looked, lambda *_: None)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -463,6 +480,9 @@ PLANTED: Mapping[str, Plant] = {
         what_is_stranded_is_at_work,
         what_no_disk_has_taken_stays,
         parked_units_are_on_their_way,
+        forgotten_with_the_fragment_before_it,
+        what_was_short_stays_short,
+        what_a_disk_shows_again_is_left,
     )
 }
 

@@ -9,6 +9,9 @@ from tests.simulator.planted import PLANTED, planted
 
 WITHIN = 300
 RARE = {
+    "forgotten_with_the_fragment_before_it",
+    "what_a_disk_shows_again_is_left",
+    "what_was_short_stays_short",
     "full_disk_is_taken_for_a_large_result",
     "hub_is_believed_of_who_is_revoked",
     "last_words_that_are_lost",
