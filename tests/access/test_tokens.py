@@ -263,7 +263,7 @@ async def test_at_the_users_door_nobody_is_an_agent(hub: RunningHub, issuer: Loc
     await hub.start()
     async with users_channel(hub, issuer.token()) as channel:
         session = FederationServiceStub(channel).Session()
-        with pytest.raises(grpc.aio.AioRpcError) as caught:  # it may be refused before the hello is written
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
             await session.write(SessionRequest(hello=AgentHello(cluster="edge", protocol=1, protocol_min=1)))
             await session.read()
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED

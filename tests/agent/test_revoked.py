@@ -41,7 +41,6 @@ async def refused(agent: Agent, shown: Credentials) -> str:
     ) as channel:
         call = PeerServiceStub(channel).Exchange()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call.write(HELLO)
             await within(call.read())
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
         return str(caught.value.details())

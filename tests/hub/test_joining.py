@@ -14,7 +14,6 @@ from cryptography.x509 import load_pem_x509_certificate
 from structlog.testing import capture_logs
 
 from bdw_fed.v1 import control_plane_pb2 as cp
-from bdw_fed.v1 import federation_pb2 as f
 from bdw_fed.v1 import membership_pb2 as pb
 from bdw_fed.v1 import store_pb2 as s
 from bdw_fed.v1.control_plane_pb2_grpc import ControlPlaneServiceStub
@@ -230,7 +229,6 @@ async def test_the_door_for_newcomers_leads_nowhere_else(hub: RunningHub) -> Non
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
         session = FederationServiceStub(channel).Session()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await session.write(f.SessionRequest(hello=f.AgentHello(cluster="edge1")))
             await session.read()
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
