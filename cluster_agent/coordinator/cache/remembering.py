@@ -82,11 +82,6 @@ def outputs_of(live: LiveRun, task: Task) -> list[Output] | None:
     return found if len(found) == len(made) else None
 
 
-def elsewhere(made: records.Made) -> Known:
-    """What another cluster has made, of which nothing is here."""
-    return Known(made.contents, [KnownOutput(each.port, each.index, each.unit, []) for each in made.outputs])
-
-
 def _of_others(old: LiveRun, entry: Known) -> Known:
     """What another cluster has made, with those of its units that have come here."""
     outputs = []
@@ -194,6 +189,15 @@ def executed(book: Book, live: LiveRun, task: bytes, node: str) -> None:
         if node in each.copies:
             copies.take_known(book, live, each, node)  # it has put the new bytes in the place of these
         free(book, live, each)
+
+
+def heard(book: Book, live: LiveRun, task: bytes, made: records.Made) -> None:
+    """Another cluster has done the task on what it reads now. We may remember it on other bytes. Part of applying."""
+    former = live.run.known.get(task)
+    for each in former.outputs if former is not None else ():
+        free(book, live, each)
+    outputs = [KnownOutput(each.port, each.index, each.unit, []) for each in made.outputs]
+    live.run.known[task] = Known(made.contents, outputs)
 
 
 def offered(book: Book, live: LiveRun, unit: Unit) -> None:

@@ -283,7 +283,7 @@ def node_gone(book: Book, node: str) -> None:
 
 def apply_heard(book: Book, record: records.ResultHeard) -> None:
     """See records."""
-    book.lives[record.run].run.known[record.task] = remembering.elsewhere(record.made)
+    remembering.heard(book, book.lives[record.run], record.task, record.made)
 
 
 def apply_reused(book: Book, record: records.Reused) -> None:
