@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
+from cluster_agent.coordinator.fragment import SPLIT, Step
 from cluster_agent.coordinator.messages import Place, RunKey
 from cluster_agent.coordinator.nodes.claims import Hold
+
+_ROUNDING: Final = 1e-9  # of processors
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +45,15 @@ class Node:
     def open(self) -> bool:
         """Whether it takes new tasks."""
         return self.connected and not self.cordoned
+
+    def fits(self, step: Step) -> bool:
+        """Whether it is large enough for a task of the step, if there is nothing beside."""
+        return step.cpus <= self.cpus + _ROUNDING and step.memory <= self.memory
+
+    def has_cpus(self, step: Step, depth: int = 1, before: int = 0) -> bool:
+        """Whether `depth` times its processors are enough for one more of the step's tasks, behind `before` others."""
+        used = self.used_cpus + (self.split_cpus if step.kind == SPLIT else 0.0)
+        return used + (before + 1) * step.cpus <= self.cpus * depth + _ROUNDING
 
 
 class Nodes(dict[str, Node]):

@@ -177,7 +177,7 @@ def begins_at_once(book: Book, live: LiveRun, step: Step, node: Node, before: in
 
 def _can_hold(step: Step, node: Node) -> bool:
     """Whether the node is connected, and large enough for a task of the step."""
-    return node.connected and step.cpus <= node.cpus + _EPSILON and step.memory <= node.memory
+    return node.connected and node.fits(step)
 
 
 def _is_full(book: Book, node: Node, step: Step, depth: int, before: int = 0) -> bool:
@@ -192,8 +192,7 @@ def _has_room(book: Book, live: LiveRun, step: Step, node: Node, depth: int, bef
         return False
     if node.holds:
         return holding.may_use(node, live.key, step, depth)
-    used = node.used_cpus + (node.split_cpus if step.kind == SPLIT else 0.0)
-    if used + (before + 1) * step.cpus > node.cpus * depth + _EPSILON:
+    if not node.has_cpus(step, depth, before):
         return False
     return not step.memory or node.used_memory + (before + 1) * step.memory <= node.memory * depth
 
@@ -292,7 +291,7 @@ def on_lacking(book: Book, run: RunKey, index: int) -> None:
     nodes = [node for node in book.nodes.values() if node.connected]
     if not live.ready[index]:
         return
-    if not nodes or any(step.cpus <= node.cpus + _EPSILON and step.memory <= node.memory for node in nodes):
+    if not nodes or any(node.fits(step) for node in nodes):
         book.touch(live)
         return
     cpus, memory = max(node.cpus for node in nodes), max(node.memory for node in nodes)

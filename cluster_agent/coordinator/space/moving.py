@@ -9,7 +9,6 @@ goes on: a split may wait in it, or a task for its inputs. Pure questions.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.clusters import pushing
@@ -19,8 +18,6 @@ from cluster_agent.coordinator.nodes.node import Node
 from cluster_agent.coordinator.space import disks, pressure, quotas
 from cluster_agent.coordinator.state import ASSIGNED, RETRYING, Task
 from cluster_agent.coordinator.units.errands import Fetch
-
-_ROUNDING: Final = 1e-9  # of processors
 
 
 def goes_on(book: Book, live: LiveRun, task: Task) -> bool:
@@ -45,18 +42,12 @@ def begins(book: Book, live: LiveRun, step: Step) -> bool:
     """
     if not live.ready[step.index] or pressure.stands(book, live, step):
         return False
-    nodes = [node for node in book.nodes.values() if step.cpus <= node.cpus + _ROUNDING and step.memory <= node.memory]
+    nodes = [node for node in book.nodes.values() if node.fits(step)]
     if step.index not in live.short:
-        return not nodes or any(node.cordoned or not _is_taken(step, node) or _is_at_work(book, node) for node in nodes)
+        return not nodes or any(node.cordoned or node.has_cpus(step) or _is_at_work(book, node) for node in nodes)
     task = live.run.tasks[live.ready[step.index][0]]
-    ending = [node for node in nodes if node.open and _is_taken(step, node) and _is_at_work(book, node)]
+    ending = [node for node in nodes if node.open and not node.has_cpus(step) and _is_at_work(book, node)]
     return not live.short[step.index] and quotas.admit(book, live, step, task, ending)
-
-
-def _is_taken(step: Step, node: Node) -> bool:
-    """Whether the node's tasks leave no room for another one of the step."""
-    used = node.used_cpus + (node.split_cpus if step.kind == SPLIT else 0.0)
-    return used + step.cpus > node.cpus + _ROUNDING
 
 
 def _is_at_work(book: Book, node: Node) -> bool:
