@@ -6,7 +6,6 @@ Each that takes time is an asyncio task that is known by what it is about, so th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from wire.digests import source_task_id, unit_id
 
 PORT = "out"
 _PUSHES_AT_ONCE = 8
+_GONE = "it was not here any more as another line of its run was to have it"
 _ADOPTED_AT_ONCE = 100
 _About = tuple[str, str, object]  # namespace, run, and what in it
 Follow = Callable[[UnitInfo], bool]  # goes on with a unit by itself, if it may
@@ -101,15 +101,23 @@ class DataWork:
         self._begin(about, self._push(order))
 
     async def adopt(self, order: node_pb2.AdoptUnits) -> None:
-        """Give units a name in another line of their run. What is not here is missed by whoever needs it."""
+        """Give units a name in another line of their run. That line counts on them: what is not here is told."""
+        gone = []
         for count, unit in enumerate(order.units, 1):
-            with contextlib.suppress(DataError, OSError):
+            name = UnitKey(order.namespace, order.run, unit)
+            try:
                 known = UnitKey(order.namespace, order.from_run, unit)
                 await self._store.bring([known])
                 content = self._store.find(known)
-                self._store.name(UnitKey(order.namespace, order.run, unit), content.digest)
+                self._store.name(name, content.digest)
+            except (DataError, OSError):
+                if not self._store.holds(name):
+                    gone.append(unit)
             if count % _ADOPTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        if gone:
+            told = node_pb2.UnitsDamaged(namespace=order.namespace, run=order.run, units=gone, why=_GONE)
+            self._tell(node_pb2.NodeMessage(damaged=told))
 
     def take(self, order: node_pb2.TakeContents) -> None:
         """Make contents of the cache a task's result."""

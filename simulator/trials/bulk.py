@@ -94,10 +94,16 @@ class Bulk:
         self.tell(node_pb2.NodeMessage(source=opened))
 
     def adopt(self, order: node_pb2.AdoptUnits) -> None:
-        """Give units that are here a name in another line of their run."""
+        """Give units a name in another line of their run, and tell what is not here."""
+        gone = []
         for unit in order.units:
             if (here := self.journal.units.get((order.namespace, order.from_run, unit))) is not None:
                 self.journal.put((order.namespace, order.run, unit), *here)
+            elif (order.namespace, order.run, unit) not in self.journal.units:
+                gone.append(unit)
+        if gone:
+            told = node_pb2.UnitsDamaged(namespace=order.namespace, run=order.run, units=gone, why="it is not here")
+            self.tell(node_pb2.NodeMessage(damaged=told))
 
     def free(self, keys: Iterable[UnitKey]) -> None:
         """Forget units, also those on their way."""

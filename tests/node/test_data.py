@@ -162,5 +162,7 @@ async def test_units_of_one_line_of_a_run_become_those_of_another_and_outlive_it
         edge.agent.say(fetch=node_pb2.FetchUnit(key=unit_key(unit, line), unit=unit))
         found = await edge.agent.hear("fetched", after=count)
         assert (found.unit, bool(found.error)) == (unit_key(unit, line), unit.id == gone)
+    told = await edge.agent.hear("damaged")
+    assert (told.run, list(told.units)) == (line, [gone]), "it counts on what it was to have"
     assert [content(node, unit, line) for unit in units] == [b"small", b"large" * 10_000]
     assert not (node.state / "store" / "units" / NAMESPACE / "run1").exists()

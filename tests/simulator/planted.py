@@ -27,7 +27,7 @@ from cluster_agent.coordinator.runs import assigning
 from cluster_agent.coordinator.runs.last_words import LastWords
 from cluster_agent.coordinator.space import footprint, quotas, resting, stuck
 from cluster_agent.coordinator.tasks import closing, committing, retrying
-from cluster_agent.coordinator.units import rescuing
+from cluster_agent.coordinator.units import damage, rescuing
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
 from cluster_agent.node import finishing
@@ -436,6 +436,12 @@ def what_a_disk_shows_again_is_left(stack: ExitStack) -> None:
     _everywhere(stack, rescuing._looked, lambda *_: None)
 
 
+def line_counts_on_what_is_gone(stack: ExitStack) -> None:
+    """A node says what of one line it could not give another, and nobody listens."""
+    on_damaged = damage.on_damaged
+    _handler(stack, on_damaged, lambda book, event: on_damaged(book, event) if event.digest else None)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -483,6 +489,7 @@ PLANTED: Mapping[str, Plant] = {
         forgotten_with_the_fragment_before_it,
         what_was_short_stays_short,
         what_a_disk_shows_again_is_left,
+        line_counts_on_what_is_gone,
     )
 }
 

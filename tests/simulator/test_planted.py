@@ -15,6 +15,7 @@ RARE = {
     "full_disk_is_taken_for_a_large_result",
     "hub_is_believed_of_who_is_revoked",
     "last_words_that_are_lost",
+    "line_counts_on_what_is_gone",
     "line_of_what_has_stopped",
     "mends_what_is_new",
     "nobody_says_that_it_has_ended",
