@@ -217,9 +217,8 @@ class Intake:
                 case "reservation":
                     said = frame.reservation
                 case "freed":
-                    revision = await self._kinds.commit([number])
-                    self.roomier(cluster)
-                    return revision
+                    self.roomier(cluster)  # first: if the commit's answer is lost, the frame does not come here again
+                    return await self._kinds.commit([number])
                 case "output" if frame.output.cluster == cluster:
                     said = frame.output
                 case "ended" if frame.ended.cluster == cluster:

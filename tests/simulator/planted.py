@@ -442,6 +442,23 @@ def line_counts_on_what_is_gone(stack: ExitStack) -> None:
     _handler(stack, on_damaged, lambda book, event: on_damaged(book, event) if event.digest else None)
 
 
+def room_is_told_after_the_write(stack: ExitStack) -> None:
+    """The queue hears that a cluster has room once that is stored, and not at all if the answer to that is lost."""
+    happened = Intake._happened
+
+    async def late(self: Intake, cluster: str, frame: Any, number: Any) -> int:
+        told, self.roomier = self.roomier, lambda _: None
+        try:
+            revision = await happened(self, cluster, frame, number)
+        finally:
+            self.roomier = told
+        if frame.HasField("freed"):
+            told(cluster)
+        return revision
+
+    _method(stack, Intake, "_happened", late)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -490,6 +507,7 @@ PLANTED: Mapping[str, Plant] = {
         what_was_short_stays_short,
         what_a_disk_shows_again_is_left,
         line_counts_on_what_is_gone,
+        room_is_told_after_the_write,
     )
 }
 

@@ -26,6 +26,7 @@ RARE = {
     "parts_that_nobody_frees",
     "retries_end_with_a_restart",
     "revoked_clusters_are_waited_for",
+    "room_is_told_after_the_write",
     "room_is_waited_for_in_vain",
     "room_of_a_window_is_given_twice",
     "splits_are_in_the_way",
