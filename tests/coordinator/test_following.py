@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes.records import Assigned
 from cluster_agent.coordinator.tasks.records import PartOpened
-from tests.coordinator.desk import RUN, Desk, Said, outputs
-from tests.coordinator.federation import Faults, Federation
+from tests.coordinator.desk import RUN, RUNNING, Desk, Said, outputs
+from tests.coordinator.federation import Faults, Federation, made
 from tests.coordinator.test_federation import CLUSTERS, few, finish
-from tests.coordinator.workflows import EACH, GATHER, Use, output, random_graph, source
+from tests.coordinator.workflows import EACH, GATHER, Use, fragments, output, random_graph, source
 from tests.fixtures import words
+from wire.digests import source_task_id
+from wire.lines import line_name
 
 FLIGHTS = source("flights", ["edge1"])
 CLEAN = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)})
@@ -225,6 +228,23 @@ def test_a_fragment_of_a_newer_epoch_has_no_part_gone_on_with_that_was_before() 
     said = desk.do(word)
     assert [command.key.task for _, command in said.to_nodes("cancel")] == [task.key.task]  # type: ignore[attr-defined]
     assert [(each.key.task, each.key.attempt) for each in said.starts] == [(task.key.task, 2)]
+
+
+def test_in_a_line_that_remembers_results_nothing_is_gone_on_with() -> None:
+    """The node has bytes of one in its store, which would be others after it had done that task by itself."""
+    desk, task = started()
+    desk.done(task)
+    run = line_name(RUN.run, 2)
+    line = fragments(STEPS, {"inputs.flights": {"edge1": 1}}, ["edge1"], run=run, epoch=2)["edge1"]
+    ((_, order),) = desk.do(messages.FragmentAssigned(line, RUNNING)).to_nodes("open")
+    assert isinstance(order, node_pb2.OpenSource)
+    assert (order.run, order.follow) == (run, 0)
+    part = made(source_task_id("default", run, "inputs.flights", 0), "out", 0, 1000)
+    (task,) = desk.do(
+        messages.SourceRead("n1", RunKey("default", run), "inputs.flights", 0, (part,), asked=True)
+    ).starts
+    assert (task.step, task.key.attempt) == ("tidy", 1), "what is before that is remembered"
+    assert desk.ears["n1"].following(task, outputs(task)) is None
 
 
 def test_what_was_opened_for_a_former_fragment_is_not_believed() -> None:

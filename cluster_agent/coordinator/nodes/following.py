@@ -27,11 +27,16 @@ from wire.digests import task_id
 
 
 def may_follow(book: Book, live: LiveRun, task: Task, node: Node) -> bool:
-    """Whether the node that executes the task may go on by itself: not where another run may want its room back, or
-    where its disk is short of it."""
+    """Whether the node that executes the task may go on by itself: not where its disk is short of room."""
     if disks.is_short(book, node) or not quotas.goes_by_itself(book, live, live.graph.steps[task.step]):
         return False
-    return task.attempt == 1 and live.dispatching and (not node.holds or live.key in node.holds)
+    return task.attempt == 1 and live.dispatching and may(live, node)
+
+
+def may(live: LiveRun, node: Node) -> bool:
+    """Whether the node may go on by itself in the run at all. Not where another run may want its room back; nor where
+    results are remembered: what it made of a next task would take the place of the bytes of such a one."""
+    return not live.run.remembers and (not node.holds or live.key in node.holds)
 
 
 def apply(book: Book, live: LiveRun, edge: Edge, unit: Unit, node: str) -> None:

@@ -58,7 +58,7 @@ def _choose(book: Book, live: LiveRun, part: Part) -> Node | None:
 def _to_follow(book: Book, live: LiveRun, part: Part, node: Node) -> int:
     """The work that the node may go on with by itself, the first time ever that the part is opened; 0 for none."""
     edge = live.graph.steps[part.step].follow.get(_PORT)
-    if edge is None or part.node or live.run.attempts_before or (node.holds and live.key not in node.holds):
+    if edge is None or part.node or live.run.attempts_before or not following.may(live, node):
         return 0
     before = sum(other.state == OPENING and other.node == node.name for other in live.run.parts)
     if not placement.begins_at_once(book, live, edge.consumer, node, before):
