@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from bdw_fed.v1 import node_pb2, peer_pb2
+from bdw_fed.v1 import model_pb2, node_pb2, peer_pb2
 from cluster_agent.coordinator import messages
+from cluster_agent.coordinator.units.records import CopiesLost
 from tests.coordinator.desk import RUN, Desk, outputs
+from tests.coordinator.federation import made
 from tests.coordinator.test_crossing import THERE, offer, receiver, sender, word
 from tests.coordinator.workflows import EACH, GATHER, Use, output, source
+from tests.fixtures import words
 
 FLIGHTS = source("flights", ["edge1"])
 CLEAN = Use("clean", ["edge1"], {"rows": ("inputs.flights.out", EACH)})
@@ -28,6 +31,32 @@ def test_what_an_attempt_that_was_given_up_has_left_is_not_taken_for_the_unit() 
     said = desk.join("n1", process=b"2", units=[unit])
     assert unit in said.freed("n1")
     assert desk.core._book.lives[RUN].run.units[unit].copies == ["n2"], "the bytes on n1 may be others"
+
+
+def test_what_a_late_result_has_put_in_the_place_of_a_unit_is_not_taken_for_it() -> None:
+    desk = Desk(STEPS, {"inputs.flights": {"edge1": 2}}, nodes=["n1"])
+    (task,) = desk.read("inputs.flights").starts
+    desk.done(task)
+    others = [made(task.key.task, "out", 0, 1000, b"varied")]
+    said = desk.do(messages.NodeSaid("n1", words.done(RUN, task.key.task, 7, others)))
+    [unit] = [each.unit.id for each in others]
+    assert said.recorded(CopiesLost) == [CopiesLost(RUN, "n1", (unit,))]
+    assert unit in said.freed()
+    assert [each.key.task for each in desk.read("inputs.flights").starts] == [task.key.task], "it is made again"
+
+
+def test_what_a_node_has_of_a_task_that_it_does_over_does_not_count_meanwhile() -> None:
+    """The run may end before that task has, and the node be told to keep what is not what it was."""
+    desk = Desk(STEPS, {"inputs.flights": {"edge1": 2}}, nodes=["n1"], run_policy=model_pb2.Policy(retain=60.0))
+    (task,) = desk.read("inputs.flights").starts
+    desk.done(task, count=2)
+    lost, left = (each.unit.id for each in outputs(task, count=2))
+    desk.do(messages.UnitsDamaged("n1", RUN, (lost,)))
+    (again,) = desk.read("inputs.flights").starts
+    assert again.key.task == task.key.task
+    ((_, command),) = desk.assign(epoch=2).to_nodes("end_run")
+    assert isinstance(command, node_pb2.EndRun)
+    assert left not in command.keep
 
 
 def test_a_unit_that_a_node_has_before_it_is_known_is_freed_there_when_it_is_made_elsewhere() -> None:

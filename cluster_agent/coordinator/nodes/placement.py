@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cluster_agent.coordinator.book import Book
-from cluster_agent.coordinator.fragment import SPLIT, Step
+from cluster_agent.coordinator.fragment import SPLIT, TASK, Step
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.nodes import holding, ordering, preempting, records, tainting
@@ -22,7 +22,7 @@ from cluster_agent.coordinator.runs.ending import fail
 from cluster_agent.coordinator.space import disks, pressure, quotas, stuck
 from cluster_agent.coordinator.state import Task
 from cluster_agent.coordinator.tasks import attempts, parting
-from cluster_agent.coordinator.units import fetching, sharing
+from cluster_agent.coordinator.units import damage, fetching, sharing
 from cluster_agent.orders.messages import Failure
 from cluster_agent.pools.sharing import pour
 
@@ -107,6 +107,8 @@ def _dispatch_step(book: Book, live: LiveRun, step: Step, most: float) -> int:
             live.unready(task)
             continue
         book.commit(records.Assigned(live.key, task.id, node.name, parting.parts(book, live, step, task)))
+        if step.kind == TASK and (task.remake or live.run.known):
+            damage.done_over(book, live, task, node.name)
         if step.kind == SPLIT and (node.disk_size or quotas.of(book, live)):
             stuck.look_after(book, live)  # it may wait in the middle
         if node.holds:

@@ -19,6 +19,7 @@ from cluster_agent.coordinator.state import ASSIGNED, DONE, RETRYING, Task
 from cluster_agent.coordinator.tasks import attempts, crossing, records, tracing
 from cluster_agent.coordinator.tasks.grouping import add
 from cluster_agent.coordinator.tasks.making import make
+from cluster_agent.coordinator.units import damage
 from cluster_agent.coordinator.units.freeing import drop_use, end_use, let_go_if_due, let_inputs_go
 from cluster_agent.orders.messages import Output, Produced, Result, Started
 
@@ -83,7 +84,10 @@ def on_done(book: Book, live: LiveRun, task: Task, node: str, result: Result) ->
 
 
 def free_late(book: Book, node: str, run: RunKey, task: bytes, outputs: Iterable[Output]) -> None:
-    """Free what a late result left on a node, but for what we hold there, or are making there again just now."""
+    """Free what a late result left on a node, but for what we hold there, or are making there again just now.
+
+    Of what we hold there it may have other bytes, in the place of those that were there before.
+    """
     live = book.lives.get(run)
     if live is None:
         for output in outputs:
@@ -92,12 +96,20 @@ def free_late(book: Book, node: str, run: RunKey, task: bytes, outputs: Iterable
     known = live.run.tasks.get(task)
     if known is not None and known.state == ASSIGNED and known.node == node:
         return
+    damage.lose(book, live, node, [output.unit.id for output in outputs if _is_other(live, output)])
     for output in outputs:
         unit = live.run.units.get(output.unit.id)
         if unit is None and live.stocked(output.unit.id, node):
             continue
         if unit is None or not (node in unit.copies or live.fetching(unit.id, node)):
             book.free(node, run, output.unit.id)
+
+
+def _is_other(live: LiveRun, output: Output) -> bool:
+    """Whether a unit has other bytes than the one of that name which we know."""
+    identifier = output.unit.id
+    ours = live.run.units.get(identifier) or (live.stock[identifier].unit if identifier in live.stock else None)
+    return ours is not None and ours.digest != output.unit.digest
 
 
 def apply_produced(book: Book, record: records.Produced) -> None:

@@ -8,12 +8,13 @@ the hub is told so.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from cluster_agent.coordinator.book import Book
 from cluster_agent.coordinator.cache import caching
 from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import UnitsDamaged
+from cluster_agent.coordinator.state import Task
 from cluster_agent.coordinator.units import mending, records, rescuing
 from wire.lines import CACHE
 
@@ -37,14 +38,32 @@ def on_damaged(book: Book, event: UnitsDamaged) -> None:
     known = live.run.units
     if event.shared:
         rescuing.forget(book, live, [known[unit] for unit in event.units if unit in known and known[unit].shared])
-    stocked = tuple(unit for unit in event.units if unit not in known and live.stocked(unit, event.node))
+    lose(book, live, event.node, event.units)
+
+
+def lose(book: Book, live: LiveRun, node: str, units: Iterable[bytes]) -> None:
+    """A node has not got the right bytes of these, whatever is believed or remembered of it."""
+    known = live.run.units
+    lost, stocked = [], []
+    for unit in units:
+        if unit not in known:
+            stocked += [unit] if live.stocked(unit, node) else []
+        elif node in known[unit].copies:
+            lost.append(unit)
     if stocked:
-        book.commit(records.CopiesLost(live.key, event.node, stocked))
-    lost = [unit for unit in event.units if unit in known and event.node in known[unit].copies]
+        book.commit(records.CopiesLost(live.key, node, tuple(stocked)))
     if live.going:
-        mending.lose(book, live, event.node, lost)
+        mending.lose(book, live, node, lost)
     elif lost:
-        lose_results(book, live, event.node, lost)
+        lose_results(book, live, node, lost)
+
+
+def done_over(book: Book, live: LiveRun, task: Task, node: str) -> None:
+    """A node is given a task that was done before. What it has of that it may soon have with other bytes, and if the
+    run ends meanwhile nobody may hear of it: so that does not count from now on."""
+    known = live.run.known.get(task.id)
+    units = task.outputs if task.remake else [each.unit.id for each in known.outputs] if known is not None else []
+    lose(book, live, node, units)
 
 
 def lose_results(book: Book, live: LiveRun, node: str, units: Collection[bytes]) -> None:
