@@ -16,7 +16,7 @@ from cluster_agent.coordinator.clusters.ways import Out
 from cluster_agent.coordinator.fragment import CROSS, SPLIT, Graph, Step
 from cluster_agent.coordinator.messages import RunKey
 from cluster_agent.coordinator.space.bounds import Need, Quota, Still, Window, stored_by
-from cluster_agent.coordinator.state import READY, RETRYING, KnownOutput, Run, Task
+from cluster_agent.coordinator.state import RETRYING, KnownOutput, Run, Task
 from cluster_agent.coordinator.tasks.queues import Queue
 from cluster_agent.coordinator.units.errands import Fetch, Rescue
 from cluster_agent.pools.ahead import Arriving
@@ -139,6 +139,11 @@ class LiveRun:
         stock = self.stock.get(unit)
         return stock is not None and node in stock.copies
 
+    def has(self, unit: bytes, node: str) -> bool:
+        """Whether a node has the unit, known or remembered, as we believe."""
+        known = self.run.units.get(unit)
+        return node in known.copies if known is not None else self.stocked(unit, node)
+
     def make_ready(self, task: Task) -> None:
         """Put a task into its step's queue."""
         queue = self.ready[task.step]
@@ -171,9 +176,17 @@ class LiveRun:
             task = self.run.tasks[task_id]
             if task.state == RETRYING:
                 self.requeued.add(task_id)
-            elif task.state != READY:
-                continue  # its result came after all
             self.make_ready(task)
+
+    def leave_parked(self, task: Task) -> None:
+        """The result came from a node that was given up: the task waits for no input any more."""
+        for ids in self.inputs(task):
+            for unit in ids:
+                waiting = self.parked.get(unit, ())
+                if task.id in waiting:
+                    self.parked[unit] = [each for each in waiting if each != task.id]
+                if not self.parked.get(unit, True):
+                    del self.parked[unit]
 
     def going_away(self) -> list[bytes]:
         """The run's outputs that lie in object storage once it has ended."""

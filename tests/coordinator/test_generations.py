@@ -45,6 +45,23 @@ def test_what_a_late_result_has_put_in_the_place_of_a_unit_is_not_taken_for_it()
     assert [each.key.task for each in desk.read("inputs.flights").starts] == [task.key.task], "it is made again"
 
 
+def test_a_task_whose_result_comes_after_all_waits_for_no_input_any_more() -> None:
+    """If that result is lost then, the task would be executed for each of the two reasons."""
+    tidy = Use("tidy", ["edge1"], {"rows": ("clean.out", EACH)})
+    desk = Desk([FLIGHTS, CLEAN, tidy, output(tidy)], {"inputs.flights": {"edge1": 2}}, nodes=["n1"])
+    (task,) = desk.read("inputs.flights").starts
+    (task,) = desk.done(task).starts
+    desk.join("n2")
+    desk.lose("n1")
+    for _ in range(8):
+        desk.at(desk.now + 1)
+    parked = desk.core._book.lives[RUN].parked
+    assert [task.key.task] in parked.values()
+    desk.join("n1", process=b"2")
+    desk.done(task)
+    assert [task.key.task] not in parked.values()
+
+
 def test_what_a_node_has_of_a_task_that_it_does_over_does_not_count_meanwhile() -> None:
     """The run may end before that task has, and the node be told to keep what is not what it was."""
     desk = Desk(STEPS, {"inputs.flights": {"edge1": 2}}, nodes=["n1"], run_policy=model_pb2.Policy(retain=60.0))

@@ -6,6 +6,7 @@ from bdw_fed.v1 import model_pb2, node_pb2
 from cluster_agent.coordinator import messages
 from cluster_agent.coordinator.cache.records import Recalled
 from cluster_agent.coordinator.messages import Place, RunKey
+from cluster_agent.coordinator.units.errands import Fetch
 from cluster_agent.coordinator.units.records import CopiesLost
 from tests.coordinator.desk import RUN, RUNNING, Desk, Said, outputs
 from tests.coordinator.federation import made
@@ -101,6 +102,23 @@ def test_what_a_node_has_in_no_line_is_lost() -> None:
     assert adopted(said) == []
     assert CopiesLost(LINE, "n1", (desk.result_unit,)) in said.records
     assert not desk.has_result()
+
+
+def test_who_has_yet_to_hear_of_a_line_has_not_lost_what_another_node_asks_it_for() -> None:
+    """The word that it has the unit in that line, too, is on its way, and so is the question, which comes behind it."""
+    desk = TwoNodes()
+    desk.begin_line()
+    desk.come_back(RUN)
+    live = desk.core._book.lives[LINE]
+    unit = live.run.units[desk.result_unit]
+    live.fetches[unit.id, "n2"] = Fetch(unit.id, "n2", tasks=[b"t"], source="n1", said=True)
+    said = desk.do(messages.FetchEnded("n2", LINE, unit.id, 0, 0.0, "not found", True))
+    assert said.recorded(CopiesLost) == []
+    ((node, look),) = said.to_nodes("fetch")
+    assert isinstance(look, node_pb2.FetchUnit)
+    assert (node, look.key.run, list(look.addresses)) == ("n1", LINE.run, [])
+    desk.do(messages.FetchEnded("n1", LINE, unit.id))
+    assert desk.has_result()
 
 
 def test_a_line_begins_with_what_the_newest_has_done_where_the_first_counts_no_more() -> None:

@@ -27,7 +27,7 @@ from cluster_agent.coordinator.runs import assigning
 from cluster_agent.coordinator.runs.last_words import LastWords
 from cluster_agent.coordinator.space import footprint, quotas, resting, stuck
 from cluster_agent.coordinator.tasks import closing, committing, retrying
-from cluster_agent.coordinator.units import damage, rescuing
+from cluster_agent.coordinator.units import damage, mending, rescuing
 from cluster_agent.log import Batch, CoordinatorLog
 from cluster_agent.log.batch import Sent
 from cluster_agent.node import finishing
@@ -459,6 +459,16 @@ def room_is_told_after_the_write(stack: ExitStack) -> None:
     _method(stack, Intake, "_happened", late)
 
 
+def results_that_came_late_are_waited_for(stack: ExitStack) -> None:
+    """A task waits for an input though its result has come from the node that was given up."""
+    _method(stack, LiveRun, "leave_parked", lambda *_: None)
+
+
+def who_has_not_heard_of_a_line_has_lost_its_units(stack: ExitStack) -> None:
+    """A node is asked for a unit by the name that it has in a line of which the node has yet to hear."""
+    stack.enter_context(mock.patch.object(mending, "is_second", lambda _: False))
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -508,6 +518,8 @@ PLANTED: Mapping[str, Plant] = {
         what_a_disk_shows_again_is_left,
         line_counts_on_what_is_gone,
         room_is_told_after_the_write,
+        results_that_came_late_are_waited_for,
+        who_has_not_heard_of_a_line_has_lost_its_units,
     )
 }
 

@@ -24,6 +24,7 @@ RARE = {
     "parked_units_are_on_their_way",
     "part_of_a_write_is_taken_for_all",
     "parts_that_nobody_frees",
+    "results_that_came_late_are_waited_for",
     "retries_end_with_a_restart",
     "revoked_clusters_are_waited_for",
     "room_is_told_after_the_write",
@@ -34,6 +35,7 @@ RARE = {
     "what_no_disk_has_taken_stays",
     "what_waits_for_a_quota_stays",
     "who_comes_late_hears_of_no_line",
+    "who_has_not_heard_of_a_line_has_lost_its_units",
 }
 """What needs more of a coincidence than so many seeds have: the scenarios that are named after these find them."""
 

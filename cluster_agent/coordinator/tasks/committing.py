@@ -132,6 +132,8 @@ def apply_committed(book: Book, record: records.Committed) -> None:
         attempts.leave(book, live, task)
     elif task.id in live.requeued:
         live.unready(task)
+    else:
+        live.leave_parked(task)
     task.state = DONE
     live.needs.pop(task.id, None)
     if live.run.known:

@@ -16,6 +16,7 @@ from cluster_agent.coordinator.live import LiveRun
 from cluster_agent.coordinator.messages import UnitsDamaged
 from cluster_agent.coordinator.state import Task
 from cluster_agent.coordinator.units import mending, records, rescuing
+from cluster_agent.orders.messages import Frees
 from wire.lines import CACHE
 
 
@@ -43,15 +44,10 @@ def on_damaged(book: Book, event: UnitsDamaged) -> None:
 
 def lose(book: Book, live: LiveRun, node: str, units: Iterable[bytes]) -> None:
     """A node has not got the right bytes of these, whatever is believed or remembered of it."""
-    known = live.run.units
-    lost, stocked = [], []
-    for unit in units:
-        if unit not in known:
-            stocked += [unit] if live.stocked(unit, node) else []
-        elif node in known[unit].copies:
-            lost.append(unit)
-    if stocked:
-        book.commit(records.CopiesLost(live.key, node, tuple(stocked)))
+    there = [unit for unit in units if live.has(unit, node)]
+    lost = [unit for unit in there if unit in live.run.units]
+    if stocked := tuple(unit for unit in there if unit not in live.run.units):
+        book.commit(records.CopiesLost(live.key, node, stocked))
     if live.going:
         mending.lose(book, live, node, lost)
     elif lost:
@@ -60,10 +56,13 @@ def lose(book: Book, live: LiveRun, node: str, units: Iterable[bytes]) -> None:
 
 def done_over(book: Book, live: LiveRun, task: Task, node: str) -> None:
     """A node is given a task that was done before. What it has of that it may soon have with other bytes, and if the
-    run ends meanwhile nobody may hear of it: so that does not count from now on."""
+    run ends meanwhile nobody may hear of it: so it frees that now, before it hears of the task."""
     known = live.run.known.get(task.id)
-    units = task.outputs if task.remake else [each.unit.id for each in known.outputs] if known is not None else []
-    lose(book, live, node, units)
+    made = task.outputs if task.remake else [each.unit.id for each in known.outputs] if known is not None else []
+    there = [unit for unit in made if live.has(unit, node)]
+    if there:
+        lose(book, live, node, there)
+        book.tell(node, Frees(live.key.namespace, live.key.run, tuple(there)))
 
 
 def lose_results(book: Book, live: LiveRun, node: str, units: Collection[bytes]) -> None:

@@ -23,6 +23,7 @@ from cluster_agent.coordinator.units import fetching, records, sharing
 from cluster_agent.coordinator.units.errands import Fetch
 from cluster_agent.coordinator.units.freeing import drop_use, let_go_if_due
 from cluster_agent.orders.messages import Failure
+from wire.lines import is_second
 
 
 @dataclass(slots=True)
@@ -140,6 +141,9 @@ def distrust(book: Book, live: LiveRun, task: Task) -> None:
 
 def not_there(book: Book, live: LiveRun, unit: Unit, fetch: Fetch) -> None:
     """The other end of a fetch says that it has not got the unit."""
+    if not fetch.crossing and is_second(live.key.run):
+        fetching.check(book, live, unit)  # it may have yet to hear that it has the unit in this line, too
+        return
     if not fetch.crossing:
         lose(book, live, fetch.source, [unit.id])
         return
