@@ -469,6 +469,11 @@ def who_has_not_heard_of_a_line_has_lost_its_units(stack: ExitStack) -> None:
     stack.enter_context(mock.patch.object(mending, "is_second", lambda _: False))
 
 
+def units_without_bytes_may_go(stack: ExitStack) -> None:
+    """Another cluster is taken to be done soon with what it was granted, also where nobody has the bytes."""
+    _everywhere(stack, stuck._is_owed, lambda _book, live, _rest: bool(live.owed))
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -520,6 +525,7 @@ PLANTED: Mapping[str, Plant] = {
         room_is_told_after_the_write,
         results_that_came_late_are_waited_for,
         who_has_not_heard_of_a_line_has_lost_its_units,
+        units_without_bytes_may_go,
     )
 }
 

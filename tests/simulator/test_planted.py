@@ -10,6 +10,7 @@ from tests.simulator.planted import PLANTED, planted
 WITHIN = 300
 RARE = {
     "forgotten_with_the_fragment_before_it",
+    "units_without_bytes_may_go",
     "what_a_disk_shows_again_is_left",
     "what_was_short_stays_short",
     "full_disk_is_taken_for_a_large_result",

@@ -241,11 +241,12 @@ def _is_judged(live: LiveRun, unit: bytes) -> bool:
 
 
 def _is_owed(book: Book, live: LiveRun, rest: Collection[str]) -> bool:
-    """Whether another cluster may be done with units of ours, which then go."""
+    """Whether another cluster may be done with units of ours, which then go. For those without bytes it waits."""
     if not live.owed:
         return False
     kept_open = _kept_open([step for step in _blocked(book, live) if _only_here(live, step)])
-    elsewhere = (edge for edge, _, out in live.ways_out() if out.cluster not in rest)
+    units = live.run.units
+    elsewhere = (edge for edge, unit, out in live.ways_out() if units[unit].copies and out.cluster not in rest)
     return not all(_waits_in_vain(live.graph.edges[edge].consumer, kept_open) for edge in elsewhere)
 
 
