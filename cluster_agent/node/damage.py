@@ -4,7 +4,7 @@
 
 While there is no stream nothing is lost: the next hello has all units that are here, and these are not among them. But
 a result that the coordinator has not heard yet says that its outputs are here. So where one of these is not, that is
-said once more as soon as the result is acknowledged.
+said once more as soon as the result is acknowledged; also if the task was called back while its result was on its way.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Damages:
         self._tell = tell
         self._outbox = outbox
         self._holds = holds
-        self._untold: dict[TaskKey, None] = {}  # results with outputs that are not here
+        self._untold: dict[TaskKey, list[bytes]] = {}  # result -> those of its outputs that are not here
 
     def begin(self) -> None:
         """A new stream: it begins with all results that are not acknowledged."""
-        self._untold = dict.fromkeys(filter(self._missing, self._outbox.keys()))
+        self._untold = self._of_results()
 
     def found(self, damage: Damage) -> None:
         """Content was found damaged, and is dropped."""
@@ -48,22 +48,28 @@ class Damages:
         _log.warning("content is damaged, and was dropped", digest=digest, size=damage.size, why=damage.why, runs=names)
         for (namespace, run), units in runs.items():
             self._say(node_pb2.UnitsDamaged(namespace=namespace, run=run, units=units), damage)
-        self._untold.update(dict.fromkeys(filter(self._missing, self._outbox.keys())))
+        self._untold |= self._of_results()
 
     def acked(self, namespace: str, run: str, tasks: Iterable[tuple[bytes, int]]) -> None:
-        """The coordinator is about to be known to have these results; before the outbox forgets them."""
+        """The coordinator has these results."""
         if not self._untold:
             return
         for task, attempt in tasks:
             key = TaskKey(namespace, run, task, attempt)
-            if key in self._untold:
-                del self._untold[key]
-                told = node_pb2.UnitsDamaged(namespace=namespace, run=run, units=self._missing(key))
+            if units := self._missing(key, self._untold.pop(key, ())):
+                told = node_pb2.UnitsDamaged(namespace=namespace, run=run, units=units)
                 self._say(told, Damage((), b"", 0, "it was found damaged before its task's result was heard"))
 
-    def _missing(self, key: TaskKey) -> list[bytes]:
-        """The outputs of a result that are not here."""
-        units = (output.unit.id for output in self._outbox.outputs(key))
+    def _of_results(self) -> dict[TaskKey, list[bytes]]:
+        """The outputs that are not here, of all results that are not acknowledged."""
+        found = {}
+        results = self._outbox.keys()
+        for key in results:
+            if units := self._missing(key, [output.unit.id for output in self._outbox.outputs(key)]):
+                found[key] = units
+        return found
+
+    def _missing(self, key: TaskKey, units: Iterable[bytes]) -> list[bytes]:
         return [unit for unit in units if not self._holds(UnitKey(key.namespace, key.run, unit))]
 
     def _say(self, told: node_pb2.UnitsDamaged, damage: Damage) -> None:

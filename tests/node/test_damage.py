@@ -13,9 +13,13 @@ from bdw_fed.client.errors import DownloadFailed
 from bdw_fed.client.outputs import Source, download
 from bdw_fed.v1 import control_plane_pb2, model_pb2, node_pb2
 from cluster_agent.data import proving
+from cluster_agent.data.base import UnitKey
 from cluster_agent.data.shared.config import SharedConfig
 from cluster_agent.data.shared.objects import ObjectStore
-from cluster_agent.orders.messages import UnitInfo
+from cluster_agent.node.damage import Damages
+from cluster_agent.node.messages import TaskKey
+from cluster_agent.node.outbox import Outbox
+from cluster_agent.orders.messages import Output, Result, UnitInfo
 from tests.fixtures import words
 from tests.fixtures.rot import rot
 from tests.node.cluster import (
@@ -256,3 +260,20 @@ async def test_a_result_that_was_not_heard_before_its_output_was_damaged_is_put_
     edge.agent.order(words.acks([task]))
     again = await edge.agent.hear("damaged", after=1)
     assert (again.run, list(again.units)) == ("run1", [unit.id])
+
+
+def test_what_of_a_result_is_damaged_is_told_when_it_was_heard_though_its_task_was_called_back_meanwhile() -> None:
+    """The result was on its way as the node was told to stop the task: it is forgotten here, and counts there."""
+    told: list[node_pb2.NodeMessage] = []
+    outbox, here = Outbox(), set[UnitKey]()
+    damages = Damages(told.append, outbox, here.__contains__)
+    key = TaskKey("default", "run1", b"t" * 16, 1)
+    lost, left = (Output("out", index, UnitInfo(bytes([index]) * 16, b"d" * 32, 10)) for index in range(2))
+    outbox.keep(key, Result(key.task, 1, (lost, left)))
+    here.add(UnitKey("default", "run1", left.unit.id))
+    damages.begin()
+    outbox.forget([key])
+    damages.acked("default", "run1", [(key.task, 1)])
+    assert [(each.damaged.run, list(each.damaged.units)) for each in told] == [("run1", [lost.unit.id])]
+    damages.acked("default", "run1", [(key.task, 1)])
+    assert len(told) == 1

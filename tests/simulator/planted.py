@@ -474,6 +474,16 @@ def units_without_bytes_may_go(stack: ExitStack) -> None:
     _everywhere(stack, stuck._is_owed, lambda _book, live, _rest: bool(live.owed))
 
 
+def damage_of_what_was_called_back_is_not_told(stack: ExitStack) -> None:
+    """A node has forgotten a result by the time that it is acknowledged, and so what of it is damaged."""
+    missing = Damages._missing
+
+    def forgetful(self: Damages, key: Any, units: Any) -> list[bytes]:
+        return missing(self, key, units if self._outbox.outputs(key) else ())
+
+    _method(stack, Damages, "_missing", forgetful)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -526,6 +536,7 @@ PLANTED: Mapping[str, Plant] = {
         results_that_came_late_are_waited_for,
         who_has_not_heard_of_a_line_has_lost_its_units,
         units_without_bytes_may_go,
+        damage_of_what_was_called_back_is_not_told,
     )
 }
 

@@ -9,6 +9,7 @@ from tests.simulator.planted import PLANTED, planted
 
 WITHIN = 300
 RARE = {
+    "damage_of_what_was_called_back_is_not_told",
     "forgotten_with_the_fragment_before_it",
     "units_without_bytes_may_go",
     "what_a_disk_shows_again_is_left",
