@@ -182,11 +182,8 @@ class LiveRun:
         """The result came from a node that was given up: the task waits for no input any more."""
         for ids in self.inputs(task):
             for unit in ids:
-                waiting = self.parked.get(unit, ())
-                if task.id in waiting:
-                    self.parked[unit] = [each for each in waiting if each != task.id]
-                if not self.parked.get(unit, True):
-                    del self.parked[unit]
+                if others := [each for each in self.parked.pop(unit, ()) if each != task.id]:
+                    self.parked[unit] = others
 
     def going_away(self) -> list[bytes]:
         """The run's outputs that lie in object storage once it has ended."""

@@ -66,10 +66,9 @@ def forget(book: Book, name: str, revision: int | None = None) -> None:
     if revision is None or early.revision <= revision:
         return
     for cluster, messages in list(early.kept.items()):
-        newer = {about: said for about, said in messages.items() if _revision(said) > revision}
-        early.kept[cluster] = newer
-        if not newer:
-            del early.kept[cluster]
+        del early.kept[cluster]
+        if newer := {about: said for about, said in messages.items() if _revision(said) > revision}:
+            early.kept[cluster] = newer
     book.state.early[name] = early
     _count_all(book, early, 1)
 

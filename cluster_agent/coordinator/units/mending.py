@@ -141,11 +141,11 @@ def distrust(book: Book, live: LiveRun, task: Task) -> None:
 
 def not_there(book: Book, live: LiveRun, unit: Unit, fetch: Fetch) -> None:
     """The other end of a fetch says that it has not got the unit."""
-    if not fetch.crossing and is_second(live.key.run):
-        fetching.check(book, live, unit)  # it may have yet to hear that it has the unit in this line, too
-        return
     if not fetch.crossing:
-        lose(book, live, fetch.source, [unit.id])
+        if is_second(live.key.run):  # it may have yet to hear that it has the unit in this line, too
+            fetching.check(book, live, unit)
+        else:
+            lose(book, live, fetch.source, [unit.id])
         return
     message = peer_pb2.PeerMessage.FromString(live.header)
     message.unavailable.unit = unit.id
